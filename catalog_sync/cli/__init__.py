@@ -1,0 +1,145 @@
+"""The command line: options, what is printed, exit codes. It holds no logic of the pass.
+
+Only this package catches errors, and it pays for a library when a command needs it: `--help`
+loads none of the heavy ones.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from catalog_sync import __version__
+from catalog_sync.errors import CatalogSyncError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from catalog_sync.app import App
+
+__all__ = ["Context", "cli", "run"]
+
+_INTERRUPTED = 130
+_TERMINATED = 143
+
+_COMMANDS = {
+    "sync": "catalog_sync.cli.sync:sync",
+    "models": "catalog_sync.cli.read:models",
+    "show": "catalog_sync.cli.read:show",
+    "events": "catalog_sync.cli.read:events",
+    "db": "catalog_sync.cli.db:db",
+    "demo": "catalog_sync.cli.demo:demo",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The global options, and the way from them to the program."""
+
+    config: Path | None
+    verbose: bool
+
+    def app(self) -> App:
+        """Load the configuration and return the wired program; to be used as a context manager."""
+        from catalog_sync import settings  # noqa: PLC0415  # heavy
+        from catalog_sync.app import App  # noqa: PLC0415  # heavy
+
+        return App(settings.load(self.config))
+
+
+class _LazyGroup(click.Group):
+    """Loads a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        from importlib import import_module  # noqa: PLC0415
+
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The configuration file. Default: CATALOG_SYNC_CONFIG, ./catalog-sync.toml, then the "
+    "user's and the system's configuration folder.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log every step; show tracebacks.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How log lines on standard error look.",
+)
+@click.version_option(__version__, prog_name="catalog-sync", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(
+    ctx: click.Context, config: Path | None, verbose: bool, log_format: Literal["text", "json"]
+) -> None:
+    """Keep a SQL table of the models that an Anthropic API key can reach."""
+    from catalog_sync import logs  # noqa: PLC0415
+
+    logs.configure(log_format, verbose=verbose)
+    ctx.obj = Context(config, verbose)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code.
+
+    0 fine, 1 a source or a check failed, 2 configuration or usage, 3 held, 4 database.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    _end_on_sigterm()
+    try:
+        result: Any = cli.main(args=words, prog_name="catalog-sync", standalone_mode=False)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "catalog-sync"
+        return _complain(f"{error.format_message()}; see: {where} --help", error.exit_code)
+    except click.ClickException as error:
+        return _complain(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _complain("interrupted", _INTERRUPTED)
+    except CatalogSyncError as error:
+        return _complain(str(error), error.exit_code, verbose=_is_verbose(words))
+    except Exception as error:  # noqa: BLE001  # a bug; its traceback is for those who ask
+        what = (
+            f"unexpected {type(error).__name__}: {error}; --verbose shows where; please report it"
+        )
+        return _complain(what, 1, verbose=_is_verbose(words))
+    return result if isinstance(result, int) else 0
+
+
+def _end_on_sigterm() -> None:
+    """Turn SIGTERM into an exception, so that a pass is closed before the process ends."""
+
+    def end(_number: int, _frame: object) -> None:
+        sys.exit(_TERMINATED)
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def _is_verbose(words: Sequence[str]) -> bool:
+    """Whether the global options, which stand before the command, ask for tracebacks."""
+    before = words[: next((i for i, word in enumerate(words) if word in _COMMANDS), len(words))]
+    return any(word in {"-v", "--verbose"} for word in before)
+
+
+def _complain(text: str, exit_code: int, *, verbose: bool = False) -> int:
+    if verbose:
+        traceback.print_exc()
+    print(f"catalog-sync: {one_line(text)}", file=sys.stderr)  # noqa: T201
+    return exit_code

@@ -1,0 +1,45 @@
+"""`catalog-sync db`: the schema of the database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from catalog_sync.cli import Context
+
+__all__ = ["db"]
+
+
+@click.group()
+def db() -> None:
+    """Look after the database's schema."""
+
+
+@db.command()
+@click.pass_obj
+def upgrade(context: Context) -> None:
+    """Bring the schema to this program's revision; safe to repeat."""
+    from catalog_sync import database  # noqa: PLC0415  # heavy
+    from catalog_sync.cli import render  # noqa: PLC0415
+
+    with context.app() as app:
+        before, after = database.upgrade(app.engine)
+    if before == after:
+        render.write(f"already at {after}")
+    else:
+        render.write(f"upgraded from {before or 'nothing'} to {after}")
+
+
+@db.command()
+@click.pass_obj
+def current(context: Context) -> None:
+    """Print the revision of the database, and this program's."""
+    from catalog_sync import database  # noqa: PLC0415  # heavy
+    from catalog_sync.cli import render  # noqa: PLC0415
+
+    with context.app() as app:
+        revision = database.current_revision(app.engine)
+    state = "" if revision == database.HEAD else f" (this program: {database.HEAD})"
+    render.write(f"{revision or 'no schema yet'}{state}")

@@ -1,0 +1,179 @@
+"""How results look: tables on a terminal, plain aligned text in a pipe, JSON, CSV.
+
+Nothing is ever cut: what does not fit a line of the terminal is folded.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from catalog_sync.clock import format_instant
+from catalog_sync.records import Event, ModelInfo, ModelRecord
+
+__all__ = [
+    "EVENT_COLUMNS",
+    "MODEL_COLUMNS",
+    "event_row",
+    "instant",
+    "model_row",
+    "on_terminal",
+    "visible",
+    "write",
+    "write_csv",
+    "write_json",
+    "write_table",
+]
+
+EVENT_COLUMNS = (
+    "id",
+    "run_id",
+    "source",
+    "model_id",
+    "kind",
+    "occurred_at",
+    "changes",
+    "payload",
+)
+MODEL_COLUMNS = (
+    "source",
+    *ModelInfo.model_fields,
+    "first_seen_at",
+    "last_seen_at",
+    "missing_since",
+    "removed_at",
+)
+
+
+def on_terminal() -> bool:
+    """Whether standard output is a terminal."""
+    return sys.stdout.isatty()
+
+
+def write(text: str) -> None:
+    """Print to standard output; a reader who has seen enough changes nothing for us."""
+    try:
+        print(text)  # noqa: T201
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is printed from now on, at the interpreter's end too, goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def visible(text: str) -> str:
+    """Return text from outside with its control characters escaped: it may not move the cursor."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def instant(moment: datetime | None) -> str:
+    """Return a time for people: theirs on a terminal, UTC elsewhere; at midnight UTC, the date."""
+    if moment is None:
+        return "-"
+    if (moment.hour, moment.minute, moment.second, moment.microsecond) == (0, 0, 0, 0):
+        return f"{moment:%Y-%m-%d}"
+    return f"{moment.astimezone():%Y-%m-%d %H:%M}" if on_terminal() else format_instant(moment)
+
+
+# --- rows --------------------------------------------------------------------------------------
+
+
+def model_row(record: ModelRecord) -> dict[str, Any]:
+    """Return a model as the table `models` holds it, columns in its order, times as RFC 3339."""
+    info = {name: getattr(record.info, name) for name in ModelInfo.model_fields}
+    return _jsonable(
+        {
+            "source": record.source,
+            **info,
+            "first_seen_at": record.first_seen_at,
+            "last_seen_at": record.last_seen_at,
+            "missing_since": record.missing_since,
+            "removed_at": record.removed_at,
+        }
+    )
+
+
+def event_row(event: Event) -> dict[str, Any]:
+    """Return an event as the table `model_events` holds it."""
+    return _jsonable(
+        {
+            "id": event.id,
+            "run_id": event.run_id,
+            "source": event.source,
+            "model_id": event.model_id,
+            "kind": event.kind.value,
+            "occurred_at": event.occurred_at,
+            "changes": event.changes,
+            "payload": event.payload,
+        }
+    )
+
+
+def _jsonable(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: format_instant(value) if isinstance(value, datetime) else value
+        for key, value in row.items()
+    }
+
+
+# --- formats -----------------------------------------------------------------------------------
+
+
+def write_json(value: Any) -> None:
+    """Print one JSON value."""
+    write(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Print a header line and a record per row; null is empty, objects are JSON."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_cell(row[column]) for column in columns])
+    write(text.getvalue().removesuffix("\n"))
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (Mapping, list)):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return value
+
+
+def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: with a header and folded to its width on a terminal, else a row per line."""
+    if not rows:
+        return
+    rows = [[visible(cell) for cell in row] for row in rows]
+    if on_terminal():
+        _write_rich(columns, rows)
+        return
+    from rich.cells import cell_len  # noqa: PLC0415  # heavy; wide characters take two columns
+
+    widths = [max(cell_len(row[i]) for row in rows) for i in range(len(columns))]
+    lines = [
+        "  ".join(
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    write("\n".join(lines))
+
+
+def _write_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich import box  # noqa: PLC0415  # heavy
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)

@@ -1,0 +1,119 @@
+"""`catalog-sync sync`: one pass over the sources."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from catalog_sync.cli.options import DURATION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import timedelta
+
+    from catalog_sync.cli import Context
+    from catalog_sync.records import RunReport
+
+__all__ = ["sync"]
+
+_HELD = 3
+
+
+@click.command()
+@click.option(
+    "--source", "names", multiple=True, metavar="NAME", help="Only this source; repeatable."
+)
+@click.option("--dry-run", is_flag=True, help="Print what would happen; write nothing at all.")
+@click.option(
+    "--accept-removals",
+    is_flag=True,
+    help="Apply what a pass was held for: removals, another organisation, workspace or base_url.",
+)
+@click.option(
+    "--if-older-than",
+    type=DURATION,
+    metavar="10m",
+    help="Skip a source that was synced more recently.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def sync(
+    context: Context,
+    names: Sequence[str],
+    dry_run: bool,
+    accept_removals: bool,
+    if_older_than: timedelta | None,
+    as_json: bool,
+) -> int:
+    """Bring the table `models` in line with what the API lists, and record what changed."""
+    from catalog_sync.app import PassOptions  # noqa: PLC0415  # heavy
+    from catalog_sync.cli import render  # noqa: PLC0415
+    from catalog_sync.errors import DatabaseError  # noqa: PLC0415
+
+    options = PassOptions(dry_run, accept_removals, if_older_than)
+    with context.app() as app:
+        with _progress() as on_page:
+            reports = app.sync(options, names=names, on_page=on_page)
+        if as_json:
+            unusable = any(isinstance(report.cause, DatabaseError) for report in reports)
+            deliveries = None if unusable else asdict(app.delivery_counts())
+            runs = [report.to_json() for report in reports]
+            render.write_json({"runs": runs, "deliveries": deliveries})
+        else:
+            _write_text(reports, dry_run=dry_run)
+    for report in reports:
+        if report.cause is not None or report.status == "held":
+            _complain(report, verbose=context.verbose)
+    return _exit_code(reports)
+
+
+def _write_text(reports: Sequence[RunReport], *, dry_run: bool) -> None:
+    from catalog_sync import messages  # noqa: PLC0415
+    from catalog_sync.cli import render  # noqa: PLC0415
+
+    for report in reports:
+        if report.status == "failed":
+            continue
+        if not report.baseline:
+            rows = [
+                [event.kind.value, event.model_id or "", messages.event_text(event)]
+                for event in report.events
+            ]
+            render.write_table(["kind", "model", ""], rows)
+        render.write(messages.report_text(report, dry_run=dry_run))
+
+
+def _complain(report: RunReport, *, verbose: bool) -> None:
+    import traceback  # noqa: PLC0415
+
+    if verbose and report.cause is not None:
+        traceback.print_exception(report.cause)
+    print(f"catalog-sync: {report.error}", file=sys.stderr)  # noqa: T201
+
+
+def _exit_code(reports: Sequence[RunReport]) -> int:
+    """Return the first of 4, 1, 3 that applies, else 0."""
+    codes = {report.cause.exit_code for report in reports if report.cause is not None}
+    codes |= {_HELD for report in reports if report.status == "held"}
+    return next((code for code in (4, 1, _HELD) if code in codes), 0)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Show how far walks of several pages are, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda _source, _pages, _models: None
+        return
+    from rich.console import Console  # noqa: PLC0415  # heavy
+
+    with Console(stderr=True).status("walking the list …") as status:
+
+        def show(source: str, pages: int, models: int) -> None:
+            if pages > 1:
+                status.update(f"{source}: {models} models on {pages} pages so far …")
+
+        yield show

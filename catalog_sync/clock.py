@@ -1,0 +1,109 @@
+"""Time: the one place that reads the clock, and how instants and durations are written.
+
+Instants are aware datetimes in UTC everywhere in this program; a naive one is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+__all__ = [
+    "Clock",
+    "format_duration",
+    "format_instant",
+    "parse_duration",
+    "parse_moment",
+    "parse_rfc3339",
+    "to_utc",
+    "utc_now",
+]
+
+Clock = Callable[[], datetime]
+
+# RFC 3339, section 5.6: date-time with a mandatory zone; "t" and "z" may be lower case.
+_RFC3339 = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d|w)", re.ASCII)
+_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
+
+
+def utc_now() -> datetime:
+    """Return the present instant by the host's clock."""
+    return datetime.now(UTC)
+
+
+def to_utc(moment: datetime) -> datetime:
+    """Return `moment` in UTC; a naive datetime raises ValueError."""
+    if moment.tzinfo is None:
+        raise ValueError(f"a time without a time zone: {moment.isoformat()}")
+    return moment.astimezone(UTC)
+
+
+def parse_rfc3339(text: str) -> datetime:
+    """Return the instant that an RFC 3339 date-time names, in UTC, cut to microseconds.
+
+    Raises ValueError for anything else, times without a zone and impossible dates included.
+    """
+    if not _RFC3339.fullmatch(text):
+        raise ValueError("expected an RFC 3339 time with a zone, such as 2026-07-24T00:00:00Z")
+    try:
+        return to_utc(datetime.fromisoformat(text.upper()))
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"not a time that exists: {error}") from error
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return the length that `text` names: a number and one of ms, s, m, h, d, w, such as "15m".
+
+    Raises ValueError for anything else.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if not match:
+        raise ValueError('expected a duration such as "90s", "15m", "12h" or "7d"')
+    try:
+        return float(match[1]) * _UNITS[match[2]]
+    except OverflowError as error:
+        raise ValueError("a duration longer than any calendar") from error
+
+
+def parse_moment(text: str, now: datetime) -> datetime:
+    """Return the instant that a person named: RFC 3339, a date (its first instant, UTC), or an age.
+
+    Raises ValueError for anything else.
+    """
+    stripped = text.strip()
+    try:
+        if _DURATION.fullmatch(stripped):
+            return now - parse_duration(stripped)
+        if _DATE.fullmatch(stripped):
+            return datetime.fromisoformat(stripped).replace(tzinfo=UTC)
+        return parse_rfc3339(stripped)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(
+            "expected a time such as 2026-07-24T18:00:00Z, a date such as 2026-07-24, "
+            "or an age such as 7d"
+        ) from error
+
+
+def format_instant(moment: datetime) -> str:
+    """Return `moment` as RFC 3339 in UTC, ending in Z, with microseconds where there are any."""
+    return to_utc(moment).isoformat().replace("+00:00", "Z")
+
+
+def format_duration(length: timedelta) -> str:
+    """Return `length` in its largest whole unit, such as "90d"; the inverse of parse_duration."""
+    for unit in ("d", "h", "m", "s"):
+        if length and not length % _UNITS[unit]:
+            return f"{length // _UNITS[unit]}{unit}"
+    return f"{length / _UNITS['ms']:g}ms"

@@ -1,0 +1,389 @@
+"""The database as a thing: the engine, its transactions, and the schema it must have.
+
+What SQLAlchemy and the drivers raise is translated here, and no password gets out.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
+
+from catalog_sync.errors import (
+    ConfigError,
+    DatabaseError,
+    DriverMissingError,
+    SchemaError,
+    ValueRefusedError,
+)
+from catalog_sync.schema import TABLES, VERSION_TABLE, VIEWS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from alembic.config import Config
+
+__all__ = [
+    "HEAD",
+    "create_engine",
+    "current_revision",
+    "ensure_schema",
+    "readable",
+    "reading",
+    "transaction",
+    "upgrade",
+]
+
+HEAD: Final = "0001"
+"""The newest revision, here so that a start need not load Alembic; a test compares the two."""
+
+_DRIVERS = {
+    "sqlite": ("sqlite", None),
+    "postgresql": ("postgresql+psycopg", "postgres"),
+    "postgres": ("postgresql+psycopg", "postgres"),
+    "mysql": ("mysql+pymysql", "mysql"),
+    "mariadb": ("mariadb+pymysql", "mysql"),
+}
+_LOCK_TIMEOUT_SECONDS = 30
+"""How long a statement waits for another process's transaction; ours take milliseconds."""
+_CONNECT_TIMEOUT_SECONDS = 10
+_SETUP_LOCK = 0x636174616C6F67  # "catalog": the advisory lock under which a schema is set up
+
+_MIGRATIONS = next(
+    path
+    for path in (
+        Path(__file__).with_name("migrations"),  # installed from a wheel
+        Path(__file__).parent.with_name("migrations"),  # a checkout
+    )
+    if path.is_dir()
+)
+
+
+# --- engine ------------------------------------------------------------------------------------
+
+
+def create_engine(url: str) -> sa.Engine:
+    """Return an engine for a database URL; nothing is connected yet.
+
+    The driver is added where the URL names none. Raises ConfigError for what is no usable URL and
+    DriverMissingError for a driver that is not installed.
+    """
+    parsed = _parse(url)
+    backend = parsed.get_backend_name()
+    options: dict[str, Any] = {"hide_parameters": True, "json_serializer": _to_json}
+    if backend == "sqlite":
+        options["connect_args"] = {"timeout": _LOCK_TIMEOUT_SECONDS}
+    else:
+        options |= {"pool_pre_ping": True, "isolation_level": "READ COMMITTED"}
+        options["connect_args"] = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
+    try:
+        engine = sa.create_engine(parsed, **options)
+    except ModuleNotFoundError as error:
+        extra = _DRIVERS.get(backend, (None, None))[1]
+        raise DriverMissingError(
+            f"database_url: the Python driver {error.name} is not installed",
+            f"pip install 'catalog-sync[{extra}]'" if extra else None,
+        ) from error
+    except (exc.SQLAlchemyError, TypeError, ValueError) as error:
+        raise ConfigError(f"database_url: not usable: {_without_password(error, parsed)}") from None
+    _prepare_connections(engine)
+    return engine
+
+
+def _parse(url: str) -> sa.URL:
+    expected = (
+        "expected sqlite:///FILE, postgresql://USER:PASSWORD@HOST/DATABASE or mysql://… "
+        "(CATALOG_SYNC_DATABASE_URL or the key database_url)"
+    )
+    try:
+        parsed = sa.make_url(url)
+        backend = parsed.get_backend_name()
+        _ = parsed.port
+    except (exc.SQLAlchemyError, ValueError):
+        raise ConfigError("database_url: not a database URL", expected) from None
+    if backend not in _DRIVERS:
+        raise ConfigError(f"database_url: {backend} is not supported", expected)
+    if "+" not in parsed.drivername:
+        parsed = parsed.set(drivername=_DRIVERS[backend][0])
+    if backend == "sqlite" and parsed.database in {None, "", ":memory:"}:
+        raise ConfigError("database_url: an SQLite database needs a file", expected)
+    if parsed.get_backend_name() in {"mysql", "mariadb"} and "charset" not in parsed.query:
+        parsed = parsed.update_query_dict({"charset": "utf8mb4"})
+    return parsed
+
+
+def _to_json(value: Any) -> str:
+    import json  # noqa: PLC0415  # only writers need it
+
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _prepare_connections(engine: sa.Engine) -> None:
+    backend = engine.dialect.name
+    if backend == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def _connect(connection: sqlite3.Connection, _record: Any) -> None:
+            connection.isolation_level = None  # BEGIN is ours to say, see below
+            connection.execute("PRAGMA foreign_keys = ON")
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: sa.Connection) -> None:
+            # A writer that begins as a reader could be refused half-way; one that says so waits.
+            reading = connection.get_execution_options().get("catalog_sync_reading")
+            connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+        return
+
+    statements = (
+        ["SET TIME ZONE 'UTC'", f"SET lock_timeout = '{_LOCK_TIMEOUT_SECONDS}s'"]
+        if backend == "postgresql"
+        else [
+            "SET time_zone = '+00:00'",
+            f"SET innodb_lock_wait_timeout = {_LOCK_TIMEOUT_SECONDS}",
+            # A value that does not fit is refused, never cut.
+            "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
+        ]
+    )
+
+    @event.listens_for(engine, "connect")
+    def _set_session(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for statement in statements:
+            cursor.execute(statement)
+        cursor.close()
+        connection.commit()
+
+
+# --- transactions ------------------------------------------------------------------------------
+
+
+@contextmanager
+def transaction(engine: sa.Engine) -> Iterator[Session]:
+    """Open a writing transaction; it commits at the end of the block, or not at all.
+
+    Raises DatabaseError when the database cannot be used, ValueRefusedError for a refused value.
+    """
+    with _translated(engine), Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[Session]:
+    """Open a transaction that only reads, and on SQLite never waits for a writer."""
+    quiet = engine.execution_options(catalog_sync_reading=True)
+    with _translated(engine), Session(quiet) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def _translated(engine: sa.Engine) -> Iterator[None]:
+    try:
+        yield
+    except exc.DataError as error:
+        reason = _without_password(error.orig or error, engine.url)
+        raise ValueRefusedError(f"the database refused a value: {reason}") from error
+    except exc.SQLAlchemyError as error:
+        raise _unusable(engine, error) from error
+
+
+def _unusable(engine: sa.Engine, error: exc.SQLAlchemyError) -> DatabaseError:
+    cause = getattr(error, "orig", None) or error
+    reason = _without_password(cause, engine.url)
+    advice = "check database_url and that the database is up"
+    if engine.dialect.name == "sqlite":
+        advice = "check that the folder exists and that the file may be written"
+        if "locked" in reason:
+            advice = "another process holds it; try again"
+    return DatabaseError(f"database {_where(engine.url)}: {reason}", advice)
+
+
+def _where(url: sa.URL) -> str:
+    """Return what an error may say of a database URL: no user's secret can be in it."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    port = f":{url.port}" if url.port else ""
+    return f"{url.get_backend_name()}://{url.host or 'localhost'}{port}/{url.database or ''}"
+
+
+def _without_password(error: BaseException, url: sa.URL) -> str:
+    text = str(error.args[-1] if error.args else error)  # PyMySQL: (code, message)
+    for secret in filter(None, (url.password, *(_texts(url.query.values())))):
+        if len(secret) > 3:  # noqa: PLR2004  # shorter ones are words of their own
+            text = text.replace(secret, "***")
+    return text
+
+
+def _texts(values: Any) -> Iterator[str]:
+    for value in values:
+        yield from (value,) if isinstance(value, str) else value
+
+
+# --- schema ------------------------------------------------------------------------------------
+
+
+def current_revision(engine: sa.Engine) -> str | None:
+    """Return the revision of the database's schema; null when there is none yet.
+
+    Reads only, and creates no file. Raises DatabaseError when the database cannot be used,
+    SchemaError when tables of our names are somebody else's.
+    """
+    if _file_missing(engine):
+        return None
+    with reading(engine) as session:
+        return _revision(session.connection())
+
+
+def _file_missing(engine: sa.Engine) -> bool:
+    database = engine.url.database or ""
+    if engine.dialect.name != "sqlite" or database.startswith("file:"):
+        return False
+    return not Path(database).exists()
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    inspector = sa.inspect(connection)
+    names = {*inspector.get_table_names(), *inspector.get_view_names()}
+    if VERSION_TABLE in names:
+        version = sa.table(VERSION_TABLE, sa.column("version_num", sa.String))
+        return connection.scalar(sa.select(version.c.version_num))
+    if taken := sorted(names & {*TABLES, *VIEWS}):
+        raise SchemaError(
+            f"database {_where(connection.engine.url)}: "
+            f"{', '.join(taken)} already there and not made by catalog-sync",
+            "give catalog-sync a database or a schema of its own",
+        )
+    return None
+
+
+def ensure_schema(engine: sa.Engine) -> None:
+    """Set up an empty database; leave a current one alone.
+
+    Raises SchemaError for a schema that is older or newer than this program's.
+    """
+    revision = current_revision(engine)
+    if revision is None:
+        upgrade(engine)
+    else:
+        _refuse_other(engine, revision)
+
+
+def _refuse_other(engine: sa.Engine, revision: str) -> None:
+    if revision == HEAD:
+        return
+    where = f"database {_where(engine.url)} has schema {revision}, this program has {HEAD}"
+    if _known(revision):
+        raise SchemaError(where, "run: catalog-sync db upgrade")
+    raise SchemaError(where, "it was made by a newer catalog-sync; upgrade the program")
+
+
+def _known(revision: str) -> bool:
+    from alembic.script import ScriptDirectory  # noqa: PLC0415  # heavy, and rarely needed
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    try:
+        return ScriptDirectory.from_config(_alembic()).get_revision(revision) is not None
+    except CommandError:
+        return False
+
+
+def upgrade(engine: sa.Engine) -> tuple[str | None, str]:
+    """Bring the schema to HEAD, safely when several processes do so at once.
+
+    Returns the revisions before and after. Raises as `ensure_schema`, but not for an older schema.
+    """
+    from alembic import command  # noqa: PLC0415  # heavy, and rarely needed
+
+    with _translated(engine):
+        if engine.dialect.name == "sqlite":
+            _use_wal(engine)
+        with engine.connect() as connection, _setup_lock(connection):
+            before = _revision(connection)
+            if before != HEAD:
+                if before is not None and not _known(before):
+                    _refuse_other(engine, before)
+                config = _alembic()
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+    return before, HEAD
+
+
+@contextmanager
+def _setup_lock(connection: sa.Connection) -> Iterator[None]:
+    """Hold a transaction that no other process sets the schema up in; commit at the end."""
+    backend = connection.dialect.name
+    maria = backend in {"mysql", "mariadb"}
+    if maria:  # each statement of DDL commits there, so the lock is the session's
+        name, wait = f"catalog_sync_{_SETUP_LOCK}", 10 * _LOCK_TIMEOUT_SECONDS
+        connection.execute(sa.text("SELECT GET_LOCK(:name, :wait)"), {"name": name, "wait": wait})
+    try:
+        if backend == "postgresql":
+            connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SETUP_LOCK})
+        elif backend == "sqlite":
+            connection.begin()
+        yield
+        connection.commit()
+    finally:
+        if maria:
+            connection.rollback()
+            connection.execute(sa.text("SELECT RELEASE_LOCK(:name)"), {"name": name})
+            connection.rollback()
+
+
+def _use_wal(engine: sa.Engine) -> None:
+    """Let readers read while somebody writes. The file remembers it.
+
+    Changing the mode needs the file for itself and does not wait by itself.
+    """
+    locked = retry_if_exception(
+        lambda error: isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+    )
+    raw = engine.raw_connection()
+    try:
+        for attempt in Retrying(
+            retry=locked,
+            stop=stop_after_delay(_LOCK_TIMEOUT_SECONDS),
+            wait=wait_random(0.01, 0.1),
+            reraise=True,
+        ):
+            with attempt:
+                raw.cursor().execute("PRAGMA journal_mode = WAL").fetchall()
+    except sqlite3.Error as error:
+        raise DatabaseError(
+            f"database {_where(engine.url)}: {error}",
+            "check that it is a database and that the file may be written",
+        ) from error
+    finally:
+        raw.close()
+
+
+def _alembic() -> Config:
+    from alembic.config import Config  # noqa: PLC0415  # heavy, and rarely needed
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def readable(engine: sa.Engine) -> sa.Engine:
+    """Return the engine to read from: `engine`, or an empty catalogue where nothing is yet.
+
+    A question creates no file and no table; a database without a schema answers as an empty one.
+    Raises as `ensure_schema`.
+    """
+    revision = current_revision(engine)
+    if revision is not None:
+        _refuse_other(engine, revision)
+        return engine
+    blank = sa.create_engine("sqlite://", poolclass=StaticPool)
+    _prepare_connections(blank)
+    upgrade(blank)
+    return blank

@@ -1,0 +1,145 @@
+"""Everything that can go wrong, split by what the operator does next.
+
+    CatalogSyncError
+    ├── ConfigError             exit 2: mend the configuration or the command line
+    ├── NotFoundError           exit 1: what was asked for is not in the catalogue
+    ├── SourceError             exit 1: a source could not be synced
+    │   ├── UnreachableError        no answer: look at the network and at base_url
+    │   ├── UnauthorizedError       the credential was refused: look at the key
+    │   ├── RefusedError            another refusal of the request: look at the request
+    │   ├── OverloadedError         the server is busy or broken: wait
+    │   ├── BadAnswerError          the answer is not what the API promises
+    │   ├── DeadlineError           the walk took too long
+    │   ├── LeaseLostError          another process took over meanwhile
+    │   ├── ValueRefusedError       the database refused a value of the walk
+    │   └── InterruptedSyncError    the process was told to stop
+    └── DatabaseError           exit 4: the database could not be used
+        ├── SchemaError             its schema is not this program's
+        └── DriverMissingError      its driver is not installed
+
+Errors of lower layers are translated once, at the edge that meets them. Only the drivers catch.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "BadAnswerError",
+    "CatalogSyncError",
+    "ConfigError",
+    "DatabaseError",
+    "DeadlineError",
+    "DriverMissingError",
+    "InterruptedSyncError",
+    "LeaseLostError",
+    "NotFoundError",
+    "OverloadedError",
+    "RefusedError",
+    "SchemaError",
+    "SourceError",
+    "UnauthorizedError",
+    "UnreachableError",
+    "ValueRefusedError",
+    "one_line",
+]
+
+
+def one_line(text: str, limit: int = 1000) -> str:
+    """Return `text` without line breaks and control characters, at most `limit` characters long.
+
+    What a server or a driver says ends up in a terminal, in a log and in a table; it may not
+    move a cursor, forge a second line or fill a disk.
+    """
+    visible = "".join(c if c.isprintable() else " " for c in text)
+    joined = " ".join(visible.split())
+    return joined if len(joined) <= limit else joined[: limit - 1] + "…"
+
+
+class CatalogSyncError(Exception):
+    """Base of this program's errors; `str()` is one line: what happened, to what, what next."""
+
+    exit_code: ClassVar[int] = 1
+    advice: ClassVar[str] = ""
+
+    def __init__(self, message: str, advice: str | None = None) -> None:
+        next_step = self.advice if advice is None else advice
+        super().__init__(one_line(f"{message}; {next_step}" if next_step else message))
+
+
+class ConfigError(CatalogSyncError):
+    """The configuration or the command line cannot be used."""
+
+    exit_code = 2
+
+
+class NotFoundError(CatalogSyncError):
+    """What was asked for is not in the catalogue."""
+
+
+class SourceError(CatalogSyncError):
+    """A source could not be synced; nothing of the catalogue was changed."""
+
+
+class UnreachableError(SourceError):
+    """No answer came: name resolution, connection, TLS or a broken transfer."""
+
+    advice = "check the network and base_url"
+
+
+class UnauthorizedError(SourceError):
+    """The server refused the credential (401 or 403)."""
+
+
+class RefusedError(SourceError):
+    """The server refused the request for another reason than the credential."""
+
+    advice = "check base_url and the source's settings"
+
+
+class OverloadedError(SourceError):
+    """The server is rate limited, overloaded or broken, and stayed so through the retries."""
+
+    advice = "the next pass tries again"
+
+
+class BadAnswerError(SourceError):
+    """The answer is not what the Models API promises."""
+
+    advice = "nothing was changed; check that base_url speaks the Models API"
+
+
+class DeadlineError(SourceError):
+    """The walk did not end within the source's deadline."""
+
+    advice = "the next pass tries again; a larger `deadline` gives it longer"
+
+
+class LeaseLostError(SourceError):
+    """Another process took the source over while this one was walking."""
+
+    advice = "nothing was written; a larger `deadline` holds the source for longer"
+
+
+class ValueRefusedError(SourceError):
+    """The database refused a value that the API sent."""
+
+    advice = "nothing was changed"
+
+
+class InterruptedSyncError(SourceError):
+    """The process was told to stop while the source was being synced."""
+
+
+class DatabaseError(CatalogSyncError):
+    """The database could not be used: unreachable, locked, full, or not ours."""
+
+    exit_code = 4
+
+
+class SchemaError(DatabaseError):
+    """The database's schema is older or newer than this program's, or somebody else's."""
+
+
+class DriverMissingError(DatabaseError):
+    """The Python driver for this kind of database is not installed."""

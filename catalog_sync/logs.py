@@ -1,0 +1,71 @@
+"""Logs: one line per fact, on standard error, as text or as JSON.
+
+Only this program's own loggers are shown: a library's debug output may hold headers, and those
+hold secrets.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+__all__ = ["LOGGER_NAME", "configure", "fields"]
+
+LOGGER_NAME = "catalog_sync"
+
+
+def fields(**values: Any) -> dict[str, dict[str, Any]]:
+    """Return the `extra` argument of a log call: facts that both formats print as key and value."""
+    return {"fields": values}
+
+
+class _TextFormatter(logging.Formatter):
+    """`2026-07-24T18:12:21Z INFO synced source=anthropic models=10`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        facts = getattr(record, "fields", {})
+        words = [_instant(record), record.levelname, record.getMessage()]
+        words += [f"{key}={_text(value)}" for key, value in facts.items()]
+        if record.exc_info:
+            words.append("\n" + self.formatException(record.exc_info))
+        return " ".join(words)
+
+
+class _JsonFormatter(logging.Formatter):
+    """One object per line; the facts stand beside `time`, `level` and `message`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": _instant(record),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False, default=str)
+
+
+def _instant(record: logging.LogRecord) -> str:
+    return f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _text(value: Any) -> str:
+    """Return a value as one word; what holds blanks, quotes or control characters is quoted."""
+    text = str(value)
+    if text and text.isprintable() and not any(c in ' "=' for c in text):
+        return text
+    return json.dumps(text, ensure_ascii=False)
+
+
+def configure(style: Literal["text", "json"], *, verbose: bool) -> None:
+    """Send this program's logs to standard error: warnings, or with `verbose` everything."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonFormatter() if style == "json" else _TextFormatter())
+    logger = logging.getLogger(LOGGER_NAME)
+    logger.handlers = [handler]
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    logger.propagate = False

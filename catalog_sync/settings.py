@@ -1,0 +1,319 @@
+"""Configuration: a TOML file, and the environment, of which this module is the only reader.
+
+Secrets are named here, not read: `SourceSettings.credential()` reads one when a pass needs it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from catalog_sync.clock import parse_duration
+from catalog_sync.errors import ConfigError
+
+__all__ = ["Credential", "Settings", "SourceSettings", "load"]
+
+FILE_NAME = "catalog-sync.toml"
+ENV_PREFIX = "CATALOG_SYNC_"
+DEFAULT_BASE_URL = "https://api.anthropic.com"  # as the official SDK
+DEFAULT_VERSION = "2026-10-21"  # what SDK 2.12 sends; the first with lifecycle fields
+
+_LONGEST = timedelta(days=3660)  # what a calendar can be moved by without falling off its end
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110, a token
+_HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?", re.ASCII)
+
+
+def _duration(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise ValueError('expected a duration such as "90s", "15m", "12h" or "7d"')  # noqa: TRY004
+    length = parse_duration(value)
+    if not timedelta() < length <= _LONGEST:
+        raise ValueError("expected a duration of more than nothing and at most ten years")
+    return length
+
+
+def _at_most_a_day(length: timedelta) -> timedelta:
+    if length > timedelta(days=1):
+        raise ValueError("expected a duration of at most a day")
+    return length
+
+
+def _base_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.scheme not in {"http", "https"} or not host or not value.isprintable():
+        raise ValueError("expected a URL such as https://api.anthropic.com")
+    if "@" in parts.netloc:
+        raise ValueError("a user name or password in the URL; name the key with api_key_env")
+    if parts.query or parts.fragment or " " in value:
+        raise ValueError("expected a URL without query, fragment and blanks")
+    return value.rstrip("/")
+
+
+def _header_value(value: str) -> str:
+    if not _HEADER_VALUE.fullmatch(value):
+        raise ValueError("expected a value of printable ASCII characters")
+    return value
+
+
+def _headers(value: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
+    for name, secret in value.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no header name")
+        if not _HEADER_VALUE.fullmatch(secret.get_secret_value()):
+            raise ValueError(f"{name}: expected a value of printable ASCII characters")
+    return value
+
+
+def _name(value: str) -> str:
+    if value != value.strip() or not value.isprintable():
+        raise ValueError("expected printable characters without blanks around them")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What authenticates a source's requests, and where it came from."""
+
+    header: Literal["x-api-key", "authorization"]
+    value: str = field(repr=False)
+    origin: str
+    """What an error may name: the variable or the file, never the value."""
+
+
+class SourceSettings(BaseModel):
+    """One `[[sources]]` table: a key, and what it is asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    name: Annotated[str, Field(min_length=1, max_length=64), BeforeValidator(_name)]
+    base_url: Annotated[str, BeforeValidator(_base_url)] = DEFAULT_BASE_URL
+    api_key_env: Annotated[str, Field(min_length=1)] | None = None
+    """The environment variable with the key; ANTHROPIC_API_KEY when nothing else is named."""
+    api_key_file: Annotated[str, Field(min_length=1)] | None = None
+    """A file with the key; `~` and variables are expanded, relative to the configuration file."""
+    auth_token_env: Annotated[str, Field(min_length=1)] | None = None
+    """The variable with a bearer token, for gateways that want one."""
+    anthropic_version: Annotated[str, BeforeValidator(_header_value)] = DEFAULT_VERSION
+    lifecycle: tuple[Literal["active", "deprecated", "retired"], ...] = ()
+    """The API's own filter; empty asks for its default, active and deprecated."""
+    headers: Annotated[Mapping[str, SecretStr], AfterValidator(_headers)] = Field(
+        default_factory=dict
+    )
+    """Extra request headers; their values are secrets."""
+    exclude: tuple[str, ...] = ()
+    """Globs of ids that are never recorded; case matters."""
+    page_size: Annotated[int, Field(ge=1, le=1000, strict=True)] = 1000
+    deadline: Annotated[Duration, AfterValidator(_at_most_a_day)] = timedelta(seconds=60)
+    """For a whole walk, retries included."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        named = [
+            key
+            for key in ("api_key_env", "api_key_file", "auth_token_env")
+            if getattr(self, key) is not None
+        ]
+        if len(named) > 1:
+            raise ValueError(f"{' and '.join(named)} exclude each other; expected one of them")
+        return self
+
+    def credential(self, folder: Path) -> Credential:
+        """Read the source's secret; relative files are looked for in `folder`.
+
+        Raises ConfigError when it is missing, empty or no header value.
+        """
+        header: Literal["x-api-key", "authorization"] = "x-api-key"
+        if self.api_key_file is not None:
+            path = folder / Path(os.path.expandvars(self.api_key_file)).expanduser()
+            origin = f"the file {path}"
+            try:
+                secret = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "not a text file"
+                raise ConfigError(
+                    f"source {self.name}: api_key_file {path} cannot be read: {reason}"
+                ) from error
+        elif self.auth_token_env is not None:
+            header, origin = "authorization", self.auth_token_env
+            secret = os.environ.get(self.auth_token_env, "")
+        else:
+            origin = self.api_key_env or "ANTHROPIC_API_KEY"
+            secret = os.environ.get(origin, "")
+        secret = secret.strip()
+        if not secret:
+            raise ConfigError(
+                f"source {self.name}: no key: {origin} is not set or empty",
+                f"set {origin}" if self.api_key_file is None else "write the key into it",
+            )
+        if not _HEADER_VALUE.fullmatch(secret):
+            raise ConfigError(
+                f"source {self.name}: {origin} holds characters that no key has",
+                "expected printable ASCII on one line",
+            )
+        value = f"Bearer {secret}" if header == "authorization" else secret
+        return Credential(header, value, origin)
+
+
+class Settings(BaseSettings):
+    """The whole configuration; every key has a default, and an unknown one is refused."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        env_prefix=ENV_PREFIX,
+        env_ignore_empty=True,
+    )
+
+    database_url: SecretStr = SecretStr("sqlite:///catalog.db")
+    """Any of sqlite, postgresql, mysql and mariadb; it may hold a password."""
+    retirement_reminders: tuple[Duration, ...] = tuple(timedelta(days=n) for n in (90, 30, 7, 1))
+    """How long before a retirement date a `retiring` event is recorded."""
+    failure_alert_after: Annotated[int, Field(ge=1)] = 3
+    """Consecutive failed passes of a source before the `sync_failed` event."""
+    sources: tuple[SourceSettings, ...]
+
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """Where the configuration file lies; relative secret files are looked for there."""
+        return self._folder
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> Self:
+        names = [source.name for source in self.sources]
+        if not names:
+            raise ValueError("sources: expected at least one [[sources]] table")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"sources: the name {name!r} is used twice")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Building a value reads nothing; `load` is where the environment comes in."""
+        return (init_settings,)
+
+
+def load(path: Path | None = None) -> Settings:
+    """Read the configuration: `path`, else the first file found, else the defaults alone.
+
+    Looked for are CATALOG_SYNC_CONFIG, ./catalog-sync.toml, the user's configuration folder and
+    /etc/catalog-sync. Raises ConfigError naming the file (or variable), the key and what was
+    expected; secrets are not read yet.
+    """
+    file = _find(path)
+    data = _read(file) if file else {}
+    try:
+        data |= EnvSettingsSource(Settings)()  # the environment wins
+        data.setdefault("sources", [_default_source()])
+        settings = Settings(**data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, file)) from None  # the cause may quote a secret
+    except SettingsError as error:
+        match = re.search(r'field "(\w+)"', str(error))
+        variable = f"{ENV_PREFIX}{match[1].upper()}" if match else f"{ENV_PREFIX}*"
+        raise ConfigError(f"{variable}: expected a JSON array") from None
+    settings._folder = file.parent if file else Path()  # noqa: SLF001
+    return settings
+
+
+def _find(path: Path | None) -> Path | None:
+    named = path or (
+        Path(os.environ["CATALOG_SYNC_CONFIG"]) if _env("CATALOG_SYNC_CONFIG") else None
+    )
+    if named is not None:
+        return named
+    places = (Path(), platformdirs.user_config_path("catalog-sync"), Path("/etc/catalog-sync"))
+    return next((place / FILE_NAME for place in places if (place / FILE_NAME).is_file()), None)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"configuration file {file} cannot be read: {error.strerror}") from error
+    except UnicodeError as error:
+        raise ConfigError(f"configuration file {file} is not UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"configuration file {file} is not TOML: {error}") from error
+
+
+def _default_source() -> dict[str, Any]:
+    """Return the source that the official SDK's variables describe, its precedence included."""
+    source: dict[str, Any] = {"name": "anthropic"}
+    if base_url := _env("ANTHROPIC_BASE_URL"):
+        try:
+            source["base_url"] = _base_url(base_url)
+        except ValueError as error:
+            raise ConfigError(f"ANTHROPIC_BASE_URL: {error}") from None
+    if _env("ANTHROPIC_AUTH_TOKEN") and not _env("ANTHROPIC_API_KEY"):
+        source["auth_token_env"] = "ANTHROPIC_AUTH_TOKEN"  # noqa: S105  # a name, not the token
+    return source
+
+
+def _env(name: str) -> str:
+    """Return a variable without blanks around it; an empty one counts as unset, as in the SDK."""
+    return os.environ.get(name, "").strip()
+
+
+def _explain(error: ValidationError, file: Path | None) -> str:
+    """Return one line: the file or the variable, the key, what was expected. Never the value."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    parts = list(first["loc"])
+    variable = f"{ENV_PREFIX}{parts[0]}".upper() if parts else ""
+    origin = variable if _env(variable) else str(file or "configuration")
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)[1:]
+    if first["type"] == "extra_forbidden":
+        owner = SourceSettings if len(parts) > 1 else Settings
+        close = difflib.get_close_matches(str(parts[-1]), owner.model_fields, n=1)
+        reason = "unknown key" + (f"; did you mean {close[0]}?" if close else "")
+    else:
+        reason = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+        reason = reason.replace("a valid tuple", "a list").replace("Field required", "missing")
+    return ": ".join(part for part in (origin, key if origin != variable else "", reason) if part)

@@ -1,0 +1,394 @@
+"""Every SQL statement of the program. It never commits: the passes open the transactions.
+
+Reads and writes are set-based: their number does not depend on the number of models, but for the
+batches in which changes are written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from catalog_sync.records import (
+    DeliveryCounts,
+    Event,
+    Kind,
+    ModelInfo,
+    ModelRecord,
+    RunStatus,
+    Scope,
+    SourceRecord,
+    SourceState,
+)
+from catalog_sync.schema import DeliveryRow, EventRow, ModelRow, RunRow, SourceRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime, timedelta
+
+    from sqlalchemy.orm import Session
+
+__all__ = [
+    "acquire",
+    "delivery_counts",
+    "failures",
+    "finish_run",
+    "insert_events",
+    "lock_source",
+    "register_source",
+    "release",
+    "select_events",
+    "select_models",
+    "select_state",
+    "start_run",
+    "write_models",
+    "write_source",
+]
+
+_INFO_FIELDS = tuple(name for name in ModelInfo.model_fields if name != "id")
+
+
+# --- sources and their leases ------------------------------------------------------------------
+
+
+def register_source(session: Session, name: str, base_url: str) -> None:
+    """Make sure that the source has a row. To be called in a transaction of its own."""
+    if session.get(SourceRow, name) is not None:
+        return
+    try:
+        with session.begin_nested():
+            session.execute(insert(SourceRow).values(name=name, base_url=base_url))
+    except IntegrityError:
+        pass  # another process was faster
+
+
+def lock_source(session: Session, name: str) -> SourceRecord:
+    """Lock the source's row first, so that transactions of one source queue up in one order."""
+    row = session.scalars(select(SourceRow).where(SourceRow.name == name).with_for_update()).one()
+    return _source(row)
+
+
+def start_run(session: Session, source: str, now: datetime) -> int:
+    """Insert a `running` run and return its id."""
+    row = RunRow(source=source, status=RunStatus.RUNNING, started_at=now)
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def acquire(session: Session, source: str, run_id: int, now: datetime, *, lease: timedelta) -> bool:
+    """Take the source's lease, if nobody holds it, and close the runs of those who died with it."""
+    taken = _row_count(
+        session,
+        update(SourceRow)
+        .where(
+            SourceRow.name == source,
+            or_(SourceRow.lease_run_id.is_(None), SourceRow.lease_expires_at <= now),
+        )
+        .values(lease_run_id=run_id, lease_expires_at=now + lease),
+    )
+    if taken:
+        session.execute(
+            update(RunRow)
+            .where(
+                RunRow.source == source,
+                RunRow.status == RunStatus.RUNNING,
+                RunRow.id != run_id,
+            )
+            .values(status=RunStatus.FAILED, finished_at=now, error="interrupted")
+        )
+    return bool(taken)
+
+
+def release(session: Session, source: str, run_id: int) -> bool:
+    """Give the lease back; false when it is not ours any more."""
+    return bool(
+        _row_count(
+            session,
+            update(SourceRow)
+            .where(SourceRow.name == source, SourceRow.lease_run_id == run_id)
+            .values(lease_run_id=None, lease_expires_at=None),
+        )
+    )
+
+
+def write_source(session: Session, record: SourceRecord) -> None:
+    """Write what a pass learned of the source; the lease is not touched."""
+    session.execute(
+        update(SourceRow)
+        .where(SourceRow.name == record.name)
+        .values(
+            base_url=record.base_url,
+            scope=str(record.scope),
+            baseline_at=record.baseline_at,
+            last_synced_at=record.last_synced_at,
+        )
+    )
+
+
+def _row_count(session: Session, statement: Any) -> int:
+    result: Any = session.execute(statement, execution_options={"synchronize_session": False})
+    return int(result.rowcount)
+
+
+def _source(row: SourceRow) -> SourceRecord:
+    return SourceRecord(
+        row.name, row.base_url, Scope.parse(row.scope), row.baseline_at, row.last_synced_at
+    )
+
+
+# --- runs --------------------------------------------------------------------------------------
+
+
+def finish_run(
+    session: Session,
+    run_id: int,
+    status: RunStatus,
+    now: datetime,
+    *,
+    error: str | None = None,
+    baseline: bool = False,
+    pages: int | None = None,
+    models: int | None = None,
+    events: Iterable[Event] = (),
+) -> bool:
+    """Close a run; false when another process closed it already."""
+    kinds = [event.kind for event in events]
+    return bool(
+        _row_count(
+            session,
+            update(RunRow)
+            .where(RunRow.id == run_id, RunRow.status == RunStatus.RUNNING)
+            .values(
+                status=status,
+                finished_at=now,
+                error=error,
+                baseline=baseline,
+                pages=pages,
+                models=models,
+                added=kinds.count(Kind.ADDED),
+                updated=kinds.count(Kind.UPDATED),
+                removed=kinds.count(Kind.REMOVED),
+                returned=kinds.count(Kind.RETURNED),
+            ),
+        )
+    )
+
+
+def failures(session: Session, source: str) -> tuple[int, list[str]]:
+    """Return how many passes failed in a row, and the classes of error that were told meanwhile.
+
+    Skipped passes do not count; one that succeeded or was held ends the row.
+    """
+    last_good = _last_run(source, RunStatus.SUCCEEDED, RunStatus.HELD)
+    streak = session.scalar(
+        select(func.count())
+        .select_from(RunRow)
+        .where(
+            RunRow.source == source,
+            RunRow.status == RunStatus.FAILED,
+            RunRow.id > func.coalesce(last_good, 0),
+        )
+    )
+    told = session.scalars(
+        select(EventRow.payload).where(
+            EventRow.source == source,
+            EventRow.kind == Kind.SYNC_FAILED,
+            EventRow.run_id > func.coalesce(_last_run(source, RunStatus.SUCCEEDED), 0),
+        )
+    )
+    return streak or 0, [str((payload or {}).get("error_class")) for payload in told]
+
+
+def _last_run(source: str, *statuses: RunStatus) -> Any:
+    return (
+        select(func.max(RunRow.id))
+        .where(RunRow.source == source, RunRow.status.in_(statuses))
+        .scalar_subquery()
+    )
+
+
+# --- what a pass needs to know -----------------------------------------------------------------
+
+
+def select_state(session: Session, name: str, base_url: str) -> SourceState:
+    """Return all that is known of a source; of one never seen, nothing."""
+    row = session.get(SourceRow, name)
+    if row is None:
+        return SourceState(SourceRecord(name, base_url), {})
+    succeeded = func.coalesce(_last_run(name, RunStatus.SUCCEEDED), 0)
+    held = session.scalar(
+        select(func.count())
+        .select_from(RunRow)
+        .where(RunRow.source == name, RunRow.status == RunStatus.HELD, RunRow.id > succeeded)
+    )
+    last_told = session.scalar(
+        select(EventRow.kind)
+        .where(EventRow.source == name, EventRow.kind.in_((Kind.SYNC_FAILED, Kind.SYNC_RECOVERED)))
+        .order_by(EventRow.id.desc())
+        .limit(1)
+    )
+    last_error = session.scalar(
+        select(RunRow.error)
+        .where(
+            RunRow.source == name,
+            RunRow.status.in_((RunStatus.SUCCEEDED, RunStatus.HELD, RunStatus.FAILED)),
+        )
+        .order_by(RunRow.id.desc())
+        .limit(1)
+    )
+    walks = session.scalars(
+        select(RunRow.finished_at)
+        .where(
+            RunRow.source == name,
+            RunRow.status.in_((RunStatus.SUCCEEDED, RunStatus.HELD)),
+            RunRow.models.is_not(None),
+        )
+        .order_by(RunRow.id.desc())
+        .limit(2)
+    ).all()
+    return SourceState(
+        _source(row),
+        {record.info.id: record for record in select_models(session, source=name)},
+        held=bool(held),
+        failure_announced=last_told == Kind.SYNC_FAILED,
+        last_error=last_error,
+        third_walk_at=walks[1] if len(walks) > 1 else None,
+    )
+
+
+# --- models ------------------------------------------------------------------------------------
+
+
+def select_models(session: Session, *, source: str | None = None) -> Iterator[ModelRecord]:
+    """Yield every model that was ever recorded, of one source or of all."""
+    statement = select(ModelRow.__table__)
+    if source is not None:
+        statement = statement.where(ModelRow.source == source)
+    for row in session.execute(statement).mappings():
+        yield ModelRecord(
+            row["source"],
+            # Validated when it was written.
+            ModelInfo.model_construct(id=row["id"], **{name: row[name] for name in _INFO_FIELDS}),
+            row["first_seen_at"],
+            row["last_seen_at"],
+            row["missing_since"],
+            row["removed_at"],
+        )
+
+
+def write_models(
+    session: Session,
+    source: str,
+    now: datetime,
+    *,
+    added: Sequence[ModelRecord],
+    changed: Sequence[ModelRecord],
+    frozen: Sequence[str],
+) -> None:
+    """Write new and changed rows, and that the others were seen `now`.
+
+    `frozen`: ids that are excluded by now, whose rows keep everything.
+    """
+    if added:
+        session.execute(insert(ModelRow), [_columns(record) for record in added])
+    if changed:
+        session.execute(update(ModelRow), [_columns(record) for record in changed])
+    seen = and_(
+        ModelRow.source == source, ModelRow.removed_at.is_(None), ModelRow.missing_since.is_(None)
+    )
+    if frozen:
+        seen = and_(seen, ModelRow.id.not_in(frozen))
+    session.execute(
+        update(ModelRow).where(seen).values(last_seen_at=now),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def _columns(record: ModelRecord) -> dict[str, Any]:
+    return {
+        "source": record.source,
+        "id": record.info.id,
+        **{name: getattr(record.info, name) for name in _INFO_FIELDS},
+        "first_seen_at": record.first_seen_at,
+        "last_seen_at": record.last_seen_at,
+        "missing_since": record.missing_since,
+        "removed_at": record.removed_at,
+    }
+
+
+# --- events ------------------------------------------------------------------------------------
+
+
+def insert_events(
+    session: Session, source: str, run_id: int, events: Iterable[Event]
+) -> tuple[Event, ...]:
+    """Insert a run's events and return them with source and run."""
+    told = tuple(replace(event, source=source, run_id=run_id) for event in events)
+    if told:
+        session.execute(
+            insert(EventRow),
+            [
+                {
+                    "run_id": event.run_id,
+                    "source": event.source,
+                    "model_id": event.model_id,
+                    "kind": event.kind.value,
+                    "occurred_at": event.occurred_at,
+                    "changes": dict(event.changes),
+                    "payload": event.payload,
+                }
+                for event in told
+            ],
+        )
+    return told
+
+
+def select_events(
+    session: Session,
+    *,
+    sources: Sequence[str] = (),
+    kinds: Sequence[Kind] = (),
+    model_id: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Iterator[Event]:
+    """Yield events, oldest first; both ends of the time are included."""
+    statement = select(EventRow.__table__).order_by(EventRow.id)
+    if sources:
+        statement = statement.where(EventRow.source.in_(sources))
+    if kinds:
+        statement = statement.where(EventRow.kind.in_([kind.value for kind in kinds]))
+    if model_id is not None:
+        statement = statement.where(EventRow.model_id == model_id)
+    if since is not None:
+        statement = statement.where(EventRow.occurred_at >= since)
+    if until is not None:
+        statement = statement.where(EventRow.occurred_at <= until)
+    for row in session.execute(statement).mappings():
+        yield Event(
+            Kind(row["kind"]),
+            row["occurred_at"],
+            row["model_id"],
+            row["changes"],
+            row["payload"],
+            row["source"],
+            row["run_id"],
+            row["id"],
+        )
+
+
+# --- deliveries --------------------------------------------------------------------------------
+
+
+def delivery_counts(session: Session) -> DeliveryCounts:
+    """Return how many deliveries wait and how many failed."""
+    counts = dict(
+        session.execute(select(DeliveryRow.status, func.count()).group_by(DeliveryRow.status))
+        .tuples()
+        .all()
+    )
+    return DeliveryCounts(pending=counts.get("pending", 0), failed=counts.get("failed", 0))

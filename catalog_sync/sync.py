@@ -1,0 +1,307 @@
+"""One pass over one source, as a story: begin, walk, confirm, reconcile, apply.
+
+The network is never inside a transaction. A pass is applied as a whole or not at all, and only by
+the process that holds the source's lease at that moment.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from catalog_sync import database, reconcile, store
+from catalog_sync.errors import (
+    BadAnswerError,
+    CatalogSyncError,
+    DatabaseError,
+    InterruptedSyncError,
+    LeaseLostError,
+    SourceError,
+)
+from catalog_sync.logs import fields
+from catalog_sync.records import Catalog, Event, RunReport, RunStatus, SourceRecord, SourceState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import sqlalchemy as sa
+
+    from catalog_sync.client import ModelsClient
+    from catalog_sync.clock import Clock
+    from catalog_sync.settings import SourceSettings
+
+__all__ = ["Pass", "PassOptions"]
+
+logger = logging.getLogger(__name__)
+
+_LEASE_MARGIN = timedelta(minutes=1)
+"""Beyond the walk's deadline: time to reconcile and to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassOptions:
+    """What a pass is asked to do differently, and the rules that it follows."""
+
+    dry_run: bool = False
+    """Decide everything, write nothing."""
+    accept_removals: bool = False
+    """A person looked: held removals, and another one who answers, are right."""
+    if_older_than: timedelta | None = None
+    """Skip a source that was synced more recently; null never skips."""
+    reminders: Sequence[timedelta] = ()
+    failure_alert_after: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What the walk and the decisions came to; nothing is written yet."""
+
+    state: SourceState
+    catalog: Catalog
+    now: datetime
+    """Of all that the pass writes: later than anything written before, whatever the clock says."""
+    result: reconcile.Reconciliation
+    frozen: tuple[str, ...]
+    held: str | None = None
+    """Why removals, or the whole pass, wait for a person."""
+    refused: bool = False
+    """Held as a whole: somebody else answered, and nothing of it may be applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass over one source: what it works with, and its steps."""
+
+    engine: sa.Engine
+    client: ModelsClient
+    source: SourceSettings
+    clock: Clock
+    options: PassOptions
+    on_page: Callable[[int, int], None]
+    """Told the number of pages and models that the walk has seen so far."""
+
+    def run(self) -> RunReport:
+        """Make the pass and say what it did; errors end in the report, not here.
+
+        What is no fault of the source (an interrupt, a bug) is raised, after the run was closed.
+        """
+        started = time.monotonic()
+        report = RunReport(self.source.name, RunStatus.FAILED, self.clock())
+        try:
+            report = self._preview(report) if self.options.dry_run else self._sync(report)
+        except (SourceError, DatabaseError) as error:
+            report = replace(report, error=self._line(error), cause=error)
+        report = replace(report, duration=timedelta(seconds=time.monotonic() - started))
+        _log(report)
+        return report
+
+    def _preview(self, report: RunReport) -> RunReport:
+        """Make the pass without a run, a lease or a row."""
+        engine = database.readable(self.engine)
+        reason = self._fresh(self._state(engine).source, report.started_at)
+        if reason is not None:
+            return replace(report, status=RunStatus.SKIPPED, error=reason)
+        outcome = self._observe(engine)
+        return self._reported(report, outcome, outcome.result.events)
+
+    def _sync(self, report: RunReport) -> RunReport:
+        report = self._begin(report)
+        if report.status is RunStatus.SKIPPED:
+            return report
+        try:
+            outcome = self._observe(self.engine)
+            return self._reported(report, outcome, self._apply(report, outcome))
+        except SourceError as error:
+            failed = replace(report, error=self._line(error), cause=error)
+            return replace(failed, events=self._fail(failed))
+        except DatabaseError:
+            raise
+        except BaseException:  # told to stop, or a bug: the next pass need not wait for the lease
+            stopped = InterruptedSyncError("interrupted")
+            self._fail(replace(report, error=str(stopped), cause=stopped))
+            raise
+
+    # --- 1. begin ------------------------------------------------------------------------------
+
+    def _begin(self, report: RunReport) -> RunReport:
+        """Record the run and take the source's lease; a source that is held or fresh is skipped."""
+        name, now = self.source.name, report.started_at
+        with database.transaction(self.engine) as session:
+            store.register_source(session, name, self.source.base_url)
+        with database.transaction(self.engine) as session:
+            known = store.lock_source(session, name)
+            run_id = store.start_run(session, name, now)
+            report = replace(report, run_id=run_id)
+            lease = self.source.deadline + _LEASE_MARGIN
+            reason = self._fresh(known, now)
+            if reason is None and not store.acquire(session, name, run_id, now, lease=lease):
+                reason = "another process is syncing it"
+            if reason is not None:
+                store.finish_run(session, run_id, RunStatus.SKIPPED, now, error=reason)
+                report = replace(report, status=RunStatus.SKIPPED, error=reason)
+        return report
+
+    def _fresh(self, known: SourceRecord, now: datetime) -> str | None:
+        """Say why the source need not be synced yet; null when it is time to.
+
+        A sync in the far future happened before the host's clock was set back: it says nothing.
+        """
+        limit, synced_at = self.options.if_older_than, known.last_synced_at
+        if limit is None or synced_at is None or abs(now - synced_at) >= limit:
+            return None
+        return f"synced {abs(now - synced_at).total_seconds():.0f} s ago"
+
+    # --- 2. walk, 3. confirm, 4. reconcile -----------------------------------------------------
+
+    def _observe(self, engine: sa.Engine) -> _Outcome:
+        """Walk, ask for what is missing, and decide. The lease keeps what is read here true."""
+        source, accept = self.source, self.options.accept_removals
+        walked = self.client.walk(
+            page_size=source.page_size, lifecycle=source.lifecycle, on_page=self.on_page
+        )
+        past = self._state(engine)
+        now = _later(self.clock(), past.source.last_synced_at)
+        catalog = replace(walked, models=reconcile.without(walked.models, source.exclude))
+        state = replace(past, models=reconcile.without(past.models, source.exclude))
+        frozen = tuple(past.models.keys() - state.models.keys())
+        if not walked.models and past.source.baseline_at is None:
+            raise BadAnswerError("the first list is empty; a catalogue begins with a model")
+
+        outcome = _Outcome(state, catalog, now, reconcile.Reconciliation(), frozen)
+        stranger, foreign = reconcile.another_answered(state, catalog, source.base_url)
+        if foreign and not accept:
+            return replace(outcome, held=stranger, refused=True)
+        if stranger:
+            logger.warning("adopted: %s", stranger, extra=fields(source=source.name))
+
+        empty = not walked.models
+        held = None if accept else reconcile.hold_reason(state, catalog, now, empty=empty)
+        questions = [] if held else reconcile.to_ask(reconcile.missing(state, catalog))
+        result = reconcile.reconcile(
+            state,
+            catalog,
+            now,
+            absences=self.client.ask(questions),
+            hold=held is not None,
+            accept=accept,
+            reminders=self.options.reminders,
+        )
+        return replace(outcome, result=result, held=held)
+
+    def _state(self, engine: sa.Engine) -> SourceState:
+        with database.reading(engine) as session:
+            return store.select_state(session, self.source.name, self.source.base_url)
+
+    # --- apply, or fail ------------------------------------------------------------------------
+
+    def _apply(self, report: RunReport, outcome: _Outcome) -> tuple[Event, ...]:
+        """Write the whole outcome in one transaction, provided that the lease is still ours."""
+        name, run_id = self.source.name, _recorded(report)
+        state, now, result = outcome.state, outcome.now, outcome.result
+        said = self._reported(report, outcome, ())
+        if said.error is not None:
+            told = reconcile.held_event(state, now, said.error)
+        else:
+            told = reconcile.recovery_event(state, now)
+        with database.transaction(self.engine) as session:
+            if not store.release(session, name, run_id):
+                raise LeaseLostError("another process took the source over during the walk")
+            if not outcome.refused:
+                store.write_models(
+                    session,
+                    name,
+                    now,
+                    added=result.added,
+                    changed=result.changed,
+                    frozen=outcome.frozen,
+                )
+                scope, base_url = outcome.catalog.scope, self.source.base_url
+                store.write_source(session, reconcile.adopted(state.source, scope, base_url, now))
+            events = (*result.events, told) if told else result.events
+            events = store.insert_events(session, name, run_id, events)
+            store.finish_run(
+                session,
+                run_id,
+                said.status,
+                now,
+                error=said.error,
+                baseline=said.baseline,
+                pages=said.pages,
+                models=said.models,
+                events=events,
+            )
+        return events
+
+    def _fail(self, report: RunReport) -> tuple[Event, ...]:
+        """Close the run as failed, give the lease back, and tell of it when it is time to."""
+        name, run_id, now, error = self.source.name, _recorded(report), self.clock(), report.error
+        with database.transaction(self.engine) as session:
+            store.release(session, name, run_id)
+            closed = store.finish_run(session, run_id, RunStatus.FAILED, now, error=error)
+            if not closed or error is None or isinstance(report.cause, InterruptedSyncError):
+                return ()  # whoever took the source over has closed it; a stop is no failure
+            streak, told = store.failures(session, name)
+            event = reconcile.failure_event(
+                now,
+                error,
+                type(report.cause).__name__,
+                streak=streak,
+                threshold=self.options.failure_alert_after,
+                told=told,
+            )
+            return store.insert_events(session, name, run_id, [event] if event else [])
+
+    # --- saying so -----------------------------------------------------------------------------
+
+    def _line(self, error: CatalogSyncError) -> str:
+        """Return the line that the person and the run's row get."""
+        if isinstance(error, (DatabaseError, InterruptedSyncError)):
+            return str(error)  # not about the source
+        return f"source {self.source.name}: {error}"
+
+    def _reported(
+        self, report: RunReport, outcome: _Outcome, events: tuple[Event, ...]
+    ) -> RunReport:
+        name, held = self.source.name, outcome.held
+        release = f"catalog-sync sync --source {shlex.quote(name)} --accept-removals"
+        return replace(
+            report,
+            status=RunStatus.HELD if held else RunStatus.SUCCEEDED,
+            baseline=outcome.state.source.baseline_at is None,
+            pages=outcome.catalog.pages,
+            models=None if outcome.refused else len(outcome.catalog.models),
+            events=events,
+            error=f"source {name}: {held}; if that is right, run: {release}" if held else None,
+        )
+
+
+def _later(now: datetime, last: datetime | None) -> datetime:
+    """Return `now`, or the first instant after `last` when the host's clock went back."""
+    return now if last is None else max(now, last + timedelta(microseconds=1))
+
+
+def _recorded(report: RunReport) -> int:
+    if report.run_id is None:
+        raise ValueError("a pass that was not begun")
+    return report.run_id
+
+
+def _log(report: RunReport) -> None:
+    """One line per pass, for whoever reads logs."""
+    logger.info(
+        "pass ended",
+        extra=fields(
+            run_id=report.run_id,
+            source=report.source,
+            status=report.status.value,
+            pages=report.pages,
+            models=report.models,
+            **Counter(event.kind.value for event in report.events),
+            duration_seconds=round(report.duration.total_seconds(), 3),
+        ),
+    )

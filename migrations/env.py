@@ -1,0 +1,39 @@
+"""How Alembic reaches the database: by the program's own connection, or from the shell by its URL.
+
+The program hands a connection over in `config.attributes`. `alembic` on the command line takes
+CATALOG_SYNC_DATABASE_URL or the configuration file, as the program does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alembic import context
+
+from catalog_sync import database, settings
+from catalog_sync.schema import VERSION_TABLE, Base
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+def _run(connection: Connection) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        version_table=VERSION_TABLE,
+        compare_type=True,
+        # Tables that are not ours are none of our business.
+        include_name=lambda name, kind, _parents: kind != "table" or name in Base.metadata.tables,
+        transactional_ddl=connection.dialect.name in {"sqlite", "postgresql"},
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if (given := context.config.attributes.get("connection")) is not None:
+    _run(given)
+else:
+    engine = database.create_engine(settings.load().database_url.get_secret_value())
+    with engine.begin() as opened:
+        _run(opened)

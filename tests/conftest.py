@@ -1,0 +1,69 @@
+"""What the tests share: a clean environment, and a database of each kind."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from catalog_sync import database
+
+SERVERS = {
+    "postgresql": os.environ.get(
+        "CATALOG_SYNC_TEST_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/postgres"
+    ),
+    "mariadb": os.environ.get("CATALOG_SYNC_TEST_MARIADB", "mysql://root@127.0.0.1:3306/test"),
+}
+# Where the servers are promised, a test that skips for want of one has failed.
+REQUIRED = os.environ.get("CATALOG_SYNC_TEST_REQUIRE_SERVERS") == "1"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the key, the configuration or the folder of whoever runs it."""
+    for name in os.environ:
+        if name.startswith(("ANTHROPIC_", "CATALOG_SYNC_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Yield the URL of an empty database, of each kind in turn, as a user would write it."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/catalog.db"
+        return
+    server = database.create_engine(SERVERS[request.param])
+    # A server's default is not ours to choose: the tables must say themselves what they need.
+    options = " CHARACTER SET latin1" if request.param == "mariadb" else ""
+    name = f"catalog_sync_test_{uuid.uuid4().hex[:12]}"
+    autocommit = server.execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        with autocommit.connect() as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {name}{options}"))
+    except sa.exc.OperationalError as error:
+        server.dispose()
+        reason = f"no {request.param} server answers: {error.orig}"
+        if REQUIRED:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    url = sa.make_url(SERVERS[request.param]).set(database=name)
+    yield url.render_as_string(hide_password=False)
+    with autocommit.connect() as connection:
+        force = " WITH (FORCE)" if request.param == "postgresql" else ""
+        connection.execute(sa.text(f"DROP DATABASE {name}{force}"))
+    server.dispose()
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[sa.Engine]:
+    """Yield an engine on an empty database that has the schema."""
+    engine = database.create_engine(database_url)
+    database.ensure_schema(engine)
+    yield engine
+    engine.dispose()
