@@ -108,12 +108,16 @@ def _parse(url: str) -> sa.URL:
         _ = parsed.port
     except (exc.SQLAlchemyError, ValueError):
         raise ConfigError("database_url: not a database URL", expected) from None
+    if "@" in (parsed.host or ""):
+        raise ConfigError("database_url: more than one @; write one in a password as %40", expected)
     if backend not in _DRIVERS:
         raise ConfigError(f"database_url: {backend} is not supported", expected)
     if "+" not in parsed.drivername:
         parsed = parsed.set(drivername=_DRIVERS[backend][0])
     if backend == "sqlite" and parsed.database in {None, "", ":memory:"}:
         raise ConfigError("database_url: an SQLite database needs a file", expected)
+    if backend == "sqlite" and parsed.query:
+        raise ConfigError("database_url: an SQLite database takes no options", expected)
     if parsed.get_backend_name() in {"mysql", "mariadb"} and "charset" not in parsed.query:
         parsed = parsed.update_query_dict({"charset": "utf8mb4"})
     return parsed
@@ -127,6 +131,16 @@ def _to_json(value: Any) -> str:
 
 def _prepare_connections(engine: sa.Engine) -> None:
     backend = engine.dialect.name
+
+    @event.listens_for(engine, "do_connect")
+    def _do_connect(dialect: Any, _record: Any, args: Any, options: Any) -> Any:
+        try:
+            return dialect.connect(*args, **options)
+        except (AttributeError, TypeError, ValueError) as error:
+            # A driver that stumbles over the URL's options says so in a hundred ways.
+            reason = _without_password(error, engine.url)
+            raise ConfigError(f"database_url: the driver does not take it: {reason}") from None
+
     if backend == "sqlite":
 
         @event.listens_for(engine, "connect")
@@ -243,9 +257,12 @@ def current_revision(engine: sa.Engine) -> str | None:
 
 def _file_missing(engine: sa.Engine) -> bool:
     database = engine.url.database or ""
-    if engine.dialect.name != "sqlite" or database.startswith("file:"):
+    if engine.dialect.name != "sqlite":
         return False
-    return not Path(database).exists()
+    try:
+        return not Path(database).exists()
+    except (OSError, ValueError):  # no path at all, as connecting will say
+        return False
 
 
 def _revision(connection: sa.Connection) -> str | None:
@@ -301,17 +318,16 @@ def upgrade(engine: sa.Engine) -> tuple[str | None, str]:
     """
     from alembic import command  # noqa: PLC0415  # heavy, and rarely needed
 
-    with _translated(engine):
-        if engine.dialect.name == "sqlite":
-            _use_wal(engine)
-        with engine.connect() as connection, _setup_lock(connection):
-            before = _revision(connection)
-            if before != HEAD:
-                if before is not None and not _known(before):
-                    _refuse_other(engine, before)
-                config = _alembic()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+    if current_revision(engine) is None and engine.dialect.name == "sqlite":
+        _use_wal(engine)
+    with _translated(engine), engine.connect() as connection, _setup_lock(connection):
+        before = _revision(connection)
+        if before != HEAD:
+            if before is not None and not _known(before):
+                _refuse_other(engine, before)
+            config = _alembic()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
     return before, HEAD
 
 
@@ -346,7 +362,10 @@ def _use_wal(engine: sa.Engine) -> None:
     locked = retry_if_exception(
         lambda error: isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
     )
-    raw = engine.raw_connection()
+    try:
+        raw = engine.raw_connection()
+    except sqlite3.Error as error:
+        raise _no_file(engine, error) from error
     try:
         for attempt in Retrying(
             retry=locked,
@@ -357,12 +376,16 @@ def _use_wal(engine: sa.Engine) -> None:
             with attempt:
                 raw.cursor().execute("PRAGMA journal_mode = WAL").fetchall()
     except sqlite3.Error as error:
-        raise DatabaseError(
-            f"database {_where(engine.url)}: {error}",
-            "check that it is a database and that the file may be written",
-        ) from error
+        raise _no_file(engine, error) from error
     finally:
         raw.close()
+
+
+def _no_file(engine: sa.Engine, error: sqlite3.Error) -> DatabaseError:
+    return DatabaseError(
+        f"database {_where(engine.url)}: {error}",
+        "check that the folder exists and that the file may be written",
+    )
 
 
 def _alembic() -> Config:

@@ -6,7 +6,6 @@ The rules are those of the README's section "What it promises".
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -89,11 +88,11 @@ def _differences(
 
 def _same(before: Any, after: Any) -> bool:
     """Whether two JSON values are the same; unlike in Python, true is not 1."""
-    if isinstance(before, (list, Mapping)) and isinstance(after, (list, Mapping)):
-        return json.dumps(before, sort_keys=True) == json.dumps(after, sort_keys=True)
-    if isinstance(before, bool) is not isinstance(after, bool):
-        return False
-    return bool(before == after)
+    if isinstance(before, list) and isinstance(after, list):
+        return len(before) == len(after) and all(map(_same, before, after))
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        return before.keys() == after.keys() and all(_same(before[k], after[k]) for k in before)
+    return isinstance(before, bool) is isinstance(after, bool) and bool(before == after)
 
 
 def _changes(differences: Mapping[str, tuple[Any, Any]]) -> dict[str, dict[str, Any]]:
@@ -163,8 +162,10 @@ def hold_reason(state: SourceState, catalog: Catalog, now: datetime, *, empty: b
     `empty`: the list itself held nothing. Models that are retired, or past their retirement date,
     may leave in any number. While a source is held, what is missing already keeps counting.
     """
-    listed = sum(record.listed for record in state.models.values())
     absent = missing(state, catalog)
+    # Models that came since the others left do not make their leaving a smaller thing.
+    left_at = min((record.missing_since or now for record in absent), default=now)
+    listed = sum(r.listed and r.first_seen_at < left_at for r in state.models.values())
     if empty and absent:
         return f"the list is empty where {listed} models were listed"
     gone = sum(
@@ -291,7 +292,7 @@ def _told(
     """Yield the one event of a model that is on the list, if it has anything to say."""
     if before.removed_at is not None:
         removed = {"removed_at": {"old": format_instant(before.removed_at), "new": None}}
-        yield _event(Kind.RETURNED, after, now, {**removed, **_changes(differences)})
+        yield _event(Kind.RETURNED, after, now, {**_changes(differences), **removed})
         return
     for kind in (Kind.RETIRED, Kind.DEPRECATED):
         if after.info.lifecycle == kind.value != before.info.lifecycle:
@@ -340,14 +341,15 @@ def _reminder(
 ) -> Iterator[Event]:
     """Yield the reminder of a retirement date, when a threshold was crossed since the last pass.
 
-    A date that is new to a model that was seen before it crosses at once all that it is closer
-    than; at a source's baseline they count as done.
+    A date that is new crosses at once all thresholds that it is closer than; at a source's
+    baseline they count as done, and after a removal those that were crossed before it.
     """
     retires_at = record.info.retires_at
     if retires_at is None or record.retired or state.source.baseline_at is None:
         return
-    same_date = before is not None and before.listed and before.info.retires_at == retires_at
-    since = state.source.last_synced_at if same_date else None
+    since = None
+    if before is not None and before.info.retires_at == retires_at:
+        since = before.removed_at or state.source.last_synced_at
     crossed = [
         length
         for length in reminders
@@ -392,11 +394,16 @@ def held_event(state: SourceState, now: datetime, reason: str) -> Event | None:
 
 
 def adopted(record: SourceRecord, scope: Scope, base_url: str, now: datetime) -> SourceRecord:
-    """Return a source's row after a pass that was applied."""
+    """Return a source's row after a pass that was applied.
+
+    What a server leaves open of who it is stays as it was, unless somebody else is known to answer.
+    """
+    before = record.scope
+    other = record.base_url != base_url or _another(before.organization_id, scope.organization_id)
     return replace(
         record,
         base_url=base_url,
-        scope=scope.known_by(record.scope),
+        scope=scope if other else scope.known_by(before),
         baseline_at=record.baseline_at or now,
         last_synced_at=now,
     )
@@ -422,6 +429,12 @@ def replay(events: Iterable[Event]) -> dict[tuple[str, str], ModelRecord]:
             info = ModelInfo.from_payload(event.payload)
             first_seen = rows[key].first_seen_at if key in rows else event.occurred_at
             record = ModelRecord(event.source, info, first_seen, event.occurred_at)
-            removed = event.changes.get("removed_at", {}).get("new") is not None
-            rows[key] = replace(record, removed_at=event.occurred_at) if removed else record
+            rows[key] = replace(record, removed_at=event.occurred_at) if _left_by(event) else record
     return rows
+
+
+def _left_by(event: Event) -> bool:
+    """Whether a model left the list with an event; an object may have a `removed_at` of its own."""
+    removed_at = event.changes.get("removed_at", {}).get("new")
+    leaves = event.kind in {Kind.REMOVED, Kind.RETIRED}
+    return leaves and removed_at == format_instant(event.occurred_at)

@@ -104,7 +104,37 @@ def _name(value: str) -> str:
     return value
 
 
+def _variable_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value, re.ASCII):
+        raise ValueError("expected the name of an environment variable, not a key")
+    return value
+
+
+def _file_name(value: str) -> str:
+    if not value or "\x00" in value or value.startswith("sk-"):
+        raise ValueError("expected the path of a file, not a key")
+    return value
+
+
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("expected a number")  # noqa: TRY004  # pydantic wants ValueError
+    return value
+
+
+def _unique(tables: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+    names = [table.name for table in tables]
+    if not names:
+        raise ValueError("expected at least one [[sources]] table")
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"the name {name!r} is used twice")
+    return tables
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+VariableName = Annotated[str, AfterValidator(_variable_name)]
+Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +152,15 @@ class SourceSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    name: Annotated[str, Field(min_length=1, max_length=64), BeforeValidator(_name)]
-    base_url: Annotated[str, BeforeValidator(_base_url)] = DEFAULT_BASE_URL
-    api_key_env: Annotated[str, Field(min_length=1)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_name)]
+    base_url: Annotated[str, AfterValidator(_base_url)] = DEFAULT_BASE_URL
+    api_key_env: VariableName | None = None
     """The environment variable with the key; ANTHROPIC_API_KEY when nothing else is named."""
-    api_key_file: Annotated[str, Field(min_length=1)] | None = None
+    api_key_file: Annotated[str, AfterValidator(_file_name)] | None = None
     """A file with the key; `~` and variables are expanded, relative to the configuration file."""
-    auth_token_env: Annotated[str, Field(min_length=1)] | None = None
+    auth_token_env: VariableName | None = None
     """The variable with a bearer token, for gateways that want one."""
-    anthropic_version: Annotated[str, BeforeValidator(_header_value)] = DEFAULT_VERSION
+    anthropic_version: Annotated[str, AfterValidator(_header_value)] = DEFAULT_VERSION
     lifecycle: tuple[Literal["active", "deprecated", "retired"], ...] = ()
     """The API's own filter; empty asks for its default, active and deprecated."""
     headers: Annotated[Mapping[str, SecretStr], AfterValidator(_headers)] = Field(
@@ -161,11 +191,11 @@ class SourceSettings(BaseModel):
         """
         header: Literal["x-api-key", "authorization"] = "x-api-key"
         if self.api_key_file is not None:
-            path = folder / Path(os.path.expandvars(self.api_key_file)).expanduser()
+            path = folder / os.path.expanduser(os.path.expandvars(self.api_key_file))  # noqa: PTH111  # never raises
             origin = f"the file {path}"
             try:
                 secret = path.read_text(encoding="utf-8")
-            except (OSError, UnicodeError) as error:
+            except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "not a text file"
                 raise ConfigError(
                     f"source {self.name}: api_key_file {path} cannot be read: {reason}"
@@ -206,9 +236,9 @@ class Settings(BaseSettings):
     """Any of sqlite, postgresql, mysql and mariadb; it may hold a password."""
     retirement_reminders: tuple[Duration, ...] = tuple(timedelta(days=n) for n in (90, 30, 7, 1))
     """How long before a retirement date a `retiring` event is recorded."""
-    failure_alert_after: Annotated[int, Field(ge=1)] = 3
+    failure_alert_after: Count = 3
     """Consecutive failed passes of a source before the `sync_failed` event."""
-    sources: tuple[SourceSettings, ...]
+    sources: Annotated[tuple[SourceSettings, ...], AfterValidator(_unique)]
 
     _folder: Path = PrivateAttr(default=Path())
 
@@ -216,16 +246,6 @@ class Settings(BaseSettings):
     def folder(self) -> Path:
         """Where the configuration file lies; relative secret files are looked for there."""
         return self._folder
-
-    @model_validator(mode="after")
-    def _unique_names(self) -> Self:
-        names = [source.name for source in self.sources]
-        if not names:
-            raise ValueError("sources: expected at least one [[sources]] table")
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"sources: the name {name!r} is used twice")
-        return self
 
     @classmethod
     def settings_customise_sources(
@@ -264,13 +284,18 @@ def load(path: Path | None = None) -> Settings:
 
 
 def _find(path: Path | None) -> Path | None:
-    named = path or (
-        Path(os.environ["CATALOG_SYNC_CONFIG"]) if _env("CATALOG_SYNC_CONFIG") else None
-    )
-    if named is not None:
-        return named
+    named = _env("CATALOG_SYNC_CONFIG")
+    if path is not None or named:
+        return path or Path(named)
     places = (Path(), platformdirs.user_config_path("catalog-sync"), Path("/etc/catalog-sync"))
-    return next((place / FILE_NAME for place in places if (place / FILE_NAME).is_file()), None)
+    return next((place / FILE_NAME for place in places if _is_file(place / FILE_NAME)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder that we may not look into holds no file for us
+        return False
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -308,7 +333,8 @@ def _explain(error: ValidationError, file: Path | None) -> str:
     parts = list(first["loc"])
     variable = f"{ENV_PREFIX}{parts[0]}".upper() if parts else ""
     origin = variable if _env(variable) else str(file or "configuration")
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)[1:]
+    named = parts[1:] if origin == variable else parts  # a variable is its key's name
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in named)
     if first["type"] == "extra_forbidden":
         owner = SourceSettings if len(parts) > 1 else Settings
         close = difflib.get_close_matches(str(parts[-1]), owner.model_fields, n=1)
@@ -316,4 +342,4 @@ def _explain(error: ValidationError, file: Path | None) -> str:
     else:
         reason = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
         reason = reason.replace("a valid tuple", "a list").replace("Field required", "missing")
-    return ": ".join(part for part in (origin, key if origin != variable else "", reason) if part)
+    return ": ".join(part for part in (origin, key.removeprefix("."), reason) if part)

@@ -53,6 +53,10 @@ def upgrade() -> None:
             options[f"{dialect.name}_engine"] = "InnoDB"
         op.create_table(name, *items, **options)
 
+    def create_index(name: str, table: str, *columns: str) -> None:
+        if name not in {index["name"] for index in sa.inspect(op.get_bind()).get_indexes(table)}:
+            op.create_index(name, table, columns)
+
     create_table(
         "sources",
         sa.Column("name", sa.String(64), nullable=False),
@@ -85,7 +89,6 @@ def upgrade() -> None:
             "status IN ('running', 'succeeded', 'held', 'failed', 'skipped')",
             name=op.f("ck_sync_runs_status"),
         ),
-        sa.Index("ix_sync_runs_source_id", "source", "id"),
     )
     create_table(
         "models",
@@ -130,9 +133,6 @@ def upgrade() -> None:
             "'returned', 'schema_changed', 'sync_failed', 'sync_recovered', 'sync_held')",
             name=op.f("ck_model_events_kind"),
         ),
-        sa.Index("ix_model_events_source_model_id", "source", "model_id"),
-        sa.Index("ix_model_events_occurred_at", "occurred_at"),
-        sa.Index("ix_model_events_run_id", "run_id"),
     )
     create_table(
         "alert_deliveries",
@@ -153,7 +153,17 @@ def upgrade() -> None:
             "status IN ('pending', 'delivered', 'failed')",
             name=op.f("ck_alert_deliveries_status"),
         ),
-        sa.Index("ix_alert_deliveries_status_next_attempt_at", "status", "next_attempt_at"),
+    )
+
+    create_index("ix_sync_runs_source_id", "sync_runs", "source", "id")
+    create_index("ix_model_events_source_model_id", "model_events", "source", "model_id")
+    create_index("ix_model_events_occurred_at", "model_events", "occurred_at")
+    create_index("ix_model_events_run_id", "model_events", "run_id")
+    create_index(
+        "ix_alert_deliveries_status_next_attempt_at",
+        "alert_deliveries",
+        "status",
+        "next_attempt_at",
     )
 
     create_view = "CREATE VIEW IF NOT EXISTS" if family == "sqlite" else "CREATE OR REPLACE VIEW"
