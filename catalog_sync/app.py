@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from catalog_sync import database, store
 from catalog_sync.clock import Clock, utc_now
 from catalog_sync.delivery import deliver_due
-from catalog_sync.errors import ConfigError
+from catalog_sync.errors import ConfigError, DatabaseError
 from catalog_sync.records import AlertRule, Kind
 from catalog_sync.sync import Pass, PassOptions
 
@@ -85,7 +85,11 @@ class App:
         heartbeat = self._heartbeat(options)
         if not options.dry_run:
             self.channels()  # a wrong one is told now, not when it is needed
-            database.ensure_schema(self.engine)
+            try:
+                database.ensure_schema(self.engine)
+            except DatabaseError as error:
+                heartbeat.fail(str(error))
+                raise
 
         def run(source: SourceSettings, client: ModelsClient) -> RunReport:
             def tell(pages: int, models: int) -> None:

@@ -190,6 +190,10 @@ class Heartbeat:
             summary = "\n".join(report.error or report_text(report) for report in made)
             self._ping("" if good else "/fail", summary)
 
+    def fail(self, reason: str) -> None:
+        """Say that no pass could be made at all."""
+        self._ping("/fail", reason)
+
     def _ping(self, path: str, text: str) -> None:
         if self._url is None:
             return
