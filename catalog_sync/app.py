@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Self
 
 from catalog_sync import database, store
 from catalog_sync.clock import Clock, utc_now
-from catalog_sync.errors import ConfigError
+from catalog_sync.delivery import deliver_due
+from catalog_sync.errors import ConfigError, DatabaseError
+from catalog_sync.records import AlertRule, Kind
 from catalog_sync.sync import Pass, PassOptions
 
 if TYPE_CHECKING:
@@ -19,9 +21,10 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from sqlalchemy.orm import Session
 
+    from catalog_sync.channels import Channel, Heartbeat
     from catalog_sync.client import ModelsClient
     from catalog_sync.records import DeliveryCounts, RunReport
-    from catalog_sync.settings import Settings, SourceSettings
+    from catalog_sync.settings import AlertSettings, Settings, SourceSettings
 
 __all__ = ["App", "PassOptions"]
 
@@ -75,26 +78,64 @@ class App:
             options or PassOptions(),
             reminders=self.settings.retirement_reminders,
             failure_alert_after=self.settings.failure_alert_after,
+            rules=[_rule(alert) for alert in self.settings.alerts],
         )
         sources = self._chosen(names)
         clients = [self._client(source) for source in sources]
+        heartbeat = self._heartbeat(options)
         if not options.dry_run:
-            database.ensure_schema(self.engine)
+            self.channels()  # a wrong one is told now, not when it is needed
+            try:
+                database.ensure_schema(self.engine)
+            except DatabaseError as error:
+                heartbeat.fail(str(error))
+                raise
 
         def run(source: SourceSettings, client: ModelsClient) -> RunReport:
             def tell(pages: int, models: int) -> None:
                 on_page(source.name, pages, models)
 
             with client:
-                return Pass(self.engine, client, source, self.clock, options, tell).run()
+                return Pass(
+                    self.engine, client, source, self.clock, options, tell, heartbeat.start
+                ).run()
 
         with ThreadPoolExecutor(min(len(sources), _MAX_THREADS)) as threads:
             try:
-                return list(threads.map(run, sources, clients))
+                reports = list(threads.map(run, sources, clients))
             except BaseException:
                 for client in clients:
                     client.abort()
                 raise
+        heartbeat.finish(reports)
+        return reports
+
+    def channels(self) -> dict[str, Channel]:
+        """Return the alert channels by name. Raises ConfigError for one that cannot be used."""
+        from catalog_sync.channels import open_channel  # noqa: PLC0415  # questions send nothing
+
+        return {alert.name: open_channel(alert) for alert in self.settings.alerts}
+
+    def deliver(self) -> DeliveryCounts:
+        """Send the alerts that are due; return what was delivered, and how the others stand."""
+        delivered = deliver_due(
+            self.engine, self.channels(), self.clock, attempts=self.settings.delivery_attempts
+        )
+        return replace(self.delivery_counts(), delivered=delivered)
+
+    def revive(self, channel: str | None = None) -> int:
+        """Make failed deliveries due again, of one channel or of all, and return how many."""
+        if database.current_revision(self.engine) is None:
+            return 0  # nothing was ever owed, and asking creates nothing
+        database.ensure_schema(self.engine)
+        with database.transaction(self.engine) as session:
+            return store.revive(session, self.clock(), channel=channel)
+
+    def _heartbeat(self, options: PassOptions) -> Heartbeat:
+        from catalog_sync.channels import Heartbeat  # noqa: PLC0415  # questions send nothing
+
+        url = self.settings.heartbeat_url
+        return Heartbeat(url.get_secret_value() if url and not options.dry_run else None)
 
     def _chosen(self, names: Sequence[str]) -> list[SourceSettings]:
         configured = {source.name: source for source in self.settings.sources}
@@ -120,3 +161,8 @@ class App:
             deadline=source.deadline,
             credential_origin=credential.origin,
         )
+
+
+def _rule(alert: AlertSettings) -> AlertRule:
+    kinds = frozenset(Kind(kind) for kind in alert.events)
+    return AlertRule(alert.name, kinds, alert.models, alert.sources)

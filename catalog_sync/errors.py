@@ -45,15 +45,15 @@ __all__ = [
 ]
 
 
-def one_line(text: str, limit: int = 1000) -> str:
-    """Return `text` without line breaks and control characters, at most `limit` characters long.
+def one_line(text: str, limit: int | None = 1000) -> str:
+    """Return `text` without line breaks and control characters, cut to `limit` characters if any.
 
     What a server or a driver says ends up in a terminal, in a log and in a table; it may not
     move a cursor, forge a second line or fill a disk.
     """
     visible = "".join(c if c.isprintable() else " " for c in text)
     joined = " ".join(visible.split())
-    return joined if len(joined) <= limit else joined[: limit - 1] + "…"
+    return joined if limit is None or len(joined) <= limit else joined[: limit - 1] + "…"
 
 
 class CatalogSyncError(Exception):

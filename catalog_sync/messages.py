@@ -3,13 +3,49 @@
 from __future__ import annotations
 
 import json
+import re
+import uuid
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from catalog_sync.records import Event, Kind, RunReport, RunStatus
+from catalog_sync.clock import format_instant, parse_rfc3339
+from catalog_sync.errors import one_line
+from catalog_sync.records import DeliveryCounts, Event, Kind, Message, RunReport, RunStatus
 
-__all__ = ["capabilities", "change_texts", "event_text", "report_text", "value_text"]
+if TYPE_CHECKING:
+    from datetime import datetime
+
+__all__ = [
+    "capabilities",
+    "change_texts",
+    "compose",
+    "deliveries_text",
+    "event_text",
+    "report_text",
+    "sample",
+    "subject",
+    "value_text",
+]
+
+_MAX_LINES = 20
+"""Events that a text tells one by one; the rest is "+N more"."""
+
+# How a kind reads alone, and how when counted; the order is that of a subject: the gravest first.
+_WORDS = {
+    Kind.RETIRED: ("Model retired", "retired"),
+    Kind.REMOVED: ("Model removed", "removed"),
+    Kind.RETIRING: ("Model retiring", "retiring soon"),
+    Kind.DEPRECATED: ("Model deprecated", "deprecated"),
+    Kind.ADDED: ("New model", "new"),
+    Kind.RETURNED: ("Model is back", "back"),
+    Kind.UPDATED: ("Model updated", "updated"),
+    Kind.SCHEMA_CHANGED: ("All models changed", ""),
+    Kind.SYNC_FAILED: ("Sync fails", ""),
+    Kind.SYNC_HELD: ("Sync held", ""),
+    Kind.SYNC_RECOVERED: ("Sync works again", ""),
+}
 
 
 def value_text(value: Any) -> str:
@@ -34,15 +70,16 @@ def change_texts(event: Event) -> list[str]:
 
 
 def event_text(event: Event) -> str:
-    """Return what an event says beyond its kind and id, on one line."""
-    if event.kind is Kind.ADDED:
-        return str((event.payload or {}).get("display_name", ""))
-    if event.kind is Kind.RETIRING:
-        days = event.changes.get("days_left", {}).get("new")
-        return f"retires at {(event.payload or {}).get('retires_at')}, {days} days left"
-    if event.kind is Kind.REMOVED:
-        return str((event.payload or {}).get("display_name", ""))
-    return "; ".join(change_texts(event))
+    """Return what an event says beyond its kind and id, on one line that is never cut."""
+    payload = event.payload or {}
+    if event.kind in {Kind.ADDED, Kind.REMOVED}:
+        text = str(payload.get("display_name", ""))
+    elif event.kind is Kind.RETIRING:
+        left = _days(event.changes.get("days_left", {}).get("new", 0))
+        text = f"retires at {payload.get('retires_at')}, {left}"
+    else:
+        text = "; ".join(change_texts(event))
+    return one_line(text, None)
 
 
 def report_text(report: RunReport, *, dry_run: bool = False) -> str:
@@ -71,6 +108,14 @@ def report_text(report: RunReport, *, dry_run: bool = False) -> str:
     return f"{report.source}: {label}: {', '.join(facts)} ({report.duration.total_seconds():.2f} s)"
 
 
+def deliveries_text(counts: DeliveryCounts) -> str:
+    """Return the line that says how the alerts stand."""
+    return (
+        f"alerts: {counts.delivered} delivered, {counts.pending} pending, {counts.failed} failed"
+        + ("; see: catalog-sync alerts list" if counts.failed else "")
+    )
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
@@ -87,3 +132,144 @@ def _supported(node: Mapping[str, Any], path: str) -> list[str]:
         if isinstance(value, Mapping):
             found += _supported(value, f"{path}.{key}" if path else key)
     return found
+
+
+# --- alerts ------------------------------------------------------------------------------------
+
+
+def compose(message_id: str, events: Sequence[Event], run_id: int | None) -> Message:
+    """Return the message that tells of one run's events, all of one source."""
+    source = events[0].source
+    ordered = sorted(events, key=lambda event: list(_WORDS).index(event.kind))
+    lines = [_line(event) for event in ordered[:_MAX_LINES]]
+    marked = [_line(event, markdown=True) for event in ordered[:_MAX_LINES]]
+    if (more := len(ordered) - _MAX_LINES) > 0:
+        lines.append(f"+{more} more")
+        marked.append(f"+{more} more")
+    body = {
+        "type": "catalog.changed",
+        "timestamp": format_instant(max(event.occurred_at for event in events)),
+        "data": {
+            "source": source,
+            "run_id": run_id,
+            "events": [
+                {
+                    "kind": event.kind.value,
+                    "model_id": event.model_id,
+                    "display_name": _display_name(event),
+                    "changes": event.changes,
+                    "occurred_at": format_instant(event.occurred_at),
+                }
+                for event in events
+            ],
+        },
+    }
+    return Message(
+        message_id,
+        subject(ordered),
+        "\n".join([*lines, f"Source: {one_line(source)}"]),
+        "\n".join([*(f"- {line}" for line in marked), "", f"Source: {_escaped(source)}"]),
+        body,
+    )
+
+
+def subject(events: Sequence[Event]) -> str:
+    """Return the news in a few words: "New model: Claude Opus 5 (claude-opus-5)"."""
+    if len(events) == 1:
+        return one_line(_headline(events[0]), 200)
+    counts = Counter(event.kind for event in events)
+    parts: list[str] = []
+    noun = True
+    for kind, (alone, counted) in _WORDS.items():
+        if not counts[kind]:
+            continue
+        if not counted:
+            parts.append(alone if not parts else alone[0].lower() + alone[1:])
+            continue
+        number = counts[kind]
+        parts.append(f"{_count(number, 'model')} {counted}" if noun else f"{number} {counted}")
+        noun = False
+    return ", ".join(parts)
+
+
+def sample(channel: str, now: datetime) -> Message:
+    """Return the message of `alerts test`: it says that it is one."""
+    text = f"This is a test of the channel {channel}: catalog-sync can reach it."
+    body = {"type": "catalog.test", "timestamp": format_instant(now), "data": {"message": text}}
+    return Message(f"msg_test_{uuid.uuid4().hex}", "Test of catalog-sync", text, text, body)
+
+
+def _headline(event: Event) -> str:
+    alone = _WORDS[event.kind][0]
+    if event.model_id is not None:
+        text = f"{alone}: {_named(event)}"
+        days = event.changes.get("days_left", {}).get("new")
+        return f"{text}, {_days(days)}" if isinstance(days, int) else text
+    if event.kind is Kind.SCHEMA_CHANGED:
+        return f"{alone}: {', '.join(event.changes)}"
+    return f"{alone}: source {event.source}"
+
+
+def _line(event: Event, *, markdown: bool = False) -> str:
+    """Return all that a message says of one event, on one line."""
+    marked = _escaped if markdown else one_line
+    alone, counted = _WORDS[event.kind]
+    label = marked(_named(event)) if event.model_id is not None else alone
+    words = [counted] if counted else []
+    facts = ", ".join([*words, *(marked(fact) for fact in _facts(event))])
+    return f"**{label}**: {facts}" if markdown else f"{label}: {facts}"
+
+
+def _facts(event: Event) -> Iterator[str]:
+    payload = event.payload or {}
+    if event.kind is Kind.SYNC_RECOVERED:
+        yield f"before: {value_text(event.changes.get('error', {}).get('old'))}"
+        return
+    if event.kind in {Kind.SYNC_FAILED, Kind.SYNC_HELD}:
+        yield value_text(event.changes.get("error", {}).get("new"))
+        return
+    if event.kind is Kind.ADDED:
+        yield f"released {_date(payload.get('created_at'))}"
+    if event.kind in {Kind.DEPRECATED, Kind.RETIRING, Kind.ADDED} and payload.get("retires_at"):
+        yield f"retires {_date_left(payload['retires_at'], event.occurred_at)}"
+    told = {"days_left", "removed_at", "lifecycle", "deprecated_at"}
+    if event.kind is Kind.UPDATED:
+        told = set()
+    if event.kind is Kind.DEPRECATED:
+        told = told | {"retires_at"}
+    changes = {path: change for path, change in event.changes.items() if path not in told}
+    yield from change_texts(replace(event, changes=changes))
+
+
+def _named(event: Event) -> str:
+    name = _display_name(event)
+    return f"{name} ({event.model_id})" if name else str(event.model_id)
+
+
+def _display_name(event: Event) -> str | None:
+    if event.model_id is None:
+        return None
+    name = (event.payload or {}).get("display_name")
+    return name if isinstance(name, str) else None
+
+
+def _date(text: Any) -> str:
+    """Return the day of an RFC 3339 time of the API."""
+    return str(text)[:10]
+
+
+def _date_left(text: Any, now: datetime) -> str:
+    try:
+        days = (parse_rfc3339(str(text)).date() - now.date()).days
+    except ValueError:
+        return _date(text)
+    return f"{_date(text)} ({_days(days)})"
+
+
+def _days(days: int) -> str:
+    return f"{_count(days, 'day')} left" if days >= 0 else f"{_count(-days, 'day')} overdue"
+
+
+def _escaped(text: str) -> str:
+    """Return text that reads the same in Markdown."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", one_line(text))

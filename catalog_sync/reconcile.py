@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from catalog_sync.clock import format_instant
 from catalog_sync.records import (
     Absence,
+    AlertRule,
     Catalog,
     Changes,
     Event,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Reconciliation",
     "adopted",
+    "alerts",
     "another_answered",
     "diff",
     "failure_event",
@@ -407,6 +409,26 @@ def adopted(record: SourceRecord, scope: Scope, base_url: str, now: datetime) ->
         baseline_at=record.baseline_at or now,
         last_synced_at=now,
     )
+
+
+def alerts(
+    events: Iterable[Event], rules: Iterable[AlertRule], source: str, *, baseline: bool
+) -> list[tuple[Event, str]]:
+    """Return which event is owed to which channel. A baseline's models are no news."""
+    rules = list(rules)
+    return [
+        (event, rule.channel)
+        for event in events
+        if not (baseline and event.model_id is not None)
+        for rule in rules
+        if event.kind in rule.kinds
+        and (not rule.sources or source in rule.sources)
+        and (
+            event.model_id is None
+            or not rule.models
+            or any(fnmatchcase(event.model_id, glob) for glob in rule.models)
+        )
+    ]
 
 
 # --- the past ----------------------------------------------------------------------------------

@@ -30,14 +30,19 @@ if TYPE_CHECKING:
 __all__ = [
     "ID_MAX_LENGTH",
     "Absence",
+    "AlertRule",
+    "Batch",
     "Catalog",
     "Changes",
+    "Delivery",
     "DeliveryCounts",
     "Event",
     "JsonObject",
     "Kind",
+    "Message",
     "ModelInfo",
     "ModelRecord",
+    "Outcome",
     "Page",
     "RunReport",
     "RunStatus",
@@ -293,6 +298,78 @@ class SourceState:
     """The `error` of the last run that was not skipped."""
     third_walk_at: datetime | None = None
     """When the last complete walk but one ended: what was missing by then has now missed three."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRule:
+    """Which events a channel is told. Empty globs and sources admit everything."""
+
+    channel: str
+    kinds: frozenset[Kind]
+    models: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a channel is sent: the events of one run, in the forms that services take."""
+
+    message_id: str
+    """The same at every attempt, so that a receiver can drop repeats."""
+    subject: str
+    text: str
+    """A line per event, capped."""
+    markdown: str
+    body: JsonObject
+    """For webhooks; holds every event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of sending a message."""
+
+    error: str | None = None
+    """Null when the channel accepted it."""
+    refused: bool = False
+    """The receiver answered no, and will likely say no again."""
+    final: bool = False
+    """The receiver is gone for good (410)."""
+    retry_after: timedelta | None = None
+    """How long the receiver asks to wait; null when it does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A row of `alert_deliveries`, with its event."""
+
+    id: int
+    channel: str
+    status: str
+    attempts: int
+    """How often it was sent, since `alerts retry` if that was used."""
+    event: Event
+    next_attempt_at: datetime | None = None
+    delivered_at: datetime | None = None
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The deliveries that travel in one message: those of one run to one channel."""
+
+    channel: str
+    run_id: int
+    deliveries: tuple[Delivery, ...]
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What the message tells, in the order in which it happened."""
+        return tuple(delivery.event for delivery in self.deliveries)
+
+    @property
+    def attempts(self) -> int:
+        """How often the message was sent."""
+        return max(delivery.attempts for delivery in self.deliveries)
 
 
 @dataclass(frozen=True, slots=True)

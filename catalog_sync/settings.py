@@ -5,6 +5,7 @@ Secrets are named here, not read: `SourceSettings.credential()` reads one when a
 
 from __future__ import annotations
 
+import base64
 import difflib
 import os
 import re
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -39,12 +40,36 @@ from pydantic_settings import (
 from catalog_sync.clock import parse_duration
 from catalog_sync.errors import ConfigError
 
-__all__ = ["Credential", "Settings", "SourceSettings", "load"]
+__all__ = ["AlertSettings", "Credential", "Settings", "SourceSettings", "load"]
 
 FILE_NAME = "catalog-sync.toml"
 ENV_PREFIX = "CATALOG_SYNC_"
+AlertKind = Literal[
+    "added",
+    "updated",
+    "deprecated",
+    "retired",
+    "retiring",
+    "removed",
+    "returned",
+    "schema_changed",
+    "sync_failed",
+    "sync_recovered",
+    "sync_held",
+]
+DEFAULT_ALERT_KINDS: tuple[AlertKind, ...] = (
+    "added",
+    "deprecated",
+    "retiring",
+    "retired",
+    "removed",
+    "returned",
+)
+"""What people run this for; the rest is for those who operate it."""
 DEFAULT_BASE_URL = "https://api.anthropic.com"  # as the official SDK
 DEFAULT_VERSION = "2026-10-21"  # what SDK 2.12 sends; the first with lifecycle fields
+
+T = TypeVar("T", "SourceSettings", "AlertSettings")
 
 _LONGEST = timedelta(days=3660)  # what a calendar can be moved by without falling off its end
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110, a token
@@ -98,6 +123,13 @@ def _headers(value: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
     return value
 
 
+def _webhook(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("expected a URL such as https://example.com/models")
+    return value
+
+
 def _name(value: str) -> str:
     if value != value.strip() or not value.isprintable():
         raise ValueError("expected printable characters without blanks around them")
@@ -122,10 +154,14 @@ def _no_boolean(value: object) -> object:
     return value
 
 
-def _unique(tables: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+def _some(tables: tuple[T, ...]) -> tuple[T, ...]:
+    if not tables:
+        raise ValueError("expected at least one table")
+    return tables
+
+
+def _unique(tables: tuple[T, ...]) -> tuple[T, ...]:
     names = [table.name for table in tables]
-    if not names:
-        raise ValueError("expected at least one [[sources]] table")
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"the name {name!r} is used twice")
@@ -221,6 +257,53 @@ class SourceSettings(BaseModel):
         return Credential(header, value, origin)
 
 
+class AlertSettings(BaseModel):
+    """One `[[alerts]]` table: a channel, and what it is told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    name: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_name)]
+    url: SecretStr | None = None
+    """Any Apprise URL; it holds tokens, so that only its scheme and host are ever shown."""
+    webhook: Annotated[SecretStr, AfterValidator(_webhook)] | None = None
+    """Where JSON is posted, signed as Standard Webhooks describe."""
+    secret_env: VariableName | None = None
+    """The variable with the webhook's signing secret: "whsec_" and base64."""
+    events: tuple[AlertKind, ...] = DEFAULT_ALERT_KINDS
+    models: tuple[str, ...] = ()
+    """Globs of ids; empty is every model. Events without a model pass them all."""
+    sources: tuple[str, ...] = ()
+    """Names of sources; empty is every source."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.url is None) is (self.webhook is None):
+            raise ValueError("expected either url or webhook")
+        if self.secret_env is not None and self.webhook is None:
+            raise ValueError("secret_env is for a webhook")
+        return self
+
+    def secret(self) -> str | None:
+        """Read the signing secret; null for a channel that has none.
+
+        Raises ConfigError when it is missing or not "whsec_" and base64.
+        """
+        if self.secret_env is None:
+            return None
+        secret = _env(self.secret_env)
+        try:
+            key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+        except ValueError:
+            key = b""
+        if not secret.startswith("whsec_") or not key:
+            reason = "holds no signing secret" if secret else "is not set or empty"
+            raise ConfigError(
+                f"alert channel {self.name}: {self.secret_env} {reason}",
+                'expected "whsec_" and base64',
+            )
+        return secret
+
+
 class Settings(BaseSettings):
     """The whole configuration; every key has a default, and an unknown one is refused."""
 
@@ -238,7 +321,12 @@ class Settings(BaseSettings):
     """How long before a retirement date a `retiring` event is recorded."""
     failure_alert_after: Count = 3
     """Consecutive failed passes of a source before the `sync_failed` event."""
-    sources: Annotated[tuple[SourceSettings, ...], AfterValidator(_unique)]
+    delivery_attempts: Annotated[Count, Field(le=1000)] = 20
+    """How often an alert is sent before it counts as failed; 20 take about three days."""
+    heartbeat_url: Annotated[SecretStr, AfterValidator(_webhook)] | None = None
+    """Pinged at the start, success and failure of a pass; its path is a secret."""
+    sources: Annotated[tuple[SourceSettings, ...], AfterValidator(_some), AfterValidator(_unique)]
+    alerts: Annotated[tuple[AlertSettings, ...], AfterValidator(_unique)] = ()
 
     _folder: Path = PrivateAttr(default=Path())
 
@@ -246,6 +334,14 @@ class Settings(BaseSettings):
     def folder(self) -> Path:
         """Where the configuration file lies; relative secret files are looked for there."""
         return self._folder
+
+    @model_validator(mode="after")
+    def _known_sources(self) -> Self:
+        known = {source.name for source in self.sources}
+        for alert in self.alerts:
+            if unknown := sorted(set(alert.sources) - known):
+                raise ValueError(f"alerts: {alert.name}: no source is named {unknown[0]!r}")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -336,7 +432,9 @@ def _explain(error: ValidationError, file: Path | None) -> str:
     named = parts[1:] if origin == variable else parts  # a variable is its key's name
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in named)
     if first["type"] == "extra_forbidden":
-        owner = SourceSettings if len(parts) > 1 else Settings
+        owner: type[BaseModel] = Settings
+        if len(parts) > 1:
+            owner = AlertSettings if parts[0] == "alerts" else SourceSettings
         close = difflib.get_close_matches(str(parts[-1]), owner.model_fields, n=1)
         reason = "unknown key" + (f"; did you mean {close[0]}?" if close else "")
     else:

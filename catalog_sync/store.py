@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from catalog_sync.records import (
+    Batch,
+    Delivery,
     DeliveryCounts,
     Event,
     Kind,
@@ -32,22 +34,31 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 __all__ = [
+    "abandon",
     "acquire",
+    "claim",
     "delivery_counts",
+    "due_batches",
     "failures",
     "finish_run",
+    "insert_deliveries",
     "insert_events",
     "lock_source",
+    "pending_channels",
     "register_source",
     "release",
+    "revive",
+    "select_deliveries",
     "select_events",
     "select_models",
     "select_state",
+    "settle",
     "start_run",
     "write_models",
     "write_source",
 ]
 
+_PENDING, _DELIVERED, _FAILED = "pending", "delivered", "failed"
 _INFO_FIELDS = tuple(name for name in ModelInfo.model_fields if name != "id")
 
 
@@ -384,6 +395,33 @@ def select_events(
 # --- deliveries --------------------------------------------------------------------------------
 
 
+def insert_deliveries(
+    session: Session, run_id: int, owed: Iterable[tuple[Event, str]], now: datetime
+) -> None:
+    """Insert the outbox of a run: what is owed to whom, due at once."""
+    owed = list(owed)
+    if not owed:
+        return
+    # An event is known by its kind and model within its run.
+    rows = session.execute(
+        select(EventRow.id, EventRow.kind, EventRow.model_id).where(EventRow.run_id == run_id)
+    )
+    ids = {(kind, model_id): id_ for id_, kind, model_id in rows}
+    session.execute(
+        insert(DeliveryRow),
+        [
+            {
+                "event_id": ids[event.kind.value, event.model_id],
+                "channel": channel,
+                "status": _PENDING,
+                "attempts": 0,
+                "next_attempt_at": now,
+            }
+            for event, channel in owed
+        ],
+    )
+
+
 def delivery_counts(session: Session) -> DeliveryCounts:
     """Return how many deliveries wait and how many failed."""
     counts = dict(
@@ -391,4 +429,134 @@ def delivery_counts(session: Session) -> DeliveryCounts:
         .tuples()
         .all()
     )
-    return DeliveryCounts(pending=counts.get("pending", 0), failed=counts.get("failed", 0))
+    return DeliveryCounts(pending=counts.get(_PENDING, 0), failed=counts.get(_FAILED, 0))
+
+
+def pending_channels(session: Session) -> set[str]:
+    """Return the channels that are owed something."""
+    pending = select(DeliveryRow.channel).where(DeliveryRow.status == _PENDING).distinct()
+    return set(session.scalars(pending))
+
+
+def abandon(session: Session, channels: Iterable[str]) -> None:
+    """End what is owed to channels that are no longer configured."""
+    session.execute(
+        update(DeliveryRow)
+        .where(DeliveryRow.status == _PENDING, DeliveryRow.channel.in_(sorted(channels)))
+        .values(
+            status=_FAILED,
+            next_attempt_at=None,
+            last_error="the channel is no longer configured",
+        ),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def due_batches(session: Session, now: datetime) -> list[Batch]:
+    """Return what is due, grouped by run and channel, the oldest first."""
+    groups: dict[tuple[int, str], list[Delivery]] = {}
+    due = and_(DeliveryRow.status == _PENDING, DeliveryRow.next_attempt_at <= now)
+    for delivery in _deliveries(session, due):
+        key = (delivery.event.run_id or 0, delivery.channel)
+        groups.setdefault(key, []).append(delivery)
+    return [
+        Batch(channel, run_id, tuple(deliveries))
+        for (run_id, channel), deliveries in groups.items()
+    ]
+
+
+def select_deliveries(session: Session, *, limit: int) -> list[Delivery]:
+    """Return what waits or failed, and the latest `limit` of those delivered, oldest first."""
+    latest = (
+        select(DeliveryRow.id)
+        .where(DeliveryRow.status == _DELIVERED)
+        .order_by(DeliveryRow.id.desc())
+        .limit(limit)
+        .subquery()
+    )
+    shown = or_(DeliveryRow.status != _DELIVERED, DeliveryRow.id.in_(select(latest.c.id)))
+    return list(_deliveries(session, shown))
+
+
+def _deliveries(session: Session, condition: Any) -> Iterator[Delivery]:
+    statement = (
+        select(DeliveryRow, EventRow)
+        .join(EventRow, EventRow.id == DeliveryRow.event_id)
+        .where(condition)
+        .order_by(EventRow.id, DeliveryRow.id)
+    )
+    for row, event in session.execute(statement).tuples():
+        yield Delivery(
+            row.id,
+            row.channel,
+            row.status,
+            row.attempts,
+            Event(
+                Kind(event.kind),
+                event.occurred_at,
+                event.model_id,
+                event.changes,
+                event.payload,
+                event.source,
+                event.run_id,
+                event.id,
+            ),
+            row.next_attempt_at,
+            row.delivered_at,
+            row.last_error,
+        )
+
+
+def claim(session: Session, batch: Batch, now: datetime, *, until: datetime) -> bool:
+    """Take a batch for one attempt; false, and nothing taken, when any of it is somebody else's."""
+    claimed = _row_count(
+        session,
+        update(DeliveryRow)
+        .where(_attempted(batch, batch.attempts), DeliveryRow.next_attempt_at <= now)
+        .values(attempts=DeliveryRow.attempts + 1, next_attempt_at=until),
+    )
+    if claimed < len(batch.deliveries):
+        session.rollback()
+        return False
+    return True
+
+
+def _attempted(batch: Batch, attempts: int) -> ColumnElement[bool]:
+    """Return the condition of a batch's rows that wait after so many attempts."""
+    events = select(EventRow.id).where(EventRow.run_id == batch.run_id)
+    return and_(
+        DeliveryRow.channel == batch.channel,
+        DeliveryRow.event_id.in_(events),
+        DeliveryRow.status == _PENDING,
+        DeliveryRow.attempts == attempts,
+    )
+
+
+def settle(
+    session: Session, batch: Batch, error: str | None, now: datetime, again: datetime | None
+) -> None:
+    """Write what became of an attempt, unless another process took the batch over meanwhile."""
+    delivered = error is None
+    status = _DELIVERED if delivered else _PENDING if again else _FAILED
+    session.execute(
+        update(DeliveryRow)
+        .where(_attempted(batch, batch.attempts + 1))
+        .values(
+            status=status,
+            next_attempt_at=again,
+            delivered_at=now if delivered else None,
+            last_error=error,
+        ),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def revive(session: Session, now: datetime, *, channel: str | None = None) -> int:
+    """Make failed deliveries due again, as if never sent, and return how many."""
+    failed = DeliveryRow.status == _FAILED
+    return _row_count(
+        session,
+        update(DeliveryRow)
+        .where(failed if channel is None else and_(failed, DeliveryRow.channel == channel))
+        .values(status=_PENDING, attempts=0, next_attempt_at=now),
+    )

@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import sqlalchemy as sa
+    from sqlalchemy.orm import Session
 
     from catalog_sync.client import ModelsClient
     from catalog_sync.clock import Clock
+    from catalog_sync.records import AlertRule
     from catalog_sync.settings import SourceSettings
 
 __all__ = ["Pass", "PassOptions"]
@@ -55,6 +57,8 @@ class PassOptions:
     """Skip a source that was synced more recently; null never skips."""
     reminders: Sequence[timedelta] = ()
     failure_alert_after: int = 3
+    rules: Sequence[AlertRule] = ()
+    """Who is told of what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,8 @@ class Pass:
     options: PassOptions
     on_page: Callable[[int, int], None]
     """Told the number of pages and models that the walk has seen so far."""
+    on_begin: Callable[[], None] = lambda: None
+    """Told when the pass really begins: it has the lease, and is not skipped."""
 
     def run(self) -> RunReport:
         """Make the pass and say what it did; errors end in the report, not here.
@@ -113,6 +119,7 @@ class Pass:
         report = self._begin(report)
         if report.status is RunStatus.SKIPPED:
             return report
+        self.on_begin()
         try:
             outcome = self._observe(self.engine)
             return self._reported(report, outcome, self._apply(report, outcome))
@@ -224,6 +231,7 @@ class Pass:
                 store.write_source(session, reconcile.adopted(state.source, scope, base_url, now))
             events = (*result.events, told) if told else result.events
             events = store.insert_events(session, name, run_id, events)
+            self._owe(session, run_id, events, now, baseline=said.baseline)
             store.finish_run(
                 session,
                 run_id,
@@ -254,7 +262,23 @@ class Pass:
                 threshold=self.options.failure_alert_after,
                 told=told,
             )
-            return store.insert_events(session, name, run_id, [event] if event else [])
+            events = store.insert_events(session, name, run_id, [event] if event else [])
+            self._owe(session, run_id, events, now, baseline=False)
+            return events
+
+    def _owe(
+        self,
+        session: Session,
+        run_id: int,
+        events: Sequence[Event],
+        now: datetime,
+        *,
+        baseline: bool,
+    ) -> None:
+        """Write the outbox in the transaction of the events: no alert is lost between the two."""
+        rules = self.options.rules
+        owed = reconcile.alerts(events, rules, self.source.name, baseline=baseline)
+        store.insert_deliveries(session, run_id, owed, now)
 
     # --- saying so -----------------------------------------------------------------------------
 

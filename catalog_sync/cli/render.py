@@ -15,11 +15,13 @@ from datetime import datetime
 from typing import Any
 
 from catalog_sync.clock import format_instant
-from catalog_sync.records import Event, ModelInfo, ModelRecord
+from catalog_sync.records import Delivery, Event, ModelInfo, ModelRecord
 
 __all__ = [
+    "DELIVERY_COLUMNS",
     "EVENT_COLUMNS",
     "MODEL_COLUMNS",
+    "delivery_row",
     "event_row",
     "instant",
     "model_row",
@@ -31,6 +33,19 @@ __all__ = [
     "write_table",
 ]
 
+DELIVERY_COLUMNS = (
+    "id",
+    "event_id",
+    "channel",
+    "status",
+    "attempts",
+    "next_attempt_at",
+    "delivered_at",
+    "last_error",
+    "source",
+    "kind",
+    "model_id",
+)
 EVENT_COLUMNS = (
     "id",
     "run_id",
@@ -110,6 +125,25 @@ def event_row(event: Event) -> dict[str, Any]:
             "occurred_at": event.occurred_at,
             "changes": event.changes,
             "payload": event.payload,
+        }
+    )
+
+
+def delivery_row(delivery: Delivery) -> dict[str, Any]:
+    """Return a delivery as the table `alert_deliveries` holds it, with what it is about."""
+    return _jsonable(
+        {
+            "id": delivery.id,
+            "event_id": delivery.event.id,
+            "channel": delivery.channel,
+            "status": delivery.status,
+            "attempts": delivery.attempts,
+            "next_attempt_at": delivery.next_attempt_at,
+            "delivered_at": delivery.delivered_at,
+            "last_error": delivery.last_error,
+            "source": delivery.event.source,
+            "kind": delivery.event.kind.value,
+            "model_id": delivery.event.model_id,
         }
     )
 

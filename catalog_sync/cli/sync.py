@@ -50,7 +50,8 @@ def sync(
     as_json: bool,
 ) -> int:
     """Bring the table `models` in line with what the API lists, and record what changed."""
-    from catalog_sync.app import PassOptions  # noqa: PLC0415  # heavy
+    from catalog_sync import messages  # noqa: PLC0415  # heavy
+    from catalog_sync.app import PassOptions  # noqa: PLC0415
     from catalog_sync.cli import render  # noqa: PLC0415
     from catalog_sync.errors import DatabaseError  # noqa: PLC0415
 
@@ -58,13 +59,18 @@ def sync(
     with context.app() as app:
         with _progress() as on_page:
             reports = app.sync(options, names=names, on_page=on_page)
+        unusable = any(isinstance(report.cause, DatabaseError) for report in reports)
+        # A database that is gone has no outbox to read, and what it owes is not lost.
+        send = app.delivery_counts if dry_run else app.deliver
+        counts = None if unusable else send()
         if as_json:
-            unusable = any(isinstance(report.cause, DatabaseError) for report in reports)
-            deliveries = None if unusable else asdict(app.delivery_counts())
+            deliveries = asdict(counts) if counts else None
             runs = [report.to_json() for report in reports]
             render.write_json({"runs": runs, "deliveries": deliveries})
         else:
             _write_text(reports, dry_run=dry_run)
+            if counts and any(asdict(counts).values()):
+                render.write(messages.deliveries_text(counts))
     for report in reports:
         if report.cause is not None or report.status == "held":
             _complain(report, verbose=context.verbose)

@@ -21,7 +21,10 @@ depends_on = None
 
 # Days are calendar days in UTC, as a person counts them: tomorrow is one day left.
 DAYS_LEFT = {
-    "sqlite": "CAST(julianday(date(retires_at)) - julianday(date('now')) AS INTEGER)",
+    "sqlite": (
+        # Of a time of day, SQLite would round the last millisecond into the next day.
+        "CAST(julianday(substr(retires_at, 1, 10)) - julianday(date('now')) AS INTEGER)"
+    ),
     "postgresql": "(retires_at AT TIME ZONE 'UTC')::date - (now() AT TIME ZONE 'UTC')::date",
     "mysql": "DATEDIFF(retires_at, UTC_TIMESTAMP())",
 }

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import doctest
 import re
 import shlex
+import socket
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from support import run
+from support import environment, run
 
 README = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
 DEMO = {"CATALOG_SYNC_DATABASE_URL": "sqlite:///catalog-demo.db"}
@@ -48,7 +52,7 @@ def test_the_sql_runs_on_the_demos_file() -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("command", ["sync", "models", "show", "events", "db", "demo"])
+@pytest.mark.parametrize("command", ["sync", "models", "show", "events", "alerts", "db", "demo"])
 def test_every_command_is_documented(command: str) -> None:
     """The table of commands names each, and each of its options is named by its help."""
     assert f"`catalog-sync {command}" in README
@@ -62,3 +66,34 @@ def test_the_two_shell_blocks_stand_under_their_headings() -> None:
     for heading in ("Quick start", "Tests"):
         section = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
         assert section.count("```sh\n") == 1
+
+
+def test_the_webhook_receiver_verifies_what_is_sent() -> None:
+    """The README's receiver accepts our message, and nothing that is signed by another secret."""
+    (recipe,) = blocks("python")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    secret = "whsec_" + base64.b64encode(b"twenty-four bytes long!!").decode()
+    other = "whsec_" + base64.b64encode(b"another secret of theirs").decode()
+    Path("catalog-sync.toml").write_text(
+        f'[[alerts]]\nname = "hook"\nwebhook = "http://127.0.0.1:{port}"\nsecret_env = "SECRET"\n',
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-c", recipe]
+    variables = environment(HOOK_SECRET=secret, PORT=str(port))
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=variables, stdout=pipe, stderr=pipe, text=True) as receiver:
+        try:
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port), 5).close()
+                    break
+                except ConnectionRefusedError:
+                    assert receiver.poll() is None
+            accepted = run("alerts", "test", SECRET=secret)
+            assert accepted.returncode == 0, accepted.stderr
+            assert receiver.stdout.readline().startswith("msg_test_")
+            assert run("alerts", "test", SECRET=other).returncode == 1
+        finally:
+            receiver.kill()

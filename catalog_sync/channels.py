@@ -1,0 +1,205 @@
+"""Messages out: webhooks of our own, any service that Apprise knows, and the heartbeat.
+
+Sending never raises: what became of a message is its outcome. Of a URL only scheme and host are
+ever shown, for the rest of it opens the door.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import logging
+import threading
+from contextlib import suppress
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+import httpx
+
+from catalog_sync import __version__
+from catalog_sync.clock import utc_now
+from catalog_sync.errors import ConfigError, one_line
+from catalog_sync.logs import fields
+from catalog_sync.messages import report_text
+from catalog_sync.records import Message, Outcome, RunReport, RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from catalog_sync.settings import AlertSettings
+
+__all__ = ["Channel", "Heartbeat", "open_channel"]
+
+logger = logging.getLogger(__name__)
+
+_TIMEOUT_SECONDS = 10.0
+_NOT_FINAL = frozenset({408, 409, 425, 429})
+"""Refusals that say "not now": timeouts, conflicts, rate limits."""
+
+
+class Channel(Protocol):
+    """Where alerts go."""
+
+    place: str
+    """What may be shown of where it is: scheme and host."""
+
+    def send(self, message: Message, now: datetime) -> Outcome:
+        """Send a message once and say what became of it."""
+        ...
+
+
+def open_channel(alert: AlertSettings) -> Channel:
+    """Return the channel that the configuration describes. Raises ConfigError if it is none."""
+    if alert.webhook is not None:
+        return _Webhook(alert.webhook.get_secret_value(), alert.secret())
+    if alert.url is None:
+        raise ValueError("a channel without an address")
+    return _Service(alert.name, alert.url.get_secret_value())
+
+
+def _shown(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "a URL"
+    return f"{parts.scheme}://{parts.hostname or '…'}"
+
+
+class _Webhook:
+    """JSON by POST, signed as https://www.standardwebhooks.com describes; success is 2xx alone."""
+
+    def __init__(self, url: str, secret: str | None) -> None:
+        self.place = _shown(url)
+        self._url = url
+        self._sign: Callable[..., str] | None = None
+        if secret is not None:
+            from standardwebhooks import Webhook  # noqa: PLC0415  # only for who signs
+
+            self._sign = Webhook(secret).sign
+
+    def send(self, message: Message, now: datetime) -> Outcome:
+        body = json.dumps(message.body, ensure_ascii=False, separators=(",", ":"))
+        headers = {
+            "content-type": "application/json",
+            "webhook-id": message.message_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+        }
+        if self._sign is not None:
+            signature = self._sign(msg_id=message.message_id, timestamp=now, data=body)
+            headers["webhook-signature"] = signature
+        return _post(self._url, self.place, body.encode(), headers, now)
+
+
+def _post(url: str, place: str, body: bytes, headers: dict[str, str], now: datetime) -> Outcome:
+    agent = {"user-agent": f"catalog-sync/{__version__}"}
+    try:
+        with (
+            httpx.Client(timeout=_TIMEOUT_SECONDS, follow_redirects=False) as client,
+            client.stream("POST", url, content=body, headers=agent | headers) as response,
+        ):
+            pass  # what a receiver says beyond its status is nothing to us
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError) as error:
+        return Outcome(f"{place}: no answer ({type(error).__name__})")  # its text may hold the URL
+    if response.is_success:
+        return Outcome()
+    status = response.status_code
+    reason = f"{place}: HTTP {status} {one_line(response.reason_phrase, 80)}".strip()
+    return Outcome(
+        reason,
+        refused=status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _NOT_FINAL,
+        final=status == HTTPStatus.GONE,
+        retry_after=_retry_after(response.headers.get("retry-after"), now),
+    )
+
+
+def _retry_after(text: str | None, now: datetime) -> timedelta | None:
+    if text is None:
+        return None
+    with suppress(TypeError, ValueError, OverflowError, IndexError):
+        wait = (
+            timedelta(seconds=int(text))
+            if text.strip().isdecimal()
+            else email.utils.parsedate_to_datetime(text) - now
+        )
+        return wait if wait > timedelta() else None
+    return None
+
+
+class _Service:
+    """Anything that Apprise can reach: chat, mail, phone."""
+
+    def __init__(self, name: str, url: str) -> None:
+        try:
+            import apprise  # noqa: PLC0415  # heavy, and only for who uses it
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"alert channel {name}: Apprise is not installed",
+                "pip install 'catalog-sync[alerts]'",
+            ) from error
+
+        # What it logs may hold the URL, and with it the token.
+        logging.getLogger("apprise").addHandler(logging.NullHandler())
+        logging.getLogger("apprise").propagate = False
+        asset = apprise.AppriseAsset(app_id="catalog-sync", app_desc="catalog-sync")
+        service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
+        if not service:
+            raise ConfigError(
+                f"alert channel {name}: url: {_shown(url)}… is no URL that Apprise understands",
+                "see https://github.com/caronc/apprise/wiki",
+            )
+        self.place = _shown(url)
+        formats: Any = service.notify_format  # one, or several in the order of preference
+        accepted = formats if isinstance(formats, tuple) else (formats,)
+        # Text, which Apprise escapes as the service needs; Markdown for those that take no text.
+        self._markdown = apprise.NotifyFormat.TEXT not in accepted and (
+            apprise.NotifyFormat.MARKDOWN in accepted
+        )
+        self._formats = apprise.NotifyFormat
+        self._apprise = apprise.Apprise(asset=asset)
+        self._apprise.add(service)
+
+    def send(self, message: Message, now: datetime) -> Outcome:  # noqa: ARG002  # as the protocol
+        form = self._formats.MARKDOWN if self._markdown else self._formats.TEXT
+        body = message.markdown if self._markdown else message.text
+        try:
+            accepted = self._apprise.notify(body=body, title=message.subject, body_format=form)
+        except Exception as error:  # noqa: BLE001  # a plugin's bug is this channel's trouble alone
+            return Outcome(f"{self.place}: {type(error).__name__}")
+        return Outcome(None if accepted else f"{self.place}: not accepted, or out of reach")
+
+
+class Heartbeat:
+    """Pings a watchdog in the manner of healthchecks.io; one out of reach is only logged."""
+
+    def __init__(self, url: str | None) -> None:
+        self._url = url
+        self._started = threading.Lock()
+
+    def start(self) -> None:
+        """Say that a pass began; of several sources the first says it."""
+        if self._started.acquire(blocking=False):
+            self._ping("/start", "")
+
+    def finish(self, reports: Sequence[RunReport]) -> None:
+        """Say how the pass ended, with its summary; one that was skipped says nothing."""
+        made = [report for report in reports if report.status is not RunStatus.SKIPPED]
+        if made:
+            good = all(report.status is RunStatus.SUCCEEDED for report in made)
+            summary = "\n".join(report.error or report_text(report) for report in made)
+            self._ping("" if good else "/fail", summary)
+
+    def fail(self, reason: str) -> None:
+        """Say that no pass could be made at all."""
+        self._ping("/fail", reason)
+
+    def _ping(self, path: str, text: str) -> None:
+        if self._url is None:
+            return
+        parts = urlsplit(self._url)
+        url = parts._replace(path=parts.path.rstrip("/") + path).geturl()
+        headers = {"content-type": "text/plain; charset=utf-8"}
+        outcome = _post(url, _shown(self._url), text.encode(), headers, utc_now())
+        if outcome.error is not None:
+            logger.warning("heartbeat not accepted", extra=fields(reason=outcome.error))

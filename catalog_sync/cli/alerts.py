@@ -1,0 +1,107 @@
+"""`catalog-sync alerts`: try a channel, see what was sent, send again what failed."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from catalog_sync.cli.options import format_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from catalog_sync.cli import Context
+    from catalog_sync.records import Delivery
+
+__all__ = ["alerts"]
+
+_RECENT = 20
+"""Delivered ones that `alerts list` shows."""
+
+
+@click.group()
+def alerts() -> None:
+    """Look after the alerts: what was sent, what waits, what failed."""
+
+
+@alerts.command()
+@click.argument("channel", required=False)
+@click.pass_obj
+def test(context: Context, channel: str | None) -> int:
+    """Send a test message to CHANNEL, or to every channel; fail when one does not accept it."""
+    from catalog_sync import messages  # noqa: PLC0415  # heavy
+    from catalog_sync.cli import render  # noqa: PLC0415
+    from catalog_sync.errors import ConfigError  # noqa: PLC0415
+
+    with context.app() as app:
+        channels = app.channels()
+        if not channels:
+            raise ConfigError("no alert channel is configured", "add an [[alerts]] table")
+        if channel is not None and channel not in channels:
+            names = ", ".join(channels)
+            raise ConfigError(f"no alert channel is named {channel!r}", f"configured are: {names}")
+        failed = False
+        for name in [channel] if channel is not None else channels:
+            now = app.clock()
+            outcome = channels[name].send(messages.sample(name, now), now)
+            if outcome.error is None:
+                render.write(f"{name}: accepted by {channels[name].place}")
+            else:
+                failed = True
+                print(f"catalog-sync: alert channel {name}: {outcome.error}", file=sys.stderr)  # noqa: T201
+    return int(failed)
+
+
+@alerts.command("list")
+@format_option
+@click.pass_obj
+def list_(context: Context, format_: str) -> None:
+    """Print the deliveries that wait or failed, and the latest that were accepted."""
+    from catalog_sync import store  # noqa: PLC0415  # heavy
+    from catalog_sync.cli import render  # noqa: PLC0415
+
+    with context.app() as app, app.reading() as session:
+        found = store.select_deliveries(session, limit=_RECENT)
+    if format_ == "json":
+        render.write_json([render.delivery_row(delivery) for delivery in found])
+    elif format_ == "csv":
+        rows = [render.delivery_row(delivery) for delivery in found]
+        render.write_csv(rows, render.DELIVERY_COLUMNS)
+    elif not found:
+        print("no alert was ever owed", file=sys.stderr)  # noqa: T201
+    else:
+        _write(found)
+
+
+def _write(found: Sequence[Delivery]) -> None:
+    from catalog_sync.cli import render  # noqa: PLC0415
+
+    rows = [
+        [
+            delivery.channel,
+            delivery.status,
+            delivery.event.kind.value,
+            delivery.event.model_id or "-",
+            str(delivery.attempts),
+            render.instant(delivery.delivered_at or delivery.next_attempt_at),
+            delivery.last_error or "-",
+        ]
+        for delivery in found
+    ]
+    render.write_table(
+        ["channel", "status", "kind", "model", "attempts", "delivered, or next", "last error"], rows
+    )
+
+
+@alerts.command()
+@click.argument("channel", required=False)
+@click.pass_obj
+def retry(context: Context, channel: str | None) -> None:
+    """Make failed deliveries due again, for CHANNEL or for all; the next sync sends them."""
+    from catalog_sync.cli import render  # noqa: PLC0415  # heavy
+
+    with context.app() as app:
+        number = app.revive(channel)
+    render.write(f"{number} failed deliver{'y' if number == 1 else 'ies'} due again")
