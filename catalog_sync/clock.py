@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 
 __all__ = [
     "Clock",
-    "format_duration",
     "format_instant",
     "parse_duration",
     "parse_moment",
@@ -99,11 +98,3 @@ def parse_moment(text: str, now: datetime) -> datetime:
 def format_instant(moment: datetime) -> str:
     """Return `moment` as RFC 3339 in UTC, ending in Z, with microseconds where there are any."""
     return to_utc(moment).isoformat().replace("+00:00", "Z")
-
-
-def format_duration(length: timedelta) -> str:
-    """Return `length` in its largest whole unit, such as "90d"; the inverse of parse_duration."""
-    for unit in ("d", "h", "m", "s"):
-        if length and not length % _UNITS[unit]:
-            return f"{length // _UNITS[unit]}{unit}"
-    return f"{length / _UNITS['ms']:g}ms"

@@ -116,8 +116,10 @@ def _parse(url: str) -> sa.URL:
         parsed = parsed.set(drivername=_DRIVERS[backend][0])
     if backend == "sqlite" and parsed.database in {None, "", ":memory:"}:
         raise ConfigError("database_url: an SQLite database needs a file", expected)
-    if backend == "sqlite" and parsed.query:
-        raise ConfigError("database_url: an SQLite database takes no options", expected)
+    if backend == "sqlite" and parsed.query and "uri" not in parsed.query:
+        raise ConfigError("database_url: an SQLite database takes options in a URI alone", expected)
+    if backend in {"mysql", "mariadb"} and not parsed.database:
+        raise ConfigError("database_url: no database is named", expected)
     if parsed.get_backend_name() in {"mysql", "mariadb"} and "charset" not in parsed.query:
         parsed = parsed.update_query_dict({"charset": "utf8mb4"})
     return parsed
@@ -257,12 +259,14 @@ def current_revision(engine: sa.Engine) -> str | None:
 
 def _file_missing(engine: sa.Engine) -> bool:
     database = engine.url.database or ""
-    if engine.dialect.name != "sqlite":
+    if engine.dialect.name != "sqlite" or database.startswith("file:"):
         return False
     try:
         return not Path(database).exists()
-    except (OSError, ValueError):  # no path at all, as connecting will say
+    except ValueError:  # no path at all, as connecting will say
         return False
+    except OSError as error:
+        raise DatabaseError(f"database {_where(engine.url)}: {error.strerror}") from error
 
 
 def _revision(connection: sa.Connection) -> str | None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from catalog_sync.clock import Clock
     from catalog_sync.records import Batch, Outcome
 
-__all__ = ["deliver_due", "next_attempt_at"]
+__all__ = ["deliver_due", "message_id", "next_attempt_at"]
 
 logger = logging.getLogger(__name__)
 

@@ -69,5 +69,5 @@ def configure(style: Literal["text", "json"], *, verbose: bool) -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
     logger.propagate = False
-    # Without a handler of its own, a library's warning would be printed as it is.
-    logging.lastResort = None
+    # Without any handler, a library's warning would be printed as it is.
+    logging.getLogger().handlers = [logging.NullHandler()]

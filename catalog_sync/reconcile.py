@@ -165,19 +165,20 @@ def hold_reason(state: SourceState, catalog: Catalog, now: datetime, *, empty: b
     may leave in any number. While a source is held, what is missing already keeps counting.
     """
     absent = missing(state, catalog)
-    # Models that came since the others left do not make their leaving a smaller thing.
-    left_at = min((record.missing_since or now for record in absent), default=now)
-    listed = sum(r.listed and r.first_seen_at < left_at for r in state.models.values())
     if empty and absent:
+        listed = sum(record.listed for record in state.models.values())
         return f"the list is empty where {listed} models were listed"
-    gone = sum(
+    gone = [record for record in absent if record.missing_since is None or state.held]
+    # Models that came since the others left do not make their leaving a smaller thing.
+    left_at = max((record.missing_since or now for record in gone), default=now)
+    listed = sum(r.listed and r.first_seen_at < left_at for r in state.models.values())
+    counted = sum(
         not record.retired
         and not (record.info.retires_at is not None and record.info.retires_at <= now)
-        and (record.missing_since is None or state.held)
-        for record in absent
+        for record in gone
     )
-    if gone > _HELD_MINIMUM and gone * 100 > listed * _HELD_SHARE:
-        return f"{gone} of {listed} models left the list at once"
+    if counted > _HELD_MINIMUM and counted * 100 > listed * _HELD_SHARE:
+        return f"{counted} of {listed} models left the list at once"
     return None
 
 
