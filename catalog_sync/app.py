@@ -151,13 +151,13 @@ class App:
 
         credential = source.credential(self.settings.folder)
         headers = {
-            "anthropic-version": source.anthropic_version,
             credential.header: credential.value,
             **{name: secret.get_secret_value() for name, secret in source.headers.items()},
         }
         return ModelsClient(
             source.base_url,
             headers,
+            anthropic_version=source.anthropic_version,
             deadline=source.deadline,
             credential_origin=credential.origin,
         )

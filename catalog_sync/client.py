@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import email.utils
 import logging
+import math
 import random
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -52,6 +54,7 @@ PAGE_SIZE_RANGE: Final = range(1, 1001)
 
 _MAX_PAGES = 1_000
 _MAX_BODY_BYTES = 32 * 2**20
+_ENCODINGS = ("gzip", "deflate", "identity")
 _MAX_RETRIES = 4
 _RETRIED: Final = frozenset({408, 409, 429})
 """With all 5xx: what the official SDK tries again."""
@@ -81,30 +84,38 @@ class ModelsClient:
     """One source's connection. One thread uses it; `abort` may be called from another.
 
     `deadline` is for a whole walk, the questions by id that follow it included. No message repeats
-    the values of `headers`, the credential among them; `credential_origin` is what it may name.
+    the values of `secret_headers`, the credential among them; `credential_origin` is what it may
+    name.
     """
 
     def __init__(
         self,
         base_url: str,
-        headers: Mapping[str, str],
+        secret_headers: Mapping[str, str],
         *,
+        anthropic_version: str = "2026-10-21",
         deadline: timedelta = timedelta(seconds=60),
         credential_origin: str = "the key",
     ) -> None:
         self._base_url = base_url.rstrip("/")
-        words = {word for value in headers.values() for word in (value, *value.split(" "))}
+        words = {word for value in secret_headers.values() for word in (value, *value.split(" "))}
         self._secrets = sorted((w for w in words if len(w) >= _SECRET_LENGTH), key=len)[::-1]
         self._origin = credential_origin
         self._deadline_seconds = deadline.total_seconds()
         self._ends_at = float("inf")  # by time.monotonic()
         self._aborted = threading.Event()
         self._socket: socket.socket | None = None
-        common = {"accept": "application/json", "user-agent": f"catalog-sync/{__version__}"}
+        common = {
+            "accept": "application/json",
+            "accept-encoding": ", ".join(_ENCODINGS),
+            "anthropic-version": anthropic_version,
+            "user-agent": f"catalog-sync/{__version__}",
+        }
         try:
             self._http = httpx.Client(
-                headers=common | dict(headers),
+                headers=common | dict(secret_headers),
                 follow_redirects=False,
+                event_hooks={"response": [_forget_location]},
                 limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
             )
         except (ImportError, OSError, ValueError, httpx.InvalidURL):
@@ -118,6 +129,8 @@ class ModelsClient:
 
     def __exit__(self, *_: object) -> None:
         self._http.close()
+        if self._socket is not None:
+            self._socket.close()
 
     def abort(self) -> None:
         """Abandon what another thread is doing here: it raises InterruptedSyncError at once."""
@@ -145,16 +158,18 @@ class ModelsClient:
         asked = {"limit": limit, "after_id": after_id, "before_id": before_id}
         query = [(key, str(value)) for key, value in asked.items() if value is not None]
         query += [("lifecycle[]", value) for value in lifecycle]
-        body, headers = self._get("/v1/models", query)
-        return _page(_json(body), headers)
+        with self._discretion():
+            body, headers = self._get("/v1/models", query)
+            return _page(_json(body), headers)
 
     def get_model(self, model_id: str) -> ModelInfo:
         """Return one model by id; one that the API does not know raises RefusedError."""
-        body, _ = self._get(_path_of(model_id))
-        try:
-            return ModelInfo.from_payload(_json(body))
-        except ValueError as error:
-            raise BadAnswerError(f"model {model_id}: {error}") from error
+        with self._discretion():
+            body, _ = self._get(_path_of(model_id))
+            try:
+                return ModelInfo.from_payload(_json(body))
+            except ValueError as error:
+                raise BadAnswerError(f"model {model_id}: {error}") from error
 
     def pages(
         self,
@@ -203,7 +218,7 @@ class ModelsClient:
         different content has changed meanwhile: then the walk is repeated, once.
         """
         self._ends_at = time.monotonic() + self._deadline_seconds
-        with self._alarm():
+        with self._discretion(), self._alarm():
             try:
                 return self._walk_once(page_size, lifecycle, on_page)
             except _ChangedMeanwhileError:
@@ -278,19 +293,21 @@ class ModelsClient:
         left = max(self._ends_at - time.monotonic(), 0.001)
         silence = min(left, _SILENCE_SECONDS)
         timeout = httpx.Timeout(silence, connect=min(left, _CONNECT_SECONDS))
-        request = self._http.build_request(
-            "GET",
-            self._base_url + path,
-            params=list(query),
-            timeout=timeout,
-            extensions={"trace": self._note_socket},
-        )
         try:
+            request = self._http.build_request(
+                "GET",
+                self._base_url + path,
+                params=list(query),
+                timeout=timeout,
+                extensions={"trace": self._note_socket},
+            )
             response = self._http.send(request, stream=True)
             try:
                 body = self._read(response)
             finally:
                 response.close()
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise RefusedError(f"{self._base_url}: a URL that cannot be asked for") from error
         except httpx.DecodingError as error:
             raise BadAnswerError("the body is not encoded as its headers say") from error
         except (httpx.RequestError, OSError) as error:
@@ -298,12 +315,15 @@ class ModelsClient:
             kind = "timed out" if isinstance(error, httpx.TimeoutException) else "no answer"
             reason = self._clean(str(error)) or type(error).__name__
             raise UnreachableError(f"{self._base_url}: {kind}: {reason}") from error
+        self._check()  # a body that was hung up on may look like a complete one
         if not response.is_success:
             raise _Refusal(response, body)
         return body, response.headers
 
     def _read(self, response: httpx.Response) -> bytes:
         body = bytearray()
+        if response.headers.get("content-encoding", _ENCODINGS[0]).strip() not in _ENCODINGS:
+            raise BadAnswerError("a body in an encoding that was not asked for")  # or in several
         for chunk in response.iter_bytes():
             self._check()
             body += chunk
@@ -326,9 +346,14 @@ class ModelsClient:
             timer.cancel()
 
     def _note_socket(self, event: str, info: Mapping[str, Any]) -> None:
-        """Remember the connection's socket: httpx shows it while a request is under way."""
-        if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
-            self._socket = info["return_value"].get_extra_info("socket")
+        """Remember the connection's socket: httpx shows it while a request is under way.
+
+        A duplicate of it: TLS takes the original away, and both end the same connection.
+        """
+        if event == "connection.connect_tcp.complete":
+            if self._socket is not None:
+                self._socket.close()
+            self._socket = info["return_value"].get_extra_info("socket").dup()
             self._check()
 
     def _hang_up(self) -> None:
@@ -369,6 +394,17 @@ class ModelsClient:
             return RefusedError(text, f"check {self._origin}, base_url and the source's settings")
         return RefusedError(text)
 
+    @contextmanager
+    def _discretion(self) -> Iterator[None]:
+        """Keep secrets that a server echoes out of errors, and out of what caused them."""
+        try:
+            yield
+        except SourceError as error:
+            whole = "".join(traceback.format_exception(error))
+            if any(secret in whole for secret in self._secrets):
+                raise type(error)(self._clean(str(error)), advice="") from None
+            raise
+
     def _clean(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "[redacted]")
@@ -387,6 +423,11 @@ def _path_of(model_id: str) -> str:
     return "/v1/models/" + (path.replace(".", "%2E") if not path.strip(".") else path)
 
 
+def _forget_location(response: httpx.Response) -> None:
+    """Leave httpx nothing to follow, and nothing to stumble over, of a redirect."""
+    response.headers.pop("location", None)
+
+
 def _is_retried(error: BaseException) -> bool:
     if isinstance(error, _Refusal):
         said: str | None = error.headers.get("x-should-retry")
@@ -402,7 +443,8 @@ def _delay_seconds(state: RetryCallState) -> float:
     asked = _retry_after_seconds(error.headers) if isinstance(error, _Refusal) else None
     if asked is not None:
         return asked
-    delay = min(_FIRST_DELAY_SECONDS * 2.0 ** (state.attempt_number - 1), _LAST_DELAY_SECONDS)
+    doublings = min(state.attempt_number - 1, 10)
+    delay = min(_FIRST_DELAY_SECONDS * 2.0**doublings, _LAST_DELAY_SECONDS)
     return delay * (1 - 0.25 * random.random())  # noqa: S311  # jitter is no secret
 
 
@@ -417,7 +459,9 @@ def _retry_after_seconds(headers: httpx.Headers) -> float | None:
         except ValueError:
             with suppress(TypeError, ValueError, OverflowError, IndexError):
                 seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-    return seconds if seconds is not None and seconds > 0 else None
+    if seconds is None or not math.isfinite(seconds) or seconds <= 0:
+        return None
+    return min(seconds, threading.TIMEOUT_MAX)
 
 
 def _log_retry(state: RetryCallState) -> None:

@@ -83,6 +83,8 @@ def create_engine(url: str) -> sa.Engine:
     else:
         options |= {"pool_pre_ping": True, "isolation_level": "READ COMMITTED"}
         options["connect_args"] = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
+        if backend in {"postgresql", "postgres"}:  # what the database cannot keep, it shall say
+            options["connect_args"]["client_encoding"] = "utf8"
     try:
         engine = sa.create_engine(parsed, **options)
     except ModuleNotFoundError as error:

@@ -58,6 +58,7 @@ Changes: TypeAlias = Mapping[str, Mapping[str, Any]]
 ID_MAX_LENGTH = 255
 """Characters in a model's id: the longest key that every supported database indexes."""
 
+_MAX_DEPTH = 28  # MariaDB keeps 32 levels of JSON, and an event wraps an object in a few
 _INT64_MAX = 2**63 - 1
 _FIRST_YEAR = 1000  # MariaDB documents DATETIME from the year 1000 on
 
@@ -112,15 +113,17 @@ Instant = Annotated[datetime, BeforeValidator(_instant)]
 Tokens = Annotated[int, Field(ge=0, le=_INT64_MAX)]
 
 
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _leaves(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
     """Yield every key and every plain value of a JSON value, each with the path to it."""
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"an object nested deeper than {_MAX_DEPTH} levels")
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield f"{path}: a key", key
-            yield from _leaves(item, f"{path}.{key}")
+            yield from _leaves(item, f"{path}.{key}", depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _leaves(item, f"{path}[{index}]")
+            yield from _leaves(item, f"{path}[{index}]", depth + 1)
     else:
         yield path, value
 
@@ -298,6 +301,8 @@ class SourceState:
     """The `error` of the last run that was not skipped."""
     third_walk_at: datetime | None = None
     """When the last complete walk but one ended: what was missing by then has now missed three."""
+    last_instant: datetime | None = None
+    """The latest time of all that is known; null at the beginning. What is new comes after it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ __all__ = [
     "finish_run",
     "insert_deliveries",
     "insert_events",
+    "last_instant",
     "lock_source",
     "pending_channels",
     "register_source",
@@ -112,6 +113,15 @@ def acquire(session: Session, source: str, run_id: int, now: datetime, *, lease:
             .values(status=RunStatus.FAILED, finished_at=now, error="interrupted")
         )
     return bool(taken)
+
+
+def last_instant(session: Session, source: str) -> datetime | None:
+    """Return the latest time that a source's past holds: its last sync, or its last event."""
+    synced_at = session.scalar(select(SourceRow.last_synced_at).where(SourceRow.name == source))
+    told_at = session.scalar(
+        select(func.max(EventRow.occurred_at)).where(EventRow.source == source)
+    )
+    return max((moment for moment in (synced_at, told_at) if moment), default=None)
 
 
 def release(session: Session, source: str, run_id: int) -> bool:
@@ -268,6 +278,7 @@ def select_state(session: Session, name: str, base_url: str) -> SourceState:
         failure_announced=last_told == Kind.SYNC_FAILED,
         last_error=last_error,
         third_walk_at=walks[1] if len(walks) > 1 else None,
+        last_instant=last_instant(session, name),
     )
 
 

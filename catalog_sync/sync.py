@@ -10,6 +10,7 @@ import logging
 import shlex
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -75,6 +76,17 @@ class _Outcome:
     """Why removals, or the whole pass, wait for a person."""
     refused: bool = False
     """Held as a whole: somebody else answered, and nothing of it may be applied."""
+    error: str | None = None
+    """`held` as a person is told it, with what to do next; null when nothing is held."""
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What the pass tells: of models, and of itself."""
+        if self.error is not None:
+            told = reconcile.held_event(self.state, self.now, self.error)
+        else:
+            told = reconcile.recovery_event(self.state, self.now)
+        return (*self.result.events, told) if told else self.result.events
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +125,7 @@ class Pass:
         if reason is not None:
             return replace(report, status=RunStatus.SKIPPED, error=reason)
         outcome = self._observe(engine)
-        return self._reported(report, outcome, outcome.result.events)
+        return _reported(report, outcome, outcome.events)
 
     def _sync(self, report: RunReport) -> RunReport:
         report = self._begin(report)
@@ -122,15 +134,14 @@ class Pass:
         self.on_begin()
         try:
             outcome = self._observe(self.engine)
-            return self._reported(report, outcome, self._apply(report, outcome))
+            return _reported(report, outcome, self._apply(report, outcome))
         except SourceError as error:
             failed = replace(report, error=self._line(error), cause=error)
             return replace(failed, events=self._fail(failed))
-        except DatabaseError:
-            raise
-        except BaseException:  # told to stop, or a bug: the next pass need not wait for the lease
-            stopped = InterruptedSyncError("interrupted")
-            self._fail(replace(report, error=str(stopped), cause=stopped))
+        except BaseException as error:  # the database, a signal, a bug: nobody need wait for us
+            reason = str(error) if isinstance(error, DatabaseError) else "interrupted"
+            with suppress(DatabaseError), database.transaction(self.engine) as session:
+                self._close(session, report, reason)
             raise
 
     # --- 1. begin ------------------------------------------------------------------------------
@@ -172,7 +183,7 @@ class Pass:
             page_size=source.page_size, lifecycle=source.lifecycle, on_page=self.on_page
         )
         past = self._state(engine)
-        now = _later(self.clock(), past.source.last_synced_at)
+        now = _later(self.clock(), past.last_instant)
         catalog = replace(walked, models=reconcile.without(walked.models, source.exclude))
         state = replace(past, models=reconcile.without(past.models, source.exclude))
         frozen = tuple(past.models.keys() - state.models.keys())
@@ -182,7 +193,7 @@ class Pass:
         outcome = _Outcome(state, catalog, now, reconcile.Reconciliation(), frozen)
         stranger, foreign = reconcile.another_answered(state, catalog, source.base_url)
         if foreign and not accept:
-            return replace(outcome, held=stranger, refused=True)
+            return replace(outcome, held=stranger, refused=True, error=self._advised(stranger))
         if stranger:
             logger.warning("adopted: %s", stranger, extra=fields(source=source.name))
 
@@ -198,7 +209,7 @@ class Pass:
             accept=accept,
             reminders=self.options.reminders,
         )
-        return replace(outcome, result=result, held=held)
+        return replace(outcome, result=result, held=held, error=self._advised(held))
 
     def _state(self, engine: sa.Engine) -> SourceState:
         with database.reading(engine) as session:
@@ -210,11 +221,7 @@ class Pass:
         """Write the whole outcome in one transaction, provided that the lease is still ours."""
         name, run_id = self.source.name, _recorded(report)
         state, now, result = outcome.state, outcome.now, outcome.result
-        said = self._reported(report, outcome, ())
-        if said.error is not None:
-            told = reconcile.held_event(state, now, said.error)
-        else:
-            told = reconcile.recovery_event(state, now)
+        said = _reported(report, outcome, ())
         with database.transaction(self.engine) as session:
             if not store.release(session, name, run_id):
                 raise LeaseLostError("another process took the source over during the walk")
@@ -229,8 +236,7 @@ class Pass:
                 )
                 scope, base_url = outcome.catalog.scope, self.source.base_url
                 store.write_source(session, reconcile.adopted(state.source, scope, base_url, now))
-            events = (*result.events, told) if told else result.events
-            events = store.insert_events(session, name, run_id, events)
+            events = store.insert_events(session, name, run_id, outcome.events)
             self._owe(session, run_id, events, now, baseline=said.baseline)
             store.finish_run(
                 session,
@@ -246,13 +252,13 @@ class Pass:
         return events
 
     def _fail(self, report: RunReport) -> tuple[Event, ...]:
-        """Close the run as failed, give the lease back, and tell of it when it is time to."""
-        name, run_id, now, error = self.source.name, _recorded(report), self.clock(), report.error
+        """Close the run as failed, and tell of it when it is time to."""
+        name, run_id, error = self.source.name, _recorded(report), str(report.error)
         with database.transaction(self.engine) as session:
-            store.release(session, name, run_id)
-            closed = store.finish_run(session, run_id, RunStatus.FAILED, now, error=error)
-            if not closed or error is None or isinstance(report.cause, InterruptedSyncError):
+            closed = self._close(session, report, error)
+            if not closed or isinstance(report.cause, InterruptedSyncError):
                 return ()  # whoever took the source over has closed it; a stop is no failure
+            now = _later(self.clock(), store.last_instant(session, name))
             streak, told = store.failures(session, name)
             event = reconcile.failure_event(
                 now,
@@ -265,6 +271,12 @@ class Pass:
             events = store.insert_events(session, name, run_id, [event] if event else [])
             self._owe(session, run_id, events, now, baseline=False)
             return events
+
+    def _close(self, session: Session, report: RunReport, error: str) -> bool:
+        """End the run as failed and give the lease back; false when another process did."""
+        store.release(session, self.source.name, _recorded(report))
+        now, run_id = self.clock(), _recorded(report)
+        return store.finish_run(session, run_id, RunStatus.FAILED, now, error=error)
 
     def _owe(
         self,
@@ -288,20 +300,22 @@ class Pass:
             return str(error)  # not about the source
         return f"source {self.source.name}: {error}"
 
-    def _reported(
-        self, report: RunReport, outcome: _Outcome, events: tuple[Event, ...]
-    ) -> RunReport:
-        name, held = self.source.name, outcome.held
+    def _advised(self, held: str | None) -> str | None:
+        name = self.source.name
         release = f"catalog-sync sync --source {shlex.quote(name)} --accept-removals"
-        return replace(
-            report,
-            status=RunStatus.HELD if held else RunStatus.SUCCEEDED,
-            baseline=outcome.state.source.baseline_at is None,
-            pages=outcome.catalog.pages,
-            models=None if outcome.refused else len(outcome.catalog.models),
-            events=events,
-            error=f"source {name}: {held}; if that is right, run: {release}" if held else None,
-        )
+        return f"source {name}: {held}; if that is right, run: {release}" if held else None
+
+
+def _reported(report: RunReport, outcome: _Outcome, events: tuple[Event, ...]) -> RunReport:
+    return replace(
+        report,
+        status=RunStatus.HELD if outcome.held else RunStatus.SUCCEEDED,
+        baseline=outcome.state.source.baseline_at is None,
+        pages=outcome.catalog.pages,
+        models=None if outcome.refused else len(outcome.catalog.models),
+        events=events,
+        error=outcome.error,
+    )
 
 
 def _later(now: datetime, last: datetime | None) -> datetime:
