@@ -16,7 +16,7 @@ from catalog_sync.records import AlertRule, Kind
 from catalog_sync.sync import Pass, PassOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import sqlalchemy as sa
     from sqlalchemy.orm import Session
@@ -51,9 +51,15 @@ class App:
         return database.create_engine(self.settings.database_url.get_secret_value())
 
     @contextmanager
-    def reading(self) -> Iterator[Session]:
-        """Open a session for questions; an empty database answers as an empty catalogue."""
-        with database.reading(database.readable(self.engine)) as session:
+    def reading(self, sources: Sequence[str] = ()) -> Iterator[Session]:
+        """Open a session for questions; an empty database answers as an empty catalogue.
+
+        `sources` are those that the question names: one that was never configured and never
+        walked raises ConfigError.
+        """
+        with database.readable(self.engine) as engine, database.reading(engine) as session:
+            known = store.source_names(session) | {s.name for s in self.settings.sources}
+            self._refuse_unknown(sources, known)
             yield session
 
     def delivery_counts(self) -> DeliveryCounts:
@@ -139,12 +145,15 @@ class App:
 
     def _chosen(self, names: Sequence[str]) -> list[SourceSettings]:
         configured = {source.name: source for source in self.settings.sources}
-        for name in names:
-            if name not in configured:
-                raise ConfigError(
-                    f"no source is named {name!r}", f"configured are: {', '.join(configured)}"
-                )
+        self._refuse_unknown(names, configured)
         return [configured[name] for name in dict.fromkeys(names)] or list(configured.values())
+
+    @staticmethod
+    def _refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
+        known = sorted(known)
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"no source is named {name!r}", f"known are: {', '.join(known)}")
 
     def _client(self, source: SourceSettings) -> ModelsClient:
         from catalog_sync.client import ModelsClient  # noqa: PLC0415  # questions need no HTTP

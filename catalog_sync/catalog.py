@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-__all__ = ["list_events", "list_models", "show_model"]
+__all__ = ["begun", "list_events", "list_models", "show_model"]
 
 
 def list_models(
@@ -66,6 +66,11 @@ def list_events(
     ]
 
 
+def begun(session: Session) -> bool:
+    """Whether any source was ever walked."""
+    return bool(store.source_names(session))
+
+
 def show_model(session: Session, model_id: str) -> list[tuple[ModelRecord, list[Event]]]:
     """Return a model's rows, one per source, each with its events, newest first.
 
@@ -76,9 +81,11 @@ def show_model(session: Session, model_id: str) -> list[tuple[ModelRecord, list[
     if not found:
         known = sorted({record.info.id for record in records})
         close = difflib.get_close_matches(model_id, known, n=3)
-        advice = (
-            f"did you mean {' or '.join(close)}?" if close else "see: catalog-sync models --all"
-        )
+        advice = "see: catalog-sync models --all"
+        if close:
+            advice = f"did you mean {' or '.join(close)}?"
+        elif not known:
+            advice = "nothing was recorded yet; run: catalog-sync sync"
         raise NotFoundError(f"no model {model_id!r} was ever listed", advice)
     return [(record, _history(session, record.source, model_id)) for record in found]
 

@@ -402,8 +402,9 @@ def _alembic() -> Config:
     return config
 
 
-def readable(engine: sa.Engine) -> sa.Engine:
-    """Return the engine to read from: `engine`, or an empty catalogue where nothing is yet.
+@contextmanager
+def readable(engine: sa.Engine) -> Iterator[sa.Engine]:
+    """Yield the engine to read from: `engine`, or an empty catalogue where nothing is yet.
 
     A question creates no file and no table; a database without a schema answers as an empty one.
     Raises as `ensure_schema`.
@@ -411,8 +412,10 @@ def readable(engine: sa.Engine) -> sa.Engine:
     revision = current_revision(engine)
     if revision is not None:
         _refuse_other(engine, revision)
-        return engine
+        yield engine
+        return
     blank = sa.create_engine("sqlite://", poolclass=StaticPool)
     _prepare_connections(blank)
     upgrade(blank)
-    return blank
+    yield blank
+    blank.dispose()

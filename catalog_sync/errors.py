@@ -2,6 +2,7 @@
 
     CatalogSyncError
     ├── ConfigError             exit 2: mend the configuration or the command line
+    ├── OutputError             exit 1: the results could not be written
     ├── NotFoundError           exit 1: what was asked for is not in the catalogue
     ├── SourceError             exit 1: a source could not be synced
     │   ├── UnreachableError        no answer: look at the network and at base_url
@@ -34,6 +35,7 @@ __all__ = [
     "InterruptedSyncError",
     "LeaseLostError",
     "NotFoundError",
+    "OutputError",
     "OverloadedError",
     "RefusedError",
     "SchemaError",
@@ -71,6 +73,10 @@ class ConfigError(CatalogSyncError):
     """The configuration or the command line cannot be used."""
 
     exit_code = 2
+
+
+class OutputError(CatalogSyncError):
+    """Standard output could not be written; what the command did besides is done."""
 
 
 class NotFoundError(CatalogSyncError):

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-__all__ = ["LOGGER_NAME", "configure", "fields"]
+__all__ = ["LOGGER_NAME", "configure", "error", "fields"]
 
 LOGGER_NAME = "catalog_sync"
 
@@ -28,7 +29,7 @@ class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         facts = getattr(record, "fields", {})
         words = [_instant(record), record.levelname, record.getMessage()]
-        words += [f"{key}={_text(value)}" for key, value in facts.items()]
+        words += [f"{key}={_text(value)}" for key, value in facts.items() if value is not None]
         if record.exc_info:
             words.append("\n" + self.formatException(record.exc_info))
         return " ".join(words)
@@ -59,6 +60,18 @@ def _text(value: Any) -> str:
     if text and text.isprintable() and not any(c in ' "=' for c in text):
         return text
     return json.dumps(text, ensure_ascii=False)
+
+
+def error(text: str, cause: BaseException | None) -> None:
+    """Say what ended the program: as a line of its own, or as an object among the others."""
+    logger = logging.getLogger(LOGGER_NAME)
+    shown = cause if logger.isEnabledFor(logging.DEBUG) else None
+    if any(isinstance(handler.formatter, _JsonFormatter) for handler in logger.handlers):
+        logger.error(text, exc_info=shown)
+        return
+    if shown is not None:
+        traceback.print_exception(shown)
+    print(f"catalog-sync: {text}", file=sys.stderr)  # noqa: T201
 
 
 def configure(style: Literal["text", "json"], *, verbose: bool) -> None:

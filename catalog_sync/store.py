@@ -54,6 +54,7 @@ __all__ = [
     "select_models",
     "select_state",
     "settle",
+    "source_names",
     "start_run",
     "write_models",
     "write_source",
@@ -283,6 +284,11 @@ def select_state(session: Session, name: str, base_url: str) -> SourceState:
 
 
 # --- models ------------------------------------------------------------------------------------
+
+
+def source_names(session: Session) -> set[str]:
+    """Return the sources that were ever walked."""
+    return set(session.scalars(select(SourceRow.name)))
 
 
 def select_models(session: Session, *, source: str | None = None) -> Iterator[ModelRecord]:

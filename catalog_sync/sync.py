@@ -120,11 +120,11 @@ class Pass:
 
     def _preview(self, report: RunReport) -> RunReport:
         """Make the pass without a run, a lease or a row."""
-        engine = database.readable(self.engine)
-        reason = self._fresh(self._state(engine).source, report.started_at)
-        if reason is not None:
-            return replace(report, status=RunStatus.SKIPPED, error=reason)
-        outcome = self._observe(engine)
+        with database.readable(self.engine) as engine:
+            reason = self._fresh(self._state(engine).source, report.started_at)
+            if reason is not None:
+                return replace(report, status=RunStatus.SKIPPED, error=reason)
+            outcome = self._observe(engine)
         return _reported(report, outcome, outcome.events)
 
     def _sync(self, report: RunReport) -> RunReport:

@@ -6,9 +6,9 @@ loads none of the heavy ones.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from catalog_sync.app import App
 
-__all__ = ["Context", "cli", "run"]
+__all__ = ["Context", "StoppedError", "cli", "complain", "run"]
 
 _INTERRUPTED = 130
 _TERMINATED = 143
@@ -98,49 +98,68 @@ def cli(
     ctx.obj = Context(config, verbose)
 
 
+class StoppedError(BaseException):
+    """A signal told the process to stop: no error, and no business of any `except Exception`."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code.
 
     0 fine, 1 a source or a check failed, 2 configuration or usage, 3 held, 4 database.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    _end_on_sigterm()
+    _prepare_streams()
+    for number, exit_code in ((signal.SIGINT, _INTERRUPTED), (signal.SIGTERM, _TERMINATED)):
+        _stop_on(number, exit_code)
+    words = None if arguments is None else list(arguments)
     try:
         result: Any = cli.main(args=words, prog_name="catalog-sync", standalone_mode=False)
-    except click.UsageError as error:
-        where = error.ctx.command_path if error.ctx else "catalog-sync"
-        return _complain(f"{error.format_message()}; see: {where} --help", error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     except click.ClickException as error:
-        return _complain(error.format_message(), error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        return _complain("interrupted", _INTERRUPTED)
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        where = context.command_path if context else "catalog-sync"
+        complain(f"{error.format_message().rstrip('.')}; see: {where} --help")
+        return error.exit_code
+    except (click.Abort, StoppedError) as error:
+        complain("interrupted")
+        return error.exit_code if isinstance(error, StoppedError) else _INTERRUPTED
     except CatalogSyncError as error:
-        return _complain(str(error), error.exit_code, verbose=_is_verbose(words))
+        complain(str(error), error)
+        return error.exit_code
     except Exception as error:  # noqa: BLE001  # a bug; its traceback is for those who ask
-        what = (
-            f"unexpected {type(error).__name__}: {error}; --verbose shows where; please report it"
-        )
-        return _complain(what, 1, verbose=_is_verbose(words))
+        what = f"unexpected {type(error).__name__}: {error}"
+        complain(f"{what}; --verbose shows where; please report it", error)
+        return 1
     return result if isinstance(result, int) else 0
 
 
-def _end_on_sigterm() -> None:
-    """Turn SIGTERM into an exception, so that a pass is closed before the process ends."""
-
-    def end(_number: int, _frame: object) -> None:
-        sys.exit(_TERMINATED)
-
-    signal.signal(signal.SIGTERM, end)
-
-
-def _is_verbose(words: Sequence[str]) -> bool:
-    """Whether the global options, which stand before the command, ask for tracebacks."""
-    before = words[: next((i for i, word in enumerate(words) if word in _COMMANDS), len(words))]
-    return any(word in {"-v", "--verbose"} for word in before)
+def _prepare_streams() -> None:
+    """Make standard output and error something to write to, whatever the terminal can show."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
-def _complain(text: str, exit_code: int, *, verbose: bool = False) -> int:
-    if verbose:
-        traceback.print_exc()
-    print(f"catalog-sync: {one_line(text)}", file=sys.stderr)  # noqa: T201
-    return exit_code
+def _stop_on(number: signal.Signals, exit_code: int) -> None:
+    """Turn a signal into an exception, so that a pass is closed before the process ends."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise StoppedError(exit_code)
+
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, stop)
+
+
+def complain(text: str, cause: BaseException | None = None) -> None:
+    """Say on standard error, on one line, what went wrong; with --verbose, also where."""
+    from catalog_sync import logs  # noqa: PLC0415
+
+    logs.error(one_line(text), cause)

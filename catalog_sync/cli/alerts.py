@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from catalog_sync.cli import complain
 from catalog_sync.cli.options import format_option
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def test(context: Context, channel: str | None) -> int:
                 render.write(f"{name}: accepted by {channels[name].place}")
             else:
                 failed = True
-                print(f"catalog-sync: alert channel {name}: {outcome.error}", file=sys.stderr)  # noqa: T201
+                complain(f"alert channel {name}: {outcome.error}")
     return int(failed)
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from catalog_sync.cli import StoppedError, complain
+
 if TYPE_CHECKING:
     from catalog_sync.cli import Context
     from catalog_sync.demo.history import Moment
@@ -44,7 +46,7 @@ def _tell() -> int:
         recorded = moment.recorded
         _write_pass(moment, report)
         if report.cause is not None:
-            print(f"catalog-sync: {report.error}", file=sys.stderr)  # noqa: T201
+            complain(str(report.error), report.cause)
             return report.cause.exit_code
     render.write("\nThree things to try:")
     config = f"CATALOG_SYNC_DATABASE_URL=sqlite:///{file}"
@@ -101,6 +103,6 @@ def _serve(port: int) -> int:
     render.write(f"  export ANTHROPIC_BASE_URL={sandbox.url} ANTHROPIC_API_KEY={sandbox.api_key}")
     try:
         sandbox.serve_forever()
-    except (KeyboardInterrupt, SystemExit):
+    except StoppedError:
         sandbox.stop()
     return 0

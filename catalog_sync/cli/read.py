@@ -60,17 +60,18 @@ def models(
     from catalog_sync import catalog  # noqa: PLC0415  # heavy
     from catalog_sync.cli import render  # noqa: PLC0415
 
-    with context.app() as app, app.reading() as session:
+    with context.app() as app, app.reading(sources) as session:
         records = catalog.list_models(
             session, sources=sources, lifecycles=lifecycles, removed=removed, as_of=as_of
         )
+        begun = catalog.begun(session)
     rows = [render.model_row(record) for record in records]
     if format_ == "json":
         render.write_json(rows)
     elif format_ == "csv":
         render.write_csv(rows, render.MODEL_COLUMNS)
     elif not records:
-        _nothing("no models", removed=removed)
+        _nothing("no such model" if removed or as_of else "no such model is listed", begun=begun)
     else:
         _write_models(records, removed=removed)
 
@@ -123,16 +124,17 @@ def events(
     from catalog_sync.cli import render  # noqa: PLC0415
     from catalog_sync.records import Kind  # noqa: PLC0415
 
-    with context.app() as app, app.reading() as session:
+    with context.app() as app, app.reading(sources) as session:
         found = catalog.list_events(
             session, since=since, kinds=[Kind(k) for k in kinds], models=glob, sources=sources
         )
+        begun = catalog.begun(session)
     if format_ == "json":
         render.write_json([render.event_row(event) for event in found])
     elif format_ == "csv":
         render.write_csv([render.event_row(event) for event in found], render.EVENT_COLUMNS)
     elif not found:
-        _nothing("no events", removed=True)
+        _nothing("no such event", begun=begun)
     else:
         _write_events(found)
 
@@ -197,7 +199,7 @@ def show(context: Context, model: str, format_: str) -> None:
         _write_events(history, with_model=False)
 
 
-def _nothing(what: str, *, removed: bool) -> None:
+def _nothing(what: str, *, begun: bool) -> None:
     """Say on standard error that there is nothing to print, and why that may be."""
-    hint = "" if removed else " are listed"
-    print(f"{what}{hint}; has `catalog-sync sync` run on this database?", file=sys.stderr)  # noqa: T201
+    text = what if begun else "nothing was recorded yet; run: catalog-sync sync"
+    print(text, file=sys.stderr)  # noqa: T201

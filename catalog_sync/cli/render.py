@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from catalog_sync.clock import format_instant
+from catalog_sync.errors import OutputError
 from catalog_sync.records import Delivery, Event, ModelInfo, ModelRecord
 
 __all__ = [
@@ -72,13 +73,18 @@ def on_terminal() -> bool:
 
 
 def write(text: str) -> None:
-    """Print to standard output; a reader who has seen enough changes nothing for us."""
+    """Print to standard output; a reader who has seen enough changes nothing for us.
+
+    Raises OutputError when it cannot be written for another reason.
+    """
     try:
         print(text)  # noqa: T201
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # What is printed from now on, at the interpreter's end too, goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise OutputError(f"standard output cannot be written: {error.strerror}") from error
 
 
 def visible(text: str) -> str:
@@ -159,8 +165,9 @@ def _jsonable(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_json(value: Any) -> None:
-    """Print one JSON value."""
-    write(json.dumps(value, ensure_ascii=False, indent=2))
+    """Print one JSON value, escaped where the terminal knows less than Unicode."""
+    unicode = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    write(json.dumps(value, ensure_ascii=not unicode, indent=2))
 
 
 def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:

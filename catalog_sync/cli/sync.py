@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from catalog_sync.cli import complain
 from catalog_sync.cli.options import DURATION
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def sync(
                 render.write(messages.deliveries_text(counts))
     for report in reports:
         if report.cause is not None or report.status == "held":
-            _complain(report, verbose=context.verbose)
+            complain(str(report.error), report.cause)
     return _exit_code(reports)
 
 
@@ -86,19 +87,12 @@ def _write_text(reports: Sequence[RunReport], *, dry_run: bool) -> None:
             continue
         if not report.baseline:
             rows = [
-                [event.kind.value, event.model_id or "", messages.event_text(event)]
+                [event.kind.value, event.model_id or "-", messages.event_text(event)]
                 for event in report.events
+                if not event.kind.startswith("sync_")  # those are for who is not here
             ]
             render.write_table(["kind", "model", ""], rows)
         render.write(messages.report_text(report, dry_run=dry_run))
-
-
-def _complain(report: RunReport, *, verbose: bool) -> None:
-    import traceback  # noqa: PLC0415
-
-    if verbose and report.cause is not None:
-        traceback.print_exception(report.cause)
-    print(f"catalog-sync: {report.error}", file=sys.stderr)  # noqa: T201
 
 
 def _exit_code(reports: Sequence[RunReport]) -> int:
