@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from http import HTTPStatus
+from http.cookiejar import CookieJar
 from typing import Any, Final, Self
 from urllib.parse import quote
 
@@ -99,6 +100,7 @@ class ModelsClient:
     ) -> None:
         self._base_url = base_url.rstrip("/")
         words = {word for value in secret_headers.values() for word in (value, *value.split(" "))}
+        words |= {word.replace("\\", "\\\\") for word in words}  # as a quotation has it
         self._secrets = sorted((w for w in words if len(w) >= _SECRET_LENGTH), key=len)[::-1]
         self._origin = credential_origin
         self._deadline_seconds = deadline.total_seconds()
@@ -114,6 +116,7 @@ class ModelsClient:
         try:
             self._http = httpx.Client(
                 headers=common | dict(secret_headers),
+                cookies=_NoCookies(),
                 follow_redirects=False,
                 event_hooks={"response": [_forget_location]},
                 limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
@@ -185,7 +188,7 @@ class ModelsClient:
         """
         seen = {after_id, before_id}
         for number in range(1, _MAX_PAGES + 1):
-            try:
+            with self._discretion(f"page {number}: "):
                 page = self.list_models(
                     limit=limit, after_id=after_id, before_id=before_id, lifecycle=lifecycle
                 )
@@ -193,9 +196,7 @@ class ModelsClient:
                 if page.has_more and not cursor:
                     raise BadAnswerError("has_more is true, but no cursor says where to go on")
                 if page.has_more and cursor in seen:
-                    raise BadAnswerError(f"the cursor {cursor!r} came a second time")
-            except SourceError as error:
-                raise type(error)(f"page {number}: {error}", advice="") from error
+                    raise BadAnswerError(f"the cursor '{cursor}' came a second time")
             yield page
             if not page.has_more:
                 return
@@ -239,7 +240,7 @@ class ModelsClient:
             for info in page.models:
                 if models.setdefault(info.id, info) != info:
                     raise _ChangedMeanwhileError(
-                        f"page {number}: the model {info.id!r} came twice with different content"
+                        f"page {number}: the model '{info.id}' came twice with different content"
                     )
             on_page(number, len(models))
         return Catalog(models, number, scope)
@@ -304,6 +305,11 @@ class ModelsClient:
             response = self._http.send(request, stream=True)
             try:
                 body = self._read(response)
+            except (BadAnswerError, httpx.RequestError):
+                self._check()
+                if response.is_success:
+                    raise
+                body = b""  # a refusal is one, whatever it says
             finally:
                 response.close()
         except (httpx.InvalidURL, UnicodeError) as error:
@@ -395,20 +401,26 @@ class ModelsClient:
         return RefusedError(text)
 
     @contextmanager
-    def _discretion(self) -> Iterator[None]:
-        """Keep secrets that a server echoes out of errors, and out of what caused them."""
+    def _discretion(self, place: str = "") -> Iterator[None]:
+        """Say where an error happened; keep what a server echoes of secrets out of it.
+
+        Out of its causes too, in which a secret may be quoted, with its backslashes doubled.
+        """
         try:
             yield
         except SourceError as error:
-            whole = "".join(traceback.format_exception(error))
-            if any(secret in whole for secret in self._secrets):
-                raise type(error)(self._clean(str(error)), advice="") from None
-            raise
+            whole = "".join(traceback.format_exception(error)).replace("\\", "")
+            told = type(error)(self._clean(f"{place}{error}", None), advice="")
+            if any(secret.replace("\\", "") in whole for secret in self._secrets):
+                raise told from None
+            if not place:
+                raise
+            raise told from error
 
-    def _clean(self, text: str) -> str:
+    def _clean(self, text: str, limit: int | None = _MESSAGE_LENGTH) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "[redacted]")
-        return one_line(text, _MESSAGE_LENGTH)
+        return one_line(text, limit)
 
 
 class _ChangedMeanwhileError(BadAnswerError):
@@ -421,6 +433,13 @@ def _path_of(model_id: str) -> str:
     path = quote(model_id, safe="")
     # A segment of dots alone would be taken for a way up.
     return "/v1/models/" + (path.replace(".", "%2E") if not path.strip(".") else path)
+
+
+class _NoCookies(CookieJar):
+    """Keeps nothing: the API has no sessions, and the standard library stumbles over odd ones."""
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        pass
 
 
 def _forget_location(response: httpx.Response) -> None:
