@@ -35,9 +35,11 @@ _MAX_THREADS = 8
 class App:
     """The program, wired from its settings. A context manager: it gives its connections back."""
 
-    def __init__(self, settings: Settings, clock: Clock = utc_now) -> None:
+    def __init__(self, settings: Settings, clock: Clock = utc_now, *, direct: bool = False) -> None:
+        """`direct`: sources are asked without the environment's proxies, as the demo's is."""
         self.settings = settings
         self.clock = clock
+        self._direct = direct
 
     def __enter__(self) -> Self:
         return self
@@ -168,6 +170,7 @@ class App:
             headers,
             anthropic_version=source.anthropic_version,
             deadline=source.deadline,
+            direct=self._direct,
             credential_origin=credential.origin,
         )
 

@@ -86,7 +86,7 @@ class ModelsClient:
 
     `deadline` is for a whole walk, the questions by id that follow it included. No message repeats
     the values of `secret_headers`, the credential among them; `credential_origin` is what it may
-    name.
+    name. `direct` asks without the proxies of the environment.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class ModelsClient:
         anthropic_version: str = "2026-10-21",
         deadline: timedelta = timedelta(seconds=60),
         credential_origin: str = "the key",
+        direct: bool = False,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         words = {word for value in secret_headers.values() for word in (value, *value.split(" "))}
@@ -118,6 +119,7 @@ class ModelsClient:
                 headers=common | dict(secret_headers),
                 cookies=_NoCookies(),
                 follow_redirects=False,
+                trust_env=not direct,
                 event_hooks={"response": [_forget_location]},
                 limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
             )

@@ -169,17 +169,22 @@ def hold_reason(state: SourceState, catalog: Catalog, now: datetime, *, empty: b
         listed = sum(record.listed for record in state.models.values())
         return f"the list is empty where {listed} models were listed"
     gone = [record for record in absent if record.missing_since is None or state.held]
-    # Models that came since the others left do not make their leaving a smaller thing.
-    left_at = max((record.missing_since or now for record in gone), default=now)
-    listed = sum(r.listed and r.first_seen_at < left_at for r in state.models.values())
-    counted = sum(
-        not record.retired
-        and not (record.info.retires_at is not None and record.info.retires_at <= now)
-        for record in gone
-    )
-    if counted > _HELD_MINIMUM and counted * 100 > listed * _HELD_SHARE:
-        return f"{counted} of {listed} models left the list at once"
+    for left_at in sorted({record.missing_since or now for record in gone}):
+        # Of those that were there at the time: newcomers make their leaving no smaller a thing.
+        there = sum(r.listed and r.first_seen_at < left_at for r in state.models.values())
+        left = sum(
+            record.first_seen_at < left_at <= (record.missing_since or now)
+            and not _expected_to_leave(record, now)
+            for record in gone
+        )
+        if left > _HELD_MINIMUM and left * 100 > there * _HELD_SHARE:
+            return f"{left} of {there} models left the list at once"
     return None
+
+
+def _expected_to_leave(record: ModelRecord, now: datetime) -> bool:
+    retires_at = record.info.retires_at
+    return record.retired or (retires_at is not None and retires_at <= now)
 
 
 def another_answered(

@@ -37,7 +37,7 @@ def _tell() -> int:
     from catalog_sync.cli import render  # noqa: PLC0415  # heavy
     from catalog_sync.demo import story  # noqa: PLC0415
 
-    file = story.free_file(Path())
+    file = story.new_file(Path())
     render.write(f"A sandbox of the Models API replays its history into {file}.")
     recorded = True
     for moment, report in story.replay(file):
@@ -98,7 +98,10 @@ def _serve(port: int) -> int:
     try:
         sandbox = Sandbox(moments()[-1].models, port=port)
     except OSError as error:
-        raise ConfigError(f"port {port} cannot be listened on: {error.strerror}") from error
+        raise ConfigError(
+            f"port {port} cannot be listened on: {error.strerror}",
+            "choose another one, or 0 for any that is free",
+        ) from error
     render.write(f"The sandbox answers the Models API at {sandbox.url}; Ctrl-C ends it.")
     render.write(f"  export ANTHROPIC_BASE_URL={sandbox.url} ANTHROPIC_API_KEY={sandbox.api_key}")
     try:

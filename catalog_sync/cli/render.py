@@ -206,15 +206,34 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     write("\n".join(lines))
 
 
+_NARROWEST = 8
+"""Columns of the terminal that a cell needs to be readable when it is folded: half a date."""
+
+
 def _write_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table whose ids are whole; where they leave no room, each row as a paragraph."""
     from rich import box  # noqa: PLC0415  # heavy
+    from rich.cells import cell_len  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    console = Console()
+    id_column = next((i for i, column in enumerate(columns) if column in {"id", "model"}), None)
+    id_width = 0 if id_column is None else max(cell_len(row[id_column]) for row in rows)
+    others = len(columns) - 1
+    if id_column is not None and id_width + others * (_NARROWEST + 2) > console.width:
+        for number, row in enumerate([columns, *rows]):
+            style = "bold" if number == 0 else ""
+            rest = [cell for index, cell in enumerate(row) if index != id_column]
+            console.print(Text(row[id_column], style), soft_wrap=True)
+            console.print(Text("  " + "  ".join(rest), style))
+        return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for index, column in enumerate(columns):
+        table.add_column(
+            column, overflow="fold", min_width=id_width if index == id_column else None
+        )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    console.print(table)

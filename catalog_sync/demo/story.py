@@ -6,6 +6,8 @@ does the rest.
 
 from __future__ import annotations
 
+import itertools
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,16 +25,20 @@ if TYPE_CHECKING:
 
     from catalog_sync.records import RunReport
 
-__all__ = ["MODEL_TO_SHOW", "free_file", "replay"]
+__all__ = ["MODEL_TO_SHOW", "new_file", "replay"]
 
 MODEL_TO_SHOW = "claude-sonnet-4-5-20250929"
 """The model whose history has most to say."""
 
 
-def free_file(folder: Path) -> Path:
-    """Return a file in `folder` that does not exist yet: a demo overwrites nothing."""
-    names = ("catalog-demo.db", *(f"catalog-demo-{n}.db" for n in range(2, 1000)))
-    return next(folder / name for name in names if not (folder / name).exists())
+def new_file(folder: Path) -> Path:
+    """Create an empty file in `folder`, under a name that nobody has: a demo overwrites nothing."""
+    for number in itertools.count(1):
+        file = folder / ("catalog-demo.db" if number == 1 else f"catalog-demo-{number}.db")
+        with suppress(FileExistsError):
+            file.touch(exist_ok=False)
+            return file
+    raise AssertionError("there is always a next number")
 
 
 def replay(file: Path) -> Iterator[tuple[Moment, RunReport]]:
@@ -50,5 +56,5 @@ def replay(file: Path) -> Iterator[tuple[Moment, RunReport]]:
             )
             database_url = SecretStr(f"sqlite:///{file}")
             settings = Settings(database_url=database_url, sources=(source,))
-            with App(settings, clock=partial(getattr, moment, "at")) as app:
+            with App(settings, clock=partial(getattr, moment, "at"), direct=True) as app:
                 yield moment, app.sync()[0]
