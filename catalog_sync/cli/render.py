@@ -226,7 +226,7 @@ def _write_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         for number, row in enumerate([columns, *rows]):
             style = "bold" if number == 0 else ""
             rest = [cell for index, cell in enumerate(row) if index != id_column]
-            console.print(Text(row[id_column], style), soft_wrap=True)
+            console.print(Text(row[id_column], style, overflow="fold"))
             console.print(Text("  " + "  ".join(rest), style))
         return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
