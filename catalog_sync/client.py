@@ -57,6 +57,7 @@ _MAX_PAGES = 1_000
 _MAX_BODY_BYTES = 32 * 2**20
 _ENCODINGS = ("gzip", "deflate", "identity")
 _MAX_RETRIES = 4
+_REDIRECTS: Final = frozenset({300, 301, 302, 303, 305, 307, 308})
 _RETRIED: Final = frozenset({408, 409, 429})
 """With all 5xx: what the official SDK tries again."""
 _FIRST_DELAY_SECONDS = 0.5
@@ -102,6 +103,7 @@ class ModelsClient:
         self._base_url = base_url.rstrip("/")
         words = {word for value in secret_headers.values() for word in (value, *value.split(" "))}
         words |= {word.replace("\\", "\\\\") for word in words}  # as a quotation has it
+        words |= {word.replace("'", "\\'") for word in words}  # as one of bytes has it
         self._secrets = sorted((w for w in words if len(w) >= _SECRET_LENGTH), key=len)[::-1]
         self._origin = credential_origin
         self._deadline_seconds = deadline.total_seconds()
@@ -198,7 +200,8 @@ class ModelsClient:
                 if page.has_more and not cursor:
                     raise BadAnswerError("has_more is true, but no cursor says where to go on")
                 if page.has_more and cursor in seen:
-                    raise BadAnswerError(f"the cursor '{cursor}' came a second time")
+                    shown = one_line(str(cursor), 80)
+                    raise BadAnswerError(f"the cursor '{shown}' came a second time")
             yield page
             if not page.has_more:
                 return
@@ -330,7 +333,10 @@ class ModelsClient:
 
     def _read(self, response: httpx.Response) -> bytes:
         body = bytearray()
-        if response.headers.get("content-encoding", _ENCODINGS[0]).strip() not in _ENCODINGS:
+        if (
+            response.headers.get("content-encoding", _ENCODINGS[0]).strip().lower()
+            not in _ENCODINGS
+        ):
             raise BadAnswerError("a body in an encoding that was not asked for")  # or in several
         for chunk in response.iter_bytes():
             self._check()
@@ -361,8 +367,13 @@ class ModelsClient:
         if event == "connection.connect_tcp.complete":
             if self._socket is not None:
                 self._socket.close()
-            self._socket = info["return_value"].get_extra_info("socket").dup()
-            self._check()
+            connection = info["return_value"]
+            self._socket = connection.get_extra_info("socket").dup()
+            try:
+                self._check()
+            except SourceError:
+                connection.close()  # nobody else knows of it yet
+                raise
 
     def _hang_up(self) -> None:
         """Wake whoever waits for the server; closing alone would not."""
@@ -393,7 +404,7 @@ class ModelsClient:
             text += f" (request {self._clean(request_id)})"
         if refusal.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return UnauthorizedError(text, f"check {self._origin}")
-        if 300 <= refusal.status < 400:  # noqa: PLR2004  # redirects
+        if refusal.status in _REDIRECTS:
             return RefusedError(f"{text}: a redirect, which is not followed")
         if refusal.status in _RETRIED or refusal.status >= 500:  # noqa: PLR2004  # server errors
             wait = _retry_after_seconds(refusal.headers)
@@ -410,6 +421,8 @@ class ModelsClient:
         """
         try:
             yield
+        except InterruptedSyncError:
+            raise  # nobody's fault, wherever it happened
         except SourceError as error:
             whole = "".join(traceback.format_exception(error)).replace("\\", "")
             told = type(error)(self._clean(f"{place}{error}", None), advice="")
