@@ -160,7 +160,7 @@ class App:
     def _client(self, source: SourceSettings) -> ModelsClient:
         from catalog_sync.client import ModelsClient  # noqa: PLC0415  # questions need no HTTP
 
-        credential = source.credential(self.settings.folder)
+        credential = self.settings.credential(source)
         headers = {
             credential.header: credential.value,
             **{name: secret.get_secret_value() for name, secret in source.headers.items()},

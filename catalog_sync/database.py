@@ -6,6 +6,7 @@ What SQLAlchemy and the drivers raise is translated here, and no password gets o
 from __future__ import annotations
 
 import sqlite3
+import traceback
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -207,9 +208,10 @@ def _translated(engine: sa.Engine) -> Iterator[None]:
         yield
     except exc.DataError as error:
         reason = _without_password(error.orig or error, engine.url)
-        raise ValueRefusedError(f"the database refused a value: {reason}") from error
+        cause = _cause(error, engine.url)
+        raise ValueRefusedError(f"the database refused a value: {reason}") from cause
     except exc.SQLAlchemyError as error:
-        raise _unusable(engine, error) from error
+        raise _unusable(engine, error) from _cause(error, engine.url)
 
 
 def _unusable(engine: sa.Engine, error: exc.SQLAlchemyError) -> DatabaseError:
@@ -233,10 +235,21 @@ def _where(url: sa.URL) -> str:
 
 def _without_password(error: BaseException, url: sa.URL) -> str:
     text = str(error.args[-1] if error.args else error)  # PyMySQL: (code, message)
-    for secret in filter(None, (url.password, *(_texts(url.query.values())))):
-        if len(secret) > 3:  # noqa: PLR2004  # shorter ones are words of their own
-            text = text.replace(secret, "***")
+    for secret in _secrets(url):
+        text = text.replace(secret, "***")
     return text
+
+
+def _secrets(url: sa.URL) -> list[str]:
+    """Return what of a URL may be secret; what is shorter than four is a word of its own."""
+    options = [text for text in _texts(url.query.values()) if text != "utf8mb4"]
+    return [str(text) for text in (url.password, *options) if text and len(text) > 3]  # noqa: PLR2004
+
+
+def _cause(error: BaseException, url: sa.URL) -> BaseException | None:
+    """Return what a traceback may show as the cause: null when it quotes a secret."""
+    whole = "".join(traceback.format_exception(error))
+    return None if any(secret in whole for secret in _secrets(url)) else error
 
 
 def _texts(values: Any) -> Iterator[str]:

@@ -28,7 +28,7 @@ class _TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         facts = getattr(record, "fields", {})
-        words = [_instant(record), record.levelname, record.getMessage()]
+        words = [_instant(record), record.levelname, _escaped(record.getMessage())]
         words += [f"{key}={_text(value)}" for key, value in facts.items() if value is not None]
         if record.exc_info:
             words.append("\n" + self.formatException(record.exc_info))
@@ -52,6 +52,11 @@ class _JsonFormatter(logging.Formatter):
 
 def _instant(record: logging.LogRecord) -> str:
     return f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _escaped(text: str) -> str:
+    """Return text that stays on its line and moves no cursor."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _text(value: Any) -> str:

@@ -321,13 +321,14 @@ def _left(
     state: SourceState,
 ) -> tuple[ModelRecord, list[Event]]:
     """Return the new row of a model that is not on the list, and its event if it is confirmed."""
-    since = record.missing_since or now
+    absence = absences.get(record.info.id, Absence.UNKNOWN)
+    # Walks are counted from the last time that the model was known to be there.
+    since = now if absence is Absence.ANSWERING else record.missing_since or now
     still_listed = replace(record, missing_since=since)
     if hold:
         return still_listed, []
     gone = replace(record, missing_since=since, removed_at=now)
     changes = {"removed_at": {"old": None, "new": format_instant(now)}}
-    absence = absences.get(record.info.id, Absence.UNKNOWN)
     if absence is Absence.RETIRED and not record.retired:
         payload = {**record.info.payload, "lifecycle": "retired"}
         retired = replace(gone, info=ModelInfo.from_payload(payload))

@@ -241,7 +241,7 @@ class ModelRecord:
     first_seen_at: datetime
     last_seen_at: datetime
     missing_since: datetime | None = None
-    """The first complete walk, of those in a row, that missed it; null while it is seen."""
+    """The first complete walk that missed it since it was last there; null while it is seen."""
     removed_at: datetime | None = None
     """When it was confirmed gone; null while it is listed."""
 

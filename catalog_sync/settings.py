@@ -244,8 +244,10 @@ class SourceSettings(BaseModel):
             secret = os.environ.get(origin, "")
         secret = secret.strip()
         if not secret:
+            key = "api_key_env" if header == "x-api-key" else "auth_token_env"
+            key = key if self.api_key_file is None else "api_key_file"
             raise ConfigError(
-                f"source {self.name}: no key: {origin} is not set or empty",
+                f"source {self.name}: {key}: no key: {origin} is not set or empty",
                 f"set {origin}" if self.api_key_file is None else "write the key into it",
             )
         if not _HEADER_VALUE.fullmatch(secret):
@@ -328,12 +330,19 @@ class Settings(BaseSettings):
     sources: Annotated[tuple[SourceSettings, ...], AfterValidator(_some), AfterValidator(_unique)]
     alerts: Annotated[tuple[AlertSettings, ...], AfterValidator(_unique)] = ()
 
-    _folder: Path = PrivateAttr(default=Path())
+    _file: Path | None = PrivateAttr(default=None)
 
     @property
     def folder(self) -> Path:
         """Where the configuration file lies; relative secret files are looked for there."""
-        return self._folder
+        return self._file.parent if self._file else Path()
+
+    def credential(self, source: SourceSettings) -> Credential:
+        """Read a source's secret. Raises ConfigError naming the file, the key and what it lacks."""
+        try:
+            return source.credential(self.folder)
+        except ConfigError as error:
+            raise ConfigError(f"{self._file}: {error}" if self._file else str(error)) from None
 
     @model_validator(mode="after")
     def _known_sources(self) -> Self:
@@ -375,7 +384,7 @@ def load(path: Path | None = None) -> Settings:
         match = re.search(r'field "(\w+)"', str(error))
         variable = f"{ENV_PREFIX}{match[1].upper()}" if match else f"{ENV_PREFIX}*"
         raise ConfigError(f"{variable}: expected a JSON array") from None
-    settings._folder = file.parent if file else Path()  # noqa: SLF001
+    settings._file = file  # noqa: SLF001
     return settings
 
 
