@@ -7,8 +7,10 @@ ever shown, for the rest of it opens the door.
 from __future__ import annotations
 
 import email.utils
+import http.client
 import json
 import logging
+import socket
 import threading
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -20,13 +22,13 @@ import httpx
 
 from catalog_sync import __version__
 from catalog_sync.clock import utc_now
-from catalog_sync.errors import ConfigError, one_line
+from catalog_sync.errors import ConfigError
 from catalog_sync.logs import fields
-from catalog_sync.messages import report_text
+from catalog_sync.messages import escaped, report_text
 from catalog_sync.records import Message, Outcome, RunReport, RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from catalog_sync.settings import AlertSettings
 
@@ -35,6 +37,7 @@ __all__ = ["Channel", "Heartbeat", "open_channel"]
 logger = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 10.0
+"""Of silence, and of an answer's head as a whole: who drips bytes is never silent for long."""
 _NOT_FINAL = frozenset({408, 409, 425, 429})
 """Refusals that say "not now": timeouts, conflicts, rate limits."""
 
@@ -93,19 +96,37 @@ class _Webhook:
 
 
 def _post(url: str, place: str, body: bytes, headers: dict[str, str], now: datetime) -> Outcome:
-    agent = {"user-agent": f"catalog-sync/{__version__}"}
+    headers = {"user-agent": f"catalog-sync/{__version__}", **headers}
+    sockets: list[socket.socket] = []
+
+    def note(event: str, info: Mapping[str, Any]) -> None:
+        if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
+            sockets.append(info["return_value"].get_extra_info("socket"))
+
+    def hang_up() -> None:
+        for each in sockets[-1:]:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)  # closing alone would not wake who reads
+
+    alarm = threading.Timer(_TIMEOUT_SECONDS, hang_up)
+    alarm.daemon = True
+    alarm.start()
+    trace = {"trace": note}
     try:
         with (
             httpx.Client(timeout=_TIMEOUT_SECONDS, follow_redirects=False) as client,
-            client.stream("POST", url, content=body, headers=agent | headers) as response,
+            client.stream("POST", url, content=body, headers=headers, extensions=trace) as response,
         ):
             pass  # what a receiver says beyond its status is nothing to us
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError) as error:
         return Outcome(f"{place}: no answer ({type(error).__name__})")  # its text may hold the URL
+    finally:
+        alarm.cancel()
     if response.is_success:
         return Outcome()
     status = response.status_code
-    reason = f"{place}: HTTP {status} {one_line(response.reason_phrase, 80)}".strip()
+    # In the standard's words: the receiver's own may repeat the URL.
+    reason = f"{place}: HTTP {status} {http.client.responses.get(status, '')}".strip()
     return Outcome(
         reason,
         refused=status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _NOT_FINAL,
@@ -144,18 +165,23 @@ class _Service:
         logging.getLogger("apprise").propagate = False
         asset = apprise.AppriseAsset(app_id="catalog-sync", app_desc="catalog-sync")
         service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
+        scheme = f"{url.partition('://')[0]}://" if "://" in url else ""
         if not service:
             raise ConfigError(
-                f"alert channel {name}: url: {_shown(url)}… is no URL that Apprise understands",
+                f"alert channel {name}: url: {scheme}… is no URL that Apprise understands",
                 "see https://github.com/caronc/apprise/wiki",
             )
-        self.place = _shown(url)
+        # Many services have a token where others have their host.
+        templates: Sequence[str] = service.templates
+        hosted = all("{host}" in template for template in templates)
+        self.place = _shown(url) if hosted else f"{scheme}…"
         formats: Any = service.notify_format  # one, or several in the order of preference
         accepted = formats if isinstance(formats, tuple) else (formats,)
-        # Text, which Apprise escapes as the service needs; Markdown for those that take no text.
-        self._markdown = apprise.NotifyFormat.TEXT not in accepted and (
-            apprise.NotifyFormat.MARKDOWN in accepted
-        )
+        # Text, which Apprise escapes as the service needs; but turned into Markdown it would lose
+        # its lines.
+        self._markdown = set(accepted) == {apprise.NotifyFormat.MARKDOWN}
+        if "overflow=" not in url:  # in several parts rather than refused for its length
+            service.overflow_mode = apprise.OverflowMode.SPLIT
         self._formats = apprise.NotifyFormat
         self._apprise = apprise.Apprise(asset=asset)
         self._apprise.add(service)
@@ -163,8 +189,9 @@ class _Service:
     def send(self, message: Message, now: datetime) -> Outcome:  # noqa: ARG002  # as the protocol
         form = self._formats.MARKDOWN if self._markdown else self._formats.TEXT
         body = message.markdown if self._markdown else message.text
+        title = escaped(message.subject) if self._markdown else message.subject
         try:
-            accepted = self._apprise.notify(body=body, title=message.subject, body_format=form)
+            accepted = self._apprise.notify(body=body, title=title, body_format=form)
         except Exception as error:  # noqa: BLE001  # a plugin's bug is this channel's trouble alone
             return Outcome(f"{self.place}: {type(error).__name__}")
         return Outcome(None if accepted else f"{self.place}: not accepted, or out of reach")

@@ -22,6 +22,7 @@ __all__ = [
     "change_texts",
     "compose",
     "deliveries_text",
+    "escaped",
     "event_text",
     "report_text",
     "sample",
@@ -31,6 +32,10 @@ __all__ = [
 
 _MAX_LINES = 20
 """Events that a text tells one by one; the rest is "+N more"."""
+
+_UNKNOWN_RELEASE = "1970-01-01"
+"""The day of `created_at` where the API does not know it."""
+_DATES = frozenset({"created_at", "deprecated_at", "retires_at"})
 
 # How a kind reads alone, and how when counted; the order is that of a subject: the gravest first.
 _WORDS = {
@@ -168,7 +173,7 @@ def compose(message_id: str, events: Sequence[Event], run_id: int | None) -> Mes
         message_id,
         subject(ordered),
         "\n".join([*lines, f"Source: {one_line(source)}"]),
-        "\n".join([*(f"- {line}" for line in marked), "", f"Source: {_escaped(source)}"]),
+        "\n".join([*(f"- {line}" for line in marked), "", f"Source: {escaped(source)}"]),
         body,
     )
 
@@ -212,7 +217,7 @@ def _headline(event: Event) -> str:
 
 def _line(event: Event, *, markdown: bool = False) -> str:
     """Return all that a message says of one event, on one line."""
-    marked = _escaped if markdown else one_line
+    marked = escaped if markdown else one_line
     alone, counted = _WORDS[event.kind]
     label = marked(_named(event)) if event.model_id is not None else alone
     words = [counted] if counted else []
@@ -228,8 +233,9 @@ def _facts(event: Event) -> Iterator[str]:
     if event.kind in {Kind.SYNC_FAILED, Kind.SYNC_HELD}:
         yield value_text(event.changes.get("error", {}).get("new"))
         return
-    if event.kind is Kind.ADDED:
-        yield f"released {_date(payload.get('created_at'))}"
+    released = _date(payload.get("created_at"))
+    if event.kind is Kind.ADDED and released != _UNKNOWN_RELEASE:
+        yield f"released {released}"
     if event.kind in {Kind.DEPRECATED, Kind.RETIRING, Kind.ADDED} and payload.get("retires_at"):
         yield f"retires {_date_left(payload['retires_at'], event.occurred_at)}"
     told = {"days_left", "removed_at", "lifecycle", "deprecated_at"}
@@ -237,8 +243,22 @@ def _facts(event: Event) -> Iterator[str]:
         told = set()
     if event.kind is Kind.DEPRECATED:
         told = told | {"retires_at"}
-    changes = {path: change for path, change in event.changes.items() if path not in told}
+    changes = {
+        path: _dated(path, change, event.occurred_at)
+        for path, change in event.changes.items()
+        if path not in told
+    }
     yield from change_texts(replace(event, changes=changes))
+
+
+def _dated(path: str, change: Mapping[str, Any], now: datetime) -> Mapping[str, Any]:
+    """Return a change of a date as days: the time of day says nothing, unless it alone changed."""
+    days = {side: value and _date(value) for side, value in change.items()}
+    if path not in _DATES or len(set(days.values())) < len(days):
+        return change
+    if path == "retires_at" and days.get("new"):
+        days["new"] = _date_left(change["new"], now)
+    return days
 
 
 def _named(event: Event) -> str:
@@ -270,6 +290,6 @@ def _days(days: int) -> str:
     return f"{_count(days, 'day')} left" if days >= 0 else f"{_count(-days, 'day')} overdue"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Return text that reads the same in Markdown."""
     return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", one_line(text))

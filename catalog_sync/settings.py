@@ -124,8 +124,13 @@ def _headers(value: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
 
 
 def _webhook(value: SecretStr) -> SecretStr:
-    parts = urlsplit(value.get_secret_value())
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    url = value.get_secret_value()
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.scheme not in {"http", "https"} or not host or not url.isprintable() or " " in url:
         raise ValueError("expected a URL such as https://example.com/models")
     return value
 

@@ -61,6 +61,7 @@ __all__ = [
 ]
 
 _PENDING, _DELIVERED, _FAILED = "pending", "delivered", "failed"
+_MAX_IDS = 500
 _INFO_FIELDS = tuple(name for name in ModelInfo.model_fields if name != "id")
 
 
@@ -441,11 +442,8 @@ def insert_deliveries(
 
 def delivery_counts(session: Session) -> DeliveryCounts:
     """Return how many deliveries wait and how many failed."""
-    counts = dict(
-        session.execute(select(DeliveryRow.status, func.count()).group_by(DeliveryRow.status))
-        .tuples()
-        .all()
-    )
+    statement = select(DeliveryRow.status, func.count()).group_by(DeliveryRow.status)
+    counts = {status: number for status, number in session.execute(statement)}  # noqa: C416
     return DeliveryCounts(pending=counts.get(_PENDING, 0), failed=counts.get(_FAILED, 0))
 
 
@@ -502,7 +500,7 @@ def _deliveries(session: Session, condition: Any) -> Iterator[Delivery]:
         .where(condition)
         .order_by(EventRow.id, DeliveryRow.id)
     )
-    for row, event in session.execute(statement).tuples():
+    for row, event in session.execute(statement):
         yield Delivery(
             row.id,
             row.channel,
@@ -526,11 +524,14 @@ def _deliveries(session: Session, condition: Any) -> Iterator[Delivery]:
 
 def claim(session: Session, batch: Batch, now: datetime, *, until: datetime) -> bool:
     """Take a batch for one attempt; false, and nothing taken, when any of it is somebody else's."""
-    claimed = _row_count(
-        session,
-        update(DeliveryRow)
-        .where(_attempted(batch, batch.attempts), DeliveryRow.next_attempt_at <= now)
-        .values(attempts=DeliveryRow.attempts + 1, next_attempt_at=until),
+    claimed = sum(
+        _row_count(
+            session,
+            update(DeliveryRow)
+            .where(_attempted(ids, batch.attempts), DeliveryRow.next_attempt_at <= now)
+            .values(attempts=DeliveryRow.attempts + 1, next_attempt_at=until),
+        )
+        for ids in _chunks(batch)
     )
     if claimed < len(batch.deliveries):
         session.rollback()
@@ -538,14 +539,21 @@ def claim(session: Session, batch: Batch, now: datetime, *, until: datetime) -> 
     return True
 
 
-def _attempted(batch: Batch, attempts: int) -> ColumnElement[bool]:
-    """Return the condition of a batch's rows that wait after so many attempts."""
-    events = select(EventRow.id).where(EventRow.run_id == batch.run_id)
+def _chunks(batch: Batch) -> Iterator[list[int]]:
+    """Yield the ids of a batch's rows, in order, as many at a time as every database takes.
+
+    By their key, so that whoever updates another batch at the same time is not met on the way:
+    MariaDB would find them by their status, lock all that are due, and see a deadlock.
+    """
+    ids = sorted(delivery.id for delivery in batch.deliveries)
+    for start in range(0, len(ids), _MAX_IDS):
+        yield ids[start : start + _MAX_IDS]
+
+
+def _attempted(ids: Sequence[int], attempts: int) -> ColumnElement[bool]:
+    """Return the condition of rows that wait after so many attempts."""
     return and_(
-        DeliveryRow.channel == batch.channel,
-        DeliveryRow.event_id.in_(events),
-        DeliveryRow.status == _PENDING,
-        DeliveryRow.attempts == attempts,
+        DeliveryRow.id.in_(ids), DeliveryRow.status == _PENDING, DeliveryRow.attempts == attempts
     )
 
 
@@ -555,17 +563,18 @@ def settle(
     """Write what became of an attempt, unless another process took the batch over meanwhile."""
     delivered = error is None
     status = _DELIVERED if delivered else _PENDING if again else _FAILED
-    session.execute(
-        update(DeliveryRow)
-        .where(_attempted(batch, batch.attempts + 1))
-        .values(
-            status=status,
-            next_attempt_at=again,
-            delivered_at=now if delivered else None,
-            last_error=error,
-        ),
-        execution_options={"synchronize_session": False},
-    )
+    for ids in _chunks(batch):
+        session.execute(
+            update(DeliveryRow)
+            .where(_attempted(ids, batch.attempts + 1))
+            .values(
+                status=status,
+                next_attempt_at=again,
+                delivered_at=now if delivered else None,
+                last_error=error,
+            ),
+            execution_options={"synchronize_session": False},
+        )
 
 
 def revive(session: Session, now: datetime, *, channel: str | None = None) -> int:

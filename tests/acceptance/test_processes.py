@@ -1,0 +1,331 @@
+"""The program as processes: many at once, killed at any moment, told to stop."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from catalog_sync import database, reconcile, store
+from catalog_sync.app import App
+from catalog_sync.records import RunStatus
+from catalog_sync.schema import EventRow, RunRow, SourceRow
+from support import Answer, Request, ScriptedServer, environment, model, page, program, settings_for
+
+KILLS = 10
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+PAGE_SIZE = 40
+
+sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def few_certificates(tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any) -> None:
+    """Reading the whole world's certificates takes a while, and nothing here needs them."""
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path_factory.getbasetemp()))
+
+
+class Api(ScriptedServer):
+    """A Models API whose list a test changes; by id it knows no others."""
+
+    def __init__(self) -> None:
+        self.models: list[Any] = []
+        super().__init__(self._answer)
+
+    def _answer(self, request: Request) -> Any:
+        if request.path != "/v1/models":
+            return Answer(status=404)
+        cursor = dict(request.query).get("after_id")
+        ids = [each["id"] for each in self.models]
+        start = ids.index(cursor) + 1 if cursor in ids else 0
+        shown = self.models[start : start + PAGE_SIZE]
+        return page(shown, has_more=start + PAGE_SIZE < len(ids))
+
+
+class Silent(ScriptedServer):
+    """A server that takes requests and says nothing until the test is over."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        super().__init__(lambda _: self._over.wait(60) and None)
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._over.set()
+        super().__exit__(*exc_info)
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    """Return when it is so; that it never comes to be so is a failure."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+class Sync:
+    """A process `catalog-sync sync` that has started and waits for its configuration."""
+
+    def __init__(self, config: str, pipe: Path) -> None:
+        self._config, self._pipe = config, pipe
+        os.mkfifo(pipe)  # who reads it waits until somebody writes
+        self.process = subprocess.Popen(
+            program("--config", str(pipe), "sync"),
+            env=environment(ANTHROPIC_API_KEY="sandbox-key"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def go(self) -> None:
+        """Give the process its configuration."""
+        with self._pipe.open("w") as pipe:  # waits until it reads
+            pipe.write(self._config)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end; return the exit code and what was said on standard error."""
+        _, said = self.process.communicate(timeout=60)
+        return self.process.returncode, said.strip()
+
+    def kill(self, *, after: float = 0) -> None:
+        """End it as a power cut would, when it has run on for so many seconds."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(after)
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def start(database_url: str, tmp_path: Path) -> Iterator[Callable[..., Sync]]:
+    """Start a process that will sync these sources when it is told to go."""
+    syncs: list[Sync] = []
+
+    def start(*base_urls: str) -> Sync:
+        lines = [f"database_url = {database_url!r}"]
+        for number, base_url in enumerate(base_urls):
+            lines += ["[[sources]]", f"name = 'source-{number}'", f"base_url = {base_url!r}"]
+            lines += [f"page_size = {PAGE_SIZE}"]
+        syncs.append(Sync("\n".join(lines), tmp_path / f"config-{len(syncs)}.toml"))
+        return syncs[-1]
+
+    yield start
+    for sync in syncs:
+        if sync.process.poll() is None:
+            sync.kill()
+
+
+@pytest.fixture
+def api() -> Any:
+    with Api() as running:
+        yield running
+
+
+@pytest.fixture
+def engine(database_url: str) -> Any:
+    """Yield an engine on a database that is still empty."""
+    engine = database.create_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+def catalogue(size: int, **fields: Any) -> list[Any]:
+    return [model(f"claude-{number}", **fields) for number in range(size)]
+
+
+def sync_here(database_url: str, api: Api) -> None:
+    """Make a pass in this process, which must succeed."""
+    settings = settings_for(database_url, api.url, name="source-0", page_size=PAGE_SIZE)
+    with App(settings) as app:
+        [report] = app.sync()
+    assert report.status is RunStatus.SUCCEEDED, report.error
+
+
+def assert_all_end_well(syncs: list[Sync]) -> None:
+    """Let processes begin at the same moment, and check that none has a word to say."""
+    begins = [threading.Thread(target=sync.go) for sync in syncs]
+    for begin in begins:
+        begin.start()
+    for begin in begins:
+        begin.join()
+    assert [sync.end() for sync in syncs] == [(0, "")] * len(syncs)
+
+
+def count(engine: sa.Engine, column: Any) -> Counter[Any]:
+    with database.reading(engine) as session:
+        return Counter(session.scalars(sa.select(column)))
+
+
+def assert_whole(engine: sa.Engine) -> None:
+    """Check that each pass is in the tables as a whole or not at all."""
+    with database.reading(engine) as session:
+        rows = {(each.source, each.info.id): each for each in store.select_models(session)}
+        events = list(store.select_events(session))
+        runs = list(session.scalars(sa.select(RunRow)))
+        leases = set(session.scalars(sa.select(SourceRow.lease_run_id))) - {None}
+        session.expunge_all()
+    replayed = reconcile.replay(events)
+    assert {key: (row.info.payload, row.removed_at) for key, row in rows.items()} == {
+        key: (row.info.payload, row.removed_at) for key, row in replayed.items()
+    }
+    told = Counter((event.run_id, event.kind.value) for event in events)
+    for run in runs:
+        counts = (run.added, run.updated, run.removed)
+        assert counts == tuple(told[run.id, kind] for kind in ("added", "updated", "removed"))
+        assert (run.finished_at is None) == (run.status == "running")
+    assert {run.id for run in runs if run.status == "running"} == leases
+    assert len(leases) <= 1
+
+
+# --- many at once ------------------------------------------------------------------------------
+
+
+def test_many_begin_on_an_empty_database(
+    database_url: str, engine: sa.Engine, start: Any, api: Api
+) -> None:
+    """Eight processes that begin at once on an empty database make one baseline and no error."""
+    api.models = catalogue(100)
+    assert_all_end_well([start(api.url) for _ in range(8)])
+    assert count(engine, RunRow.baseline)[True] == 1
+    assert set(count(engine, RunRow.status)) <= {"succeeded", "skipped"}
+    assert count(engine, EventRow.kind) == {"added": 100}
+    assert_whole(engine)
+
+
+def test_many_at_once_on_a_changed_list(
+    database_url: str, engine: sa.Engine, start: Any, api: Api
+) -> None:
+    """Eight processes that see the same change at once tell of it once."""
+    api.models = catalogue(10)
+    sync_here(database_url, api)
+    api.models = [model("new"), *catalogue(2, display_name="x"), *catalogue(9)[2:]]
+    assert_all_end_well([start(api.url) for _ in range(8)])
+    assert count(engine, EventRow.kind) == {"added": 11, "updated": 2, "removed": 1}
+    assert set(count(engine, RunRow.status)) <= {"succeeded", "skipped"}
+    assert_whole(engine)
+
+
+# --- killed ------------------------------------------------------------------------------------
+
+
+def test_killed_during_the_set_up(
+    database_url: str, engine: sa.Engine, start: Any, api: Api
+) -> None:
+    """A process killed while it sets an empty database up leaves what the next one completes."""
+    chance = random.Random(1)
+    api.models = catalogue(3)
+    for sync in [start(api.url) for _ in range(4)]:
+        sync.go()
+        sync.kill(after=chance.uniform(0, 0.3))
+    if database.current_revision(engine) is not None:
+        expire_leases(engine)
+    sync_here(database_url, api)
+    assert count(engine, EventRow.kind) == {"added": 3}
+    assert_whole(engine)
+
+
+def test_killed_at_any_moment(database_url: str, engine: sa.Engine, start: Any, api: Api) -> None:
+    """A process killed at any moment leaves no half of a pass, and the next one mends the rest."""
+    chance = random.Random(2)
+    api.models = catalogue(100)
+    sync_here(database_url, api)
+    cut_short = 0
+    for number, sync in enumerate([start(api.url) for _ in range(KILLS)]):
+        api.models = [model(f"new-{number}"), *catalogue(98, display_name=f"Claude {number}")]
+        requests = len(api.requests) + chance.randrange(5)  # three pages and a question
+        sync.go()
+        wait_until(lambda: len(api.requests) >= requests)  # noqa: B023  # called at once
+        sync.kill(after=chance.uniform(0, 0.08))
+        expire_leases(engine)
+        assert_whole(engine)
+        cut_short += count(engine, RunRow.status)["running"]
+        sync_here(database_url, api)
+        assert_whole(engine)
+        assert count(engine, RunRow.status)["running"] == 0
+    assert cut_short > 0
+    assert count(engine, RunRow.error)["interrupted"] == cut_short
+
+
+def expire_leases(engine: sa.Engine) -> None:
+    """Let the time of leases pass; this waits for what is left of a killed process's writing."""
+    with database.transaction(engine) as session:
+        session.execute(
+            sa.update(SourceRow)
+            .where(SourceRow.lease_run_id.is_not(None))
+            .values(lease_expires_at=LONG_AGO)
+        )
+
+
+# --- told to stop ------------------------------------------------------------------------------
+
+
+SAID = "catalog-sync: interrupted"
+SIGNALS = {signal.SIGTERM: (143, SAID), signal.SIGINT: (130, SAID)}
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_told_to_stop(
+    database_url: str, engine: sa.Engine, start: Any, api: Api, number: signal.Signals
+) -> None:
+    """A process told to stop abandons its walk, closes its run, gives its lease back, and ends."""
+    api.models = catalogue(3)
+    sync_here(database_url, api)
+    with Silent() as silent:
+        sync = start(silent.url)
+        sync.go()
+        wait_until(lambda: silent.requests)
+        sync.process.send_signal(number)
+        assert sync.end() == SIGNALS[number]
+    with database.reading(engine) as session:
+        run = session.scalars(sa.select(RunRow).order_by(RunRow.id.desc())).first()
+        assert run is not None
+        assert (run.status, run.error) == ("failed", "interrupted")
+        assert run.finished_at is not None
+        assert session.scalars(sa.select(SourceRow.lease_run_id)).all() == [None]
+    assert_whole(engine)
+    sync_here(database_url, api)
+
+
+@sqlite_only
+def test_told_to_stop_with_several_sources(
+    database_url: str, engine: sa.Engine, start: Any, api: Api
+) -> None:
+    """When it walks several sources, it abandons all that still walk, and keeps what is done."""
+    api.models = catalogue(3)
+    with Silent() as silent:
+        sync = start(silent.url, api.url, silent.url)
+        sync.go()
+        wait_until(lambda: len(silent.requests) == 2)
+        wait_until(lambda: count(engine, RunRow.status)["succeeded"])
+        sync.process.send_signal(signal.SIGTERM)
+        assert sync.end() == (143, SAID)
+    assert count(engine, RunRow.status) == {"failed": 2, "succeeded": 1}
+    assert count(engine, RunRow.error) == {"interrupted": 2, None: 1}
+    assert count(engine, SourceRow.lease_run_id) == {None: 3}
+    assert_whole(engine)
+
+
+@sqlite_only
+def test_told_to_stop_while_it_waits_to_retry(
+    database_url: str, engine: sa.Engine, start: Any
+) -> None:
+    """A process that waits because the server asked it to, does not wait to stop."""
+    busy = Answer(status=503, headers={"retry-after": "50"})
+    with ScriptedServer([busy]) as server:
+        sync = start(server.url)
+        sync.go()
+        wait_until(lambda: server.requests)
+        sync.process.send_signal(signal.SIGTERM)
+        assert sync.end() == (143, SAID)
+    assert count(engine, RunRow.error) == {"interrupted": 1}

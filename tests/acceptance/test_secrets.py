@@ -1,0 +1,197 @@
+"""No secret leaves the program: not in what it prints, nor in its logs, nor in its database.
+
+The server of these tests is a bad one: what it is sent, it repeats wherever it can.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from catalog_sync import database
+from support import Answer, Request, ScriptedServer, model, page, run
+
+SECRETS = {
+    "key of the environment": "sk-ant-api03-c0ffee-0001",
+    "key of a file": "sk-ant-api03-c0ffee-0002",
+    "bearer token": "oat-c0ffee-0003",
+    "extra header": "wrkspc-c0ffee-0004",
+    "database password": "hunter2-c0ffee-0005",
+    "database option": "hunter2-c0ffee-0006",
+    "proxy password": "hunter2-c0ffee-0007",
+}
+VERBOSE = ("--verbose", "--log-format", "json")
+
+
+WAYS = {
+    "variable": {"api_key_env": "KEY_OF_OURS"},
+    "file": {"api_key_file": "key"},
+    "token": {"auth_token_env": "TOKEN_OF_OURS"},
+}
+MOODS = ("refused", "forbidden", "bad", "broken", "redirect", "garbage", "shapeless", "cursor")
+
+
+class Echo(ScriptedServer):
+    """Answers in the mood that the path begins with, and repeats every header that it was sent."""
+
+    def __init__(self) -> None:
+        self.models = [model("a"), model("b")]
+        super().__init__(self._answer)
+
+    def _answer(self, request: Request) -> Any:
+        said = " ".join(request.headers.values())
+        error = {"type": "error", "error": {"type": f"bad {said}", "message": f"no: {said}"}}
+        error["request_id"] = said
+        at_once = {"x-should-retry": "false", "request-id": said}
+        return {
+            "fine": page(self.models),
+            "refused": Answer(error, 401, at_once),
+            "forbidden": Answer({"detail": said}, 403, at_once),
+            "bad": Answer({"error": said}, 400, at_once),
+            "broken": Answer(f"<html>{said}</html>".encode(), 500, at_once),
+            "redirect": Answer(error, 307, {"location": f"https://example.com/?{said}"}),
+            "garbage": Answer(said.encode()),
+            "shapeless": {"data": said, "has_more": said},
+            "cursor": page([model("a")], has_more=True, last_id=None, hint=said),
+        }[request.path.split("/")[1]]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Echo]:
+    monkeypatch.setenv("KEY_OF_OURS", SECRETS["key of the environment"])
+    monkeypatch.setenv("TOKEN_OF_OURS", SECRETS["bearer token"])
+    Path("key").write_text(SECRETS["key of a file"] + "\n", encoding="utf-8")
+    with Echo() as running:
+        yield running
+
+
+class Printed:
+    """Everything that the program ever said."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def run(self, *arguments: str, exit_code: int, **variables: str) -> str:
+        result = run(*arguments, **variables)
+        assert result.returncode == exit_code, result.stderr
+        self.text += result.stdout + result.stderr
+        return result.stdout + result.stderr
+
+
+def configure(url: str, database_url: str) -> None:
+    """Write a configuration with a source for each way to authenticate and each mood."""
+    lines = [f"database_url = {json.dumps(database_url)}"]
+    for mood in ("fine", *MOODS):
+        for name, way in WAYS.items():
+            values = {"name": f"{mood} by {name}", "base_url": f"{url}/{mood}", **way}
+            lines += ["[[sources]]", *(f"{key} = {json.dumps(values[key])}" for key in values)]
+            lines += [f"headers.x-workspace = {json.dumps(SECRETS['extra header'])}"]
+    Path("catalog-sync.toml").write_text("\n".join(lines), encoding="utf-8")
+
+
+def leaks(text: str) -> list[str]:
+    return [name for name, secret in SECRETS.items() if secret in text]
+
+
+def contents(database_url: str) -> str:
+    """Return every row of every table, as text."""
+    engine = database.create_engine(database_url)
+    with engine.connect() as connection:
+        tables = sa.inspect(connection).get_table_names()
+        assert "model_events" in tables
+        said = [str(connection.execute(sa.text(f"SELECT * FROM {t}")).all()) for t in tables]
+    engine.dispose()
+    return "\n".join(said)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+def test_a_life_of_a_database(database_url: str, server: Echo) -> None:
+    """A life of successes and failures leaves no secret in print, in logs, in rows or in files."""
+    url = sa.make_url(database_url)
+    if url.get_backend_name() == "postgresql":
+        # The server trusts us and ignores it; we must not.
+        url = url.set(password=SECRETS["database password"])
+    configure(server.url, url.render_as_string(hide_password=False))
+    printed = Printed()
+    printed.run("sync", exit_code=1)
+    server.models = [model("a", display_name="Other"), model("b")]
+    logged = printed.run(*VERBOSE, "sync", "--json", exit_code=1)
+    printed.run("models", exit_code=0)
+    printed.run("events", "--format", "csv", exit_code=0)
+
+    sent = " ".join(value for request in server.requests for value in request.headers.values())
+    asked = ("key of the environment", "key of a file", "bearer token", "extra header")
+    assert set(leaks(sent)) == set(asked)
+    assert "Traceback" in logged
+    assert "[redacted]" in logged
+    assert leaks(printed.text) == []
+
+    rows = contents(database_url)
+    assert "[redacted]" in rows
+    for source in (f"{mood} by {way}" for mood in MOODS for way in WAYS):
+        assert rows.count(f"source {source}: ") >= 2
+    assert leaks(rows) == []
+    files = {path.name: path.read_bytes().decode("latin-1") for path in Path().glob("*.db*")}
+    assert [name for name, text in files.items() if leaks(text)] == []
+
+
+DATABASES = {
+    "no server": ("postgresql://catalog:{password}@127.0.0.1:1/catalog", 4),
+    "refused": ("mysql://nobody:{password}@127.0.0.1:3306/test", 4),
+    "an option": ("postgresql://127.0.0.1:1/catalog?password={option}", 4),
+    "a bad option": ("postgresql://u:{password}@127.0.0.1/catalog?keepalives={option}", 4),
+    "one slash": ("postgresql:/catalog:{password}@127.0.0.1/catalog", 2),
+    "no port": ("postgresql://catalog:{password}@127.0.0.1:port/catalog", 2),
+    "no driver": ("oracle://catalog:{password}@127.0.0.1/catalog", 2),
+    "an at sign": ("postgresql://catalog:p@{password}@127.0.0.1:1/catalog", 2),
+}
+
+
+@pytest.mark.parametrize(("url", "exit_code"), DATABASES.values(), ids=DATABASES)
+def test_a_database_that_cannot_be_used(url: str, exit_code: int) -> None:
+    """However a database URL is wrong, neither error nor traceback shows its password."""
+    url = url.format(password=SECRETS["database password"], option=SECRETS["database option"])
+    printed = Printed()
+    printed.run(*VERBOSE, "models", exit_code=exit_code, CATALOG_SYNC_DATABASE_URL=url)
+    assert leaks(printed.text) == []
+
+
+MISTAKES = {
+    "a key for a key's name": 'api_key = "{}"',
+    "a key for a variable's name": 'api_key_env = "{}"',
+    "a token for a variable's name": 'auth_token_env = "{}"',
+    "a header that is none": 'headers = {{ "x-api-key" = "{}\\n" }}',
+    "headers that are no table": 'headers = "{}"',
+    "a URL with a password": 'base_url = "https://user:{}@example.com"',
+    "a URL with a query": 'base_url = "https://example.com/?key={}"',
+    "no TOML": 'api_key = "{}',
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES.values(), ids=MISTAKES)
+def test_a_secret_in_the_wrong_place(line: str) -> None:
+    """A secret that was pasted where it does not belong is not repeated by the error; exit 2."""
+    line = line.format(SECRETS["key of the environment"])
+    Path("catalog-sync.toml").write_text(f'[[sources]]\nname = "a"\n{line}\n', encoding="utf-8")
+    printed = Printed()
+    printed.run(*VERBOSE, "sync", exit_code=2)
+    assert leaks(printed.text) == []
+
+
+def test_a_proxy() -> None:
+    """A proxy that cannot be reached or used is an error that does not show its password."""
+    password = SECRETS["proxy password"]
+    Path("catalog-sync.toml").write_text(
+        '[[sources]]\nname = "a"\nbase_url = "https://192.0.2.1"\ndeadline = "300ms"\n',
+        encoding="utf-8",
+    )
+    printed = Printed()
+    for proxy, exit_code in ((f"http://u:{password}@127.0.0.1:1", 1), (f"x://u:{password}@y", 2)):
+        proxies = {"HTTPS_PROXY": proxy, "https_proxy": proxy}
+        printed.run(*VERBOSE, "sync", exit_code=exit_code, ANTHROPIC_API_KEY="sk-1234", **proxies)
+    assert leaks(printed.text) == []

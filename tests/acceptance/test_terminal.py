@@ -1,0 +1,273 @@
+"""What the program promises a person at a terminal: tables that fit, progress, colour."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import termios
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalog_sync.app import App
+from catalog_sync.demo import story
+from catalog_sync.demo.history import moments
+from support import (
+    KEY,
+    Request,
+    ScriptedServer,
+    environment,
+    model,
+    page,
+    program,
+    run,
+    settings_for,
+)
+
+NEWEST = moments()[-1].models
+LISTED = [listed["id"] for listed in NEWEST]
+DEPRECATED = "claude-sonnet-4-5-20250929"
+CONTROL = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[^\[\]])")
+COLOUR = re.compile(r"\x1b\[[\d;]*\b(3[0-8]|4[0-8]|9[0-7])[\d;]*m")
+
+
+@pytest.fixture(autouse=True)
+def usual_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever terminal the tests run at, the program sees only the one that a test gives it."""
+    for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("history") / "catalog.db"
+    assert [report.error for _, report in story.replay(file) if report.error] == []
+    return file
+
+
+@pytest.fixture
+def history(replayed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a catalogue with a past, to be read only."""
+    monkeypatch.setenv("CATALOG_SYNC_DATABASE_URL", f"sqlite:///{replayed}")
+
+
+@dataclass(frozen=True)
+class Screen:
+    sent: str
+    """All that the terminal was sent, control sequences included."""
+    piped: str
+    """What went to standard output, where that was a pipe beside the terminal."""
+    exit_code: int
+
+    @property
+    def text(self) -> str:
+        """What a person could read, in the order in which it came."""
+        return CONTROL.sub("", self.sent)
+
+    @property
+    def lines(self) -> list[str]:
+        return [line.rstrip() for line in self.text.splitlines() if line.strip()]
+
+
+def at_terminal(
+    *arguments: str,
+    columns: int = 80,
+    piped: bool = False,
+    watch: Callable[[str], object] = len,
+    **variables: str,
+) -> Screen:
+    """Run the program at a terminal of its own; `watch` is called with all that was sent so far.
+
+    `piped` sends standard output through a pipe, so that the terminal has the rest alone.
+    """
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    process = subprocess.Popen(
+        program(*arguments),
+        env=environment(**variables),
+        stdin=follower,
+        stdout=subprocess.PIPE if piped else follower,
+        stderr=follower,
+    )
+    os.close(follower)
+    sent = b""
+    with process:
+        try:
+            while more := _read(leader):
+                sent += more
+                watch(sent.decode(errors="ignore"))
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            os.close(leader)
+        out = process.stdout.read().decode() if process.stdout else ""
+    return Screen(sent.decode(), out, process.returncode)
+
+
+def _read(terminal: int) -> bytes:
+    ready, _, _ = select.select([terminal], [], [], 60)
+    assert ready, "the program has been silent for a minute"
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # on Linux, the end: whoever wrote to it has left
+        return b""
+
+
+def screens(*commands: str, columns: int) -> list[Screen]:
+    """Run several commands at once, each at a terminal of its own."""
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(lambda c: at_terminal(*c.split(), columns=columns), commands))
+
+
+def synced(models: list[dict[str, Any]]) -> None:
+    """Fill ./catalog.db inside this process, as a preparation."""
+    with (
+        ScriptedServer([page(models)]) as server,
+        App(settings_for("sqlite:///catalog.db", server.url, key=KEY)) as app,
+    ):
+        assert [report.error for report in app.sync()] == [None]
+
+
+# --- tables ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_tables_fit(columns: int, history: None) -> None:
+    """No line is wider than the terminal, and each id stands whole on one, to be copied."""
+    commands = ("models", "models --all", "events", f"show {DEPRECATED}")
+    shown = screens(*commands, columns=columns)
+    assert [screen.exit_code for screen in shown] == [0, 0, 0, 0]
+    assert [line for screen in shown for line in screen.lines if len(line) > columns] == []
+    for screen in shown[:3]:
+        assert [id_ for id_ in LISTED if id_ not in screen.text.split()] == []
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_nothing_is_cut(columns: int, history: None) -> None:
+    """Where a line has no room for all, it goes on below: no column and no word is lost."""
+    models, events = screens("models", "events", columns=columns)
+    names = Counter(word for listed in NEWEST for word in listed["display_name"].split())
+    assert names - Counter(models.text.split()) == Counter()
+    assert {"name", "lifecycle", "retires", "first", "seen"} <= set(models.text.split())
+    # A word may be folded too: count the characters of all that stands behind the time.
+    piped = "".join(line.partition("  ")[2] for line in run("events").stdout.splitlines())
+    assert Counter("".join(piped.split())) - Counter("".join(events.text.split())) == Counter()
+
+
+def test_header(history: None) -> None:
+    """On a terminal a table has a header, in a pipe it has none."""
+    models, events = screens("models", "events", columns=120)
+    assert models.lines[0].split()[:3] == ["id", "name", "lifecycle"]
+    assert events.lines[0].split() == ["when", "kind", "model", "what"]
+    assert run("models").stdout.split()[0] == LISTED[0]
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_long_ids_are_not_cut(columns: int) -> None:
+    """An id that is longer than a line goes on below it: none of its characters is lost."""
+    # Letters that nothing else on the screen has, each run of them different.
+    letters = "ABCDEFGHIJKLMNOPQRSUVWXY"
+    long, longest = ((letters * 11)[start : start + n] for start, n in ((0, 64), (3, 255)))
+    synced([model(id_, display_name="name") for id_ in (long, longest)])
+    models, shown = screens("models", f"show {longest}", columns=columns)
+    assert "".join(c for c in models.text if c in letters) == long + longest
+    assert longest in "".join(c for c in shown.text.replace("Z", "") if c in letters)
+
+
+def test_odd_names() -> None:
+    """A name can neither colour the terminal, nor move its cursor, nor name its window."""
+    synced([model("odd", display_name="\x1b[31mred\x1b[2J\x1b]0;gotcha\x07\x9b5A\r\n\x08")])
+    screen = at_terminal("models", columns=120)
+    assert r"\x1b[31mred" in screen.text
+    assert not COLOUR.search(screen.sent)
+    assert not set(screen.text) & set("\x1b\x07\x08\x9b")
+    assert set(re.findall(r"\x1b\[[\d;]*([@-~])", screen.sent)) <= {"m"}
+    assert "gotcha" in screen.text
+
+
+# --- colour ------------------------------------------------------------------------------------
+
+
+def test_bold_on_a_terminal_only(history: None) -> None:
+    """A terminal sees emphasis; a dumb one, and a pipe whatever the environment says, do not."""
+    assert "\x1b[1m" in at_terminal("models").sent
+    assert "\x1b" not in at_terminal("models", TERM="dumb").sent
+    assert "\x1b" not in run("models", FORCE_COLOR="1").stdout
+
+
+# --- progress ----------------------------------------------------------------------------------
+
+
+class Walk:
+    """An API of three pages, of which the last waits until somebody has looked."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+
+    def __call__(self, request: Request) -> Any:
+        after = dict(request.query).get("after_id")
+        if after is None:
+            return page([model("a"), model("b")], has_more=True)
+        if after == "b":
+            return page([model("c"), model("d")], has_more=True)
+        assert self.go_on.wait(30)
+        return page([model("e")])
+
+
+@pytest.fixture
+def walk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Walk]:
+    answer = Walk()
+    with ScriptedServer(answer) as server:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        yield answer
+        answer.go_on.set()
+
+
+def test_progress_on_a_terminal(walk: Walk) -> None:
+    """A walk of several pages shows how far it is, on stderr, and wipes it away at the end."""
+
+    def look(sent: str) -> None:
+        if "4 models on 2 pages" in sent:
+            walk.go_on.set()
+
+    screen = at_terminal("sync", piped=True, watch=look)
+    assert screen.exit_code == 0
+    assert walk.go_on.is_set()
+    assert re.fullmatch(r"anthropic: succeeded: baseline of 5 models .+\n", screen.piped)
+    assert screen.sent.endswith("\x1b[2K")
+
+
+def test_no_colour(walk: Walk) -> None:
+    """NO_COLOR is respected: what is shown is shown without colour."""
+    walk.go_on.set()
+    assert COLOUR.search(at_terminal("sync").sent)
+    assert not COLOUR.search(at_terminal("sync", NO_COLOR="1").sent)
+
+
+def test_no_progress_in_a_pipe(walk: Walk) -> None:
+    """A log has no progress in it, however many pages there are."""
+    walk.go_on.set()
+    result = run("sync", FORCE_COLOR="1")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_an_error_on_a_terminal(walk: Walk) -> None:
+    """At a terminal too an error is one line, and nothing of the progress is left above it."""
+    screen = at_terminal("sync", ANTHROPIC_API_KEY="")
+    assert screen.exit_code == 2
+    _, _, left = screen.sent.rpartition("\x1b[2K")
+    assert re.fullmatch(r"catalog-sync: source anthropic: no key.+\r\n", left)

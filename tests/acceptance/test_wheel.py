@@ -1,0 +1,95 @@
+"""What is installed from a wheel works without the checkout it was built from."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import zipfile
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from support import environment
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel; where the build backend is not installed, pip fetches it."""
+    folder = tmp_path_factory.mktemp("dist")
+    here = ["--no-build-isolation"] if find_spec("hatchling") else []
+    pip("wheel", "--no-deps", *here, "--wheel-dir", str(folder), str(CHECKOUT))
+    (built,) = folder.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel into a folder of its own, beside what it depends on."""
+    folder = tmp_path_factory.mktemp("installed")
+    pip("install", "--no-deps", "--no-index", "--no-compile", "--target", str(folder), str(wheel))
+    return folder
+
+
+def pip(*arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def run_installed(installed: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that sees the installed package, and the checkout not at all."""
+    return subprocess.run(
+        command,
+        env=environment(PYTHONPATH=str(installed)),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_what_is_inside(wheel: Path) -> None:
+    """The wheel holds the package, its types, every migration and the example; and no test."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    package = {
+        str(path.relative_to(CHECKOUT))
+        for path in (CHECKOUT / "catalog_sync").rglob("*")
+        if path.suffix == ".py" or path.name == "py.typed"
+    }
+    migrations = {
+        f"catalog_sync/{path.relative_to(CHECKOUT)}"
+        for path in (CHECKOUT / "migrations").rglob("*.py")
+    }
+    assert package | migrations | {"catalog_sync/config/catalog-sync.toml"} <= names
+    assert [name for name in names if "/test" in name or "/." in name or "pyc" in name] == []
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"catalog_sync"}
+    assert any(name.endswith("/licenses/LICENSE") for name in names)
+
+
+def test_it_runs(installed: Path) -> None:
+    """Installed, `catalog-sync db upgrade` finds its migrations and sets a database up."""
+    where = "from catalog_sync import database; print(database.__file__, database._MIGRATIONS)"
+    package = installed / "catalog_sync"
+    found = run_installed(installed, sys.executable, "-c", where)
+    assert found.stdout.split() == [str(package / "database.py"), str(package / "migrations")]
+    script = installed / "bin" / "catalog-sync"
+    assert os.access(script, os.X_OK)
+    result = run_installed(installed, str(script), "db", "upgrade")
+    assert (result.returncode, result.stderr) == (0, "")
+    with closing(sqlite3.connect("catalog.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM models").fetchall() == [(0,)]
+
+
+def test_its_example_is_valid(installed: Path) -> None:
+    """Installed, the example configuration can be used as it stands."""
+    example = installed / "catalog_sync" / "config" / "catalog-sync.toml"
+    command = (sys.executable, "-m", "catalog_sync", "--config", str(example), "db", "current")
+    result = run_installed(installed, *command)
+    assert (result.returncode, result.stderr) == (0, "")

@@ -1,0 +1,637 @@
+"""Messages on their way out, to real receivers: webhooks, mail, chat, and the heartbeat."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from email.utils import format_datetime
+from html.parser import HTMLParser
+from typing import BinaryIO
+
+import pytest
+from markdown_it import MarkdownIt
+from pydantic import SecretStr
+from standardwebhooks import Webhook
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from catalog_sync.app import App, PassOptions
+from catalog_sync.channels import Channel, open_channel
+from catalog_sync.clock import utc_now
+from catalog_sync.demo.sandbox import Sandbox
+from catalog_sync.errors import ConfigError, DatabaseError
+from catalog_sync.messages import compose
+from catalog_sync.records import Event, Kind, Message, Outcome
+from catalog_sync.settings import AlertSettings, Settings
+from receivers import MailServer, Received, Receiver, Reply, closed_port, write_config
+from support import model, run, settings_for
+
+# Apprise imports it where the mail plugin may sign mails.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+
+NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
+SECRET = "whsec_c2VjcmV0IG9mIG5vYm9keQ=="
+PATH = "/T0KEN-in-the-path?key=T0KEN-in-the-query"
+ODD = "R&D <beta>"
+
+
+def event(number: int = 1, **fields: object) -> Event:
+    payload = model(f"m-{number}", **fields)
+    return Event(Kind.ADDED, NOW, f"m-{number}", {}, payload, "anthropic", 7, number)
+
+
+def message(*events: Event, message_id: str = "msg_1") -> Message:
+    return compose(message_id, events or [event()], 7)
+
+
+ODD_MESSAGE = message(event(display_name=ODD), event(2, display_name=ODD))
+ODD_LINES = [f"{ODD} (m-{n}): new, released 2026-01-01" for n in (1, 2)] + ["Source: anthropic"]
+
+
+def webhook(url: str, **fields: str) -> Channel:
+    return open_channel(AlertSettings(name="hook", webhook=SecretStr(url), **fields))
+
+
+def service(url: str) -> Channel:
+    return open_channel(AlertSettings(name="team", url=SecretStr(url)))
+
+
+def send(channel: Channel, sent: Message | None = None) -> Outcome:
+    return channel.send(sent or message(), utc_now())
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as running:
+        yield running
+
+
+@pytest.fixture
+def mail() -> Iterator[MailServer]:
+    with MailServer() as running:
+        yield running
+
+
+@pytest.fixture
+def signed(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Channel:
+    """A webhook with a secret."""
+    monkeypatch.setenv("HOOK_SECRET", SECRET)
+    return webhook(receiver.url + PATH, secret_env="HOOK_SECRET")
+
+
+# --- webhook: what is sent ---------------------------------------------------------------------
+
+
+def test_signature(signed: Channel, receiver: Receiver) -> None:
+    """Who holds the secret can verify, with the library of the standard, who sent what."""
+    assert send(signed, ODD_MESSAGE).error is None
+    got = receiver.last
+    assert Webhook(SECRET).verify(got.body, dict(got.headers)) == ODD_MESSAGE.body
+    with pytest.raises(WebhookVerificationError):
+        Webhook(SECRET).verify(got.body + b" ", dict(got.headers))
+    with pytest.raises(WebhookVerificationError):
+        Webhook("whsec_c29tZWJvZHkgZWxzZQ==").verify(got.body, dict(got.headers))
+
+
+def test_request(signed: Channel, receiver: Receiver) -> None:
+    """A webhook is one POST to the very URL, of JSON in UTF-8, by a sender that says its name."""
+    send(signed, message(event(display_name="五")))
+    (got,) = receiver.received
+    assert got.path == PATH
+    assert got.headers["content-type"] == "application/json"
+    assert got.headers["user-agent"].startswith("catalog-sync/")
+    assert "五" in got.text
+
+
+def test_identity(signed: Channel, receiver: Receiver) -> None:
+    """At each attempt the id and the body are the same, and the time is that of the attempt."""
+    for moment in (NOW, NOW + timedelta(hours=3, microseconds=999_999)):
+        signed.send(message(message_id="msg_7"), moment)
+    first, second = receiver.received
+    assert (first.id, first.body) == (second.id, second.body) == ("msg_7", second.body)
+    seconds = [int(got.headers["webhook-timestamp"]) for got in receiver.received]
+    assert seconds == [int(NOW.timestamp()), int(NOW.timestamp()) + 3 * 3600]
+
+
+def test_without_a_secret(receiver: Receiver) -> None:
+    """A webhook without a secret is sent unsigned, and still says its id."""
+    assert send(webhook(receiver.url)).error is None
+    assert receiver.last.id == "msg_1"
+    assert "webhook-signature" not in receiver.last.headers
+
+
+# --- webhook: what becomes of it ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def test_accepted(signed: Channel, receiver: Receiver, status: int) -> None:
+    """Any 2xx accepts a message."""
+    receiver.replies = [Reply(status)]
+    assert send(signed) == Outcome()
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
+def test_redirect(signed: Channel, receiver: Receiver, status: int) -> None:
+    """A redirect is a refusal, and is not followed."""
+    receiver.replies = [Reply(status, {"location": f"{receiver.url}/elsewhere"}), Reply()]
+    outcome = send(signed)
+    assert (outcome.error is not None, outcome.refused, outcome.final) == (True, True, False)
+    assert len(receiver.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "refused", "final"),
+    [
+        *((status, True, False) for status in (400, 401, 403, 404, 405, 413, 418, 422, 451)),
+        (410, True, True),
+        *((status, False, False) for status in (408, 409, 425, 429, 500, 501, 502, 503, 504, 599)),
+    ],
+)
+def test_refusals(
+    signed: Channel, receiver: Receiver, status: int, refused: bool, final: bool
+) -> None:
+    """A 4xx refuses, 410 for good; 408, 409, 425, 429 and 5xx ask to try later. All say why."""
+    receiver.replies = [Reply(status)]
+    outcome = send(signed)
+    assert (outcome.refused, outcome.final) == (refused, final)
+    assert outcome.error is not None
+    assert str(status) in outcome.error
+
+
+def hang_up_rudely(connection: BinaryIO) -> None:
+    raw = connection._sock
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        None,
+        hang_up_rudely,
+        lambda connection: connection.write(b"SSH-2.0-OpenSSH_9.6\r\n"),
+        lambda connection: connection.write(b"HTTP/1.1 200"),
+        lambda connection: connection.write(b"HTTP/1.1 OK OK\r\n\r\n"),
+        lambda connection: connection.write(b"HTTP/1.1 200 OK\r\n" + b"x-y: z\r\n" * 50_000),
+    ],
+    ids=["nothing", "reset", "other protocol", "cut", "no status", "endless headers"],
+)
+def test_no_answer(signed: Channel, receiver: Receiver, reply: object) -> None:
+    """Whatever is no HTTP answer is a failure to be tried again, never an exception."""
+    receiver.replies = [reply]
+    outcome = send(signed)
+    assert outcome.error is not None
+    assert (outcome.refused, outcome.final, outcome.retry_after) == (False, False, None)
+
+
+def test_nobody_there() -> None:
+    """A receiver that cannot be reached is tried again."""
+    outcome = send(webhook(f"http://127.0.0.1:{closed_port()}{PATH}"))
+    assert outcome.error is not None
+    assert (outcome.refused, outcome.final) == (False, False)
+
+
+def test_endless_body(signed: Channel, receiver: Receiver) -> None:
+    """What a receiver says after its status is not waited for."""
+    stop = threading.Event()
+
+    def babble(connection: BinaryIO) -> None:
+        connection.write(b"HTTP/1.1 202 Accepted\r\ncontent-type: text/plain\r\n\r\n")
+        while not stop.is_set():
+            connection.write(b"bla " * 1000)
+
+    receiver.replies = [babble]
+    assert send(signed) == Outcome()
+    stop.set()
+
+
+def test_timeout() -> None:
+    """A receiver that is silent, or drips an answer without end, is given up and tried again."""
+    stop = threading.Event()
+
+    def drip(connection: BinaryIO) -> None:
+        connection.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
+        while not stop.wait(0.5):
+            connection.write(b".")
+            connection.flush()
+
+    def decide(got: Received) -> object:
+        return drip if got.path == "/drip" else Reply(after=stop)
+
+    with Receiver(decide=decide) as slow, ThreadPoolExecutor(2) as threads:
+        urls = (f"{slow.url}/hush", f"{slow.url}/drip")
+        sent = [threads.submit(send, webhook(url)) for url in urls]
+        _, hanging = wait(sent, timeout=16)
+        stop.set()
+    assert not hanging
+    for future in sent:
+        outcome = future.result()
+        assert outcome.error is not None
+        assert (outcome.refused, outcome.final) == (False, False)
+
+
+@pytest.mark.parametrize("status", [429, 503, 404])
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("120", 120),
+        (" 7 ", 7),
+        (format_datetime(NOW + timedelta(minutes=9), usegmt=True), 540),
+        ("Mon, 15 Jun 2026 14:00:30 +0200", 30),
+        ("0", None),
+        ("-5", None),
+        (format_datetime(NOW - timedelta(minutes=9), usegmt=True), None),
+        ("soon", None),
+        ("1.5", None),
+        ("", None),
+        ("Mon, 99 Jun 2026 14:00:30 GMT", None),
+        ("9" * 5000, None),
+    ],
+)
+def test_retry_after(
+    signed: Channel, receiver: Receiver, status: int, text: str, seconds: int | None
+) -> None:
+    """A receiver may say when to come again, in seconds or by a date; nonsense is not heard."""
+    receiver.replies = [Reply(status, {"retry-after": text})]
+    wait = signed.send(message(), NOW).retry_after
+    assert wait == (None if seconds is None else timedelta(seconds=seconds))
+
+
+# --- secrets -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "",
+        "  ",
+        "hunter2",
+        "whsec_",
+        "whsec_hunter2!",
+        "whsec_hunter",
+        "aHVudGVyMg==",
+        "WHSEC_aHVudGVyMg==",
+    ],
+)
+def test_bad_secret(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signing secret that is missing, or is none, is told by its variable, never by its value."""
+    if value is not None:
+        monkeypatch.setenv("HOOK_SECRET", value)
+    with pytest.raises(ConfigError) as caught:
+        webhook("https://example.com/", secret_env="HOOK_SECRET")
+    assert "hook" in str(caught.value)
+    assert "HOOK_SECRET" in str(caught.value)
+    assert value in {None, "", "whsec_"} or value not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(404),
+        Reply(500),
+        Reply(302, {"location": f"http://127.0.0.1:1{PATH}"}),
+        Reply(400, reason=f"cannot POST {PATH} {SECRET}"),
+        Reply(503, {"retry-after": PATH}),
+        None,
+    ],
+    ids=["404", "500", "302", "echo", "retry-after", "no answer"],
+)
+def test_nothing_is_told_of_the_url(
+    signed: Channel,
+    receiver: Receiver,
+    reply: Reply | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Of a webhook only scheme and host are shown, whatever its receiver says."""
+    caplog.set_level(logging.DEBUG, "catalog_sync")
+    receiver.replies = [reply]
+    outcome = send(signed)
+    assert signed.place == "http://127.0.0.1"
+    told = f"{outcome} {signed.place} {[r for r in caplog.records if 'catalog_sync' in r.name]}"
+    assert "T0KEN" not in told
+    assert SECRET not in told
+    assert "127.0.0.1" in (outcome.error or "")
+
+
+def test_user_and_password() -> None:
+    """A user's name and password in a URL are not shown."""
+    channel = webhook(f"http://me:hunter2@127.0.0.1:{closed_port()}/")
+    assert channel.place == "http://127.0.0.1"
+    assert "hunter2" not in str(send(channel))
+
+
+# --- Apprise: mail -----------------------------------------------------------------------------
+
+
+class _Text(HTMLParser):
+    """The text that a mail program shows of HTML, line by line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines = [""]
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag in {"br", "p", "div", "li"}:
+            self.lines.append("")
+
+    def handle_data(self, data: str) -> None:
+        self.lines[-1] += " ".join(data.split())  # \xa0 is a blank here as well
+
+
+def part(mail: EmailMessage, kind: str) -> str:
+    found = mail.get_body((kind,))
+    assert found is not None
+    return found.get_content()
+
+
+def test_mail(mail: MailServer) -> None:
+    """A mail has the news as its subject and a line per event, names as they are."""
+    assert send(service(mail.url), message(event(display_name=ODD))) == Outcome()
+    (got,) = mail.mails
+    assert got["subject"] == f"New model: {ODD} (m-1)"
+    assert got["to"] == "a@example.com"
+    assert part(got, "plain").splitlines() == [ODD_LINES[0], ODD_LINES[2]]
+
+
+def test_html_mail(mail: MailServer) -> None:
+    """Where HTML is asked for, both parts keep a line per event and names as they are."""
+    assert send(service(f"{mail.url}&format=html"), ODD_MESSAGE) == Outcome()
+    (got,) = mail.mails
+    assert got["subject"] == "2 models new"
+    shown = _Text()
+    shown.feed(part(got, "html"))
+    assert [each for each in shown.lines if each] == ODD_LINES
+    assert part(got, "plain").split() == " ".join(ODD_LINES).split()
+
+
+def test_refused_mail(mail: MailServer) -> None:
+    """A mail that the server refuses for now is tried again, and arrives once accepted."""
+    mail.reply = "451 greylisted"
+    outcome = send(service(mail.url))
+    assert outcome.error is not None
+    assert (outcome.refused, outcome.final) == (False, False)
+    mail.reply = None
+    assert send(service(mail.url)) == Outcome()
+    assert len(mail.mails) == 1
+
+
+# --- Apprise: chat -----------------------------------------------------------------------------
+
+MATTERMOST = "3ccdd113474722377935511fc85d3dd4"
+
+
+def test_json_service(receiver: Receiver) -> None:
+    """A service with a title and a text gets the news and a line per event, names as they are."""
+    assert send(service(f"json://127.0.0.1:{receiver.port}/x"), ODD_MESSAGE) == Outcome()
+    assert receiver.last.path == "/x"
+    assert receiver.last.json["title"] == "2 models new"
+    assert receiver.last.json["message"].split("\n") == ODD_LINES
+
+
+def test_chat(receiver: Receiver) -> None:
+    """A chat without titles gets the news as its first line, names as they are."""
+    channel = service(f"mmost://127.0.0.1:{receiver.port}/{MATTERMOST}")
+    assert send(channel, message(event(display_name=ODD))) == Outcome()
+    assert receiver.last.path == f"/hooks/{MATTERMOST}"
+    lines = receiver.last.json["text"].splitlines()
+    assert lines == [f"New model: {ODD} (m-1)", ODD_LINES[0], ODD_LINES[2]]
+
+
+@pytest.mark.parametrize("name", [ODD, "*b* _i_ `c` [l](x)", "my_model_3", "a < b > c & d"])
+def test_markdown_chat(receiver: Receiver, name: str) -> None:
+    """A chat that takes Markdown shows subject and lines with names as they are."""
+    channel = service(f"mmost://127.0.0.1:{receiver.port}/{MATTERMOST}?format=markdown")
+    assert send(channel, message(event(display_name=name))) == Outcome()
+    shown = _Text()
+    shown.feed(MarkdownIt("commonmark").render(receiver.last.json["text"]))
+    lines = [each for each in shown.lines if each]
+    assert f"New model: {name} (m-1)" in lines[0]
+    assert f"{name} (m-1): new, released 2026-01-01" in " ".join(lines)
+
+
+def test_long_message(receiver: Receiver) -> None:
+    """A message longer than the service takes arrives all the same, every line of it."""
+    receiver._decide = lambda got: Reply(400 if len(got.json["text"]) > 4000 else 200)
+    channel = service(f"mmost://127.0.0.1:{receiver.port}/{MATTERMOST}")
+    long = message(*(event(n, display_name="N" * 300) for n in range(20)))
+    assert send(channel, long) == Outcome()
+    told = "\n".join(got.json["text"] for got in receiver.received)
+    assert [f"(m-{n}): new" in told for n in range(20)] == [True] * 20
+
+
+@pytest.mark.parametrize("status", [400, 404, 410, 429, 500])
+def test_refused_chat(receiver: Receiver, status: int) -> None:
+    """A chat that refuses is tried again: why it did is not known."""
+    receiver.replies = [Reply(status), Reply()]
+    channel = service(f"json://127.0.0.1:{receiver.port}/T0KEN")
+    outcome = send(channel)
+    assert outcome.error is not None
+    assert "T0KEN" not in outcome.error
+    assert (outcome.refused, outcome.final) == (False, False)
+    assert send(channel) == Outcome()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "T0KEN",
+        "example.com/T0KEN",
+        "nosuchservice://T0KEN/T0KEN",
+        "slak://xoxb-1234-T0KEN/#general",
+        "slack://T0KEN",
+        "mailto://me:T0KEN@",
+        "json://",
+        "mmost://127.0.0.1",
+        "http://T0KEN@[",
+    ],
+)
+def test_bad_url(url: str) -> None:
+    """A URL that Apprise cannot use is told by its channel, without the tokens in it."""
+    with pytest.raises(ConfigError) as caught:
+        service(url)
+    assert "team" in str(caught.value)
+    assert "t0ken" not in str(caught.value).lower()
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("json://me:T0KEN@chat.example:8080/T0KEN", "json://chat.example"),
+        ("mailto://me:T0KEN@mail.example?to=a@example.com", "mailto://mail.example"),
+        (f"mmosts://chat.example/{MATTERMOST}", "mmosts://chat.example"),
+        ("slack://xoxb-1234-1234-4ddbc191d40ee098cbaae6f3523ada2d/#general", "slack://"),
+        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general", "slack://"),
+        ("pbul://a6k4abnck26hdh8aa3edhoovddeulw3n", "pbul://"),
+        ("join://abcdefghijklmnopqrstuvwxyzabcdef/device", "join://"),
+        ("tgram://123456789:abcdefg_hijklmnop/12315544/", "tgram://"),
+        ("discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV", "discord://"),
+    ],
+)
+def test_place(url: str, place: str) -> None:
+    """Of a service only scheme and host are shown; where a token stands, it is no host."""
+    shown = service(url).place
+    assert shown.startswith(place)
+    for secret in re.findall(r"\w{8,}", url.partition("://")[2].replace("example", "")):
+        assert secret.lower() not in shown.lower()
+
+
+# --- Apprise and the program -------------------------------------------------------------------
+
+
+def test_program_refuses_a_bad_url(receiver: Receiver) -> None:
+    """A channel that cannot be used stops the program before it asks the API, with exit code 2."""
+    write_config(receiver.url, 'name = "team"\nurl = "nosuchservice://T0KEN"')
+    ended = run("sync", ANTHROPIC_API_KEY="k")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.count("\n") == 1
+    assert "team" in ended.stderr
+    assert "t0ken" not in ended.stderr.lower()
+    assert receiver.received == []
+
+
+# --- heartbeat ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox([model(f"m-{n}") for n in range(9)]) as running:
+        yield running
+
+
+def watched(sandbox: Sandbox, url: str | None, **source: str) -> Settings:
+    settings = settings_for("sqlite:///catalog.db", sandbox.url, **source)
+    heartbeat = SecretStr(url) if url else None
+    return settings.model_copy(update={"heartbeat_url": heartbeat})
+
+
+def pings(receiver: Receiver) -> list[tuple[str, str]]:
+    return [(got.path, got.text) for got in receiver.received]
+
+
+def test_heartbeat_of_a_good_pass(sandbox: Sandbox, receiver: Receiver) -> None:
+    """A pass pings its start, and its end with the summary."""
+    with App(watched(sandbox, f"{receiver.url}/ping/T0KEN")) as app:
+        app.sync()
+    (start, _), (end, summary) = pings(receiver)
+    assert (start, end) == ("/ping/T0KEN/start", "/ping/T0KEN")
+    assert "baseline of 9 models" in summary
+
+
+def test_heartbeat_starts_first(sandbox: Sandbox, receiver: Receiver) -> None:
+    """The start is pinged before the list is asked for."""
+    seen: list[int] = []
+    with App(watched(sandbox, receiver.url)) as app:
+        app.sync(on_page=lambda *_: seen.append(len(receiver.received)))
+    assert seen == [1]
+
+
+def test_heartbeat_of_two_sources(sandbox: Sandbox, receiver: Receiver) -> None:
+    """A pass over several sources has one start and one end, with a line for each."""
+    settings = watched(sandbox, receiver.url)
+    two = (settings.sources[0], settings.sources[0].model_copy(update={"name": "other"}))
+    with App(settings.model_copy(update={"sources": two})) as app:
+        app.sync()
+    assert [path for path, _ in pings(receiver)] == ["/start", "/"]
+    assert [line.partition(":")[0] for line in receiver.last.text.splitlines()] == [
+        "anthropic",
+        "other",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "start", "end"),
+    [("/uuid/", "/uuid/start", "/uuid"), ("/uuid?rid=1", "/uuid/start?rid=1", "/uuid?rid=1")],
+)
+def test_heartbeat_paths(
+    sandbox: Sandbox, receiver: Receiver, url: str, start: str, end: str
+) -> None:
+    """What is pinged goes on the path; a query stays what it is."""
+    with App(watched(sandbox, receiver.url + url)) as app:
+        app.sync()
+    assert [path for path, _ in pings(receiver)] == [start, end]
+
+
+def test_heartbeat_of_a_failed_pass(sandbox: Sandbox, receiver: Receiver) -> None:
+    """A failed pass pings the failure with its error, which holds no key."""
+    with App(watched(sandbox, receiver.url, key="sk-ant-wrong")) as app:
+        (report,) = app.sync()
+    assert report.status == "failed"
+    assert pings(receiver) == [("/start", ""), ("/fail", report.error)]
+    assert "sk-ant-wrong" not in receiver.last.text
+
+
+def test_heartbeat_of_a_held_pass(sandbox: Sandbox, receiver: Receiver) -> None:
+    """A held pass pings the failure, with the command that releases it."""
+    with App(watched(sandbox, receiver.url)) as app:
+        app.sync()
+        sandbox.models = sandbox.models[:1]
+        app.sync()
+    assert [path for path, _ in pings(receiver)][2:] == ["/start", "/fail"]
+    assert "catalog-sync sync --source anthropic --accept-removals" in receiver.last.text
+
+
+def test_heartbeat_without_a_database(sandbox: Sandbox, receiver: Receiver) -> None:
+    """A pass that cannot use its database pings the failure, for it is one."""
+    settings = watched(sandbox, receiver.url)
+    nowhere = SecretStr("sqlite:///no-such-folder/catalog.db")
+    with (
+        pytest.raises(DatabaseError) as caught,
+        App(settings.model_copy(update={"database_url": nowhere})) as app,
+    ):
+        app.sync()
+    assert pings(receiver)[-1:] == [("/fail", str(caught.value))]
+
+
+def test_heartbeat_of_one_bad_source_among_two(sandbox: Sandbox, receiver: Receiver) -> None:
+    """One source that failed makes the pass a failure."""
+    settings = watched(sandbox, receiver.url)
+    bad = settings.sources[0].model_copy(
+        update={"name": "bad", "base_url": f"{sandbox.url}/nowhere"}
+    )
+    with App(settings.model_copy(update={"sources": (*settings.sources, bad)})) as app:
+        app.sync()
+    assert [path for path, _ in pings(receiver)] == ["/start", "/fail"]
+
+
+def test_skipped_pings_nothing(sandbox: Sandbox, receiver: Receiver) -> None:
+    """A pass that is skipped pings nothing at all."""
+    with App(watched(sandbox, receiver.url)) as app:
+        app.sync()
+        (report,) = app.sync(PassOptions(if_older_than=timedelta(days=1)))
+    assert report.status == "skipped"
+    assert len(receiver.received) == 2
+
+
+def test_dry_run_pings_nothing(sandbox: Sandbox, receiver: Receiver) -> None:
+    """A dry run pings nothing."""
+    with App(watched(sandbox, receiver.url)) as app:
+        app.sync(PassOptions(dry_run=True))
+    assert receiver.received == []
+
+
+@pytest.mark.parametrize("reply", [Reply(500), Reply(404), Reply(302), None])
+def test_dead_heartbeat(
+    sandbox: Sandbox,
+    receiver: Receiver,
+    reply: Reply | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A heartbeat that cannot be reached is logged without its path, and nothing more."""
+    receiver.replies = [reply]
+    with App(watched(sandbox, f"{receiver.url}/T0KEN")) as app:
+        (report,) = app.sync()
+    assert report.status == "succeeded"
+    told = [each for each in caplog.records if each.name.startswith("catalog_sync")]
+    assert [each.getMessage() for each in told if each.levelname == "WARNING"] == [
+        "heartbeat not accepted"
+    ] * 2
+    assert all("T0KEN" not in str(vars(each)) for each in told)

@@ -1,0 +1,640 @@
+"""What the client asks, and what it takes for a page and for a whole walk, over real sockets."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import tracemalloc
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from catalog_sync import __version__
+from catalog_sync.client import ModelsClient
+from catalog_sync.demo.history import moments
+from catalog_sync.demo.sandbox import Sandbox
+from catalog_sync.errors import BadAnswerError, RefusedError, SourceError
+from support import KEY, Answer, ScriptedServer, model, page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from catalog_sync.records import Catalog, ModelInfo
+
+HEADERS = {"x-api-key": KEY}
+HISTORY = moments()[-1].models
+IDS = [listed["id"] for listed in HISTORY]
+MIB = 2**20
+
+
+def connect(url: str, headers: Mapping[str, str] = HEADERS, **options: Any) -> ModelsClient:
+    return ModelsClient(url, headers, deadline=timedelta(seconds=120), **options)
+
+
+def walked(*answers: Any) -> Catalog:
+    """Walk a server that gives these answers in turn."""
+    with ScriptedServer(list(answers)) as server, connect(server.url) as client:
+        return client.walk()
+
+
+def refusal(*answers: Any) -> str:
+    """The line that a walk over these answers ends with."""
+    with pytest.raises(BadAnswerError) as caught:
+        walked(*answers)
+    return str(caught.value)
+
+
+def second(item: Any) -> dict[str, Any]:
+    """A page whose second object is this one."""
+    return page([model("good")], data=[model("good"), item])
+
+
+def with_item(**fields: Any) -> dict[str, Any]:
+    return second(model("odd") | fields)
+
+
+def without(field: str) -> dict[str, Any]:
+    return second({key: value for key, value in model("odd").items() if key != field})
+
+
+def raw_item(value: bytes) -> bytes:
+    """A page whose second object has a field `extra` of this JSON text."""
+    return json.dumps(with_item(extra="VALUE")).encode().replace(b'"VALUE"', value)
+
+
+@pytest.fixture(autouse=True)
+def bare_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy of the host's, and none of its certificates: loading them would cost the most."""
+    for name in os.environ:
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(HISTORY, api_key=KEY) as running:
+        yield running
+
+
+def ids(models: tuple[ModelInfo, ...]) -> list[str]:
+    return [info.id for info in models]
+
+
+# Requests
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [{"x-api-key": KEY}, {"authorization": f"Bearer {KEY}"}],
+    ids=["x-api-key", "bearer"],
+)
+def test_headers(credential: dict[str, str]) -> None:
+    """Every request carries the credential, the version, the extra headers, and who asks."""
+    headers = {"x-team": "data", **credential}
+    answers = [page([model("b")], has_more=True), page([model("a")]), model("gone")]
+    server = ScriptedServer(answers)
+    with server, connect(server.url, headers, anthropic_version="2023-06-01") as client:
+        client.walk()
+        client.ask(["gone"])
+        client.get_model("gone")
+    assert len(server.requests) == 4
+    expected = headers | {
+        "accept": "application/json",
+        "anthropic-version": "2023-06-01",
+        "user-agent": f"catalog-sync/{__version__}",
+    }
+    for request in server.requests:
+        assert expected.items() <= request.headers.items()
+        assert ("x-api-key" in request.headers) is ("x-api-key" in credential)
+
+
+@pytest.mark.parametrize("header", ["x-api-key", "authorization"])
+def test_both_credentials_are_accepted(sandbox: Sandbox, header: str) -> None:
+    """The API takes a key and a bearer token alike."""
+    value = KEY if header == "x-api-key" else f"Bearer {KEY}"
+    with connect(sandbox.url, {header: value}) as client:
+        assert list(client.walk().models) == IDS
+
+
+@pytest.mark.parametrize(
+    ("asked", "query"),
+    [
+        ({}, []),
+        ({"limit": 1}, [("limit", "1")]),
+        ({"limit": 1000}, [("limit", "1000")]),
+        ({"after_id": "a&b=c+d é/%"}, [("after_id", "a&b=c+d é/%")]),
+        ({"before_id": "x"}, [("before_id", "x")]),
+        (
+            {"lifecycle": ["active", "retired"]},
+            [("lifecycle[]", "active"), ("lifecycle[]", "retired")],
+        ),
+    ],
+)
+def test_query(asked: dict[str, Any], query: list[tuple[str, str]]) -> None:
+    """The query says what the caller asks for, and nothing else."""
+    with ScriptedServer([page([])]) as server, connect(server.url) as client:
+        client.list_models(**asked)
+    (request,) = server.requests
+    assert (request.path, request.query) == ("/v1/models", query)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"limit": 0}, {"limit": -1}, {"limit": 1001}, {"after_id": "a", "before_id": "b"}],
+)
+def test_query_that_the_api_would_refuse(asked: dict[str, Any]) -> None:
+    """A limit outside 1 to 1000, or both cursors at once, is an error before any request."""
+    with ScriptedServer([page([])]) as server, connect(server.url) as client:
+        with pytest.raises(ValueError, match=r"limit|after_id"):
+            client.list_models(**asked)
+        assert server.requests == []
+
+
+def test_walk_asks_each_page_alike() -> None:
+    """A walk asks for its page size and lifecycle on each page, and goes on after the last id."""
+    answers = [page([model("b")], has_more=True), page([model("a")])]
+    with ScriptedServer(answers) as server, connect(server.url) as client:
+        client.walk(page_size=7, lifecycle=["retired"])
+        client.walk()
+    first, second, unfiltered = (request.query for request in server.requests)
+    assert first == [("limit", "7"), ("lifecycle[]", "retired")]
+    assert sorted(second) == [("after_id", "b"), ("lifecycle[]", "retired"), ("limit", "7")]
+    assert unfiltered == [("limit", "1000")]
+
+
+@pytest.mark.parametrize("prefix", ["/", "/proxy/anthropic", "/proxy/anthropic/"])
+def test_base_url_with_a_path(prefix: str) -> None:
+    """Paths of the API are added to the path of base_url, with one slash between them."""
+    with ScriptedServer([page([]), model("a")]) as server, connect(server.url + prefix) as client:
+        client.walk()
+        client.get_model("a")
+    start = prefix.rstrip("/")
+    assert [request.path for request in server.requests] == [
+        f"{start}/v1/models",
+        f"{start}/v1/models/a",
+    ]
+
+
+def test_one_connection() -> None:
+    """A whole walk and the questions after it use one connection."""
+    answers = [page([model(str(n))], has_more=True) for n in range(5)]
+    with ScriptedServer([*answers, page([]), model("x")]) as server, connect(server.url) as client:
+        assert client.walk().pages == 6
+        client.ask(["x", "y"])
+        assert (len(server.requests), server.connections) == (8, 1)
+
+
+# Get a Model
+
+
+@pytest.mark.parametrize(
+    "model_id",
+    [
+        ".",
+        "..",
+        "...",
+        "a/b",
+        "../v1",
+        "é",
+        "a b",
+        " a ",
+        "%2F",
+        "a?b#c",
+        "a;b=c,d&e+f",
+        "A",
+        "日😀",
+    ],
+)
+def test_get_model_by_any_id(model_id: str) -> None:
+    """An id reaches the API as it is, whatever it is made of."""
+    sandbox = Sandbox([model(model_id), model("a")], api_key=KEY)
+    with sandbox, connect(sandbox.url) as client:
+        assert client.get_model(model_id).id == model_id
+        assert client.ask([model_id]) == {model_id: "answering"}
+
+
+@pytest.mark.parametrize(
+    ("model_id", "path"),
+    [("..", "/p/v1/models/%2E%2E"), ("a/b", "/p/v1/models/a%2Fb"), ("é", "/p/v1/models/%C3%A9")],
+)
+def test_get_model_is_one_segment(model_id: str, path: str) -> None:
+    """On the wire an id is one percent-encoded path segment."""
+    with ScriptedServer([model("x")]) as server, connect(server.url + "/p") as client:
+        client.get_model(model_id)
+    assert server.requests[0].path.upper() == path.upper()
+
+
+def test_get_model_without_id() -> None:
+    """An empty id, which would list the models, is an error before any request."""
+    with ScriptedServer([page([])]) as server, connect(server.url) as client:
+        with pytest.raises(ValueError, match="model_id"):
+            client.get_model("")
+        assert server.requests == []
+
+
+def test_get_model_that_does_not_exist(sandbox: Sandbox) -> None:
+    """The API's 404 is RefusedError with the API's words."""
+    with connect(sandbox.url) as client, pytest.raises(RefusedError, match=r"404.*model: nobody"):
+        client.get_model("nobody")
+
+
+@pytest.mark.parametrize("body", [b"<html>", [], {"id": "a"}, model("a", display_name=None)])
+def test_get_model_of_another_shape(body: Any) -> None:
+    """An answer that is no model is a BadAnswerError."""
+    with (
+        ScriptedServer([body]) as server,
+        connect(server.url) as client,
+        pytest.raises(BadAnswerError),
+    ):
+        client.get_model("a")
+
+
+# Pages
+
+
+def test_page(sandbox: Sandbox) -> None:
+    """A page holds its models, its cursors, whether more follow, and who answered."""
+    sandbox.workspace_id = "wrkspc_1"
+    with connect(sandbox.url) as client:
+        got = client.list_models(limit=2, after_id=IDS[0])
+    assert ids(got.models) == IDS[1:3]
+    assert (got.has_more, got.first_id, got.last_id) == (True, IDS[1], IDS[2])
+    assert str(got.scope) == "org_sandbox/wrkspc_1"
+
+
+def test_pages_forwards(sandbox: Sandbox) -> None:
+    """Pages follow each other from the newest model, or from `after_id` on."""
+    with connect(sandbox.url) as client:
+        assert [ids(got.models) for got in client.pages(limit=4)] == [IDS[:4], IDS[4:8], IDS[8:]]
+        assert [ids(got.models) for got in client.pages(limit=9, after_id=IDS[0])] == [IDS[1:]]
+
+
+def test_pages_backwards(sandbox: Sandbox) -> None:
+    """Pages go backwards from `before_id` to the newest model, each newest first."""
+    with connect(sandbox.url) as client:
+        got = [ids(got.models) for got in client.pages(limit=4, before_id=IDS[9])]
+    assert got == [IDS[5:9], IDS[1:5], IDS[:1]]
+
+
+def test_repeated_cursor_backwards() -> None:
+    """Backwards, too, a cursor that was asked for already ends the pages as an error."""
+    answer = page([model("a")], has_more=True, first_id="x")
+    with (
+        ScriptedServer([answer]) as server,
+        connect(server.url) as client,
+        pytest.raises(BadAnswerError, match=r"page 1: .*'x' came a second time"),
+    ):
+        list(client.pages(before_id="x"))
+
+
+# The walk
+
+
+def test_walk(sandbox: Sandbox) -> None:
+    """A walk holds every model once, newest first, and tells how far it is after each page."""
+    told: list[tuple[int, int]] = []
+    with connect(sandbox.url) as client:
+        catalog = client.walk(page_size=4, on_page=lambda *so_far: told.append(so_far))
+    assert list(catalog.models) == IDS
+    assert (catalog.pages, catalog.scope.organization_id) == (3, "org_sandbox")
+    assert told == [(1, 4), (2, 8), (3, 10)]
+
+
+def test_walk_with_lifecycle() -> None:
+    """The API's own filter decides what a walk sees."""
+    models = [model("new"), model("old", lifecycle="deprecated"), model("out", lifecycle="retired")]
+    with Sandbox(models, api_key=KEY) as sandbox, connect(sandbox.url) as client:
+        assert set(client.walk().models) == {"new", "old"}
+        assert set(client.walk(lifecycle=["retired"]).models) == {"out"}
+        assert set(client.walk(lifecycle=["retired", "active"]).models) == {"new", "out"}
+
+
+def test_values() -> None:
+    """What the API says arrives as values; times are in UTC and keep their microseconds."""
+    sent = model(
+        "a",
+        created_at="2026-01-01T02:00:00.123456+02:00",
+        lifecycle="deprecated",
+        deprecated_at="2026-03-01T00:00:00Z",
+        retires_at="2026-09-01T00:00:00Z",
+        line="opus",
+        max_input_tokens=1_000_000,
+        max_tokens=128_000,
+    )
+    info = walked(page([sent])).models["a"]
+    assert info.created_at == datetime(2026, 1, 1, 0, 0, 0, 123456, tzinfo=UTC)
+    assert info.created_at.utcoffset() == timedelta()
+    assert info.deprecated_at == datetime(2026, 3, 1, tzinfo=UTC)
+    assert info.retires_at == datetime(2026, 9, 1, tzinfo=UTC)
+    assert (info.display_name, info.type, info.lifecycle, info.line) == (
+        "A",
+        "model",
+        "deprecated",
+        "opus",
+    )
+    assert (info.max_input_tokens, info.max_tokens) == (1_000_000, 128_000)
+
+
+def test_seed_fields_suffice() -> None:
+    """Only the fields of the first API version are required; null means that nothing was said."""
+    sent = {"id": "a", "display_name": "A", "created_at": "1970-01-01T00:00:00Z", "type": "model"}
+    info = walked(page([sent])).models["a"]
+    later = ("lifecycle", "deprecated_at", "retires_at", "line", "max_input_tokens", "max_tokens")
+    assert [getattr(info, name) for name in later] == [None] * 6
+    assert info.payload == sent
+
+
+def test_unknown_fields_are_kept() -> None:
+    """The payload is the object as it was received: every field, type, order and digit."""
+    extra = {
+        "z": {"deep": [[], {}, None, True, 1, 1.0, -0.5, 1e300, 2**70, "😀\u202e\t"]},
+        "payload": {"own": "field"},
+        "model_config": 1,
+        "": 0,
+    }
+    sent = model("a", **extra)
+    kept = walked(page([sent])).models["a"].payload
+    assert json.dumps(kept) == json.dumps(sent)
+
+
+def test_ids_are_exact() -> None:
+    """Ids that differ in case, blanks or normal form only are different models."""
+    names = ["a", "A", "a ", " a", "é", "e\u0301", "ﬁ", "fi"]
+    assert list(walked(page(map(model, names))).models) == names
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"id": "😀" * 255},
+        {"display_name": ""},
+        {"type": "something_else"},
+        {"lifecycle": "hibernating"},
+        {"created_at": "1000-01-01T00:00:00Z"},
+        {"created_at": "9999-12-31T23:59:59.999999Z"},
+        {"max_tokens": 2**63 - 1},
+        {"extra": "\ud83d\ude00"},
+    ],
+    ids=str,
+)
+def test_odd_but_fine(fields: dict[str, Any]) -> None:
+    """What is unusual but can be stored is no reason to refuse a walk."""
+    assert len(walked(with_item(**fields)).models) == 2
+
+
+def test_empty_list() -> None:
+    """An empty list is a complete walk; what it means is for others to decide."""
+    catalog = walked(page([]))
+    assert (dict(catalog.models), catalog.pages) == ({}, 1)
+
+
+def test_empty_page_is_no_end() -> None:
+    """A page without objects that has more and a new cursor goes on."""
+    empty = page([], has_more=True, first_id="x", last_id="x")
+    catalog = walked(page([model("b")], has_more=True), empty, page([model("a")]))
+    assert (list(catalog.models), catalog.pages) == (["b", "a"], 3)
+
+
+def test_same_model_twice() -> None:
+    """An id that comes twice with the same content counts once."""
+    answers = [page([model("b"), model("a")], has_more=True), page([model("a"), model("0")])]
+    with ScriptedServer(answers) as server, connect(server.url) as client:
+        assert list(client.walk().models) == ["b", "a", "0"]
+        assert len(server.requests) == 2
+
+
+def test_model_that_changed_meanwhile() -> None:
+    """An id that comes twice with different content makes the walk start again, once."""
+    first, changed = page([model("a")], has_more=True), page([model("a", line="opus")])
+    answers = [first, changed, page([model("a", line="opus")])]
+    with ScriptedServer(answers) as server, connect(server.url) as client:
+        assert client.walk().models["a"].line == "opus"
+        assert [dict(request.query).get("after_id") for request in server.requests] == [
+            None,
+            "a",
+            None,
+        ]
+
+
+def test_model_that_keeps_changing() -> None:
+    """Different content in the second walk, too, is a failure that names page and model."""
+    answers = [page([model("a")], has_more=True), page([model("a", line="opus")])] * 2
+    with ScriptedServer(answers) as server, connect(server.url) as client:
+        with pytest.raises(BadAnswerError, match=r"page 2: the model 'a' came twice"):
+            client.walk()
+        assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("header", ["anthropic-organization-id", "anthropic-workspace-id"])
+def test_another_answers_within_a_walk(header: str) -> None:
+    """Pages that different organisations or workspaces answer are no catalogue."""
+    answers = [
+        Answer(page([model("b")], has_more=True), headers={header: "first"}),
+        Answer(page([model("a")]), headers={header: "second"}),
+    ]
+    assert "page 2: answered by" in (text := refusal(*answers))
+    assert "first" in text
+    assert "second" in text
+
+
+def test_anonymous_pages() -> None:
+    """A page that does not say who answered contradicts none that does."""
+    named = {"anthropic-organization-id": "org"}
+    catalog = walked(
+        page([model("c")], has_more=True),
+        Answer(page([model("b")], has_more=True), headers=named),
+        page([model("a")]),
+    )
+    assert catalog.scope.organization_id == "org"
+
+
+def test_list_without_end() -> None:
+    """A list that never ends is given up after a thousand pages."""
+    names = iter(range(10_000))
+    with (
+        ScriptedServer(lambda _: page([model(f"m{next(names)}")], has_more=True)) as server,
+        connect(server.url) as client,
+    ):
+        with pytest.raises(BadAnswerError, match=r"^page 1000: "):
+            client.walk()
+        assert len(server.requests) == 1000
+
+
+# What ends a walk as a failure
+
+
+ONE = [model("a")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ({"data": ONE, "first_id": "a", "last_id": "a"}, "has_more is missing"),
+        (page(ONE, has_more=None), "has_more is missing or no boolean"),
+        (page(ONE, has_more="false"), "no boolean"),
+        (page(ONE, has_more=0), "no boolean"),
+        (page(ONE, has_more=True, last_id=None), "no cursor"),
+        ({"data": ONE, "has_more": True}, "no cursor"),
+        (page(ONE, has_more=True, last_id=""), "no cursor"),
+        (page(ONE, has_more=True, last_id=7), "last_id is neither"),
+        (page(ONE, first_id=["a"]), "first_id is neither"),
+        ({"has_more": False}, "data is missing"),
+        (page(ONE, data=None), "data is missing or no list"),
+        (page(ONE, data={}), "no list"),
+        ([], "not an object"),
+        (b"null", "not an object"),
+        (b"", "not JSON"),
+        (b" \n", "not JSON"),
+        (b"<!doctype html><title>Sign in</title>", "not JSON"),
+        (json.dumps(page(ONE)).encode()[:-1], "not JSON"),
+        (json.dumps(page(ONE)).encode() * 2, "not JSON"),
+        (json.dumps(page(ONE)).encode("utf-16"), "not JSON"),
+        (raw_item(b'"\xe9"'), "not JSON"),
+        (raw_item(b"[" * 100_000 + b"]" * 100_000), "not JSON"),
+        (raw_item(b'{"a":' * 100_000 + b"1" + b"}" * 100_000), "not JSON"),
+        (raw_item(b"1" * 10_000), "not JSON"),
+        (raw_item(b"NaN"), "not JSON"),
+        (raw_item(b"-Infinity"), "not JSON"),
+        (raw_item(b'"\\ud800"'), "not JSON"),
+        (raw_item(b'"\\udc00\\ud800"'), "not JSON"),
+        (raw_item(b"1e400"), "data[1] (odd): object.extra: a number that is not finite"),
+        (raw_item(b'[{"a":-1e400}]'), "object.extra[0].a: a number that is not finite"),
+        (raw_item(b'"a\\u0000b"'), "data[1] (odd): object.extra: a NUL character"),
+        (raw_item(b'{"a\\u0000b":1}'), "a NUL character"),
+        (second(None), "data[1]: expected an object"),
+        (second([]), "data[1]: expected an object"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_answer_that_is_no_page(answer: Any, reason: str) -> None:
+    """A page that breaks the promise ends the walk, which says on which page and why."""
+    first = page([model("z")], has_more=True)
+    text = refusal(first, answer)
+    assert text.startswith("page 2: ")
+    assert reason in text
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (without("id"), "data[1]: id: "),
+        (without("display_name"), "data[1] (odd): display_name: "),
+        (without("created_at"), "data[1] (odd): created_at: "),
+        (without("type"), "data[1] (odd): type: "),
+        (with_item(id=None), "data[1]: id: "),
+        (with_item(id=1), "id: "),
+        (with_item(id=""), "id: "),
+        (with_item(id="x" * 256), "id: String should have at most 255"),
+        (with_item(id="😀" * 256), "id: String should have at most 255"),
+        (with_item(id="a\0b"), "object.id: a NUL character"),
+        (with_item(display_name=None), "display_name: "),
+        (with_item(display_name=["A"]), "display_name: "),
+        (with_item(type=None), "type: "),
+        (with_item(type={}), "type: "),
+        (with_item(created_at=None), "created_at: "),
+        (with_item(created_at=1767225600), "created_at: "),
+        (with_item(created_at="soon"), "created_at: expected an RFC 3339 time"),
+        (with_item(created_at="2026-01-01"), "created_at: expected an RFC 3339 time"),
+        (with_item(created_at="2026-01-01T00:00:00"), "created_at: expected an RFC 3339 time"),
+        (with_item(created_at="2026-02-30T00:00:00Z"), "created_at: not a time that exists"),
+        (with_item(created_at="9999-12-31T23:59:59-01:00"), "created_at: not a time that exists"),
+        (with_item(created_at="0999-12-31T23:59:59Z"), "created_at: a date before the year 1000"),
+        (with_item(created_at="1000-01-01T00:00:00+01:00"), "a date before the year 1000"),
+        (with_item(deprecated_at="2026-01-01T00:00:00"), "deprecated_at: "),
+        (with_item(retires_at="0001-01-01T00:00:00Z"), "retires_at: a date before the year 1000"),
+        (with_item(retires_at=False), "retires_at: "),
+        (with_item(lifecycle=1), "lifecycle: "),
+        (with_item(line=[]), "line: "),
+        (with_item(max_tokens="4096"), "max_tokens: "),
+        (with_item(max_tokens=True), "max_tokens: "),
+        (with_item(max_tokens=-1), "max_tokens: "),
+        (with_item(max_tokens=1.5), "max_tokens: "),
+        (with_item(max_input_tokens=2**63), "max_input_tokens: "),
+    ],
+    ids=lambda value: value["data"][1].__repr__()[:80] if isinstance(value, dict) else value,
+)
+def test_object_that_is_no_model(answer: Any, reason: str) -> None:
+    """One object without its required fields, or of wrong types, ends the walk and is named."""
+    text = refusal(answer)
+    assert text.startswith("page 1: data[1]")
+    assert reason in text
+
+
+@pytest.mark.parametrize(
+    ("cursors", "number"),
+    [(["a", "a"], 2), (["a", "b", "a"], 3), (["a", "b", "c", "b"], 4)],
+)
+def test_repeated_cursor(cursors: list[str], number: int) -> None:
+    """A cursor that came before, however long ago, would go on for ever: the walk fails."""
+    answers = [page(ONE, has_more=True, last_id=cursor) for cursor in cursors]
+    assert f"page {number}: the cursor {cursors[-1]!r} came a second time" in refusal(*answers)
+
+
+@pytest.mark.parametrize("cursor", ["x" * 70_000, "é" * 20_000], ids=["ascii", "escaped"])
+def test_cursor_longer_than_any_url(cursor: str) -> None:
+    """A cursor that no request can carry is a bad answer, not a crash."""
+    with pytest.raises(SourceError, match=r"^page \d: ") as caught:
+        walked(page(ONE, has_more=True, last_id=cursor))
+    assert len(str(caught.value)) <= 1000
+
+
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+@pytest.mark.parametrize("over", [0, 1], ids=["32 MiB", "a byte more"])
+def test_largest_body(coding: str, over: int) -> None:
+    """A page may have 32 MiB, unpacked, and not a byte more."""
+    body = json.dumps(page(ONE)).encode()
+    body += b" " * (32 * MIB - len(body) + over)
+    if coding == "gzip":
+        body = gzip.compress(body, 1)
+    answer = Answer(body, headers={"content-encoding": coding})
+    if over:
+        assert "page 1: a body of more than 32 MiB" in refusal(answer)
+    else:
+        assert list(walked(answer).models) == ["a"]
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_compressed_bomb(layers: int) -> None:
+    """A small body that unpacks to a huge one is refused before it fills the memory."""
+    body = gzip.compress(b" " * (300 * MIB), 1)
+    if layers == 2:
+        body = gzip.compress(body)
+    answer = Answer(body, headers={"content-encoding": ", ".join(["gzip"] * layers)})
+    tracemalloc.start()
+    try:
+        assert "page 1: a body" in refusal(answer)
+        assert tracemalloc.get_traced_memory()[1] < 250 * MIB
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirect(status: int) -> None:
+    """A redirect is refused, not followed: where it leads sees neither a request nor the key."""
+    with ScriptedServer([page([])]) as target:
+        away = Answer(status=status, headers={"location": f"{target.url}/v1/models"})
+        with ScriptedServer([away]) as server, connect(server.url) as client:
+            for ask in (client.walk, lambda: client.get_model("a")):
+                with pytest.raises(RefusedError, match=f"HTTP {status}.*redirect"):
+                    ask()
+            assert client.ask(["a"]) == {"a": "unknown"}
+            assert len(server.requests) == 3
+        assert (target.requests, target.connections) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["", "/", "http://[", "mailto:a@b", "javascript:x", "http://xn--a/", "http://a:99999999/"],
+)
+def test_redirect_to_nowhere(location: str) -> None:
+    """A redirect is refused alike when what it leads to is no URL at all."""
+    answer = Answer(status=302, headers={"location": location})
+    with ScriptedServer([answer]) as server, connect(server.url) as client:
+        with pytest.raises(RefusedError, match=r"page 1: HTTP 302.*redirect"):
+            client.walk()
+        assert len(server.requests) == 1

@@ -1,0 +1,835 @@
+"""What the client does when the network, the server or the time fails it, over real sockets."""
+
+from __future__ import annotations
+
+import email.utils
+import logging
+import os
+import shutil
+import socket
+import socketserver
+import ssl
+import subprocess
+import threading
+import time
+import traceback
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+import pytest
+from tenacity import RetryCallState
+
+from catalog_sync.client import ModelsClient, _delay_seconds, _Refusal
+from catalog_sync.demo.sandbox import Sandbox
+from catalog_sync.errors import (
+    ConfigError,
+    DeadlineError,
+    InterruptedSyncError,
+    OverloadedError,
+    RefusedError,
+    SourceError,
+    UnauthorizedError,
+    UnreachableError,
+)
+from support import KEY, Answer, Request, ScriptedServer, model, page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    Transport = Callable[[ScriptedServer], ScriptedServer]
+
+EXTRA = "it's-extra\\secret"
+HEADERS = {"x-api-key": KEY, "x-extra": EXTRA}
+TOKEN = "gateway-token-77c1"
+GOOD = page([model("a")])
+AT_ONCE = {"retry-after-ms": "1"}
+HANG_SECONDS = 4.0  # of what should take no time: then it is taken for a hang
+
+
+def connect(url: str, seconds: float = 20, headers: Mapping[str, str] = HEADERS) -> ModelsClient:
+    deadline = timedelta(seconds=seconds)
+    return ModelsClient(url, headers, deadline=deadline, credential_origin="MY_KEY")
+
+
+def walk_error(*answers: Any, seconds: float = 20) -> SourceError:
+    """The error that a walk over these answers ends with."""
+    with (
+        ScriptedServer(list(answers)) as server,
+        connect(server.url, seconds) as client,
+        pytest.raises(SourceError) as caught,
+    ):
+        client.walk()
+    return caught.value
+
+
+def api_error(type_: str, message: str, request_id: str | None = "req_1") -> dict[str, Any]:
+    error = {"type": type_, "message": message}
+    return {"type": "error", "error": error, "request_id": request_id}
+
+
+@dataclass(frozen=True)
+class Raw:
+    """An answer of exactly these bytes, after which the server hangs up."""
+
+    answer: bytes
+
+    def __call__(self, wfile: Any) -> None:
+        wfile.write(self.answer)
+
+
+def started(call: Callable[[], Any]) -> Future[Any]:
+    """Begin `call` in a thread, so that a hang fails a test instead of stopping all of them."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001  # whatever it is, it is the outcome
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+@pytest.fixture(autouse=True)
+def bare_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy of the host's, and none of its certificates: loading them would cost the most."""
+    for name in os.environ:
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+
+
+# Retries
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529, 599])
+def test_statuses_tried_again(status: int) -> None:
+    """A busy or broken server is asked again, four times at most; its last words are the error."""
+    answer = Answer(api_error("overloaded_error", "Overloaded"), status, AT_ONCE)
+    with ScriptedServer([answer]) as server, connect(server.url) as client:
+        with pytest.raises(OverloadedError, match=f"HTTP {status}: overloaded_error: Overloaded"):
+            client.walk()
+        assert len(server.requests) == 5
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 410, 413, 422])
+def test_statuses_not_tried_again(status: int) -> None:
+    """A refusal that would be the same again is final at once."""
+    with ScriptedServer([Answer({}, status, AT_ONCE)]) as server, connect(server.url) as client:
+        with pytest.raises((RefusedError, UnauthorizedError), match=f"page 1: HTTP {status}"):
+            client.walk()
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [("gzip", b"<html>"), ("br", b"\x0b"), ("identity", b" " * (32 * 2**20 + 1))],
+    ids=["broken", "unknown", "too long"],
+)
+def test_status_counts_without_its_body(coding: str, body: bytes) -> None:
+    """A refusal is retried and told by its status, also when its body cannot be read."""
+    busy = Answer(body, 529, AT_ONCE | {"content-encoding": coding})
+    wrong = Answer(body, 401, {"content-encoding": coding})
+    with ScriptedServer([busy, wrong]) as server, connect(server.url) as client:
+        with pytest.raises(UnauthorizedError, match="HTTP 401: Unauthorized; check MY_KEY"):
+            client.walk()
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "should_retry", "requests"),
+    [(400, "true", 5), (404, "true", 5), (503, "false", 1), (429, "false", 1), (503, "maybe", 5)],
+)
+def test_server_decides_on_retries(status: int, should_retry: str, requests: int) -> None:
+    """`x-should-retry` is obeyed, whatever the status; anything but true and false is ignored."""
+    answer = Answer({}, status, AT_ONCE | {"x-should-retry": should_retry})
+    with ScriptedServer([answer]) as server, connect(server.url) as client:
+        with pytest.raises(SourceError, match=f"HTTP {status}"):
+            client.walk()
+        assert len(server.requests) == requests
+
+
+def test_each_request_has_its_own_retries() -> None:
+    """Four retries are for one request, not for the walk."""
+    busy = [Answer({}, 529, AT_ONCE)] * 4
+    answers = [*busy, page([model("b")], has_more=True), *busy, GOOD]
+    with ScriptedServer(answers) as server, connect(server.url) as client:
+        assert list(client.walk().models) == ["b", "a"]
+        assert len(server.requests) == 10
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        None,
+        Raw(b"HTTP/1.1 200 OK\r\ncontent-le"),
+        Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"),
+    ],
+    ids=["before the answer", "within the headers", "within the body"],
+)
+def test_lost_connection_is_tried_again(broken: Any) -> None:
+    """A server that hangs up, whenever it does, is asked again over a new connection."""
+    with ScriptedServer([broken, GOOD]) as server, connect(server.url) as client:
+        assert list(client.walk().models) == ["a"]
+        assert (len(server.requests), server.connections) == (2, 2)
+
+
+@pytest.fixture
+def retries() -> Iterator[list[str]]:
+    """Why the client tried again, each time, by its log."""
+    reasons: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            reasons.append(record.fields["reason"])
+
+    logger, collector = logging.getLogger("catalog_sync.client"), Collector()
+    level = logger.level
+    logger.addHandler(collector)
+    logger.setLevel(logging.INFO)
+    yield reasons
+    logger.removeHandler(collector)
+    logger.setLevel(level)
+
+
+def test_refused_connection(retries: list[str]) -> None:
+    """Where nobody listens, it is tried again while the deadline allows, then told in one line."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    seconds = 1.0  # enough for the first retry, after half a second, and not for the second
+    with connect(url, seconds) as client, pytest.raises(UnreachableError) as caught:
+        client.walk()
+    assert str(caught.value).startswith(f"page 1: {url}: no answer: ")
+    assert retries == ["UnreachableError"]
+
+
+def delay(headers: Mapping[str, str] | None = None, attempt: int = 1) -> float:
+    """The seconds that the client waits after so many attempts."""
+    state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
+    state.attempt_number = attempt
+    error: Exception = UnreachableError("no answer")
+    if headers is not None:
+        error = _Refusal(httpx.Response(429, headers=dict(headers)), b"")
+    state.set_exception((type(error), error, None))
+    return _delay_seconds(state)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after-ms": "50"}, 0.05),
+        ({"retry-after-ms": "1500.5"}, 1.5005),
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": "0.25"}, 0.25),
+        ({"retry-after-ms": "50", "retry-after": "7"}, 0.05),
+        ({"retry-after-ms": "soon", "retry-after": "7"}, 7),
+    ],
+    ids=str,
+)
+def test_server_names_the_wait(headers: dict[str, str], seconds: float) -> None:
+    """The wait is what the server asks for: `retry-after-ms` before `retry-after`."""
+    assert delay(headers) == pytest.approx(seconds)
+
+
+def test_server_names_a_date() -> None:
+    """`retry-after` may be an HTTP date."""
+    date = email.utils.formatdate(time.time() + 1000, usegmt=True)
+    assert 900 < delay({"retry-after": date}) < 1001
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 3, 4, 5, 20])
+@pytest.mark.parametrize("headers", [None, {}], ids=["no answer", "an answer"])
+def test_wait_grows(headers: dict[str, str] | None, attempt: int) -> None:
+    """Else it doubles from half a second to eight, less up to a quarter, so that clients part."""
+    longest = min(0.5 * 2 ** min(attempt - 1, 10), 8.0)
+    waits = {delay(headers, attempt) for _ in range(50)}
+    assert 0.75 * longest <= min(waits) < max(waits) <= longest
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "nan",
+        "inf",
+        "-inf",
+        "0",
+        "-5",
+        "",
+        "soon",
+        "1,5",
+        "Wed, 99 Oct 2026 07:28:00 GMT",
+        "Wed, 21 Oct 2015 07:28:00 GMT",
+        "Wed, 21 Oct 99999999999 07:28:00 GMT",
+    ],
+)
+@pytest.mark.parametrize("header", ["retry-after", "retry-after-ms"])
+def test_senseless_wait_is_ignored(header: str, value: str) -> None:
+    """A wait that is no number, no date ahead or not finite counts as not said."""
+    assert 0 < delay({header: value}) <= 0.5
+
+
+def test_wait_beyond_any_clock() -> None:
+    """A finite wait, however long, is one that the host can wait."""
+    assert 3600 < delay({"retry-after": "1e300"}) <= threading.TIMEOUT_MAX
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_wait_past_the_deadline(form: str) -> None:
+    """A wait that reaches past the deadline is a failure at once, which names it."""
+    date = email.utils.formatdate(time.time() + 3600, usegmt=True)
+    retry_after = "3600" if form == "seconds" else date
+    answer = Answer(api_error("rate_limit_error", "Slow"), 429, {"retry-after": retry_after})
+    with ScriptedServer([answer]) as server, connect(server.url) as client:
+        future = started(client.walk)
+        error = future.exception(HANG_SECONDS)
+        assert isinstance(error, OverloadedError)
+        assert "rate_limit_error: Slow" in str(error)
+        assert "to be tried in " in str(error)
+        assert len(server.requests) == 1
+
+
+# Time: each phase in which a server can make a client wait
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+WHOLE = b'{"data":[],"has_more":false}'
+PHASES = {
+    "silence": (b"", b""),
+    "status line": (b"HTTP/1.1 200 O", b"K"),
+    "headers": (HEAD + b"x-a: ", b"a"),
+    "interim answers": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+    "body": (HEAD + b"content-length: 99999\r\n\r\n[", b" "),
+    "chunks": (HEAD + b"transfer-encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    "body of unknown length": (HEAD + b"\r\n" + WHOLE, b""),
+}
+"""What the server sends at once, and what it goes on sending for ever."""
+
+
+class Tunnel(socketserver.StreamRequestHandler):
+    """One connection through a proxy that speaks CONNECT."""
+
+    def handle(self) -> None:
+        host, _, port = self.rfile.readline().split()[1].decode().partition(":")
+        while self.rfile.readline().strip():
+            pass
+        with socket.create_connection((host, int(port))) as far:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            back = threading.Thread(target=self.copy, args=(far, self.connection), daemon=True)
+            back.start()
+            self.copy(self.connection, far)
+            back.join()
+
+    @staticmethod
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+class Proxy(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that nobody signed but itself, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl command makes a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    paths = folder / "certificate.pem", folder / "key.pem"
+    curve = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    names = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-out", str(paths[0]), "-keyout", str(paths[1])]
+    command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-newkey", *curve, *names, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    return paths
+
+
+def with_tls(server: ScriptedServer, certificate: tuple[Path, Path]) -> ScriptedServer:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    server._server.socket = context.wrap_socket(
+        server._server.socket, server_side=True, do_handshake_on_connect=False
+    )
+    server.url = server.url.replace("http:", "https:")
+    return server
+
+
+@pytest.fixture(params=["http", "https", "https through a proxy"])
+def transport(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Transport]:
+    """Turn a plain server into one that is reached in each way in turn."""
+    if request.param == "http":
+        yield lambda server: server
+        return
+    certificate = request.getfixturevalue("certificate")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    with ExitStack() as stack:
+        if request.param.endswith("proxy"):
+            proxy = stack.enter_context(Proxy(("127.0.0.1", 0), Tunnel))
+            thread = threading.Thread(target=proxy.serve_forever, args=(0.01,))
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(proxy.shutdown)
+            monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.server_address[1]}")
+        yield lambda server: with_tls(server, certificate)
+
+
+class Stalling:
+    """A server that sends a beginning and then the same bytes again and again, until it is left.
+
+    Before that it gives the `first` answers in turn.
+    """
+
+    def __init__(self, transport: Transport, start: bytes, again: bytes, *first: Any) -> None:
+        self.asked = threading.Event()
+        self._left = threading.Event()
+
+        def stall(wfile: Any) -> None:
+            wfile.write(start)
+            self.asked.set()
+            while not self._left.wait(0.01):
+                wfile.write(again)
+
+        self._server = transport(ScriptedServer([*first, stall]))
+        self.url = self._server.url
+        self.requests = self._server.requests
+
+    def __enter__(self) -> Self:
+        self._server.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+        self._server.__exit__()
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_deadline(phase: str, transport: Transport) -> None:
+    """However a server stalls, and however it is reached, the deadline ends the walk."""
+    with Stalling(transport, *PHASES[phase]) as server, connect(server.url, 0.3) as client:
+        error = started(client.walk).exception(HANG_SECONDS)
+        assert isinstance(error, DeadlineError), error
+        assert "page 1: not finished after 0.3 s" in str(error)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_abort(phase: str, transport: Transport) -> None:
+    """However a server stalls, and however it is reached, `abort` ends the walk at once."""
+    with Stalling(transport, *PHASES[phase]) as server, connect(server.url) as client:
+        future = started(client.walk)
+        assert server.asked.wait(HANG_SECONDS)
+        client.abort()
+        assert isinstance(error := future.exception(HANG_SECONDS), InterruptedSyncError), error
+
+
+def test_deadline_is_for_the_walk() -> None:
+    """The deadline is for all pages together, however quickly each of them comes."""
+    names = iter(range(1000))
+
+    def endless(_request: Request) -> Any:
+        threading.Event().wait(0.01)
+        return page([model(str(next(names)))], has_more=True)
+
+    with ScriptedServer(endless) as server, connect(server.url, 0.3) as client:
+        with pytest.raises(DeadlineError):
+            client.walk()
+        assert len(server.requests) < 100
+
+
+def test_abort_while_waiting_to_try_again() -> None:
+    """`abort` does not wait for the next attempt."""
+    answered = threading.Event()
+
+    def busy(_request: Request) -> Answer:
+        answered.set()
+        return Answer({}, 503, {"retry-after": "15"})
+
+    with ScriptedServer(busy) as server, connect(server.url) as client:
+        future = started(client.walk)
+        assert answered.wait(HANG_SECONDS)
+        client.abort()
+        assert isinstance(future.exception(HANG_SECONDS), InterruptedSyncError)
+        assert len(server.requests) == 1
+
+
+def test_aborted_client_asks_nothing() -> None:
+    """After `abort` no request is sent any more."""
+    with ScriptedServer([GOOD]) as server, connect(server.url) as client:
+        client.abort()
+        for call in (client.walk, client.list_models, lambda: client.ask(["a"])):
+            with pytest.raises(InterruptedSyncError):
+                call()
+        assert server.requests == []
+
+
+# TLS
+
+
+def test_tls(transport: Transport) -> None:
+    """A trusted server is walked over one connection, directly or through a proxy."""
+    answers = [page([model("b")], has_more=True), GOOD]
+    with transport(ScriptedServer(answers)) as server, connect(server.url) as client:
+        assert list(client.walk().models) == ["b", "a"]
+        assert server.connections == 1
+
+
+def test_untrusted_certificate(certificate: tuple[Path, Path]) -> None:
+    """A certificate that nobody vouches for is one clear line, and no request is sent."""
+    with (
+        with_tls(ScriptedServer([GOOD]), certificate) as server,
+        connect(server.url, 0.3) as client,
+    ):
+        with pytest.raises(UnreachableError, match=r"certificate verify failed.*check") as caught:
+            client.walk()
+        assert server.url in str(caught.value)
+        assert server.requests == []
+
+
+@pytest.mark.parametrize("ending", [DeadlineError, InterruptedSyncError])
+def test_silence_instead_of_tls(ending: type[SourceError]) -> None:
+    """Deadline and `abort` hold while a server is silent on how to encrypt."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        seconds = 0.3 if ending is DeadlineError else 20
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        with connect(url, seconds) as client:
+            future = started(client.walk)
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.recv(1)  # the client has begun to speak TLS
+                if ending is InterruptedSyncError:
+                    client.abort()
+                assert isinstance(error := future.exception(HANG_SECONDS), ending), error
+
+
+# Words
+
+
+@pytest.mark.parametrize("header", ["x-api-key", "authorization"])
+def test_wrong_key(header: str) -> None:
+    """A wrong key gets the API's own words, its request id, and the name of what to check."""
+    with Sandbox(api_key="another") as sandbox:
+        value = KEY if header == "x-api-key" else f"Bearer {KEY}"
+        with (
+            connect(sandbox.url, headers={header: value}) as client,
+            pytest.raises(UnauthorizedError) as caught,
+        ):
+            client.walk()
+    text = str(caught.value)
+    assert "HTTP 401: authentication_error: invalid x-api-key (request req_" in text
+    assert text.endswith("check MY_KEY")
+
+
+LITELLM = {"error": {"message": "No connected db.", "type": "no_db", "param": None, "code": "400"}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "text"),
+    [
+        (
+            Answer(api_error("permission_error", "Not yours."), 403),
+            UnauthorizedError,
+            "HTTP 403: permission_error: Not yours. (request req_1); check MY_KEY",
+        ),
+        (
+            Answer(api_error("invalid_request_error", "limit: no"), 400),
+            RefusedError,
+            "HTTP 400: invalid_request_error: limit: no (request req_1); check MY_KEY",
+        ),
+        (
+            Answer(api_error("api_error", "Broken", None), 500, AT_ONCE | {"request-id": "req_2"}),
+            OverloadedError,
+            "HTTP 500: api_error: Broken (request req_2)",
+        ),
+        (Answer(LITELLM, 400), RefusedError, "HTTP 400: no_db: No connected db.; check MY_KEY"),
+        (Answer({"detail": "No model"}, 404), RefusedError, "HTTP 404: No model; check"),
+        (Answer({"error": "no such route"}, 404), RefusedError, "HTTP 404: no such route; check"),
+        (Answer({"message": "Forbidden"}, 403), UnauthorizedError, "HTTP 403: Forbidden; check"),
+        (Answer(b"<html>Bad gateway", 502, AT_ONCE), OverloadedError, "HTTP 502: Bad Gateway"),
+        (Answer(b"", 404), RefusedError, "HTTP 404: Not Found; check"),
+        (Answer(b"\xff\x00", 404), RefusedError, "HTTP 404: Not Found; check"),
+        (Answer([{"error": 1}], 404), RefusedError, "HTTP 404: Not Found; check"),
+        (Answer({"error": {"message": 1, "type": None}}, 404), RefusedError, "HTTP 404: Not Found"),
+        (Answer({"error": {}, "request_id": ["x"]}, 404), RefusedError, "HTTP 404: Not Found;"),
+        (Raw(b"HTTP/1.1 404\r\ncontent-length: 0\r\n\r\n"), RefusedError, "HTTP 404; check"),
+    ],
+    ids=lambda value: repr(getattr(value, "body", ""))[:40],
+)
+def test_words_of_a_refusal(answer: Any, error: type[SourceError], text: str) -> None:
+    """The server's own words are told, in whatever shape it says them."""
+    got = walk_error(answer)
+    assert type(got) is error
+    assert str(got).startswith(f"page 1: {text}")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "two\nlines\r\nand more",
+        "\x1b[31mred\x1b]0;title\x07",
+        "a\u202eb\u2028c\x85d\x00e",
+        "x" * 10**5,
+    ],
+    ids=["lines", "escapes", "invisible", "long"],
+)
+def test_one_line(words: str) -> None:
+    """Nothing that a server says breaks the line, moves the cursor or fills the screen."""
+    odd = [model("good"), model("odd", display_name=None, id=words)]
+    for answer in (
+        Answer(api_error(words, words, words), 400),
+        Answer({"detail": words}, 403),
+        page(odd),
+        page([], has_more=True, first_id="a", last_id=words[:1000]),
+    ):
+        text = str(walk_error(answer))
+        assert text.isprintable()
+        assert len(text) <= 1000
+        assert "; " in text[-100:]  # what to do next is not crowded out
+
+
+def test_version_is_no_secret() -> None:
+    """What the server says of the API version is told as it is."""
+    answer = Answer(api_error("invalid_request_error", '"2026-10-21" is no valid version'), 400)
+    assert '"2026-10-21" is no valid version' in str(walk_error(answer))
+
+
+# Secrets
+
+
+def echoes(secret: str) -> dict[str, list[Any]]:
+    """Answers that repeat a secret, by the place where they do."""
+    said = f"before {secret} after"
+    line = said.encode()
+    return {
+        "message": [Answer(api_error("authentication_error", said), 401)],
+        "type": [Answer(api_error(said, ""), 400)],
+        "request id": [Answer(api_error("x", "y", said), 400)],
+        "request id header": [Answer({}, 400, {"request-id": secret})],
+        "detail": [Answer({"detail": said}, 404)],
+        "refused for good": [Answer({"error": said}, 529, AT_ONCE)],
+        "reason phrase": [Raw(b"HTTP/1.1 400 " + line + b"\r\ncontent-length: 0\r\n\r\n")],
+        "location": [Answer({}, 302, {"location": f"http://{secret}:x/"})],
+        "status line": [Raw(line + b"\r\n\r\n")],
+        "header line": [Raw(HEAD + line + b"\r\n\r\n")],
+        "header value": [Raw(HEAD + b"x: " + line + b"\x00\r\n\r\n")],
+        "chunk": [Raw(HEAD + b"transfer-encoding: chunked\r\n\r\n" + line + b"\r\n")],
+        "coding": [Answer(GOOD, headers={"content-encoding": f"gzip, {secret}"})],
+        "no JSON": [line],
+        "cursor": [page([model("a")], has_more=True, last_id=said)] * 2,
+        "id": [page([model(said, display_name=None)])],
+        "id twice": [page([model(said), model(said, line="x")])],
+        "field": [page([model("a", **{said: "\0"})])],
+        "model's field": [{**model("a"), said: "\0"}],
+        "time": [page([model("a", created_at=said)])],
+        "organisation": [
+            Answer(page([model("b")], has_more=True), headers={"anthropic-organization-id": "o"}),
+            Answer(GOOD, headers={"anthropic-organization-id": secret}),
+        ],
+    }
+
+
+def said_by(error: BaseException) -> str:
+    """All that an error and its causes say, to a person and in a traceback."""
+    words = traceback.format_exception(error)
+    cause: BaseException | None = error
+    while cause is not None:
+        words += [str(cause), repr(cause)]
+        cause = cause.__cause__
+    return "\n".join(words)
+
+
+@pytest.mark.parametrize("place", echoes(""))
+@pytest.mark.parametrize("secret", [KEY, TOKEN, EXTRA], ids=["key", "token", "extra header"])
+def test_no_secret_in_errors(secret: str, place: str) -> None:
+    """A server that repeats a credential or an extra header's value gets it into no error."""
+    headers = HEADERS | {"authorization": f"Bearer {TOKEN}"}
+    answers = echoes(secret)[place]
+    server = ScriptedServer([GOOD, answers[0], *answers, *answers])
+    with server, connect(server.url, 0.3, headers) as client:
+        client.walk()  # its deadline holds for the questions that follow
+        calls = (lambda: client.get_model("a"), lambda: list(client.pages()), client.walk)
+        errors = [started(call).exception(HANG_SECONDS) for call in calls]
+    assert isinstance(errors[-1], SourceError)
+    told = "".join(map(said_by, filter(None, errors)))
+    assert secret not in told
+    assert secret.replace("\\", "") not in told.replace("\\", "")  # nor in any escaped form
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"HTTPS_PROXY": "gopher://user:hunter2@proxy:1"},
+        {"ALL_PROXY": "http://user:hunter2@proxy:x"},
+        {"HTTP_PROXY": "http://user:hunter2/slash@proxy:1"},
+        {"SSL_CERT_FILE": "/does/not/exist-hunter2"},
+    ],
+    ids=str,
+)
+def test_unusable_environment(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxy settings that no client can use are an error of configuration, without the password."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=next(iter(variables))) as caught:
+        connect("https://127.0.0.1")
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+# Closure: nothing of the layers below escapes
+
+LENGTH = b"content-length: 28\r\n\r\n"
+MALFORMED = {
+    "nothing": b"",
+    "zeros": b"\0" * 1000,
+    "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "HTTP/0.9": WHOLE,
+    "HTTP/2": b"HTTP/2 200 OK\r\n\r\n",
+    "TLS alert": b"\x15\x03\x01\x00\x02\x02\x28",
+    "no status": b"HTTP/1.1\r\n\r\n",
+    "status of letters": b"HTTP/1.1 abc OK\r\n\r\n",
+    "status 099": b"HTTP/1.1 099 Low\r\n\r\n",
+    "status 999": b"HTTP/1.1 999 High\r\n" + LENGTH + WHOLE,
+    "status of four digits": b"HTTP/1.1 2000 OK\r\n\r\n",
+    "header without colon": HEAD + b"nonsense\r\n\r\n",
+    "header without name": HEAD + b": x\r\n\r\n",
+    "header of control characters": HEAD + b"x: \x00\x01\r\n\r\n",
+    "folded header": HEAD + b" x: y\r\n\r\n",
+    "endless header": HEAD + b"x: " + b"y" * 300_000 + b"\r\n\r\n",
+    "many headers": HEAD + b"x: y\r\n" * 50_000 + b"\r\n",
+    "headers cut": HEAD + b"x: y",
+    "body cut": HEAD + b"content-length: 99\r\n\r\n" + WHOLE,
+    "body too long": HEAD + b"content-length: 5\r\n\r\n" + WHOLE,
+    "two lengths": HEAD + b"content-length: 5\r\ncontent-length: 6\r\n\r\n" + WHOLE,
+    "length of letters": HEAD + b"content-length: x\r\n\r\n",
+    "negative length": HEAD + b"content-length: -1\r\n\r\n",
+    "huge length": HEAD + b"content-length: " + b"9" * 30 + b"\r\n\r\n" + WHOLE,
+    "chunks of letters": HEAD + b"transfer-encoding: chunked\r\n\r\nxyz\r\n",
+    "huge chunk": HEAD + b"transfer-encoding: chunked\r\n\r\n" + b"f" * 20 + b"\r\nabc",
+    "chunks cut": HEAD + b"transfer-encoding: chunked\r\n\r\n5\r\nab",
+    "unknown transfer": HEAD + b"transfer-encoding: gzip\r\n\r\n" + WHOLE,
+    "no gzip": HEAD + b"content-encoding: gzip\r\n" + LENGTH + WHOLE,
+    "no deflate": HEAD + b"content-encoding: deflate\r\n" + LENGTH + WHOLE,
+    "gzip cut": HEAD + b"content-encoding: gzip\r\n\r\n\x1f\x8b\x08\x00\x00",
+    "no gzip twice": HEAD + b"content-encoding: gzip, deflate\r\n" + LENGTH + WHOLE,
+    "switching protocols": b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+    "only interim": b"HTTP/1.1 100 Continue\r\n\r\n" * 3,
+    "no content": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "no content with body": b"HTTP/1.1 204 No Content\r\n" + LENGTH + WHOLE,
+    "not modified": b"HTTP/1.1 304 Not Modified\r\n\r\n",
+    "odd cookies": HEAD + b"set-cookie: a; expires=x; version=y; port=z; domain=..\r\n\r\n[]",
+    "odd location": b"HTTP/1.1 302 Found\r\nlocation: tel:\xff\r\ncontent-length: 0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("answer", MALFORMED.values(), ids=MALFORMED)
+def test_malformed_answer(answer: bytes) -> None:
+    """Whatever bytes come back: a SourceError, or for a question by id no news."""
+    with ScriptedServer([GOOD, Raw(answer)]) as server, connect(server.url, 0.3) as client:
+        client.walk()  # its deadline holds for what follows
+        assert client.ask(["a"])["a"] in {"unknown", "answering"}
+        for call in (lambda: client.get_model("a"), client.list_models, client.walk):
+            with pytest.raises(SourceError):
+                call()
+
+
+@pytest.mark.parametrize("cookie", ["é=b", "a=é", "a=b; expires=Wed, 21 Ost 2026 07:28:00 GMT"])
+def test_odd_cookie(cookie: str) -> None:
+    """A cookie that no client can read or send back harms neither this request nor the next."""
+    first = Answer(page([model("b")], has_more=True), headers={"set-cookie": cookie})
+    with ScriptedServer([first, GOOD]) as server, connect(server.url) as client:
+        assert list(client.walk().models) == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    "host", ["a..b", ".", "x" * 64 + ".test", "256.256.256.256", "\u2603.test", "xn--a"]
+)
+def test_host_that_cannot_be(host: str) -> None:
+    """A base_url whose host is no name of a host is an error that names it, not a crash."""
+    with connect(f"http://{host}", 0.3) as client:
+        with pytest.raises(SourceError, match="page 1: ") as caught:
+            client.walk()
+        assert host in str(caught.value)
+        assert client.ask(["a"]) == {"a": "unknown"}
+
+
+# Questions by id
+
+
+@pytest.mark.parametrize(
+    ("answer", "absence"),
+    [
+        (Answer(api_error("not_found_error", "model: a"), 404), "gone"),
+        (Answer(b"<html>", 404), "gone"),
+        (Answer({"detail": "Not Found"}, 404), "gone"),
+        (model("a"), "answering"),
+        (model("a", lifecycle="deprecated"), "answering"),
+        (model("a", lifecycle="retired"), "retired"),
+        ({"lifecycle": "retired"}, "retired"),
+        ({"object": "model", "owned_by": "somebody"}, "answering"),
+        ({"lifecycle": ["retired"]}, "answering"),
+        (["retired"], "answering"),
+        (b"<html>", "answering"),
+        (b"", "answering"),
+        (b'{"lifecycle": "retired"', "answering"),
+        (Answer({}, 400), "unknown"),
+        (Answer({}, 401), "unknown"),
+        (Answer({}, 403), "unknown"),
+        (Answer({}, 410), "unknown"),
+        (Answer({}, 429, {"retry-after": "3600"}), "unknown"),
+        (Answer({}, 500, AT_ONCE), "unknown"),
+        (Answer(model("a"), 302, {"location": "/v1/models/b"}), "unknown"),
+        (None, "unknown"),
+        (Raw(HEAD + b"content-length: 99\r\n\r\n"), "unknown"),
+        (Answer(b" " * (32 * 2**20 + 1)), "unknown"),
+    ],
+    ids=lambda value: repr(value)[:50],
+)
+def test_ask(answer: Any, absence: str) -> None:
+    """404 is gone, 200 is there (or retired, if it says so), and everything else is no news."""
+    lost = answer is None or isinstance(answer, Raw)
+    seconds = 0.5 if lost else 20  # too short to try again
+    with ScriptedServer([GOOD, answer]) as server, connect(server.url, seconds) as client:
+        client.walk()
+        assert client.ask(["x"]) == {"x": absence}
+        assert server.requests[1].path == "/v1/models/x"
+
+
+def test_ask_retries() -> None:
+    """A question is tried again like any request, before it counts as unanswered."""
+    busy = Answer({}, 529, AT_ONCE)
+    with ScriptedServer([busy, busy, Answer({}, 404)]) as server, connect(server.url) as client:
+        assert client.ask(["x"]) == {"x": "gone"}
+
+
+def test_ask_for_several() -> None:
+    """Each id gets its own answer, in the order of the questions; none asks nothing."""
+
+    def answer(request: Request) -> Any:
+        return Answer({}, 404) if request.path.endswith("b") else model("x")
+
+    with ScriptedServer(answer) as server, connect(server.url) as client:
+        assert client.ask([]) == {}
+        assert server.requests == []
+        asked = client.ask(["c", "b", "a"])
+    assert list(asked.items()) == [("c", "answering"), ("b", "gone"), ("a", "answering")]
+
+
+def test_ask_within_the_walks_deadline() -> None:
+    """Questions share the walk's deadline; what is left unasked by then is no news."""
+    with (
+        Stalling(lambda server: server, b"", b"", GOOD) as server,
+        connect(server.url, 0.5) as client,
+    ):
+        client.walk()
+        answers = started(lambda: client.ask(["x", "y", "z"])).result(HANG_SECONDS)
+        assert answers == dict.fromkeys("xyz", "unknown")
+        assert [request.path for request in server.requests[1:]] == ["/v1/models/x"]

@@ -1,0 +1,666 @@
+"""From the outbox to the receiver, on each database: at least once, never lost, never a storm."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from pydantic import SecretStr
+from sqlalchemy.orm import Session
+from standardwebhooks import Webhook
+
+from catalog_sync import database, store
+from catalog_sync.app import App
+from catalog_sync.channels import open_channel
+from catalog_sync.clock import utc_now
+from catalog_sync.delivery import deliver_due, next_attempt_at
+from catalog_sync.demo.sandbox import Sandbox
+from catalog_sync.records import Batch, Delivery, Event, Kind, Outcome, SourceRecord
+from catalog_sync.settings import AlertSettings, Settings, load
+from receivers import PATIENCE_SECONDS, Receiver, Reply, closed_port, write_config
+from support import environment, model, program, run, settings_for
+
+# Apprise imports it where the mail plugin may sign mails.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+
+NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+EXPIRED = timedelta(minutes=6)
+"""Longer than a claim lasts."""
+ATTEMPTS = 20
+SECRET = "whsec_c2VjcmV0IG9mIG5vYm9keQ=="
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what is not about the database: one is enough."""
+DOWN = Outcome("down")
+REFUSED = Outcome("no", refused=True)
+
+
+# --- when to try again -------------------------------------------------------------------------
+
+
+def schedule(outcome: Outcome, chance: float = 0.5, attempts: int = ATTEMPTS) -> list[timedelta]:
+    """Return the pauses between the attempts of a message whose every attempt ends so."""
+    pauses: list[timedelta] = []
+    while again := next_attempt_at(outcome, len(pauses) + 1, NOW, attempts, chance):
+        pauses.append(again - NOW)
+    return pauses
+
+
+def test_about_three_days() -> None:
+    """By default a receiver that is down is tried for about three days, ever more slowly."""
+    pauses = schedule(DOWN, attempts=Settings.model_fields["delivery_attempts"].default)
+    assert timedelta(days=2.5) < sum(pauses, timedelta()) < timedelta(days=3.5)
+    assert pauses == sorted(pauses)
+    assert pauses[:5] == [MINUTE, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE, 16 * MINUTE]
+    assert max(pauses) == timedelta(hours=6)
+
+
+def test_jitter() -> None:
+    """Chance spreads the attempts of those who failed together, within a tenth."""
+    early, late = schedule(DOWN, 0.0), schedule(DOWN, 1.0)
+    for soonest, usual, latest in zip(early, schedule(DOWN), late, strict=True):
+        assert soonest < usual < latest
+        assert 0.9 * usual <= soonest
+        assert latest <= 1.1 * usual
+
+
+@pytest.mark.parametrize(
+    ("outcome", "attempts", "tried"),
+    [
+        (Outcome(), 20, 1),
+        (DOWN, 20, 20),
+        (DOWN, 1, 1),
+        (DOWN, 1000, 1000),
+        (REFUSED, 20, 3),
+        (REFUSED, 2, 2),
+        (Outcome("gone", refused=True, final=True), 20, 1),
+        (Outcome("gone", refused=True, final=True, retry_after=MINUTE), 20, 1),
+    ],
+)
+def test_attempts(outcome: Outcome, attempts: int, tried: int) -> None:
+    """Accepted is accepted, 410 is final at once, a refusal at the third attempt, others last."""
+    assert len(schedule(outcome, attempts=attempts)) + 1 == tried
+
+
+@pytest.mark.parametrize(
+    ("asked", "pause"),
+    [
+        (timedelta(seconds=1), MINUTE),
+        (timedelta(minutes=10), timedelta(minutes=10)),
+        (timedelta(hours=20), timedelta(hours=20)),
+        (timedelta(days=300), timedelta(days=1)),
+    ],
+)
+def test_asked_to_wait(asked: timedelta, pause: timedelta) -> None:
+    """What a receiver asks for is waited for, but never less than usual nor more than a day."""
+    assert next_attempt_at(Outcome("busy", retry_after=asked), 1, NOW, 20, 0.5) == NOW + pause
+
+
+# --- a world with an outbox --------------------------------------------------------------------
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self, now: datetime = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class World:
+    """A database, what its outbox holds, and channels that webhooks receive."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self.clock = Clock()
+        self.urls: dict[str, str] = {}
+        with database.transaction(engine) as session:
+            store.register_source(session, "anthropic", "https://api.example")
+
+    def owe(self, *channels: str, models: int = 1, at: datetime | None = None) -> int:
+        """Record a run in which so many models appeared, owed to these channels."""
+        at = at or self.clock.now
+        with database.transaction(self.engine) as session:
+            run_id = store.start_run(session, "anthropic", at)
+            ids = [f"m-{run_id}-{number}" for number in range(models)]
+            news = [Event(Kind.ADDED, at, id_, payload=model(id_)) for id_ in ids]
+            events = store.insert_events(session, "anthropic", run_id, news)
+            owed = [(event, channel) for event in events for channel in channels]
+            store.insert_deliveries(session, run_id, owed, at)
+        return run_id
+
+    def deliver(
+        self,
+        *,
+        later: timedelta = timedelta(),
+        only: tuple[str, ...] | None = None,
+        attempts: int = ATTEMPTS,
+    ) -> int:
+        """Deliver what is due after a while, over all channels or some of them."""
+        self.clock.now += later
+        names = self.urls if only is None else only
+        channels = {
+            name: open_channel(AlertSettings(name=name, webhook=SecretStr(self.urls[name])))
+            for name in names
+        }
+        return deliver_due(self.engine, channels, self.clock, attempts=attempts)
+
+    def rows(self, channel: str | None = None) -> list[Delivery]:
+        with database.reading(self.engine) as session:
+            found = store.select_deliveries(session, limit=1000)
+        return [each for each in found if channel in {None, each.channel}]
+
+    def row(self, channel: str | None = None) -> Delivery:
+        (only,) = self.rows(channel)
+        return only
+
+    def statuses(self, channel: str | None = None) -> list[str]:
+        return [each.status for each in self.rows(channel)]
+
+    def revive(self, channel: str | None = None) -> int:
+        with database.transaction(self.engine) as session:
+            return store.revive(session, self.clock.now, channel=channel)
+
+
+@pytest.fixture
+def world(engine: sa.Engine) -> World:
+    return World(engine)
+
+
+@pytest.fixture
+def hook(world: World) -> Iterator[Receiver]:
+    """The receiver of the channel `hook`."""
+    with Receiver() as receiver:
+        world.urls["hook"] = f"{receiver.url}/T0KEN"
+        yield receiver
+
+
+def ids_told(receiver: Receiver) -> list[list[str]]:
+    """Return the models of each message."""
+    return [[e["model_id"] for e in got.json["data"]["events"]] for got in receiver.received]
+
+
+# --- messages ----------------------------------------------------------------------------------
+
+
+def test_one_message_per_run_and_channel(world: World, hook: Receiver) -> None:
+    """A run's events travel in one message; another run, or channel, has one of its own."""
+    with Receiver() as other:
+        world.urls["other"] = other.url
+        first, second = world.owe("hook", "other", models=3), world.owe("hook", models=2)
+        assert world.deliver() == 8
+        assert ids_told(hook) == [
+            [f"m-{first}-{n}" for n in range(3)],
+            [f"m-{second}-{n}" for n in range(2)],
+        ]
+        assert ids_told(other) == ids_told(hook)[:1]
+        assert [got.json["data"]["run_id"] for got in hook.received] == [first, second]
+        assert len({*hook.ids, *other.ids}) == 3
+    assert set(world.statuses()) == {"delivered"}
+    assert all(each.delivered_at == NOW and each.attempts == 1 for each in world.rows())
+    assert all(each.next_attempt_at is None for each in world.rows())
+    assert world.deliver(later=EXPIRED) == 0
+
+
+@on_sqlite
+def test_nothing_before_it_is_due(world: World, hook: Receiver) -> None:
+    """What is not due yet is left alone."""
+    world.owe("hook", at=NOW + MINUTE)
+    assert world.deliver() == 0
+    assert hook.received == []
+    assert world.deliver(later=MINUTE) == 1
+
+
+def test_same_id_at_each_attempt(world: World, hook: Receiver) -> None:
+    """A message that is sent again has the id that it had, and its body."""
+    hook.replies = [Reply(500), Reply(503), Reply()]
+    world.owe("hook", models=2)
+    for later in (timedelta(), 2 * MINUTE, 3 * MINUTE):
+        world.deliver(later=later)
+    assert len(hook.received) == 3
+    assert len({(got.id, got.body) for got in hook.received}) == 1
+    assert world.statuses() == ["delivered"] * 2
+    assert {(each.attempts, each.last_error) for each in world.rows()} == {(3, None)}
+
+
+# --- failures ----------------------------------------------------------------------------------
+
+
+@on_sqlite
+def test_retry_after(world: World, hook: Receiver) -> None:
+    """A message waits as long as its receiver asked, and no longer."""
+    hook.replies = [Reply(429, {"retry-after": "3600"}), Reply()]
+    world.owe("hook")
+    assert world.deliver() == 0
+    assert world.row().next_attempt_at == NOW + timedelta(hours=1)
+    assert world.deliver(later=timedelta(minutes=59)) == 0
+    assert len(hook.received) == 1
+    assert world.deliver(later=MINUTE) == 1
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("status", "attempts", "tried"), [(410, 20, 1), (404, 20, 3), (301, 20, 3), (500, 4, 4)]
+)
+def test_failed_for_good(
+    world: World, hook: Receiver, status: int, attempts: int, tried: int
+) -> None:
+    """A message that was refused, or tried often enough, ends as failed, saying why."""
+    hook.replies = [Reply(status)]
+    world.owe("hook")
+    for _ in range(tried):
+        assert world.statuses() == ["pending"]
+        world.deliver(attempts=attempts, later=timedelta(hours=7))
+    assert world.statuses() == ["failed"]
+    world.deliver(attempts=attempts, later=timedelta(days=9))
+    assert len(hook.received) == tried
+    row = world.row()
+    assert (row.attempts, row.next_attempt_at, row.delivered_at) == (tried, None, None)
+    assert str(status) in str(row.last_error)
+
+
+@on_sqlite
+def test_transient_failure(world: World, hook: Receiver) -> None:
+    """A receiver that is down for one message is not asked to take the later ones too."""
+    hook.replies = [Reply(503), Reply()]
+    first, second = world.owe("hook"), world.owe("hook")
+    assert world.deliver() == 0
+    assert ids_told(hook) == [[f"m-{first}-0"]]
+    assert [(each.status, each.attempts) for each in world.rows()] == [
+        ("pending", 1),
+        ("pending", 0),
+    ]
+    assert world.deliver(later=2 * MINUTE) == 2
+    assert ids_told(hook)[1:] == [[f"m-{first}-0"], [f"m-{second}-0"]]
+
+
+@on_sqlite
+def test_refusal(world: World, hook: Receiver) -> None:
+    """A receiver that refuses one message may accept the next."""
+    hook.replies = [Reply(422), Reply()]
+    world.owe("hook")
+    world.owe("hook")
+    assert world.deliver() == 1
+    assert world.statuses() == ["pending", "delivered"]
+
+
+@on_sqlite
+def test_dead_channel(world: World, hook: Receiver) -> None:
+    """A channel that hangs does not delay another."""
+    release = threading.Event()
+    with Receiver(Reply(after=release)) as dead, ThreadPoolExecutor(1) as thread:
+        world.urls = {"dead": dead.url, **world.urls}
+        world.owe("dead", "hook")
+        world.owe("dead", "hook")
+        delivering = thread.submit(world.deliver)
+        try:
+            assert dead.wait_for(1)
+            assert hook.wait_for(2, seconds=8)
+            assert not delivering.done()
+        finally:
+            release.set()
+        assert delivering.result() == 4
+
+
+@on_sqlite
+def test_no_channel_is_delayed_by_many(world: World, hook: Receiver) -> None:
+    """Nor do as many dead channels as anybody has."""
+    release = threading.Event()
+    with Receiver(Reply(after=release)) as dead, ThreadPoolExecutor(1) as thread:
+        names = [f"dead-{number:02}" for number in range(12)]
+        world.urls = {**dict.fromkeys(names, dead.url), **world.urls}
+        world.owe(*names, "hook")
+        delivering = thread.submit(world.deliver)
+        try:
+            assert hook.wait_for(1, seconds=8)
+        finally:
+            release.set()
+        assert delivering.result() == 13
+
+
+@on_sqlite
+def test_nothing_is_told_of_the_url(
+    world: World, hook: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither the table nor the log knows more of a channel than its name, scheme and host."""
+    hook.replies = [Reply(500), Reply(404), None]
+    world.urls["down"] = f"http://127.0.0.1:{closed_port()}/T0KEN"
+    world.owe("hook", "down")
+    for _ in range(3):
+        world.deliver(later=timedelta(hours=1))
+    assert len(hook.received) == 3
+    errors = [str(each.last_error) for each in world.rows()]
+    assert all("127.0.0.1" in error for error in errors)
+    logged = [str(vars(each)) for each in caplog.records if each.name.startswith("catalog_sync")]
+    assert len(logged) == 6
+    assert not [text for text in (*errors, *logged) if "T0KEN" in text]
+
+
+# --- channels that come and go -----------------------------------------------------------------
+
+
+def test_channel_no_longer_configured(world: World, hook: Receiver) -> None:
+    """What is owed to a channel that is gone ends as failed, saying so; others get theirs."""
+    world.owe("gone", "hook", models=2)
+    assert world.deliver() == 2
+    assert world.statuses("hook") == ["delivered"] * 2
+    assert world.statuses("gone") == ["failed"] * 2
+    assert {each.last_error for each in world.rows("gone")} == {
+        "the channel is no longer configured"
+    }
+    assert {each.next_attempt_at for each in world.rows("gone")} == {None}
+
+
+@on_sqlite
+def test_no_channel_at_all(world: World) -> None:
+    """Nor does anything stay pending when the last channel is gone."""
+    world.owe("gone")
+    assert world.deliver() == 0
+    assert world.statuses() == ["failed"]
+
+
+def test_revived(world: World, hook: Receiver) -> None:
+    """What failed can be sent again: all attempts anew, under the same id, and it arrives."""
+    hook.replies = [Reply(410), Reply(404), Reply(404), Reply()]
+    world.owe("hook", models=2)
+    world.deliver()
+    assert world.statuses() == ["failed"] * 2
+    assert world.revive() == 2
+    assert [(each.attempts, each.next_attempt_at) for each in world.rows()] == [(0, NOW)] * 2
+    for _ in range(3):
+        world.deliver(later=timedelta(hours=1))
+    assert world.statuses() == ["delivered"] * 2
+    assert len(hook.received) == 4
+    assert len(set(hook.ids)) == 1
+
+
+def test_revive_one_channel(world: World, hook: Receiver) -> None:
+    """One channel's failures can be revived alone; what is pending or delivered stays."""
+    world.owe("hook")
+    world.deliver()
+    hook.replies = [Reply(410)]
+    world.owe("hook", "gone")
+    world.deliver()
+    hook.replies = [Reply(503)]
+    world.owe("hook")
+    world.deliver()
+    assert world.statuses("hook") == ["delivered", "failed", "pending"]
+    assert world.revive("hook") == 1
+    assert world.statuses("hook") == ["delivered", "pending", "pending"]
+    assert [each.attempts for each in world.rows("hook")] == [1, 0, 1]
+    assert world.statuses("gone") == ["failed"]
+    assert world.revive("nobody") == 0
+
+
+# --- several processes -------------------------------------------------------------------------
+
+
+def test_claim_holds(world: World, hook: Receiver) -> None:
+    """While a message is being sent, nobody else sends it."""
+    release = threading.Event()
+    hook.replies = [Reply(after=release)]
+    world.owe("hook", models=3)
+    with ThreadPoolExecutor(1) as thread:
+        sending = thread.submit(world.deliver)
+        try:
+            assert hook.wait_for(1)
+            assert world.deliver() == 0
+        finally:
+            release.set()
+        assert sending.result() == 3
+    assert len(hook.received) == 1
+
+
+def test_claim_expires(world: World, hook: Receiver) -> None:
+    """What a stalled process claimed is sent again, same id; how its own try ends is no matter."""
+    release = threading.Event()
+    hook.replies = [Reply(500, after=release), Reply()]
+    world.owe("hook")
+    with ThreadPoolExecutor(1) as thread:
+        stalled = thread.submit(world.deliver)
+        try:
+            assert hook.wait_for(1)
+            assert world.deliver(later=EXPIRED) == 1
+        finally:
+            release.set()
+        assert stalled.result() == 0
+    assert len(set(hook.ids)) == 1
+    assert len(hook.received) == 2
+    assert (world.row().status, world.row().attempts) == ("delivered", 2)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+def test_claims_do_not_meet(world: World) -> None:
+    """Claiming one message waits for no other claim, so that none can end in a deadlock."""
+    world.owe("hook", "other", models=2000, at=NOW + MINUTE)
+    world.owe("hook", "other", models=30)
+    with world.engine.connect() as connection:  # the planner knows that few are due
+        table = "TABLE " if connection.dialect.name != "postgresql" else ""
+        connection.execute(sa.text(f"ANALYZE {table}alert_deliveries"))
+        connection.commit()
+    with database.reading(world.engine) as session:
+        one, other = store.due_batches(session, NOW)
+
+    def claim(session: Session, batch: Batch) -> bool:
+        return store.claim(session, batch, NOW, until=NOW + MINUTE)
+
+    def claim_other() -> bool:
+        with database.transaction(world.engine) as session:
+            return claim(session, other)
+
+    with ThreadPoolExecutor(1) as thread, database.transaction(world.engine) as session:
+        assert claim(session, one)
+        assert thread.submit(claim_other).result(timeout=8)
+
+
+def sharing(receiver: Receiver, messages: int) -> threading.Event:
+    """Let the first request wait until all the others came: only a second sender can bring them."""
+    others = threading.Event()
+    receiver.replies = [Reply(after=others), Reply()]
+
+    def watch() -> None:
+        receiver.wait_for(messages)
+        others.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    return others
+
+
+def test_two_threads(world: World, hook: Receiver) -> None:
+    """Two who deliver at the same time deliver each message once, between them."""
+    runs = [world.owe("hook", models=2) for _ in range(6)]
+    sharing(hook, len(runs))
+    with ThreadPoolExecutor(2) as threads:
+        delivered = [threads.submit(world.deliver) for _ in range(2)]
+        assert sum(each.result() for each in delivered) == 12
+    assert Counter(got.json["data"]["run_id"] for got in hook.received) == Counter(runs)
+    assert set(world.statuses()) == {"delivered"}
+
+
+def deliver_by_program(database_url: str) -> subprocess.Popen[str]:
+    """Start the program for a pass that is skipped, so that all it does is deliver."""
+    return subprocess.Popen(
+        program("sync", "--if-older-than", "3650d", "--json"),
+        env=environment(ANTHROPIC_API_KEY="k", CATALOG_SYNC_DATABASE_URL=database_url),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def pretend_synced(world: World) -> None:
+    """Let the source have been synced just now."""
+    now = utc_now()
+    synced = SourceRecord("anthropic", "https://api.example", baseline_at=now, last_synced_at=now)
+    with database.transaction(world.engine) as session:
+        store.write_source(session, synced)
+
+
+def test_two_processes(world: World, hook: Receiver, database_url: str) -> None:
+    """Two processes on one database deliver each message once, between them."""
+    runs = [world.owe("hook", models=2) for _ in range(6)]
+    pretend_synced(world)
+    write_config("http://127.0.0.1:1", f'name = "hook"\nwebhook = "{world.urls["hook"]}"')
+    sharing(hook, len(runs))
+    processes = [deliver_by_program(database_url) for _ in range(2)]
+    said = [process.communicate(timeout=PATIENCE_SECONDS) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert sum(json.loads(out)["deliveries"]["delivered"] for out, _ in said) == 12
+    assert Counter(got.json["data"]["run_id"] for got in hook.received) == Counter(runs)
+    assert set(world.statuses()) == {"delivered"}
+
+
+def test_killed_while_sending(world: World, hook: Receiver, database_url: str) -> None:
+    """What a process that was killed had in hand is sent once its claim expires, same id."""
+    world.clock.now = utc_now()
+    world.owe("hook")
+    pretend_synced(world)
+    write_config("http://127.0.0.1:1", f'name = "hook"\nwebhook = "{world.urls["hook"]}"')
+    never = threading.Event()
+    hook.replies = [Reply(after=never), Reply()]
+    process = deliver_by_program(database_url)
+    assert hook.wait_for(1)
+    process.kill()
+    process.communicate(timeout=PATIENCE_SECONDS)
+    never.set()
+    assert world.deliver() == 0
+    assert world.statuses() == ["pending"]
+    assert world.deliver(later=EXPIRED) == 1
+    assert len(set(hook.ids)) == 1
+    assert len(hook.received) == 2
+
+
+# --- with the passes ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox([model(f"m-{n}") for n in range(9)]) as running:
+        yield running
+
+
+def alerting(database_url: str, sandbox: Sandbox, receiver: Receiver, **fields: str) -> Settings:
+    hook = AlertSettings(name="hook", webhook=SecretStr(receiver.url), **fields)
+    return settings_for(database_url, sandbox.url).model_copy(update={"alerts": (hook,)})
+
+
+def test_the_whole_way(
+    database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A baseline tells nobody; the next change arrives, signed, as it is recorded."""
+    monkeypatch.setenv("HOOK_SECRET", SECRET)
+    with (
+        Receiver() as receiver,
+        App(alerting(database_url, sandbox, receiver, secret_env="HOOK_SECRET")) as app,
+    ):
+        app.sync()
+        assert app.deliver().delivered == 0
+        sandbox.models = [*sandbox.models, model("claude-opus-5"), model("claude-mini-5")]
+        (report,) = app.sync()
+        counts = app.deliver()
+        assert (counts.delivered, counts.pending, counts.failed) == (2, 0, 0)
+        (got,) = receiver.received
+        told = Webhook(SECRET).verify(got.body, dict(got.headers))["data"]
+        assert (told["source"], told["run_id"]) == ("anthropic", report.run_id)
+        assert {each["model_id"] for each in told["events"]} == {"claude-opus-5", "claude-mini-5"}
+        assert app.deliver().delivered == 0
+
+
+@on_sqlite
+def test_clock_set_back(database_url: str, sandbox: Sandbox) -> None:
+    """Alerts go out at once even when the host's clock was set back since the last pass."""
+    clock = Clock(NOW + timedelta(days=400))
+    with (
+        Receiver() as receiver,
+        App(alerting(database_url, sandbox, receiver), clock) as app,
+    ):
+        app.sync()
+        clock.now = NOW
+        sandbox.models = [*sandbox.models, model("claude-opus-5")]
+        app.sync()
+        assert app.deliver().delivered == 1
+        assert len(receiver.received) == 1
+
+
+@pytest.fixture
+def hour_ago(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock for passes of an hour ago, so that what they failed to deliver is due now."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", sandbox.api_key)
+    return Clock(utc_now() - timedelta(hours=1))
+
+
+def undelivered(sandbox: Sandbox, clock: Clock) -> None:
+    """Record a baseline and a new model, of which nobody accepts to be told."""
+    with App(load(), clock) as app:
+        app.sync()
+        clock.now += MINUTE
+        sandbox.models = [*sandbox.models, model("claude-opus-5")]
+        (report,) = app.sync()
+        assert report.status == "succeeded"
+        assert app.deliver().delivered == 0
+
+
+def test_failed_pass_delivers(sandbox: Sandbox, hour_ago: Clock) -> None:
+    """A pass that fails still delivers what is due, and says both."""
+    with Receiver(Reply(500), Reply()) as receiver:
+        write_config(sandbox.url, f'name = "hook"\nwebhook = "{receiver.url}"')
+        undelivered(sandbox, hour_ago)
+        ended = run("sync", "--json", ANTHROPIC_API_KEY="wrong")
+        said = json.loads(ended.stdout)
+        assert (ended.returncode, said["runs"][0]["status"]) == (1, "failed")
+        assert said["deliveries"] == {"delivered": 1, "pending": 0, "failed": 0}
+        assert len(receiver.received) == 2
+
+
+def test_dry_run_sends_nothing(sandbox: Sandbox, hour_ago: Clock) -> None:
+    """A dry run sends nothing, pings nothing, and leaves the outbox as it is."""
+    with Receiver(Reply(500), Reply()) as receiver, Receiver() as watchdog:
+        hook = f'name = "hook"\nwebhook = "{receiver.url}"'
+        write_config(sandbox.url, hook)
+        undelivered(sandbox, hour_ago)
+        write_config(sandbox.url, hook, top=f'heartbeat_url = "{watchdog.url}"')
+        ended = run("sync", "--dry-run", "--json")
+        assert ended.returncode == 0
+        said = json.loads(ended.stdout)["deliveries"]
+        assert said == {"delivered": 0, "pending": 1, "failed": 0}
+        assert len(receiver.received) == 1
+        assert watchdog.received == []
+
+
+def test_good_pass_and_dead_channel(
+    sandbox: Sandbox, hour_ago: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead channel leaves a good pass good; what is printed, logged and kept holds no secret."""
+    monkeypatch.setenv("HOOK_SECRET", SECRET)
+    with Receiver(Reply(404)) as receiver:
+        write_config(
+            sandbox.url,
+            f'name = "hook"\nwebhook = "{receiver.url}/T0KEN"\nsecret_env = "HOOK_SECRET"',
+            f'name = "chat"\nurl = "json://me:T0KEN@127.0.0.1:{receiver.port}/T0KEN"',
+            top=f'heartbeat_url = "{receiver.url}/T0KEN"',
+        )
+        with App(load(), hour_ago) as app:
+            app.sync()
+        sandbox.models = [*sandbox.models, model("claude-opus-5")]
+        ended = run("-v", "sync")
+        paths = [got.path for got in receiver.received]
+    assert ended.returncode == 0
+    assert "0 delivered, 2 pending, 0 failed" in ended.stdout
+    assert Counter(paths) == {"/T0KEN/start": 2, "/T0KEN": 4}
+    said = ended.stdout + ended.stderr
+    assert "HTTP 404" in said
+    kept = b"".join(each.read_bytes() for each in tmp_path.glob("catalog.db*"))
+    assert b"HTTP 404" in kept
+    for secret in ("T0KEN", SECRET, sandbox.api_key):
+        assert secret not in said
+        assert secret.encode() not in kept

@@ -1,0 +1,541 @@
+"""Alerts against chance: receivers that fail, processes that die, and restarts, in any order.
+
+A small world holds an API, three receivers and a clock that only moves forward. Processes come and
+go in it; at the end everything is mended, and what the receivers were told is compared with what
+happened.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from pydantic import SecretStr
+
+from catalog_sync import database, store
+from catalog_sync.app import App, PassOptions
+from catalog_sync.channels import Channel
+from catalog_sync.clock import format_instant
+from catalog_sync.delivery import deliver_due
+from catalog_sync.demo.sandbox import Sandbox
+from catalog_sync.records import Event, Message, Outcome, RunReport
+from catalog_sync.settings import AlertKind, AlertSettings, Settings
+from receivers import Decision, Received, Receiver, Reply
+from support import model, settings_for
+
+START = datetime(2026, 7, 24, 18, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+KINDS: tuple[AlertKind, ...] = (
+    "added",
+    "updated",
+    "deprecated",
+    "retired",
+    "retiring",
+    "removed",
+    "returned",
+    "schema_changed",
+    "sync_failed",
+    "sync_recovered",
+    "sync_held",
+)
+NEWS = ("added", "deprecated", "retiring", "retired", "removed", "returned")
+RULES: dict[str, dict[str, Any]] = {
+    "all": {"events": KINDS},
+    "news": {"models": ("claude-*", "[!c]*-1")},
+    "operations": {"events": ("sync_failed", "sync_recovered", "sync_held", "schema_changed")},
+}
+"""The channels. The second has the default kinds, and globs."""
+IDS = tuple(f"{line}-{number}" for line in ("claude", "other") for number in range(4))
+
+REPLIES: dict[str, Decision] = {
+    "accept": Reply(204),
+    "accept, and ask to wait": Reply(202, {"retry-after": "60"}),
+    "broken": Reply(500),
+    "busy": Reply(429, {"retry-after": "7200"}),
+    "moved": Reply(302, {"location": "/elsewhere"}),
+    "refuse": Reply(403),
+    "gone": Reply(410),
+    "hang up": None,
+}
+TROUBLES = {
+    "unauthorized": {"key": "wrong-key"},
+    "refused": {"anthropic_version": "1999-01-01"},
+}
+"""Why passes fail: what the source's settings are then."""
+ACCEPTING = ("accept", "accept, and ask to wait")
+MOODS = (*REPLIES, "down")
+
+
+# --- the world ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Told:
+    """A message as it came in."""
+
+    message_id: str
+    body: Mapping[str, Any]
+    accepted: bool
+
+    @property
+    def events(self) -> list[Mapping[str, Any]]:
+        return self.body["data"]["events"]
+
+
+class Listener(Receiver):
+    """A webhook's other end, in some mood. When it is down, nobody listens."""
+
+    def __init__(self) -> None:
+        super().__init__(decide=self._react)
+        self._closed = socket.socket()  # bound, so that nobody else takes it, and never listened at
+        self._closed.bind(("127.0.0.1", 0))
+        self.reset()
+
+    def reset(self) -> None:
+        self.mood = "accept"
+        self.told: list[Told] = []
+
+    def _react(self, received: Received) -> Decision:
+        self.told.append(Told(received.id, received.json, self.mood in ACCEPTING))
+        return REPLIES[self.mood]
+
+    @property
+    def webhook(self) -> str:
+        port = self._closed.getsockname()[1] if self.mood == "down" else self.port
+        return f"http://127.0.0.1:{port}/hooks/team"
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self._closed.close()
+
+
+class Clock:
+    """Moves forward, with every look at it and by leaps."""
+
+    def __init__(self) -> None:
+        self._now = START
+        self._lock = threading.Lock()
+
+    def __call__(self) -> datetime:
+        return self.leap(timedelta(milliseconds=1))
+
+    def leap(self, length: timedelta) -> datetime:
+        with self._lock:
+            self._now += length
+            return self._now
+
+
+class Died(BaseException):
+    """The process is no more: nothing after this happens in it, in none of its threads."""
+
+
+@dataclass(frozen=True)
+class Death:
+    """When a process dies: at the n-th time that it comes to a place."""
+
+    place: str
+    """`begin`, `commit`: before a transaction, or before it is committed. `send`, `sent`: around a
+    message."""
+    countdown: int
+
+
+@dataclass
+class Process:
+    """The program from its start to its end, or to its death."""
+
+    app: App
+    death: Death | None = None
+    dead: bool = False
+    accepted: list[tuple[str, Told]] = field(default_factory=list)
+    """What the receivers accepted of it, with the channel."""
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._passed: Counter[str] = Counter()
+        sa.event.listen(self.app.engine, "begin", lambda *_: self.reach("begin"))
+        sa.event.listen(self.app.engine, "commit", lambda *_: self.reach("commit"))
+
+    def reach(self, place: str) -> None:
+        with self._lock:
+            self._passed[place] += 1
+            if self.death and Death(place, self._passed[place]) == self.death:
+                self.dead = True
+            if self.dead:
+                raise Died
+
+
+@dataclass(frozen=True)
+class MortalChannel:
+    """A channel of a process that may die before or after it sends."""
+
+    channel: Channel
+    process: Process
+    name: str
+    listener: Listener
+
+    @property
+    def place(self) -> str:
+        return self.channel.place
+
+    def send(self, message: Message, now: datetime) -> Outcome:
+        self.process.reach("send")
+        before = len(self.listener.told)
+        outcome = self.channel.send(message, now)
+        accepted = [each for each in self.listener.told[before:] if each.accepted]
+        assert (outcome.error is None) is bool(accepted)
+        self.process.accepted += [(self.name, each) for each in accepted]
+        self.process.reach("sent")
+        return outcome
+
+
+@dataclass
+class World:
+    """What outlives every process."""
+
+    database_url: str
+    api: Sandbox
+    listeners: Mapping[str, Listener]
+    clock: Clock = field(default_factory=Clock)
+    catalogue: dict[str, dict[str, Any]] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+    """A field that the API shows on every model."""
+    trouble: str | None = None
+    deaths: int = 0
+    repeats: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often a channel may hear a message again: who heard it from a process that died."""
+
+    def settings(self) -> Settings:
+        says = TROUBLES[self.trouble] if self.trouble else {}
+        alerts = [
+            AlertSettings(name=name, webhook=SecretStr(self.listeners[name].webhook), **rule)
+            for name, rule in RULES.items()
+        ]
+        plain = settings_for(self.database_url, self.api.url, **says)
+        return plain.model_copy(update={"alerts": tuple(alerts)})
+
+    # --- what may happen to the API ------------------------------------------------------------
+
+    def release(self, ids: Iterable[str], **says: Any) -> None:
+        """Show models: new ones, or known ones as new."""
+        self.catalogue.update({id_: model(id_, **says) for id_ in ids})
+        self.publish()
+
+    def deprecate(self, ids: Iterable[str], days: int) -> None:
+        date = f"{self.clock() + days * DAY:%Y-%m-%dT00:00:00Z}"
+        self.release(ids, lifecycle="deprecated", deprecated_at=date, retires_at=date)
+
+    def retire(self, ids: Iterable[str]) -> None:
+        """Take models off the list that still answer by id."""
+        for id_ in self.catalogue.keys() & ids:
+            self.catalogue[id_]["lifecycle"] = "retired"
+        self.publish()
+
+    def remove(self, ids: Iterable[str]) -> None:
+        for id_ in ids:
+            self.catalogue.pop(id_, None)
+        self.publish()
+
+    def rename(self, ids: Iterable[str], name: str) -> None:
+        for id_ in self.catalogue.keys() & ids:
+            self.catalogue[id_]["display_name"] = name
+        self.publish()
+
+    def reshape(self, extra: dict[str, Any]) -> None:
+        self.extra = extra
+        self.publish()
+
+    def publish(self) -> None:
+        self.api.models = [{**each, **self.extra} for each in self.catalogue.values()]
+
+    # --- what processes do ---------------------------------------------------------------------
+
+    @contextmanager
+    def process(self, death: Death | None = None) -> Iterator[Process]:
+        """Start a process; its death ends the block, and afterwards it has let go of everything."""
+        with App(self.settings(), self.clock) as app:
+            process = Process(app, death)
+            try:
+                yield process
+            except Died:
+                self.deaths += 1
+                heard = {(name, each.message_id) for name, each in process.accepted}
+                self.repeats.update(heard)
+
+    def sync(self, *, accept: bool = False, death: Death | None = None) -> list[RunReport]:
+        """Run `sync` as a process: a pass, then what is due."""
+        reports: list[RunReport] = []
+        with self.process(death) as process:
+            reports += process.app.sync(PassOptions(accept_removals=accept))
+            self.deliver(process)
+        return reports
+
+    def deliver(self, process: Process) -> None:
+        channels = {
+            name: MortalChannel(channel, process, name, self.listeners[name])
+            for name, channel in process.app.channels().items()
+        }
+        delivered = deliver_due(process.app.engine, channels, self.clock, attempts=1000)
+        assert delivered == sum(len(each.events) for _, each in process.accepted)
+
+    def retry(self) -> None:
+        with self.process() as process:
+            process.app.revive()
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def mend(self) -> None:
+        """Bring everything up, make a good pass, and deliver what is left."""
+        self.trouble = None
+        self.release(["claude-0"])
+        for listener in self.listeners.values():
+            listener.mood = "accept"
+        self.retry()
+        self.clock.leap(2 * DAY)  # beyond every lease, claim, backoff and wish of a receiver
+        [report] = self.sync(accept=True)
+        assert report.error is None
+        with App(self.settings()) as app:
+            counts = app.delivery_counts()
+        assert (counts.pending, counts.failed) == (0, 0)
+
+    def check(self) -> None:
+        """Compare what the receivers were told with what happened."""
+        engine = database.create_engine(self.database_url)
+        with database.reading(engine) as session:
+            events = list(store.select_events(session))
+            baseline = set(session.scalars(sa.text("SELECT id FROM sync_runs WHERE baseline")))
+            owed = session.execute(sa.text("SELECT channel, event_id FROM alert_deliveries"))
+            owed_pairs = sorted((channel, id_) for channel, id_ in owed)
+            listed = set(session.scalars(sa.text("SELECT id FROM current_models")))
+        engine.dispose()
+        silent = {e.id for e in events if e.run_id in baseline and e.model_id is not None}
+        expected = {
+            name: [e for e in events if e.id not in silent and matches(name, e)] for name in RULES
+        }
+        assert owed_pairs == sorted((name, e.id) for name in RULES for e in expected[name])
+        for name, listener in self.listeners.items():
+            check_told(listener.told, expected[name])
+            heard = Counter(each.message_id for each in listener.told if each.accepted)
+            for message_id, times in heard.items():
+                assert times <= 1 + self.repeats[name, message_id]
+        known = {e.model_id for e in events if e.id in silent and e.kind == "added"}
+        assert folded(self.listeners["all"].told, known) == listed == self.shown()
+
+    def shown(self) -> set[str]:
+        return {id_ for id_, each in self.catalogue.items() if each["lifecycle"] != "retired"}
+
+
+def matches(channel: str, event: Event) -> bool:
+    """Whether a channel is to be told of an event: the rule of the README, written once more."""
+    kinds = RULES[channel].get("events", NEWS)
+    globs = RULES[channel].get("models", ["*"])
+    fits = event.model_id is None or any(fnmatchcase(event.model_id, glob) for glob in globs)
+    return event.kind.value in kinds and fits
+
+
+def facts(event: Event) -> dict[str, Any]:
+    return {
+        "run_id": event.run_id,
+        "source": event.source,
+        "kind": event.kind.value,
+        "model_id": event.model_id,
+        "changes": json.loads(json.dumps(event.changes)),
+        "occurred_at": format_instant(event.occurred_at),
+    }
+
+
+def check_told(messages: Sequence[Told], expected: Sequence[Event]) -> None:
+    """Every event was accepted, nothing else was sent, and a run has one message and one id."""
+    due = [facts(event) for event in expected]
+    accepted: list[dict[str, Any]] = []
+    bodies: dict[str, Mapping[str, Any]] = {}
+    for each in messages:
+        data = each.body["data"]
+        told = [
+            {"run_id": data["run_id"], "source": data["source"]}
+            | {key: value for key, value in event.items() if key != "display_name"}
+            for event in data["events"]
+        ]
+        assert [one for one in told if one not in due] == []
+        assert bodies.setdefault(each.message_id, each.body) == each.body
+        if each.accepted:
+            accepted += told
+    assert [one for one in due if one not in accepted] == []
+    runs = [body["data"]["run_id"] for body in bodies.values()]
+    assert len(runs) == len(set(runs))
+
+
+def folded(messages: Sequence[Told], known: set[str | None]) -> set[str | None]:
+    """Return the catalogue as somebody knows it who was told all that changed since `known`."""
+    news = [event for each in messages if each.accepted for event in each.events]
+    for event in sorted(news, key=lambda event: datetime.fromisoformat(event["occurred_at"])):
+        if event["kind"] in {"added", "returned"}:
+            known = known | {event["model_id"]}
+        elif event["changes"].get("removed_at", {}).get("new"):
+            known = known - {event["model_id"]}
+    return known
+
+
+@pytest.fixture
+def api() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def listeners(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Listener]]:
+    # Nothing here is encrypted, and reading the usual certificates takes longer than all the rest.
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(Listener()) for name in RULES}
+
+
+# --- in a fixed order --------------------------------------------------------------------------
+
+
+def test_every_place_to_die_at(
+    database_url: str, api: Sandbox, listeners: dict[str, Listener]
+) -> None:
+    """A process that dies before or in any transaction, or around a message, loses no alert.
+
+    What it had sent is sent again, under the same id; all else is sent once.
+    """
+    world = World(database_url, api, listeners)
+    world.release(["claude-0", "other-0"])
+    world.sync()
+    assert [listener.told for listener in listeners.values()] == [[], [], []]  # a baseline
+
+    names = (f"{line}-{number}" for number in itertools.count(1) for line in ("claude", "other"))
+    for place in ("begin", "commit", "send", "sent"):
+        for countdown in itertools.count(1):
+            world.release([next(names)])
+            world.clock.leap(6 * MINUTE)  # beyond the lease and the claim of who died
+            deaths = world.deaths
+            world.sync(death=Death(place, countdown))
+            if world.deaths == deaths:
+                break  # it never came there so often
+        assert countdown > 2
+    world.mend()
+    world.check()
+    heard = Counter(each.message_id for each in listeners["all"].told)
+    assert max(heard.values()) > 1
+
+
+# --- by chance ---------------------------------------------------------------------------------
+
+
+SOME_IDS = st.sets(st.sampled_from(IDS), min_size=1, max_size=6).map(sorted)
+CHANGES = st.one_of(
+    st.tuples(st.just(World.release), SOME_IDS),
+    st.tuples(st.just(World.deprecate), SOME_IDS, st.integers(-3, 100)),
+    st.tuples(st.just(World.retire), SOME_IDS),
+    st.tuples(st.just(World.remove), SOME_IDS),
+    st.tuples(st.just(World.rename), SOME_IDS, st.sampled_from(("One", "Two"))),
+    st.tuples(st.just(World.reshape), st.sampled_from(({}, {"region": "eu"}, {"max_tokens": 9}))),
+    st.tuples(st.just(World.remove), st.just(IDS[1:])),  # so many that the pass is held
+    st.tuples(st.just(World.retry)),
+)
+DEATHS = st.one_of(
+    st.none(),
+    st.builds(Death, st.sampled_from(("begin", "commit")), st.integers(1, 12)),
+    st.builds(Death, st.sampled_from(("send", "sent")), st.integers(1, 4)),
+)
+LEAPS = st.sampled_from((MINUTE, 6 * MINUTE, HOUR, 9 * HOUR, 8 * DAY))
+
+
+class Life(RuleBasedStateMachine):
+    """A world in which anything may happen next."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+
+    @initialize(ids=SOME_IDS)
+    def begin(self, ids: list[str]) -> None:
+        self.world.release(ids)
+        self.world.sync()
+
+    @rule(
+        change=CHANGES,
+        trouble=st.sampled_from((None, None, None, *TROUBLES)),
+        passes=st.integers(1, 3),
+        leap=LEAPS,
+        death=DEATHS,
+        accept=st.booleans(),
+        moods=st.tuples(*(st.sampled_from(MOODS) | st.just("accept") for _ in RULES)),
+    )
+    def live(
+        self,
+        change: tuple[Any, ...],
+        trouble: str | None,
+        passes: int,
+        leap: timedelta,
+        death: Death | None,
+        accept: bool,
+        moods: tuple[str, ...],
+    ) -> None:
+        for listener, mood in zip(self.world.listeners.values(), moods, strict=True):
+            listener.mood = mood
+        act, *arguments = change
+        act(self.world, *arguments)
+        self.world.trouble = trouble
+        for _ in range(passes):
+            self.world.clock.leap(leap)
+            self.world.sync(accept=accept, death=death)
+
+    def teardown(self) -> None:
+        if self.world.catalogue:
+            self.world.mend()
+            self.world.check()
+
+
+def test_no_alert_is_lost_or_invented(
+    tmp_path: Path, api: Sandbox, listeners: dict[str, Listener]
+) -> None:
+    """Each channel accepts every event that it is owed, under one id, and is told nothing else.
+
+    It hears again only what a dead process had sent, whatever fails and whenever processes die.
+    """
+    empty = tmp_path / "empty.db"
+    engine = database.create_engine(f"sqlite:///{empty}")
+    database.ensure_schema(engine)
+    engine.dispose()
+    numbers = itertools.count()
+
+    def life() -> Life:
+        for listener in listeners.values():
+            listener.reset()
+        file = shutil.copy(empty, tmp_path / f"catalog-{next(numbers)}.db")
+        return Life(World(f"sqlite:///{file}", api, listeners))
+
+    run_state_machine_as_test(
+        life,
+        settings=settings(
+            max_examples=20,
+            stateful_step_count=8,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],  # making a failure smaller takes minutes
+        ),
+    )

@@ -1,0 +1,243 @@
+"""Who is told of what: which event is owed to which channel, and what a rule may say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalog_sync import reconcile
+from catalog_sync.app import App, _rule
+from catalog_sync.errors import ConfigError
+from catalog_sync.reconcile import alerts, recovery_event
+from catalog_sync.records import (
+    AlertRule,
+    Catalog,
+    Event,
+    Kind,
+    ModelInfo,
+    SourceRecord,
+    SourceState,
+)
+from catalog_sync.settings import load
+from support import model
+
+NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
+ABOUT_THE_JOB = (Kind.SCHEMA_CHANGED, Kind.SYNC_FAILED, Kind.SYNC_HELD, Kind.SYNC_RECOVERED)
+"""Kinds of events that have no model."""
+DEFAULT = {"added", "deprecated", "retiring", "retired", "removed", "returned"}
+
+
+def event(kind: Kind = Kind.ADDED, id_: str = "claude-opus-5") -> Event:
+    return Event(kind, NOW, None if kind in ABOUT_THE_JOB else id_, payload=model(id_))
+
+
+def told(
+    rule: AlertRule, *events: Event, source: str = "anthropic", baseline: bool = False
+) -> list[Event]:
+    """Return what the rule's channel is owed."""
+    owed = alerts(events, [rule], source, baseline=baseline)
+    assert {channel for _, channel in owed} <= {rule.channel}
+    return [event for event, _ in owed]
+
+
+def rule(*kinds: Kind, models: tuple[str, ...] = (), sources: tuple[str, ...] = ()) -> AlertRule:
+    return AlertRule("team", frozenset(kinds or Kind), models, sources)
+
+
+def configured(text: str) -> Any:
+    """Load a configuration with a source and these lines."""
+    Path("catalog-sync.toml").write_text(
+        f'[[sources]]\nname = "anthropic"\n{text}', encoding="utf-8"
+    )
+    return load()
+
+
+# --- kinds -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_kinds(kind: Kind) -> None:
+    """A channel is told of the kinds that it names, and of no other."""
+    everything = [event(each) for each in Kind]
+    assert told(rule(kind), *everything) == [event(kind)]
+
+
+def test_default_kinds() -> None:
+    """A channel that names no kinds is told what happens to models, and not of the job."""
+    settings = configured('[[alerts]]\nname = "team"\nwebhook = "http://127.0.0.1/x"\n')
+    assert set(settings.alerts[0].events) == DEFAULT
+
+
+def test_every_kind_can_be_named() -> None:
+    """Every kind of event that there is can be asked for."""
+    kinds = ", ".join(f'"{kind}"' for kind in Kind)
+    text = f'[[alerts]]\nname = "team"\nwebhook = "http://127.0.0.1/x"\nevents = [{kinds}]\n'
+    assert set(configured(text).alerts[0].events) == {kind.value for kind in Kind}
+
+
+# --- globs -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("globs", "id_", "matches"),
+    [
+        ((), "anything", True),
+        (("claude-*",), "claude-opus-5", True),
+        (("claude-*",), "a-claude-opus-5", False),
+        (("claude-*",), "Claude-opus-5", False),
+        (("CLAUDE-*",), "claude-opus-5", False),
+        (("claude-opus-5",), "claude-opus-5", True),
+        (("claude-opus-5",), "claude-opus-5 ", False),
+        (("claude-?pus-5",), "claude-opus-5", True),
+        (("claude-[so]*",), "claude-sonnet-5", True),
+        (("claude-[so]*",), "claude-haiku-5", False),
+        (("claude-opus-*", "*sonnet*"), "claude-sonnet-5", True),
+        (("claude-opus-*", "*sonnet*"), "claude-haiku-5", False),
+        (("anthropic/*",), "anthropic/claude/5", True),
+    ],
+)
+def test_globs(globs: tuple[str, ...], id_: str, matches: bool) -> None:
+    """A model is told of when any glob matches its whole id, case included; none admits all."""
+    assert told(rule(models=globs), event(id_=id_)) == ([event(id_=id_)] if matches else [])
+
+
+@pytest.mark.parametrize("kind", ABOUT_THE_JOB)
+def test_events_without_a_model(kind: Kind) -> None:
+    """Globs do not apply to events without a model; kinds and sources do."""
+    narrow = ("no-such-model",)
+    assert told(rule(kind, models=narrow), event(kind)) == [event(kind)]
+    assert told(rule(Kind.ADDED, models=narrow), event(kind)) == []
+    assert told(rule(kind, models=narrow, sources=("other",)), event(kind)) == []
+
+
+# --- sources -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sources", "matches"),
+    [
+        ((), True),
+        (("anthropic",), True),
+        (("gateway", "anthropic"), True),
+        (("gateway",), False),
+        (("Anthropic",), False),
+        (("anthro*",), False),
+    ],
+)
+def test_sources(sources: tuple[str, ...], matches: bool) -> None:
+    """A channel is told of the sources that it names, to the letter; naming none admits all."""
+    assert bool(told(rule(sources=sources), event())) is matches
+
+
+# --- several -----------------------------------------------------------------------------------
+
+
+def test_each_event_and_matching_channel() -> None:
+    """Every pair of an event and a channel that wants it is owed once, in the events' order."""
+    opus, sonnet = event(id_="claude-opus-5"), event(Kind.REMOVED, "claude-sonnet-4")
+    rules = [
+        AlertRule("all", frozenset(Kind)),
+        AlertRule("opus", frozenset(Kind), ("*opus*",)),
+        AlertRule("gone", frozenset({Kind.REMOVED})),
+    ]
+    assert alerts([opus, sonnet], rules, "anthropic", baseline=False) == [
+        (opus, "all"),
+        (opus, "opus"),
+        (sonnet, "all"),
+        (sonnet, "gone"),
+    ]
+
+
+def test_settings_become_rules() -> None:
+    """What the tables of the configuration say is what the rules do."""
+    text = (
+        '[[alerts]]\nname = "team"\nwebhook = "http://127.0.0.1/x"\n'
+        'events = ["removed"]\nmodels = ["claude-*"]\nsources = ["anthropic"]\n'
+    )
+    (alert,) = configured(text).alerts
+    assert _rule(alert) == AlertRule(
+        "team", frozenset({Kind.REMOVED}), ("claude-*",), ("anthropic",)
+    )
+
+
+# --- a baseline --------------------------------------------------------------------------------
+
+
+def test_baseline_is_silent() -> None:
+    """The models of a baseline are no news to anybody."""
+    listed = {id_: ModelInfo.from_payload(model(id_)) for id_ in ("a", "b")}
+    found = reconcile.reconcile(
+        SourceState(SourceRecord("anthropic", "https://api.example"), {}),
+        Catalog(listed, 1),
+        NOW,
+        absences={},
+    )
+    assert [each.kind for each in found.events] == [Kind.ADDED, Kind.ADDED]
+    assert told(rule(), *found.events, baseline=True) == []
+    assert told(rule(), *found.events, baseline=False) == list(found.events)
+
+
+def test_recovery_at_a_baseline_is_told() -> None:
+    """A source that failed before its first list, which was told, is told to work again."""
+    source = SourceRecord("anthropic", "https://api.example")
+    recovered = recovery_event(SourceState(source, {}, failure_announced=True), NOW)
+    assert recovered is not None
+    assert told(rule(), event(), recovered, baseline=True) == [recovered]
+
+
+# --- what a configuration may not say ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('name = "x"', ["url", "webhook"]),
+        ('name = "x"\nurl = "json://127.0.0.1"\nwebhook = "http://127.0.0.1"', ["url", "webhook"]),
+        ('webhook = "http://127.0.0.1"', ["name"]),
+        ('name = "x"\nwebhook = "http://127.0.0.1"\nevents = ["born"]', ["events", "added"]),
+        ('name = "x"\nwebhook = "http://127.0.0.1"\nsources = ["nope"]', ["x", "nope"]),
+        ('name = "x"\nwebhook = "http://127.0.0.1"\nevent = ["added"]', ["event", "events"]),
+        ('name = "x"\nurl = "json://127.0.0.1"\nsecret_env = "HOOK"', ["secret_env", "webhook"]),
+        (
+            'name = "x"\nwebhook = "http://127.0.0.1"\n[[alerts]]\nname = "x"\nurl = "json://h"',
+            ["x", "twice"],
+        ),
+    ],
+)
+def test_refused(lines: str, words: list[str]) -> None:
+    """A rule that cannot be meant is refused when it is loaded, saying which and why: exit 2."""
+    with pytest.raises(ConfigError) as caught:
+        configured(f"[[alerts]]\n{lines}\n")
+    assert caught.value.exit_code == 2
+    assert all(word in str(caught.value) for word in ["catalog-sync.toml", "alerts", *words])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "example.com/T0KEN",
+        "ftp://example.com/T0KEN",
+        "https:///T0KEN",
+        "http://[T0KEN",
+        "http://example.com:99999/T0KEN",
+        "http://example.com:port/T0KEN",
+        "http://exam ple.com/T0KEN",
+        "http://example.com/T0KEN\\n",
+    ],
+)
+@pytest.mark.parametrize("key", ["webhook", "heartbeat_url"])
+def test_refused_addresses(key: str, url: str) -> None:
+    """A URL to which nothing can be sent is refused before anything is owed to it; not shown."""
+    line = f'{key} = "{url}"'
+    text = f'[[alerts]]\nname = "x"\n{line}\n' if key == "webhook" else ""
+    Path("catalog-sync.toml").write_text(
+        f"{'' if text else line}\n[[sources]]\nname = 'anthropic'\n{text}", encoding="utf-8"
+    )
+    with pytest.raises(ConfigError) as caught, App(load()) as app:
+        app.channels()
+    assert caught.value.exit_code == 2
+    assert key in str(caught.value)
+    assert "T0KEN" not in str(caught.value)

@@ -1,0 +1,98 @@
+"""The public surface, and what it costs to touch it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import catalog_sync
+
+MODULES = ["catalog_sync"] + [
+    each.name for each in pkgutil.walk_packages(catalog_sync.__path__, "catalog_sync.")
+]
+HEAVY = ["sqlalchemy", "alembic", "httpx", "pydantic", "pydantic_settings", "rich"]
+DATABASE_OR_NETWORK = ["sqlalchemy", "alembic", "httpx", "apscheduler", "click", "rich"]
+
+
+def loaded_by(code: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after it ran some code."""
+    script = f"{code}\nimport sys\nprint('\\n'.join(['', *sys.modules]))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stderr == ""
+    return set(done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
+def test_all_is_honest(name: str) -> None:
+    """`__all__` names what is there, once, and leaves out nothing public that is made here."""
+    module = importlib.import_module(name)
+    made_here = {
+        key
+        for key, value in vars(module).items()
+        if not key.startswith("_")
+        and (inspect.isclass(value) or inspect.isfunction(value))
+        and value.__module__ == name
+    }
+    listed = getattr(module, "__all__", [])
+    assert all(hasattr(module, key) for key in listed)
+    assert len(listed) == len(set(listed))
+    assert made_here <= set(listed)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_says_what_it_owns(name: str) -> None:
+    """Every module has a docstring."""
+    assert (importlib.import_module(name).__doc__ or "").strip()
+
+
+@pytest.mark.parametrize(
+    "module", ["reconcile", "messages", "records", "clock", "errors", "logs", "settings"]
+)
+def test_pure_modules_load_no_database_and_no_network(module: str) -> None:
+    """Decisions, values and ground load neither a database, a network nor a terminal library."""
+    loaded = loaded_by(f"import catalog_sync.{module}")
+    assert f"catalog_sync.{module}" in loaded
+    assert loaded.isdisjoint(DATABASE_OR_NETWORK)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["sync", "--help"],
+        ["models", "--help"],
+        ["db", "upgrade", "--help"],
+        ["no-such-command"],
+        ["sync", "--no-such-option"],
+    ],
+    ids=" ".join,
+)
+def test_help_is_light(arguments: list[str]) -> None:
+    """Help, the version and a slip of the fingers are answered without any heavy library."""
+    code = (
+        "import contextlib, io\n"
+        "from catalog_sync.cli import run\n"
+        "said = io.StringIO()\n"
+        "with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):\n"
+        f"    run({arguments!r})\n"
+        "assert said.getvalue()"
+    )
+    loaded = loaded_by(code)
+    assert "catalog_sync.cli" in loaded
+    assert loaded.isdisjoint(HEAVY)
+
+
+def test_importing_the_door_costs_nothing() -> None:
+    """Importing the package or its `__main__` loads no other module of the program."""
+    loaded = loaded_by("import catalog_sync.__main__")
+    ours = {name for name in loaded if name.startswith("catalog_sync")}
+    assert ours == {"catalog_sync", "catalog_sync.__main__"}
+    assert loaded.isdisjoint(["click", *HEAVY])

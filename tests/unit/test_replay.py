@@ -1,0 +1,569 @@
+"""Any history of lists: the events say exactly what happened, and rebuild every moment of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catalog_sync import reconcile
+from catalog_sync.records import (
+    Absence,
+    Catalog,
+    Event,
+    Kind,
+    ModelInfo,
+    ModelRecord,
+    Scope,
+    SourceRecord,
+    SourceState,
+)
+from catalog_sync.sync import _later
+from support import model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+START = datetime(2026, 2, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+TICK = timedelta(microseconds=1)
+REMINDERS = (30 * DAY, 7 * DAY)
+SCOPE = Scope("org_a", "ws_1")
+URL, OTHER_URL = "https://api.example", "https://other.example"
+IDS = [f"m{number}" for number in range(7)]
+LEAVING = {Kind.REMOVED, Kind.RETIRED}
+ABSENT = object()
+
+bounded = settings(derandomize=True, max_examples=100, deadline=None)
+
+
+# --- what an API may do from one pass to the next ----------------------------------------------
+
+
+@dataclass(frozen=True)
+class Step:
+    """What has changed about the API since the pass before, and how this pass is made."""
+
+    put: Mapping[str, Mapping[str, Any]]
+    """Models that come or change."""
+    gone: frozenset[str]
+    """Models that leave the list, with what the API says of them by id."""
+    answers: Mapping[str, Absence]
+    otherwise: Absence
+    common: Mapping[str, Any]
+    """Fields that every model has from now on, or has no more."""
+    turned: bool
+    """Whether the list and its objects come in the opposite order."""
+    passed: timedelta
+    """By the host's clock, which may go backwards."""
+    accept: bool
+    exclude: tuple[str, ...]
+    scope: Scope
+    base_url: str
+
+
+abilities = st.sampled_from([None, {}, {"a": {"on": True}}, {"a": {"on": 1}, "b": {"on": False}}])
+objects = st.fixed_dictionaries(
+    {"display_name": st.sampled_from(["One", "Two"])},
+    optional={
+        "lifecycle": st.sampled_from([None, "active", "deprecated", "retired"]),
+        "retires_at": st.sampled_from([None, "2026-03-01T00:00:00Z", "2026-04-15T12:00:00Z"]),
+        "capabilities": abilities,
+        "regions": st.sampled_from([[], [1], [True], [{"id": "eu"}]]),
+    },
+)
+common = st.fixed_dictionaries(
+    {},
+    optional={
+        "capabilities": st.one_of(st.just(ABSENT), abilities),
+        "line": st.sampled_from([ABSENT, None, "opus"]),
+        "lifecycle": st.sampled_from([ABSENT, "active", "deprecated"]),
+    },
+)
+ids = st.sampled_from(IDS)
+answers = st.sampled_from(Absence)
+parts: dict[str, Any] = {
+    "put": st.dictionaries(ids, objects, max_size=4),
+    "gone": st.one_of(
+        st.just(frozenset()), st.frozensets(ids, max_size=6), st.just(frozenset(IDS))
+    ),
+    "answers": st.dictionaries(ids, answers, max_size=3),
+    "otherwise": st.one_of(st.just(Absence.UNKNOWN), answers),
+    "common": st.one_of(st.just({}), st.just({}), common),
+    "turned": st.booleans(),
+    "passed": st.sampled_from([-DAY, timedelta(), timedelta(minutes=15), DAY, 20 * DAY]),
+    "accept": st.sampled_from([False, False, False, False, True]),
+    "exclude": st.sampled_from([(), (), (), ("m0",), ("m[12]", "x")]),
+    "scope": st.sampled_from([SCOPE] * 5 + [Scope(), Scope("org_a"), Scope("org_b")]),
+    "base_url": st.sampled_from([URL] * 9 + [OTHER_URL]),
+}
+first = {**parts, "put": st.dictionaries(ids, objects, min_size=2), "gone": st.just(frozenset())}
+histories = st.builds(
+    lambda baseline, more: [baseline, *more],
+    st.builds(Step, **first),
+    st.lists(st.builds(Step, **parts), min_size=2, max_size=8),
+)
+
+
+# --- the job, without a network and a database -------------------------------------------------
+
+
+@dataclass
+class Made:
+    """One pass: what it saw, what it did."""
+
+    step: Step
+    catalog: Catalog
+    now: datetime
+    held: bool
+    refused: bool
+    events: list[Event]
+    before: dict[str, ModelRecord]
+    after: dict[str, ModelRecord]
+
+
+@dataclass
+class Job:
+    """What `sync.py` and the tables do with the decisions: carry them to the next pass."""
+
+    source: SourceRecord = SourceRecord("s", URL)  # noqa: RUF009  # frozen
+    rows: dict[str, ModelRecord] = field(default_factory=dict)
+    walks: list[datetime] = field(default_factory=list)
+    held: bool = False
+    world: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What the API lists."""
+    common: dict[str, Any] = field(default_factory=dict)
+    clock: datetime = START
+
+    def make(self, step: Step) -> Made:
+        """Make one pass over what the API has become."""
+        now = _later(self.clock, self.source.last_synced_at)
+        seen = Catalog(
+            reconcile.without({info.id: info for info in self._list(step)}, step.exclude),
+            pages=1,
+            scope=step.scope,
+        )
+        state = SourceState(
+            self.source,
+            reconcile.without(self.rows, step.exclude),
+            held=self.held,
+            third_walk_at=self.walks[-2] if len(self.walks) > 1 else None,
+        )
+        _, foreign = reconcile.another_answered(state, seen, step.base_url)
+        if foreign and not step.accept:
+            told = reconcile.held_event(state, now, "foreign")
+            return self._made(step, seen, now, [told] if told else [], held=True, refused=True)
+        reason = None
+        if not step.accept:
+            reason = reconcile.hold_reason(state, seen, now, empty=not self.world)
+        questions = [] if reason else reconcile.to_ask(reconcile.missing(state, seen))
+        result = reconcile.reconcile(
+            state,
+            seen,
+            now,
+            absences={id_: step.answers.get(id_, step.otherwise) for id_ in questions},
+            hold=reason is not None,
+            accept=step.accept,
+            reminders=REMINDERS,
+        )
+        told = reconcile.held_event(state, now, reason) if reason else None
+        before, frozen = self.rows, self.rows.keys() - state.models.keys()
+        written = {record.info.id: record for record in (*result.added, *result.changed)}
+        self.rows = {
+            id_: replace(record, last_seen_at=now)
+            if record.listed and record.missing_since is None and id_ not in frozen
+            else record
+            for id_, record in {**before, **written}.items()
+        }
+        self.source = reconcile.adopted(self.source, step.scope, step.base_url, now)
+        self.walks.append(now)
+        events = [*result.events, *([told] if told else [])]
+        return self._made(step, seen, now, events, held=reason is not None, before=before)
+
+    def _list(self, step: Step) -> list[ModelInfo]:
+        self.clock += step.passed
+        self.common.update(step.common)
+        self.world.update({id_: dict(fields) for id_, fields in step.put.items()})
+        for id_ in step.gone:
+            self.world.pop(id_, None)
+        listed = []
+        for id_, fields in self.world.items():
+            payload = {**model(id_), **fields, **self.common}
+            items = [(key, value) for key, value in payload.items() if value is not ABSENT]
+            listed.append(ModelInfo.from_payload(dict(items[::-1] if step.turned else items)))
+        return listed[::-1] if step.turned else listed
+
+    def _made(
+        self,
+        step: Step,
+        seen: Catalog,
+        now: datetime,
+        events: Iterable[Event],
+        *,
+        held: bool,
+        refused: bool = False,
+        before: dict[str, ModelRecord] | None = None,
+    ) -> Made:
+        self.held = held
+        told = [replace(event, source="s") for event in events]
+        before = self.rows if before is None else before
+        return Made(step, seen, now, held, refused, told, before, self.rows)
+
+
+def play(history: Iterable[Step]) -> list[Made]:
+    job = Job()
+    return [job.make(step) for step in history]
+
+
+def events_of(passes: Iterable[Made]) -> list[Event]:
+    return [event for made in passes for event in made.events]
+
+
+def said(row: ModelRecord) -> tuple[Any, ...]:
+    """What the events promise to rebuild of a row."""
+    return typed(row.info.payload), row.first_seen_at, row.removed_at
+
+
+def on_model(events: Iterable[Event]) -> list[Event]:
+    """Events of one model each, reminders left out."""
+    return [e for e in events if e.model_id is not None and e.kind is not Kind.RETIRING]
+
+
+# --- the promises ------------------------------------------------------------------------------
+
+
+@bounded
+@given(histories)
+def test_events_rebuild_the_rows(history: list[Step]) -> None:
+    """After every pass, all events until then rebuild every row: object, first seen, removed."""
+    passes = play(history)
+    for number, made in enumerate(passes, 1):
+        rebuilt = reconcile.replay(events_of(passes[:number]))
+        assert {id_: said(row) for (_, id_), row in rebuilt.items()} == {
+            id_: said(row) for id_, row in made.after.items()
+        }
+
+
+@bounded
+@given(histories)
+def test_rows_are_what_was_seen(history: list[Step]) -> None:
+    """The rows are what the simplest bookkeeping of the lists and answers comes to."""
+    payloads: dict[str, Mapping[str, Any]] = {}
+    listed: set[str] = set()
+    missed: Counter[str] = Counter()
+    for made in play(history):
+        if made.refused:
+            assert made.after == made.before
+            continue
+        frozen = payloads.keys() - reconcile.without(payloads, made.step.exclude).keys()
+        for id_ in listed - frozen:
+            if id_ in made.catalog.models:
+                continue
+            missed[id_] += 1
+            answer = made.step.answers.get(id_, made.step.otherwise)
+            retired = payloads[id_].get("lifecycle") == "retired"
+            gone = answer is Absence.GONE or (
+                answer is Absence.UNKNOWN and (made.step.accept or missed[id_] > 2)
+            )
+            if made.held:
+                continue
+            if answer is Absence.RETIRED and not retired:
+                payloads[id_] = {**payloads[id_], "lifecycle": "retired"}
+            if retired or gone or answer is Absence.RETIRED:
+                listed = listed - {id_}
+        for id_ in frozen:
+            missed[id_] += missed[id_] > 0  # the walk did not see it either
+        for id_, info in made.catalog.models.items():
+            payloads[id_] = info.payload
+            listed = listed | {id_}
+            missed[id_] = 0
+        assert typed({i: row.info.payload for i, row in made.after.items()}) == typed(payloads)
+        assert {id_ for id_, row in made.after.items() if row.listed} == listed
+        assert {id_ for id_, row in made.after.items() if row.listed and row.missing_since} == {
+            id_ for id_ in listed if missed[id_]
+        }
+
+
+@bounded
+@given(histories)
+def test_no_event_without_a_change(history: list[Step]) -> None:
+    """An event names a model only when its object or its being listed changed in that pass."""
+    for made in play(history):
+        for event in on_model(made.events):
+            was, now_is = made.before.get(event.model_id or ""), made.after[event.model_id or ""]
+            assert was is None or said(was) != said(now_is)
+            assert typed(event.payload) == typed(now_is.info.payload)
+            assert (event.kind is Kind.ADDED) == (was is None)
+            assert (event.kind is Kind.ADDED) == (not event.changes)
+        for event in made.events:
+            if event.kind is Kind.SCHEMA_CHANGED:
+                assert event.payload == {
+                    id_: made.after[id_].info.payload for id_ in event.payload or {}
+                }
+
+
+@bounded
+@given(histories)
+def test_no_change_without_an_event(history: list[Step]) -> None:
+    """What changed of a model is told: by its own event, or by that of the whole catalogue."""
+    for made in play(history):
+        own = {event.model_id for event in on_model(made.events)}
+        shared = {
+            id_
+            for event in made.events
+            if event.kind is Kind.SCHEMA_CHANGED
+            for id_ in event.payload or {}
+        }
+        for id_, row in made.after.items():
+            was = made.before.get(id_)
+            if was is None or was.removed_at != row.removed_at:
+                assert id_ in own
+            elif said(was) != said(row):
+                assert id_ in own | shared
+
+
+@bounded
+@given(histories)
+def test_changes_are_true(history: list[Step]) -> None:
+    """`changes` are what tells the objects before and after apart: all of it, and nothing else."""
+    for made in play(history):
+        shared = [event for event in made.events if event.kind is Kind.SCHEMA_CHANGED]
+        for id_, row in made.after.items():
+            if id_ not in made.before:
+                continue
+            before, after = dict(made.before[id_].info.payload), dict(row.info.payload)
+            mine = [event for event in on_model(made.events) if event.model_id == id_]
+            whole = [event for event in shared if id_ in (event.payload or {})]
+            for event in (*mine, *whole):
+                for path, change in event.changes.items():
+                    if path == "removed_at":
+                        continue
+                    old, new = at(made.before[id_].info.payload, path), at(row.info.payload, path)
+                    assert typed(old) != typed(new)
+                    assert typed(change.get("old", shown(old))) == typed(shown(old))
+                    assert typed(change.get("new", shown(new))) == typed(shown(new))
+                    before, after = cut(before, path), cut(after, path)
+            assert typed(before) == typed(after)
+
+
+@bounded
+@given(histories)
+def test_one_event_per_model_and_pass(history: list[Step]) -> None:
+    """A pass tells at most one event of a model, at most one reminder, and one of the schema."""
+    for made in play(history):
+        assert all(
+            count == 1 for count in Counter(e.model_id for e in on_model(made.events)).values()
+        )
+        reminders = Counter(e.model_id for e in made.events if e.kind is Kind.RETIRING)
+        assert all(count == 1 for count in reminders.values())
+        kinds = Counter(event.kind for event in made.events)
+        assert kinds[Kind.SCHEMA_CHANGED] <= 1
+
+
+@bounded
+@given(histories)
+def test_removed_at_stands_in_the_changes(history: list[Step]) -> None:
+    """Leaving the list and coming back are told with the time, whatever the event's kind."""
+    for made in play(history):
+        for event in on_model(made.events):
+            was, now_is = made.before.get(event.model_id or ""), made.after[event.model_id or ""]
+            left = (was is None or was.listed) and not now_is.listed
+            back = was is not None and not was.listed and now_is.listed
+            sides = event.changes.get("removed_at")
+            assert (sides is not None) == (left or back)
+            assert event.kind in LEAVING or not left
+            assert (event.kind is Kind.RETURNED) == back
+            assert not left or now_is.removed_at == made.now
+
+
+@bounded
+@given(histories)
+def test_held_passes_remove_nothing(history: list[Step]) -> None:
+    """A held pass takes no model off the list, and an episode of them is told once."""
+    episode = False
+    for made in play(history):
+        told = sum(event.kind is Kind.SYNC_HELD for event in made.events)
+        assert told == (made.held and not episode)
+        episode = made.held
+        if made.held:
+            left = [id_ for id_, row in made.before.items() if row.listed != made.after[id_].listed]
+            assert all(made.after[id_].listed for id_ in left)
+
+
+@bounded
+@given(histories)
+def test_times_never_run_backwards(history: list[Step]) -> None:
+    """Whatever the host's clock says, no time of an applied pass is before one that was there."""
+    last = START - 365 * DAY
+    for made in play(history):
+        if made.refused:
+            continue
+        assert made.now > last
+        last = made.now
+        assert all(event.occurred_at == made.now for event in made.events)
+        for id_, row in made.after.items():
+            was = made.before.get(id_, row)
+            assert row.first_seen_at == was.first_seen_at <= row.last_seen_at
+            assert row.last_seen_at >= was.last_seen_at
+            assert row.last_seen_at == made.now or id_ not in made.catalog.models
+            if was.listed and row.missing_since is not None:
+                assert row.missing_since in {was.missing_since, made.now}
+            if row.removed_at is not None:
+                assert row.missing_since is not None
+                assert row.missing_since <= row.removed_at
+
+
+@bounded
+@given(histories)
+def test_as_of(history: list[Step]) -> None:
+    """The events up to a moment rebuild the catalogue of that moment, as if each had been kept."""
+    passes = [made for made in play(history) if not made.refused]
+    events = events_of(passes)
+    kept: dict[datetime, dict[str, Any]] = {START - 365 * DAY: {}}
+    for made in passes:
+        kept[made.now] = {
+            id_: typed(row.info.payload) for id_, row in made.after.items() if row.listed
+        }
+    for moment in {t + shift for t in kept for shift in (-TICK, timedelta(), TICK)}:
+        rows = reconcile.replay(event for event in events if event.occurred_at <= moment)
+        rebuilt = {id_: typed(row.info.payload) for (_, id_), row in rows.items() if row.listed}
+        earlier = [t for t in kept if t <= moment]
+        assert rebuilt == (kept[max(earlier)] if earlier else {})
+
+
+DATES = [START + days * DAY for days in (10, 35, 45, 61, 95, 200)]
+life = st.lists(
+    st.tuples(
+        st.integers(min_value=1, max_value=40),  # days until the pass
+        st.sampled_from([0, 0, 0, 1]),  # how many dates further it is planned
+        st.sampled_from(["listed", "listed", "listed", "gone", "answering"]),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@bounded
+@given(life)
+def test_each_threshold_reminds_once_per_date(passes: list[tuple[int, int, str]]) -> None:
+    """A pass reminds if and only if the date crossed a threshold that was not told for it yet."""
+    job = Job()
+    date, done = 0, set()
+    for number, (days, further, answer) in enumerate([(0, 0, "listed"), *passes]):
+        date = min(date + further, len(DATES) - 1) if answer == "listed" else date
+        job.clock += days * DAY
+        info = ModelInfo.from_payload(model("m", retires_at=f"{DATES[date]:%Y-%m-%dT%H:%M:%SZ}"))
+        state = SourceState(job.source, job.rows)
+        gone = answer == "gone" and number > 0
+        result = reconcile.reconcile(
+            state,
+            Catalog({"m": info} if answer == "listed" else {}, 1),
+            job.clock,
+            absences={"m": Absence.GONE if gone else Absence.ANSWERING},
+            reminders=REMINDERS,
+        )
+        for record in (*result.added, *result.changed):
+            job.rows[record.info.id] = record
+        if answer == "listed":
+            job.rows["m"] = replace(job.rows["m"], last_seen_at=job.clock)
+        job.source = reconcile.adopted(job.source, Scope(), URL, job.clock)
+
+        crossed = {(date, each) for each in REMINDERS if DATES[date] - each <= job.clock}
+        expected = bool(crossed - done) and number > 0 and job.rows["m"].listed
+        assert [e.kind for e in result.events].count(Kind.RETIRING) == expected
+        if job.rows["m"].removed_at in {None, job.clock}:
+            done |= crossed
+
+
+# --- small cases of replay ---------------------------------------------------------------------
+
+
+def test_sources_do_not_mix() -> None:
+    """Models of the same id in two sources are two rows."""
+    events = [
+        Event(Kind.ADDED, START, "m", {}, model("m"), source="a"),
+        Event(Kind.ADDED, START + DAY, "m", {}, model("m", line="opus"), source="b"),
+        Event(
+            Kind.SCHEMA_CHANGED,
+            START + 2 * DAY,
+            None,
+            {"beta": {"old": None, "new": 1}},
+            {"m": model("m", beta=1)},
+            source="a",
+        ),
+    ]
+    rows = reconcile.replay(events)
+    assert rows["a", "m"].info.payload == model("m", beta=1)
+    assert rows["b", "m"].info.payload == model("m", line="opus")
+    assert rows["b", "m"].first_seen_at == START + DAY
+
+
+@pytest.mark.parametrize("kind", [Kind.SYNC_FAILED, Kind.SYNC_RECOVERED, Kind.SYNC_HELD])
+def test_events_of_the_job_change_no_model(kind: Kind) -> None:
+    """What happened to the job itself is no part of the catalogue."""
+    job = Event(kind, START, None, {}, {"error_class": "UnreachableError"}, source="a")
+    assert reconcile.replay([job]) == {}
+
+
+def test_a_field_called_removed_at() -> None:
+    """A field of the API that happens to be called `removed_at` takes no model off the list."""
+    job = Job()
+    for fields in ({"display_name": "One"}, {"display_name": "One", "removed_at": "2026-01-01"}):
+        made = job.make(replace(QUIET, put={"m": fields}))
+        rebuilt = reconcile.replay(events_of([made]))
+        assert rebuilt["s", "m"].listed
+
+
+QUIET = Step(
+    put={},
+    gone=frozenset(),
+    answers={},
+    otherwise=Absence.UNKNOWN,
+    common={},
+    turned=False,
+    passed=DAY,
+    accept=False,
+    exclude=(),
+    scope=Scope(),
+    base_url=URL,
+)
+"""A step in which nothing happens but that a day goes by."""
+
+
+# --- comparing, written once more --------------------------------------------------------------
+
+
+def at(payload: Any, path: str) -> Any:
+    """The value at a path, or ABSENT."""
+    for key in path.split("."):
+        if not isinstance(payload, dict) or key not in payload:
+            return ABSENT
+        payload = payload[key]
+    return payload
+
+
+def cut(payload: dict[str, Any], path: str) -> dict[str, Any]:
+    """The object without what stands at a path, nor the objects that this leaves empty."""
+    key, _, rest = path.partition(".")
+    if not rest or not isinstance(payload.get(key), dict):
+        return {k: v for k, v in payload.items() if k != key}
+    return {**payload, key: cut(payload[key], rest)}
+
+
+def typed(value: Any) -> str:
+    """A text that is the same for the same JSON value only; what is not there is no value."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {typed(value[key])}' for key in sorted(value))}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(typed, value))}]"
+    return "absent" if value is ABSENT else repr(value)
+
+
+def shown(value: Any) -> Any:
+    """A value as `changes` shows it."""
+    return None if value is ABSENT else value

@@ -1,0 +1,656 @@
+"""Configuration: what a file and the environment may say, and what a mistake in them gets."""
+
+from __future__ import annotations
+
+import os
+import re
+import traceback
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from catalog_sync.errors import ConfigError
+from catalog_sync.settings import AlertSettings, Settings, SourceSettings, load
+from support import KEY
+
+EXAMPLE = Path(__file__).parents[2] / "config" / "catalog-sync.toml"
+FILE = "catalog-sync.toml"
+SOURCE = '[[sources]]\nname = "a"\n'
+SECRET = "sk-ant-hunter2-for-nobody"
+
+
+def write(text: str, file: str | Path = FILE) -> Path:
+    path = Path(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def only(settings: Settings) -> SourceSettings:
+    (source,) = settings.sources
+    return source
+
+
+def database_of(settings: Settings) -> str:
+    return settings.database_url.get_secret_value()
+
+
+def start(text: str) -> None:
+    """Load a file and read its secrets, as a pass does."""
+    settings = load(write(text))
+    for source in settings.sources:
+        source.credential(settings.folder)
+
+
+def refused(text: str) -> str:
+    """What the program says of a file that it cannot use."""
+    with pytest.raises(ConfigError) as caught:
+        start(text)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+# --- defaults and the example ------------------------------------------------------------------
+
+
+def test_nothing_but_a_key_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a file there is one source, `anthropic`, and an SQLite file in the current folder."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    settings = load()
+    assert database_of(settings) == "sqlite:///catalog.db"
+    assert settings.retirement_reminders == tuple(timedelta(days=n) for n in (90, 30, 7, 1))
+    assert settings.failure_alert_after == 3
+    source = only(settings)
+    assert source == SourceSettings(name="anthropic")
+    assert source.base_url == "https://api.anthropic.com"
+    assert source.anthropic_version == "2026-10-21"
+    assert (source.lifecycle, source.exclude, source.headers) == ((), (), {})
+    assert (source.page_size, source.deadline) == (1000, timedelta(seconds=60))
+    credential = source.credential(settings.folder)
+    assert (credential.header, credential.value) == ("x-api-key", KEY)
+    assert credential.origin == "ANTHROPIC_API_KEY"
+
+
+def test_example_holds_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example configuration changes nothing: its values are the defaults."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    example, default = load(EXAMPLE), load()
+    assert only(example).credential(Path()) == only(default).credential(Path())
+    said = example.model_dump(exclude={"sources": {0: {"api_key_env"}}})
+    assert said == default.model_dump(exclude={"sources": {0: {"api_key_env"}}})
+
+
+def test_example_names_every_key() -> None:
+    """The example names every key there is, and none that there is not."""
+    named = re.findall(r"^(?:# )?([a-z_]+) = ", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
+    tables = re.findall(
+        r"^(?:# )?\[\[([a-z_]+)\]\]", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    keys = [model.model_fields.keys() for model in (Settings, SourceSettings, AlertSettings)]
+    assert {*named, *tables} == set().union(*keys)
+
+
+def test_example_without_its_comment_signs() -> None:
+    """What the example only shows in comments works as well, and defaults are what it says."""
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    shown = [re.sub(r"^# (?=\[\[|[a-z_]+ = )", "", line) for line in lines]
+    text = "\n".join(shown).replace("api_key_file = ", "# api_key_file = ")
+    settings = load(write(text))
+    assert [source.name for source in settings.sources] == ["anthropic", "gateway"]
+    assert settings.heartbeat_url is not None
+    team, hook = settings.alerts
+    assert team == AlertSettings(name="team", url=team.url)
+    assert hook == AlertSettings(name="hook", webhook=hook.webhook, secret_env="HOOK_SECRET")
+
+
+def test_a_whole_file() -> None:
+    """Every key of a file is taken as written, several sources included."""
+    settings = load(
+        write("""
+            database_url = "postgresql://catalog@db/catalog"
+            retirement_reminders = ["2w", "1.5d", "12h"]
+            failure_alert_after = 1
+
+            [[sources]]
+            name = "one"
+            base_url = "http://127.0.0.1:8080/anthropic/"
+            auth_token_env = "GATEWAY_TOKEN"
+            anthropic_version = "2023-06-01"
+            lifecycle = ["active", "deprecated", "retired"]
+            headers = { anthropic-workspace-id = "wrkspc_1" }
+            exclude = ["*canary*"]
+            page_size = 20
+            deadline = "90s"
+
+            [[sources]]
+            name = "two"
+            api_key_file = "key"
+        """)
+    )
+    assert database_of(settings) == "postgresql://catalog@db/catalog"
+    assert settings.retirement_reminders == (
+        timedelta(weeks=2),
+        timedelta(hours=36),
+        timedelta(hours=12),
+    )
+    assert settings.failure_alert_after == 1
+    one, two = settings.sources
+    assert one == SourceSettings(
+        name="one",
+        base_url="http://127.0.0.1:8080/anthropic",
+        auth_token_env="GATEWAY_TOKEN",
+        anthropic_version="2023-06-01",
+        lifecycle=("active", "deprecated", "retired"),
+        headers={"anthropic-workspace-id": SecretStr("wrkspc_1")},
+        exclude=("*canary*",),
+        page_size=20,
+        deadline=timedelta(seconds=90),
+    )
+    assert two == SourceSettings(name="two", api_key_file="key")
+
+
+# --- where the file is looked for --------------------------------------------------------------
+
+
+def test_file_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--config` comes before CATALOG_SYNC_CONFIG, the current folder and the user's folder."""
+
+    def say(name: str, file: Path) -> Path:
+        return write(f'database_url = "sqlite:///{name}"', file)
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    say("user", tmp_path / "home" / "catalog-sync" / FILE)
+    assert database_of(load()) == "sqlite:///user"
+    say("here", tmp_path / FILE)
+    assert database_of(load()) == "sqlite:///here"
+    monkeypatch.setenv("CATALOG_SYNC_CONFIG", str(say("variable", tmp_path / "other.toml")))
+    assert database_of(load()) == "sqlite:///variable"
+    assert database_of(load(say("option", tmp_path / "option.toml"))) == "sqlite:///option"
+
+
+def test_a_named_file_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was named is not replaced by another place or by the defaults."""
+    write('database_url = "sqlite:///here"')
+    missing = tmp_path / "missing.toml"
+    with pytest.raises(ConfigError, match=re.escape(f"{missing} cannot be read: No such file")):
+        load(missing)
+    monkeypatch.setenv("CATALOG_SYNC_CONFIG", str(missing))
+    with pytest.raises(ConfigError, match=re.escape(f"{missing} cannot be read: No such file")):
+        load()
+
+
+def test_an_empty_variable_names_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty CATALOG_SYNC_CONFIG counts as unset."""
+    monkeypatch.setenv("CATALOG_SYNC_CONFIG", "")
+    assert load().model_dump() == load(write("")).model_dump()
+
+
+def test_a_place_that_cannot_be_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration folder that the system refuses to look into is as good as none."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/" + "x" * 5000)
+    assert database_of(load()) == "sqlite:///catalog.db"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        pytest.param(b'database_url = "\xff"', "is not UTF-8", id="not UTF-8"),
+        pytest.param(b"database_url = ", "is not TOML: Invalid value (at", id="not TOML"),
+        pytest.param(b"a = 1\na = 2", "is not TOML: Cannot overwrite a value", id="a key twice"),
+    ],
+)
+def test_unreadable_file(tmp_path: Path, content: bytes, reason: str) -> None:
+    """A file that is no TOML is refused by its name, with the place of the mistake."""
+    file = tmp_path / "bad.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=re.escape(f"configuration file {file} {reason}")):
+        load(file)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    """A folder in the place of the file is refused by its name."""
+    with pytest.raises(ConfigError, match=re.escape(f"{tmp_path} cannot be read: Is a directory")):
+        load(tmp_path)
+
+
+# --- the environment ---------------------------------------------------------------------------
+
+
+def test_variables_override_top_level_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CATALOG_SYNC_… overrides any top-level key of the file; a list is written as JSON."""
+    file = write(
+        'database_url = "sqlite:///file"\nfailure_alert_after = 9\nretirement_reminders = []\n'
+        + SOURCE
+    )
+    monkeypatch.setenv("CATALOG_SYNC_DATABASE_URL", "sqlite:///variable")
+    monkeypatch.setenv("CATALOG_SYNC_FAILURE_ALERT_AFTER", "2")
+    monkeypatch.setenv("CATALOG_SYNC_RETIREMENT_REMINDERS", '["10d"]')
+    settings = load(file)
+    assert database_of(settings) == "sqlite:///variable"
+    assert settings.failure_alert_after == 2
+    assert settings.retirement_reminders == (timedelta(days=10),)
+    assert only(settings).name == "a"
+    monkeypatch.setenv("CATALOG_SYNC_SOURCES", '[{"name": "b", "page_size": 7}]')
+    assert only(load(file)) == SourceSettings(name="b", page_size=7)
+
+
+def test_empty_variables_override_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty variable counts as unset."""
+    monkeypatch.setenv("CATALOG_SYNC_DATABASE_URL", "")
+    assert database_of(load(write('database_url = "sqlite:///file"'))) == "sqlite:///file"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("FAILURE_ALERT_AFTER", "often", "expected a valid integer"),
+        ("FAILURE_ALERT_AFTER", "0", "expected greater than or equal to 1"),
+        ("RETIREMENT_REMINDERS", "90d", "expected a JSON array"),
+        ("RETIREMENT_REMINDERS", '["90"]', "expected a duration such as"),
+        ("SOURCES", f"[{SECRET}", "expected a JSON array"),
+        ("SOURCES", "[]", "at least one"),
+        ("SOURCES", '[{"name": "a", "page_size": 0}]', "[0].page_size: expected greater than"),
+        ("SOURCES", '[{"name": "a", "nam": 1}]', "[0].nam: unknown key; did you mean name?"),
+    ],
+)
+def test_bad_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: str
+) -> None:
+    """A bad variable is refused by its name, with the key inside it and what was expected."""
+    file = write("failure_alert_after = 5")
+    monkeypatch.setenv(f"CATALOG_SYNC_{variable}", value)
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert str(caught.value).startswith(f"CATALOG_SYNC_{variable}")
+    assert expected in str(caught.value)
+    assert FILE not in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_building_settings_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only `load` reads the environment: settings that a program builds hold what it said."""
+    monkeypatch.setenv("CATALOG_SYNC_DATABASE_URL", "sqlite:///variable")
+    settings = Settings(sources=(SourceSettings(name="a"),))
+    assert database_of(settings) == "sqlite:///catalog.db"
+
+
+# --- the default source and the official SDK's variables ---------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variables", "header", "value", "origin"),
+    [
+        ({"API_KEY": KEY}, "x-api-key", KEY, "API_KEY"),
+        ({"AUTH_TOKEN": KEY}, "authorization", f"Bearer {KEY}", "AUTH_TOKEN"),
+        ({"API_KEY": KEY, "AUTH_TOKEN": "token"}, "x-api-key", KEY, "API_KEY"),
+        ({"API_KEY": "", "AUTH_TOKEN": KEY}, "authorization", f"Bearer {KEY}", "AUTH_TOKEN"),
+        ({"API_KEY": f" {KEY}\n"}, "x-api-key", KEY, "API_KEY"),
+    ],
+)
+def test_default_credential(
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    header: str,
+    value: str,
+    origin: str,
+) -> None:
+    """ANTHROPIC_API_KEY comes before ANTHROPIC_AUTH_TOKEN, which is sent as a bearer token."""
+    for name, content in variables.items():
+        monkeypatch.setenv(f"ANTHROPIC_{name}", content)
+    settings = load()
+    credential = only(settings).credential(settings.folder)
+    assert (credential.header, credential.value) == (header, value)
+    assert credential.origin == f"ANTHROPIC_{origin}"
+
+
+@pytest.mark.parametrize(
+    ("said", "base_url"),
+    [
+        ("https://gateway.example/anthropic/", "https://gateway.example/anthropic"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("", "https://api.anthropic.com"),
+        ("  ", "https://api.anthropic.com"),
+    ],
+)
+def test_default_base_url(monkeypatch: pytest.MonkeyPatch, said: str, base_url: str) -> None:
+    """ANTHROPIC_BASE_URL is where the default source is asked; an empty one counts as unset."""
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", said)
+    assert only(load()).base_url == base_url
+    assert only(load(write("failure_alert_after = 1"))).base_url == base_url
+
+
+def test_bad_default_base_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bad ANTHROPIC_BASE_URL is refused by its name, and a password in it is not repeated."""
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", f"https://user:{SECRET}@gateway.example")
+    with pytest.raises(
+        ConfigError, match=r"^ANTHROPIC_BASE_URL: .*user name or password"
+    ) as caught:
+        load()
+    assert SECRET not in str(caught.value)
+
+
+def test_configured_sources_are_taken_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The official SDK's base_url and token are for the default source alone."""
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://gateway.example")
+    monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", KEY)
+    source = only(load(write('[[sources]]\nname = "anthropic"')))
+    assert source.base_url == "https://api.anthropic.com"
+    with pytest.raises(ConfigError, match="ANTHROPIC_API_KEY is not set"):
+        source.credential(Path())
+
+
+# --- mistakes ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "suggestion"),
+    [
+        ("databse_url = 'x'", "databse_url", "database_url"),
+        ("retirement_reminder = []", "retirement_reminder", "retirement_reminders"),
+        ("zzz = 1", "zzz", None),
+        (SOURCE + "api_key = 'x'", "sources[0].api_key", "api_key_env"),
+        (SOURCE + "[[sources]]\nname = 'b'\nzzz = 1", "sources[1].zzz", None),
+        (SOURCE + "header = {}", "sources[0].header", "headers"),
+    ],
+)
+def test_unknown_key(text: str, key: str, suggestion: str | None) -> None:
+    """An unknown key is refused by the file's name and its own, with the closest one there is."""
+    reason = f"{FILE}: {key}: unknown key"
+    assert refused(text) == (f"{reason}; did you mean {suggestion}?" if suggestion else reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        ("database_url = 3", "database_url", "a valid string"),
+        ("retirement_reminders = '90d'", "retirement_reminders", "a list"),
+        ("retirement_reminders = ['1d', '90']", "retirement_reminders[1]", "a duration such as"),
+        ("retirement_reminders = [90]", "retirement_reminders[0]", "a duration such as"),
+        ("retirement_reminders = ['0s']", "retirement_reminders[0]", "more than nothing"),
+        ("retirement_reminders = ['9999w']", "retirement_reminders[0]", "at most ten years"),
+        ("failure_alert_after = 0", "failure_alert_after", "greater than or equal to 1"),
+        ("failure_alert_after = 1.5", "failure_alert_after", "expected"),
+        ("failure_alert_after = true", "failure_alert_after", "expected"),
+        ("sources = 3", "sources", "a list"),
+        ("sources = []", "sources", "at least one"),
+        ("[sources]\nname = 'a'", "sources", "a list"),
+        ("[[sources]]", "sources[0].name", "missing"),
+        ("[[sources]]\nname = ''", "sources[0].name", "at least 1 character"),
+        ("[[sources]]\nname = ' a'", "sources[0].name", "without blanks around"),
+        ('[[sources]]\nname = "a\\n"', "sources[0].name", "printable"),
+        ('[[sources]]\nname = "a\\u001bb"', "sources[0].name", "printable"),
+        (f"[[sources]]\nname = '{'a' * 65}'", "sources[0].name", "at most 64"),
+        ("[[sources]]\nname = 3", "sources[0].name", "a valid string"),
+        (SOURCE + "base_url = 3", "sources[0].base_url", "a valid string"),
+        (SOURCE + "base_url = 'api.example'", "sources[0].base_url", "a URL such as"),
+        (SOURCE + "base_url = 'ftp://api.example'", "sources[0].base_url", "a URL such as"),
+        (SOURCE + "base_url = 'https://'", "sources[0].base_url", "a URL such as"),
+        (SOURCE + "base_url = 'https://h:99999'", "sources[0].base_url", "a URL such as"),
+        (SOURCE + "base_url = 'https://[::1'", "sources[0].base_url", "a URL such as"),
+        (SOURCE + "base_url = 'https://h/?key=1'", "sources[0].base_url", "without query"),
+        (SOURCE + "base_url = 'https://h/a b'", "sources[0].base_url", "blanks"),
+        (SOURCE + 'base_url = "https://h/\\u200b"', "sources[0].base_url", "a URL such as"),
+        (SOURCE + "base_url = 'https://h/#x'", "sources[0].base_url", "without query"),
+        (SOURCE + "anthropic_version = 2026-10-21", "sources[0].anthropic_version", "string"),
+        (SOURCE + "anthropic_version = ''", "sources[0].anthropic_version", "printable ASCII"),
+        (SOURCE + "api_key_env = ''", "sources[0].api_key_env", ""),
+        (SOURCE + "api_key_file = ''", "sources[0].api_key_file", ""),
+        (SOURCE + 'api_key_file = "a\\u0000b"', "sources[0].api_key_file", ""),
+        (SOURCE + "lifecycle = 'active'", "sources[0].lifecycle", "a list"),
+        (
+            SOURCE + "lifecycle = ['gone']",
+            "sources[0].lifecycle[0]",
+            "'active', 'deprecated' or 'retired'",
+        ),
+        (SOURCE + "exclude = '*'", "sources[0].exclude", "a list"),
+        (SOURCE + "exclude = [1]", "sources[0].exclude[0]", "a valid string"),
+        (SOURCE + "page_size = 0", "sources[0].page_size", "greater than or equal to 1"),
+        (SOURCE + "page_size = 1001", "sources[0].page_size", "less than or equal to 1000"),
+        (SOURCE + "page_size = true", "sources[0].page_size", "a valid integer"),
+        (SOURCE + "page_size = '20'", "sources[0].page_size", "a valid integer"),
+        (SOURCE + "deadline = 60", "sources[0].deadline", "a duration such as"),
+        (SOURCE + "deadline = '0s'", "sources[0].deadline", "more than nothing"),
+        (SOURCE + "deadline = '25h'", "sources[0].deadline", "at most a day"),
+        (SOURCE + "headers = {x = 1}", "sources[0].headers.x", "a valid string"),
+        (SOURCE + "headers = {'x y' = '1'}", "sources[0].headers", "'x y' is no header name"),
+        (SOURCE + 'headers = {x = "a\\nb"}', "sources[0].headers", "printable ASCII"),
+    ],
+)
+def test_bad_value(text: str, key: str, expected: str) -> None:
+    """A bad value is refused by the file's name and its key, with what was expected."""
+    said = refused(text)
+    assert said.startswith((f"{FILE}: {key}: ", f"{FILE}: {key}; "))
+    assert expected in said
+
+
+def test_limits_are_included() -> None:
+    """The largest and the smallest value that is promised is accepted."""
+    name = "n" * 64
+    for size, deadline in ((1, "1ms"), (1000, "24h")):
+        text = f"retirement_reminders = ['3660d']\n[[sources]]\nname = '{name}'\n"
+        settings = load(write(f"{text}page_size = {size}\ndeadline = '{deadline}'"))
+        assert settings.retirement_reminders == (timedelta(days=3660),)
+        assert (only(settings).name, only(settings).page_size) == (name, size)
+
+
+def test_a_name_used_twice() -> None:
+    """Two sources of one name are refused."""
+    assert refused(SOURCE + SOURCE) == f"{FILE}: sources: the name 'a' is used twice"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("api_key_env", "api_key_file"),
+        ("api_key_env", "auth_token_env"),
+        ("api_key_file", "auth_token_env"),
+    ],
+)
+def test_one_credential(keys: tuple[str, str]) -> None:
+    """A source has one credential: two keys that name one are refused, both by name."""
+    text = SOURCE + "".join(f"{key} = 'X'\n" for key in keys)
+    expected = f"{FILE}: sources[0]: {keys[0]} and {keys[1]} exclude each other"
+    assert refused(text).startswith(expected)
+
+
+# --- secrets -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"databse_url = '{SECRET}'", id="unknown key"),
+        pytest.param(f"database_url = ['{SECRET}']", id="bad database_url"),
+        pytest.param(SOURCE + f"api_key = '{SECRET}'", id="a key in the file"),
+        pytest.param(SOURCE + f"api_key_env = '{SECRET}'", id="a key for its variable's name"),
+        pytest.param(SOURCE + f"auth_token_env = '{SECRET}'", id="a token for its variable's name"),
+        pytest.param(SOURCE + f"api_key_file = '{SECRET}'", id="a key for its file's name"),
+        pytest.param(SOURCE + f"headers = '{SECRET}'", id="bad headers"),
+        pytest.param(SOURCE + f'headers = {{x = "{SECRET}\\n"}}', id="bad header"),
+        pytest.param(SOURCE + f"headers = {{x = ['{SECRET}']}}", id="a header that is a list"),
+        pytest.param(SOURCE + f"base_url = 'https://u:{SECRET}@h'", id="a password in base_url"),
+        pytest.param(SOURCE + f"base_url = 'https://{SECRET}@h'", id="a user name in base_url"),
+        pytest.param(SOURCE + f"base_url = 'https://h/?key={SECRET}'", id="a query in base_url"),
+        pytest.param(SOURCE + f"anthropic_version = '{SECRET}é'", id="bad version"),
+        pytest.param(f"database_url = '{SECRET}", id="not TOML"),
+    ],
+)
+def test_no_error_repeats_a_value(text: str) -> None:
+    """Whatever is wrong, what stands in the file is not repeated, nor shown in a traceback."""
+    with pytest.raises(ConfigError) as caught:
+        start(text)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_settings_show_no_secret() -> None:
+    """Neither the settings nor a source shows a password, or the value of a header."""
+    settings = load(
+        write(
+            f"database_url = 'mysql://u:{SECRET}@h/d'\n{SOURCE}headers = {{x-secret = '{SECRET}'}}"
+        )
+    )
+    source = only(settings)
+    for text in (repr(settings), str(settings), repr(source), str(source), f"{source.headers}"):
+        assert SECRET not in text
+    assert "x-secret" in repr(source)
+    assert SECRET not in settings.model_dump_json()
+    assert source.headers["x-secret"].get_secret_value() == SECRET
+
+
+def test_credential_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A credential shows where it came from, and not itself."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    credential = only(load()).credential(Path())
+    assert KEY not in f"{credential!r} {credential}"
+    assert "ANTHROPIC_API_KEY" in repr(credential)
+
+
+@pytest.mark.parametrize(
+    ("keys", "variable"),
+    [
+        ("", "ANTHROPIC_API_KEY"),
+        ("api_key_env = 'MY_KEY'", "MY_KEY"),
+        ("auth_token_env = 'MY_TOKEN'", "MY_TOKEN"),
+    ],
+)
+@pytest.mark.parametrize("value", [None, "", " \n"])
+def test_missing_variable(
+    monkeypatch: pytest.MonkeyPatch, keys: str, variable: str, value: str | None
+) -> None:
+    """A source whose key is missing or blank is refused by its name and the variable's."""
+    if value is not None:
+        monkeypatch.setenv(variable, value)
+    said = refused(SOURCE + keys)
+    assert said.startswith("source a: ")
+    assert said.endswith(f": no key: {variable} is not set or empty; set {variable}")
+
+
+def test_no_credential_at_all() -> None:
+    """Who has set nothing yet is told of the variable that everybody uses."""
+    with pytest.raises(ConfigError, match="no key: ANTHROPIC_API_KEY is not set or empty"):
+        only(load()).credential(Path())
+
+
+@pytest.mark.parametrize("value", [f"{SECRET}\nx", f"{SECRET}é", f"{SECRET}\x1b"])
+def test_impossible_key(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """A key that no header can hold is refused by the variable's name, without the key."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", value)
+    said = refused(SOURCE)
+    assert said.startswith("source a: ANTHROPIC_API_KEY holds characters that no key has")
+    assert SECRET not in said
+
+
+def test_secrets_are_not_read_before_they_are_needed() -> None:
+    """Settings load without any secret: only a pass needs one."""
+    assert only(load(write(SOURCE + "api_key_file = '/nonexistent'"))).name == "a"
+
+
+def test_key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`api_key_file` is relative to the configuration file, and may name `~` and variables."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SECRETS", str(tmp_path / "secrets"))
+    places = {
+        "key": tmp_path / "etc" / "key",
+        "../up": tmp_path / "up",
+        "~/key": tmp_path / "home" / "key",
+        "$SECRETS/key": tmp_path / "secrets" / "key",
+        str(tmp_path / "absolute"): tmp_path / "absolute",
+    }
+    for number, (said, place) in enumerate(places.items()):
+        write(f"sk-{number}\n", place)
+        file = write(f"{SOURCE}api_key_file = '{said}'", tmp_path / "etc" / FILE)
+        for named in (file, Path(os.path.relpath(file))):
+            settings = load(named)
+            credential = only(settings).credential(settings.folder)
+            assert (credential.header, credential.value) == ("x-api-key", f"sk-{number}")
+            assert place.name in credential.origin
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        pytest.param("missing", "No such file or directory", id="missing"),
+        pytest.param(".", "Is a directory", id="a folder"),
+        pytest.param("binary", "not a text file", id="binary"),
+        pytest.param("empty", "empty", id="empty"),
+        pytest.param("~nobody-of-this-name/key", "", id="the home of nobody"),
+    ],
+)
+def test_unusable_key_file(said: str, reason: str) -> None:
+    """A key file that holds no key is refused by the source's name and its own."""
+    Path("binary").write_bytes(SECRET.encode() + b"\xff\x00")
+    Path("empty").write_bytes(b" \n")
+    text = refused(f'{SOURCE}api_key_file = "{said}"')
+    assert text.startswith("source a: ")
+    assert reason in text
+    assert SECRET not in text
+
+
+# --- alerts ------------------------------------------------------------------------------------
+
+
+ALERT = "[[alerts]]\nname = 'a'\n"
+HOOK = ALERT + "webhook = 'https://example.com/models'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (ALERT, "alerts[0]: expected either url or webhook"),
+        (HOOK + "url = 'json://h'", "alerts[0]: expected either url or webhook"),
+        (HOOK + HOOK, "alerts: the name 'a' is used twice"),
+        (HOOK + "events = ['gone']", "alerts[0].events[0]: expected 'added', "),
+        (HOOK + "event = []", "alerts[0].event: unknown key; did you mean events?"),
+        (HOOK + "sources = ['b']", "alerts: a: no source is named 'b'"),
+        (ALERT + "url = 'json://h'\nsecret_env = 'X'", "alerts[0]: secret_env is for a webhook"),
+        (HOOK + f"secret_env = '{SECRET}'", "alerts[0].secret_env: expected the name of"),
+        (ALERT + f"webhook = 'ftp://{SECRET}'", "alerts[0].webhook: expected a URL such as"),
+        (ALERT + f"webhook = 'https:///{SECRET}'", "alerts[0].webhook: expected a URL such as"),
+        (f"heartbeat_url = '{SECRET}'", "heartbeat_url: expected a URL such as"),
+    ],
+)
+def test_bad_alert(text: str, expected: str) -> None:
+    """A channel that cannot be used is refused by its place, without its address."""
+    said = refused(text)
+    assert said.startswith(f"{FILE}: {expected}")
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "is not set or empty"),
+        (SECRET, "holds no signing secret"),
+        ("whsec_", "holds no signing secret"),
+        (f"whsec_{SECRET}", "holds no signing secret"),
+        ("aHVudGVyMg==", "holds no signing secret"),
+    ],
+)
+def test_bad_signing_secret(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, reason: str
+) -> None:
+    """A webhook's secret is "whsec_" and base64; another one is refused, and not repeated."""
+    if value is not None:
+        monkeypatch.setenv("HOOK_SECRET", value)
+    (alert,) = load(write(HOOK + "secret_env = 'HOOK_SECRET'")).alerts
+    with pytest.raises(ConfigError, match=f"alert channel a: HOOK_SECRET {reason}") as caught:
+        alert.secret()
+    assert "hunter2" not in str(caught.value)
+    assert "aHVu" not in str(caught.value)
+
+
+def test_signing_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A channel has the secret that its variable holds, or none where none is named."""
+    monkeypatch.setenv("HOOK_SECRET", " whsec_aHVudGVyMg==\n")
+    (alert,) = load(write(HOOK + "secret_env = 'HOOK_SECRET'")).alerts
+    assert alert.secret() == "whsec_aHVudGVyMg=="
+    assert load(write(HOOK)).alerts[0].secret() is None
+
+
+def test_addresses_are_secrets() -> None:
+    """The addresses of channels and of the heartbeat hold tokens, and are not shown."""
+    text = f"heartbeat_url = 'https://h/{SECRET}'\n{ALERT}url = 'slack://{SECRET}'\n"
+    settings = load(write(text + HOOK.replace("'a'", "'b'").replace("models", SECRET)))
+    assert SECRET not in f"{settings!r} {settings} {settings.alerts} {settings.model_dump_json()}"
