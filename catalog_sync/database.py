@@ -167,6 +167,7 @@ def _prepare_connections(engine: sa.Engine) -> None:
         else [
             "SET time_zone = '+00:00'",
             f"SET innodb_lock_wait_timeout = {_LOCK_TIMEOUT_SECONDS}",
+            f"SET lock_wait_timeout = {_LOCK_TIMEOUT_SECONDS}",
             # A value that does not fit is refused, never cut.
             "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
         ]

@@ -67,7 +67,9 @@ def change_texts(event: Event) -> list[str]:
     texts = []
     for path, change in event.changes.items():
         sides = [value_text(change[side]) for side in ("old", "new") if side in change]
-        if len(sides) == 2:  # noqa: PLR2004  # old and new
+        if event.kind is Kind.SCHEMA_CHANGED and sides == ["nothing", "nothing"]:
+            texts.append(f"{path}: appeared")
+        elif len(sides) == 2:  # noqa: PLR2004  # old and new
             texts.append(f"{path}: {sides[0]} → {sides[1]}")
         else:  # a field of the whole catalogue, on which the models differ
             texts.append(f"{path}: {'appeared' if 'old' in change else 'vanished'}")

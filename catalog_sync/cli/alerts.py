@@ -92,7 +92,9 @@ def _write(found: Sequence[Delivery]) -> None:
         for delivery in found
     ]
     render.write_table(
-        ["channel", "status", "kind", "model", "attempts", "delivered, or next", "last error"], rows
+        ["channel", "status", "kind", "model", "attempts", "delivered, or next", "last error"],
+        rows,
+        text={"last error"},
     )
 
 

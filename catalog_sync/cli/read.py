@@ -87,19 +87,23 @@ def _write_models(records: Sequence[ModelRecord], *, removed: bool) -> None:
             record.info.lifecycle or "-",
             render.instant(record.info.created_at),
             render.instant(record.info.retires_at),
-            render.instant(record.first_seen_at),
+            render.day(record.first_seen_at),
         ]
         for record in records
     ]
     if removed:
         columns.append("removed")
         for row, record in zip(rows, records, strict=True):
-            row.append(render.instant(record.removed_at))
+            row.append(render.day(record.removed_at))
     if len({record.source for record in records}) > 1:
         columns.insert(1, "source")
         for row, record in zip(rows, records, strict=True):
             row.insert(1, record.source)
-    render.write_table(columns, rows)
+    if render.on_terminal():  # has room for what people look for; `show` and the formats have it
+        position = columns.index("created")
+        for row in (columns, *rows):
+            del row[position]
+    render.write_table(columns, rows, text={"name"})
 
 
 @click.command()
@@ -157,7 +161,7 @@ def _write_events(found: Sequence[Event], *, with_model: bool = True) -> None:
         columns.insert(2, "source")
         for row, event in zip(rows, found, strict=True):
             row.insert(2, event.source)
-    render.write_table(columns, rows)
+    render.write_table(columns, rows, text={"what"})
 
 
 @click.command()
@@ -194,7 +198,7 @@ def show(context: Context, model: str, format_: str) -> None:
             if name != "payload"
         ]
         facts.append(["capabilities", ", ".join(messages.capabilities(record.info.payload)) or "-"])
-        render.write_table(["", ""], facts)
+        render.write_table(["fact", "value"], facts, text={"value"}, header=False)
         render.write("")
         _write_events(history, with_model=False)
 

@@ -10,18 +10,22 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from catalog_sync.clock import format_instant
 from catalog_sync.errors import OutputError
 from catalog_sync.records import Delivery, Event, ModelInfo, ModelRecord
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 __all__ = [
     "DELIVERY_COLUMNS",
     "EVENT_COLUMNS",
     "MODEL_COLUMNS",
+    "day",
     "delivery_row",
     "event_row",
     "instant",
@@ -33,6 +37,9 @@ __all__ = [
     "write_json",
     "write_table",
 ]
+
+_LEAST_TEXT = 9
+"""Columns of a terminal that folded text needs to be read."""
 
 DELIVERY_COLUMNS = (
     "id",
@@ -99,6 +106,13 @@ def instant(moment: datetime | None) -> str:
     if (moment.hour, moment.minute, moment.second, moment.microsecond) == (0, 0, 0, 0):
         return f"{moment:%Y-%m-%d}"
     return f"{moment.astimezone():%Y-%m-%d %H:%M}" if on_terminal() else format_instant(moment)
+
+
+def day(moment: datetime | None) -> str:
+    """Return a time as its day on a terminal, where room is scarce; elsewhere all of it."""
+    if moment is None or not on_terminal():
+        return instant(moment)
+    return f"{moment.astimezone():%Y-%m-%d}"
 
 
 # --- rows --------------------------------------------------------------------------------------
@@ -186,13 +200,22 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: with a header and folded to its width on a terminal, else a row per line."""
+def write_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    text: Collection[str] = (),
+    header: bool = True,
+) -> None:
+    """Print a table: with a header and fitted to its width on a terminal, else a row per line.
+
+    `text` names the columns that may be folded there; an id or a time stands whole, to be copied.
+    """
     if not rows:
         return
     rows = [[visible(cell) for cell in row] for row in rows]
     if on_terminal():
-        _write_rich(columns, rows)
+        _write_rich(columns, rows, text, header=header)
         return
     from rich.cells import cell_len  # noqa: PLC0415  # heavy; wide characters take two columns
 
@@ -206,34 +229,42 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     write("\n".join(lines))
 
 
-_NARROWEST = 8
-"""Columns of the terminal that a cell needs to be readable when it is folded: half a date."""
-
-
-def _write_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table whose ids are whole; where they leave no room, each row as a paragraph."""
-    from rich import box  # noqa: PLC0415  # heavy
-    from rich.cells import cell_len  # noqa: PLC0415
+def _write_rich(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], text: Collection[str], *, header: bool
+) -> None:
+    from rich.cells import cell_len  # noqa: PLC0415  # heavy
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console()
-    id_column = next((i for i, column in enumerate(columns) if column in {"id", "model"}), None)
-    id_width = 0 if id_column is None else max(cell_len(row[id_column]) for row in rows)
-    others = len(columns) - 1
-    if id_column is not None and id_width + others * (_NARROWEST + 2) > console.width:
-        for number, row in enumerate([columns, *rows]):
-            style = "bold" if number == 0 else ""
-            rest = [cell for index, cell in enumerate(row) if index != id_column]
-            console.print(Text(row[id_column], style, overflow="fold"))
-            console.print(Text("  " + "  ".join(rest), style))
+    console = Console(highlight=False)
+    cells = [columns, *rows] if header else rows
+    widths = [max(cell_len(row[i]) for row in cells) for i in range(len(columns))]
+    least = sum(
+        min(width, _LEAST_TEXT) if name in text else width
+        for name, width in zip(columns, widths, strict=True)
+    )
+    if least + len(columns) - 1 > console.width:
+        _write_records(console, columns, rows)
         return
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for index, column in enumerate(columns):
-        table.add_column(
-            column, overflow="fold", min_width=id_width if index == id_column else None
-        )
+    gap = 2 if sum(widths) + 2 * (len(columns) - 1) <= console.width else 1
+    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, show_header=header)
+    for name in columns:
+        table.add_column(name, overflow="fold", no_wrap=name not in text)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
+
+
+def _write_records(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print what no table has room for: a row's first cell, and the others below it by name."""
+    from rich.cells import chop_cells  # noqa: PLC0415  # heavy
+
+    label = max(len(name) for name in columns[1:]) + 4
+    for row in rows:
+        console.out(*chop_cells(row[0], console.width), sep="\n", style="bold")
+        for name, cell in zip(columns[1:], row[1:], strict=True):
+            first, *others = chop_cells(cell, max(console.width - label, 1)) or [""]
+            console.out(f"  {name}".ljust(label) + first)
+            for other in others:
+                console.out(" " * label + other)

@@ -91,7 +91,7 @@ def _write_text(reports: Sequence[RunReport], *, dry_run: bool) -> None:
                 for event in report.events
                 if not event.kind.startswith("sync_")  # those are for who is not here
             ]
-            render.write_table(["kind", "model", ""], rows)
+            render.write_table(["kind", "model", "what"], rows, text={"what"}, header=False)
         render.write(messages.report_text(report, dry_run=dry_run))
 
 

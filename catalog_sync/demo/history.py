@@ -187,8 +187,8 @@ def _headlines() -> dict[datetime, str]:
         _XHIGH_AT: "The effort level xhigh appears on every model",
         _LIFECYCLE_AT: "A newer version of the API tells each model's lifecycle and line",
         _DEPRECATION_AT: f"Claude Sonnet 4.5 is deprecated and will retire on {_RETIRES_ON}",
-        _REMINDER_90_AT: "Fewer than 90 days are left until Claude Sonnet 4.5 retires",
-        _REMINDER_30_AT: "Fewer than 30 days are left until Claude Sonnet 4.5 retires",
+        _REMINDER_90_AT: "The reminder of 90 days before Claude Sonnet 4.5 retires is due",
+        _REMINDER_30_AT: "The reminder of 30 days before Claude Sonnet 4.5 retires is due",
     }
     for release in _RELEASES:
         if release.listed_at is not None:

@@ -270,4 +270,4 @@ def test_an_error_on_a_terminal(walk: Walk) -> None:
     screen = at_terminal("sync", ANTHROPIC_API_KEY="")
     assert screen.exit_code == 2
     _, _, left = screen.sent.rpartition("\x1b[2K")
-    assert re.fullmatch(r"catalog-sync: source anthropic: no key.+\r\n", left)
+    assert re.fullmatch(r"catalog-sync: .+ANTHROPIC_API_KEY.+\r\n", left)

@@ -336,12 +336,12 @@ def test_a_model_that_still_answers_is_only_missing(known: Bench) -> None:
     known.api.models = catalogue(9)
     known.api.by_id["claude-9"] = model("claude-9")
     last_seen = known.clock.now
-    for passed in range(5):
+    for passed in range(1, 6):
         assert known.sync().events == ()
         row = known.models["claude-9"]
-        assert (row["missing_since"], row["removed_at"]) == (last_seen + MINUTE, None)
+        assert (row["missing_since"], row["removed_at"]) == (known.clock.now, None)
         assert row["last_seen_at"] == last_seen
-        assert known.api.questions == ["claude-9"] * (passed + 1)
+        assert known.api.questions == ["claude-9"] * passed
     known.api.models = catalogue(10)
     assert known.sync().events == ()
     row = known.models["claude-9"]
@@ -349,6 +349,17 @@ def test_a_model_that_still_answers_is_only_missing(known: Bench) -> None:
 
 
 @sqlite_only
+def test_walks_count_from_the_last_answer(known: Bench) -> None:
+    """Of walks that missed a model, those before its last answer do not count towards three."""
+    known.api.models = catalogue(9)
+    known.api.by_id["claude-9"] = model("claude-9")
+    for _ in range(3):
+        assert known.sync().events == ()
+    known.api.by_id["claude-9"] = refused(403)
+    assert known.sync().events == ()
+    assert told(known.sync()) == [("removed", "claude-9")]
+
+
 def test_a_model_that_answers_as_retired(known: Bench) -> None:
     """A model that left the list and answers as retired has retired: one event, not a removal."""
     known.api.models = catalogue(9)
@@ -700,10 +711,6 @@ def assert_refused_by_the_database(bench: Bench, bad: Mapping[str, Any]) -> None
     assert bench.sync().status is RunStatus.SUCCEEDED
 
 
-def nested(depth: int) -> Any:
-    return {"a": nested(depth - 1)} if depth else 1
-
-
 @mariadb_only
 @pytest.mark.parametrize(
     "field",
@@ -738,6 +745,30 @@ def test_a_text_that_a_latin_database_refuses(api: Api, latin_url: str) -> None:
         assert_refused_by_the_database(bench, model("🦊"))
     finally:
         bench.app.engine.dispose()
+
+
+def test_the_deepest_object(bench: Bench) -> None:
+    """However deep an accepted object is nested, every database keeps it, and its changes too."""
+    bench.api.models = catalogue(3)
+    bench.sync()
+    accepted = 0
+    for depth in range(25, 200):
+        bench.api.models = [model("deep", x=nested(depth)), *catalogue(3)]
+        report = bench.sync()
+        if isinstance(report.cause, BadAnswerError):
+            break
+        assert report.error is None
+        accepted = depth
+    assert 25 <= accepted < 199
+    bench.api.models = catalogue(3, x=nested(accepted))
+    assert ("schema_changed", None) in told(bench.sync())
+    bench.api.models = catalogue(3, x=[nested(accepted - 1)])
+    assert told(bench.sync()) == [("updated", f"claude-{number}") for number in range(3)]
+
+
+def nested(depth: int) -> Any:
+    """An object in an object, and so on."""
+    return {"a": nested(depth - 1)} if depth else 1
 
 
 def test_a_database_that_fails_meanwhile(known: Bench) -> None:

@@ -149,7 +149,7 @@ def test_the_example_with_its_channels() -> None:
         (CHANNEL, "alerts[0]", "either url or webhook"),
         (HOOK + "url = 'json://example.com'", "alerts[0]", "either url or webhook"),
         ("[[alerts]]\nwebhook = 'https://example.com'", "alerts[0].name", "missing"),
-        ("[[alerts]]\nname = ''\nurl = 'json://h'", "alerts[0].name", "expected the name"),
+        ("[[alerts]]\nname = ''\nurl = 'json://h'", "alerts[0].name", "1 character"),
         ("[[alerts]]\nname = ' a'\nurl = 'json://h'", "alerts[0].name", "without blanks"),
         (f"[[alerts]]\nname = '{'a' * 65}'\nurl = 'json://h'", "alerts[0].name", "64 characters"),
         (CHANNEL + "webhook = 'example.com/models'", "alerts[0].webhook", "a URL such as"),
