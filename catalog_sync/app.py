@@ -45,7 +45,8 @@ class App:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.engine.dispose()
+        if "engine" in self.__dict__:  # asked for, and so built
+            self.engine.dispose()
 
     @cached_property
     def engine(self) -> sa.Engine:
@@ -130,6 +131,12 @@ class App:
             self.engine, self.channels(), self.clock, attempts=self.settings.delivery_attempts
         )
         return replace(self.delivery_counts(), delivered=delivered)
+
+    def channel_names(self) -> list[str]:
+        """Return the channels that are configured, or were ever owed something."""
+        with self.reading() as session:
+            owed = store.channels(session)
+        return sorted(owed | {alert.name for alert in self.settings.alerts})
 
     def revive(self, channel: str | None = None) -> int:
         """Make failed deliveries due again, of one channel or of all, and return how many."""

@@ -430,6 +430,8 @@ def readable(engine: sa.Engine) -> Iterator[sa.Engine]:
         return
     blank = sa.create_engine("sqlite://", poolclass=StaticPool)
     _prepare_connections(blank)
-    upgrade(blank)
-    yield blank
-    blank.dispose()
+    try:
+        upgrade(blank)
+        yield blank
+    finally:
+        blank.dispose()

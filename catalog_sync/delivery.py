@@ -90,6 +90,8 @@ def _deliver_all(
         again = next_attempt_at(outcome, batch.attempts + 1, now, attempts, random.random())  # noqa: S311
         with database.transaction(engine) as session:
             store.settle(session, batch, outcome.error, now, again)
+            if again is not None and outcome.retry_after is not None:
+                store.postpone(session, batch.channel, again)
         if outcome.error is None:
             delivered += len(batch.deliveries)
             continue

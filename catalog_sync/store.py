@@ -7,6 +7,7 @@ batches in which changes are written.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
@@ -29,13 +30,14 @@ from catalog_sync.schema import DeliveryRow, EventRow, ModelRow, RunRow, SourceR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from sqlalchemy.orm import Session
 
 __all__ = [
     "abandon",
     "acquire",
+    "channels",
     "claim",
     "delivery_counts",
     "due_batches",
@@ -46,6 +48,7 @@ __all__ = [
     "last_instant",
     "lock_source",
     "pending_channels",
+    "postpone",
     "register_source",
     "release",
     "revive",
@@ -60,6 +63,8 @@ __all__ = [
     "write_source",
 ]
 
+_LONGEST_LEASE = timedelta(days=1, minutes=2)
+"""A deadline is at most a day, and a lease a minute more."""
 _PENDING, _DELIVERED, _FAILED = "pending", "delivered", "failed"
 _MAX_IDS = 500
 _INFO_FIELDS = tuple(name for name in ModelInfo.model_fields if name != "id")
@@ -100,7 +105,12 @@ def acquire(session: Session, source: str, run_id: int, now: datetime, *, lease:
         update(SourceRow)
         .where(
             SourceRow.name == source,
-            or_(SourceRow.lease_run_id.is_(None), SourceRow.lease_expires_at <= now),
+            or_(
+                SourceRow.lease_run_id.is_(None),
+                SourceRow.lease_expires_at <= now,
+                # Longer than any lease: it was taken before the host's clock was set back.
+                SourceRow.lease_expires_at > now + _LONGEST_LEASE,
+            ),
         )
         .values(lease_run_id=run_id, lease_expires_at=now + lease),
     )
@@ -121,7 +131,10 @@ def last_instant(session: Session, source: str) -> datetime | None:
     """Return the latest time that a source's past holds: its last sync, or its last event."""
     synced_at = session.scalar(select(SourceRow.last_synced_at).where(SourceRow.name == source))
     told_at = session.scalar(
-        select(func.max(EventRow.occurred_at)).where(EventRow.source == source)
+        select(EventRow.occurred_at)
+        .where(EventRow.source == source)
+        .order_by(EventRow.id.desc())
+        .limit(1)
     )
     return max((moment for moment in (synced_at, told_at) if moment), default=None)
 
@@ -447,6 +460,11 @@ def delivery_counts(session: Session) -> DeliveryCounts:
     return DeliveryCounts(pending=counts.get(_PENDING, 0), failed=counts.get(_FAILED, 0))
 
 
+def channels(session: Session) -> set[str]:
+    """Return the channels that were ever owed something."""
+    return set(session.scalars(select(DeliveryRow.channel).distinct()))
+
+
 def pending_channels(session: Session) -> set[str]:
     """Return the channels that are owed something."""
     pending = select(DeliveryRow.channel).where(DeliveryRow.status == _PENDING).distinct()
@@ -575,6 +593,19 @@ def settle(
             ),
             execution_options={"synchronize_session": False},
         )
+
+
+def postpone(session: Session, channel: str, until: datetime) -> None:
+    """Let all that a channel is owed wait: its receiver asked for it."""
+    waiting = and_(
+        DeliveryRow.channel == channel,
+        DeliveryRow.status == _PENDING,
+        DeliveryRow.next_attempt_at < until,
+    )
+    ids = session.scalars(select(DeliveryRow.id).where(waiting).order_by(DeliveryRow.id)).all()
+    if ids:
+        rows = [{"id": id_, "next_attempt_at": until} for id_ in ids]
+        session.execute(update(DeliveryRow), rows)
 
 
 def revive(session: Session, now: datetime, *, channel: str | None = None) -> int:

@@ -104,7 +104,12 @@ def _write(found: Sequence[Delivery]) -> None:
 def retry(context: Context, channel: str | None) -> None:
     """Make failed deliveries due again, for CHANNEL or for all; the next sync sends them."""
     from catalog_sync.cli import render  # noqa: PLC0415  # heavy
+    from catalog_sync.errors import ConfigError  # noqa: PLC0415
 
     with context.app() as app:
+        if channel is not None and channel not in (known := app.channel_names()):
+            raise ConfigError(
+                f"no alert channel is named {channel!r}", f"known are: {', '.join(known) or 'none'}"
+            )
         number = app.revive(channel)
     render.write(f"{number} failed deliver{'y' if number == 1 else 'ies'} due again")

@@ -60,10 +60,15 @@ def sync(
     with context.app() as app:
         with _progress() as on_page:
             reports = app.sync(options, names=names, on_page=on_page)
-        unusable = any(isinstance(report.cause, DatabaseError) for report in reports)
+        causes = [report.cause for report in reports if report.cause is not None]
+        counts = None
         # A database that is gone has no outbox to read, and what it owes is not lost.
-        send = app.delivery_counts if dry_run else app.deliver
-        counts = None if unusable else send()
+        if not any(isinstance(cause, DatabaseError) for cause in causes):
+            try:
+                counts = app.delivery_counts() if dry_run else app.deliver()
+            except DatabaseError as error:
+                causes.append(error)
+                complain(str(error), error)
         if as_json:
             deliveries = asdict(counts) if counts else None
             runs = [report.to_json() for report in reports]
@@ -75,7 +80,9 @@ def sync(
     for report in reports:
         if report.cause is not None or report.status == "held":
             complain(str(report.error), report.cause)
-    return _exit_code(reports)
+    held = any(report.status == "held" for report in reports)
+    codes = {cause.exit_code for cause in causes} | ({_HELD} if held else set())
+    return next((code for code in (4, 1, _HELD) if code in codes), 0)  # the gravest
 
 
 def _write_text(reports: Sequence[RunReport], *, dry_run: bool) -> None:
@@ -93,13 +100,6 @@ def _write_text(reports: Sequence[RunReport], *, dry_run: bool) -> None:
             ]
             render.write_table(["kind", "model", "what"], rows, text={"what"}, header=False)
         render.write(messages.report_text(report, dry_run=dry_run))
-
-
-def _exit_code(reports: Sequence[RunReport]) -> int:
-    """Return the first of 4, 1, 3 that applies, else 0."""
-    codes = {report.cause.exit_code for report in reports if report.cause is not None}
-    codes |= {_HELD for report in reports if report.status == "held"}
-    return next((code for code in (4, 1, _HELD) if code in codes), 0)
 
 
 @contextmanager

@@ -619,3 +619,11 @@ def test_no_token_in_what_a_receiver_says(api: Sandbox, receiver: Receiver) -> N
     result = run("--verbose", "sync")
     assert "404" in result.stderr
     assert_silent(["hidden"], [result])
+
+
+def test_retry_of_a_channel_that_is_none() -> None:
+    """A name that no channel has or had is a mistake, and says which there are."""
+    done = run("alerts", "retry", "nobody")
+    assert done.returncode == 2
+    assert "nobody" in done.stderr
+    assert not list(Path().glob("*.db"))

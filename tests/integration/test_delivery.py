@@ -248,6 +248,17 @@ def test_retry_after(world: World, hook: Receiver) -> None:
     assert world.deliver(later=MINUTE) == 1
 
 
+def test_retry_after_holds_for_the_channel(world: World, hook: Receiver) -> None:
+    """A receiver that asks to wait is sent nothing at all meanwhile, other messages included."""
+    hook.replies = [Reply(429, {"retry-after": "3600"}), Reply()]
+    world.owe("hook")
+    world.owe("hook")
+    assert world.deliver() == 0
+    assert world.deliver(later=timedelta(minutes=59)) == 0
+    assert len(hook.received) == 1
+    assert world.deliver(later=MINUTE) == 2
+
+
 @on_sqlite
 @pytest.mark.parametrize(
     ("status", "attempts", "tried"), [(410, 20, 1), (404, 20, 3), (301, 20, 3), (500, 4, 4)]

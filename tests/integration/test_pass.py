@@ -1118,6 +1118,13 @@ def test_a_dead_run_is_taken_over(known: Bench) -> None:
     assert row["finished_at"] == known.clock.now
 
 
+@sqlite_only
+def test_a_lease_from_before_the_clock_was_set_back(known: Bench) -> None:
+    """A lease that ends later than any lease could is of a clock that was wrong, and nobody's."""
+    start_another(known, known.clock.now + 365 * DAY)
+    assert known.sync().status is RunStatus.SUCCEEDED
+
+
 def test_a_stolen_lease(known: Bench) -> None:
     """A pass whose lease was taken during the walk fails and writes nothing."""
     known.api.models = [model("new"), *catalogue(5)]
