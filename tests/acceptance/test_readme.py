@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from catalog_sync.channels import open_channel
+from catalog_sync.settings import load
 from support import environment, run
 
 README = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
@@ -66,6 +68,18 @@ def test_the_two_shell_blocks_stand_under_their_headings() -> None:
     for heading in ("Quick start", "Tests"):
         section = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
         assert section.count("```sh\n") == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what Apprise imports on Python 3.11
+def test_the_configurations_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each TOML block is a configuration, and each of its channels one that can be opened."""
+    monkeypatch.setenv("HOOK_SECRET", "whsec_" + base64.b64encode(b"a secret").decode())
+    opened = []
+    for block in blocks("toml"):
+        Path("readme.toml").write_text(block, encoding="utf-8")
+        settings = load(Path("readme.toml"))
+        opened += [open_channel(alert).place for alert in settings.alerts]
+    assert len(opened) == 3
 
 
 def test_the_webhook_receiver_verifies_what_is_sent() -> None:
