@@ -112,9 +112,11 @@ def _post(url: str, place: str, body: bytes, headers: dict[str, str], now: datet
     alarm.daemon = True
     alarm.start()
     trace = {"trace": note}
+    # A redirect is a refusal, wherever it leads: httpx is left nothing to stumble over.
+    hooks: Any = {"response": [lambda response: response.headers.pop("location", None)]}
     try:
         with (
-            httpx.Client(timeout=_TIMEOUT_SECONDS, follow_redirects=False) as client,
+            httpx.Client(timeout=_TIMEOUT_SECONDS, event_hooks=hooks) as client,
             client.stream("POST", url, content=body, headers=headers, extensions=trace) as response,
         ):
             pass  # what a receiver says beyond its status is nothing to us
@@ -152,13 +154,7 @@ class _Service:
     """Anything that Apprise can reach: chat, mail, phone."""
 
     def __init__(self, name: str, url: str) -> None:
-        try:
-            import apprise  # noqa: PLC0415  # heavy, and only for who uses it
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"alert channel {name}: Apprise is not installed",
-                "pip install 'catalog-sync[alerts]'",
-            ) from error
+        import apprise  # noqa: PLC0415  # heavy, and only for who uses it
 
         # What it logs may hold the URL, and with it the token.
         logging.getLogger("apprise").addHandler(logging.NullHandler())
