@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from catalog_sync import database
+from catalog_sync.errors import one_line
 
 SERVERS = {
     "postgresql": os.environ.get(
@@ -48,7 +49,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
             connection.execute(sa.text(f"CREATE DATABASE {name}{options}"))
     except sa.exc.OperationalError as error:
         server.dispose()
-        reason = f"no {request.param} server answers: {error.orig}"
+        reason = f"no {request.param} server answers: {one_line(str(error.orig))}"
         if REQUIRED:
             pytest.fail(reason)
         pytest.skip(reason)
