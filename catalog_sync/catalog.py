@@ -67,8 +67,8 @@ def list_events(
 
 
 def begun(session: Session) -> bool:
-    """Whether any source was ever walked."""
-    return bool(store.source_names(session))
+    """Whether any catalogue was recorded: a pass that failed has recorded none."""
+    return store.has_baseline(session)
 
 
 def show_model(session: Session, model_id: str) -> list[tuple[ModelRecord, list[Event]]]:

@@ -43,6 +43,7 @@ __all__ = [
     "due_batches",
     "failures",
     "finish_run",
+    "has_baseline",
     "insert_deliveries",
     "insert_events",
     "last_instant",
@@ -301,8 +302,14 @@ def select_state(session: Session, name: str, base_url: str) -> SourceState:
 
 
 def source_names(session: Session) -> set[str]:
-    """Return the sources that were ever walked."""
+    """Return the sources that a pass was ever begun for."""
     return set(session.scalars(select(SourceRow.name)))
+
+
+def has_baseline(session: Session) -> bool:
+    """Whether the first complete walk of any source was recorded."""
+    begun = select(SourceRow.name).where(SourceRow.baseline_at.is_not(None)).limit(1)
+    return session.scalar(begun) is not None
 
 
 def select_models(session: Session, *, source: str | None = None) -> Iterator[ModelRecord]:

@@ -9,9 +9,10 @@ import click
 
 from catalog_sync.cli import complain
 from catalog_sync.cli.options import format_option
+from catalog_sync.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from catalog_sync.cli import Context
     from catalog_sync.records import Delivery
@@ -34,15 +35,12 @@ def test(context: Context, channel: str | None) -> int:
     """Send a test message to CHANNEL, or to every channel; fail when one does not accept it."""
     from catalog_sync import messages  # noqa: PLC0415  # heavy
     from catalog_sync.cli import render  # noqa: PLC0415
-    from catalog_sync.errors import ConfigError  # noqa: PLC0415
 
     with context.app() as app:
         channels = app.channels()
         if not channels:
             raise ConfigError("no alert channel is configured", "add an [[alerts]] table")
-        if channel is not None and channel not in channels:
-            names = ", ".join(channels)
-            raise ConfigError(f"no alert channel is named {channel!r}", f"configured are: {names}")
+        _refuse_unknown(channel, channels)
         failed = False
         for name in [channel] if channel is not None else channels:
             now = app.clock()
@@ -104,12 +102,14 @@ def _write(found: Sequence[Delivery]) -> None:
 def retry(context: Context, channel: str | None) -> None:
     """Make failed deliveries due again, for CHANNEL or for all; the next sync sends them."""
     from catalog_sync.cli import render  # noqa: PLC0415  # heavy
-    from catalog_sync.errors import ConfigError  # noqa: PLC0415
 
     with context.app() as app:
-        if channel is not None and channel not in (known := app.channel_names()):
-            raise ConfigError(
-                f"no alert channel is named {channel!r}", f"known are: {', '.join(known) or 'none'}"
-            )
+        _refuse_unknown(channel, app.channel_names())
         number = app.revive(channel)
     render.write(f"{number} failed deliver{'y' if number == 1 else 'ies'} due again")
+
+
+def _refuse_unknown(channel: str | None, known: Collection[str]) -> None:
+    if channel is not None and channel not in known:
+        names = ", ".join(known) or "none"
+        raise ConfigError(f"no alert channel is named {channel!r}", f"known are: {names}")

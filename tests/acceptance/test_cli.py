@@ -849,6 +849,15 @@ def test_reading_where_nothing_is() -> None:
     assert "catalog-sync sync" in complaint(shown, 1)
 
 
+def test_reading_after_a_first_pass_that_failed(api: Sandbox) -> None:
+    """A pass that failed has recorded nothing, and whoever reads then is told so."""
+    assert run("sync", ANTHROPIC_API_KEY="sk-wrong").returncode == 1
+    for command in ("models", "events"):
+        result = run(command)
+        assert (result.returncode, result.stdout) == (0, "")
+        assert "nothing was recorded yet" in result.stderr
+
+
 def test_nothing_chosen_is_not_nothing_there(history: Path) -> None:
     """Where a filter leaves nothing, nobody is asked whether a sync has ever run."""
     result = run("events", "--since", "9999-01-01")

@@ -145,6 +145,15 @@ def test_redirect(signed: Channel, receiver: Receiver, status: int) -> None:
     assert len(receiver.received) == 1
 
 
+@pytest.mark.parametrize("location", ["http://[nowhere", "http://a:b/", "mailto:a@b"])
+def test_redirect_to_nowhere(signed: Channel, receiver: Receiver, location: str) -> None:
+    """A redirect is a refusal alike when what it leads to is no URL at all."""
+    receiver.replies = [Reply(302, {"location": location}), Reply()]
+    outcome = send(signed)
+    assert (outcome.refused, outcome.final) == (True, False)
+    assert "HTTP 302" in str(outcome.error)
+
+
 @pytest.mark.parametrize(
     ("status", "refused", "final"),
     [
