@@ -5,10 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Self
 
-from catalog_sync import database, store
+from catalog_sync import catalog, database, store
 from catalog_sync.clock import Clock, utc_now
 from catalog_sync.delivery import deliver_due
 from catalog_sync.errors import ConfigError, DatabaseError
@@ -17,13 +17,14 @@ from catalog_sync.sync import Pass, PassOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import datetime, timedelta
 
     import sqlalchemy as sa
     from sqlalchemy.orm import Session
 
     from catalog_sync.channels import Channel, Heartbeat
     from catalog_sync.client import ModelsClient
-    from catalog_sync.records import DeliveryCounts, RunReport
+    from catalog_sync.records import DeliveryCounts, RunReport, Status
     from catalog_sync.settings import AlertSettings, Settings, SourceSettings
 
 __all__ = ["App", "PassOptions"]
@@ -69,6 +70,22 @@ class App:
         """Return how the alerts stand."""
         with self.reading() as session:
             return store.delivery_counts(session)
+
+    def status(self, max_age: timedelta | None = None) -> Status:
+        """Return how fresh the configured sources are and how the alerts stand.
+
+        `max_age`: how old a source's last success may be; null as the configuration says.
+        """
+        limits = {
+            source.name: partial(self._max_age, source, max_age) for source in self.settings.sources
+        }
+        with self.reading() as session:
+            return catalog.status(session, limits, self.clock())
+
+    def _max_age(
+        self, source: SourceSettings, max_age: timedelta | None, synced_at: datetime
+    ) -> timedelta:
+        return max_age or self.settings.max_age_of(source, synced_at)
 
     def sync(
         self,

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from catalog_sync import reconcile, store
 from catalog_sync.errors import NotFoundError
-from catalog_sync.records import Event, Kind, ModelRecord
+from catalog_sync.records import Event, Kind, ModelRecord, RunStatus, SourceStatus, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime, timedelta
 
     from sqlalchemy.orm import Session
 
-__all__ = ["begun", "list_events", "list_models", "show_model"]
+__all__ = ["begun", "list_events", "list_models", "show_model", "status"]
 
 
 def list_models(
@@ -69,6 +69,39 @@ def list_events(
 def begun(session: Session) -> bool:
     """Whether any catalogue was recorded: a pass that failed has recorded none."""
     return store.has_baseline(session)
+
+
+def status(
+    session: Session,
+    max_ages: Mapping[str, Callable[[datetime], timedelta]],
+    now: datetime,
+) -> Status:
+    """Return how fresh each source is and how the alerts stand.
+
+    `max_ages`: by source, how old a success of some moment may become.
+    """
+    sources = [_source_status(session, name, max_ages[name], now) for name in max_ages]
+    return Status(now, tuple(sources), store.delivery_counts(session))
+
+
+def _source_status(
+    session: Session, name: str, max_age: Callable[[datetime], timedelta], now: datetime
+) -> SourceStatus:
+    source = store.select_source(session, name)
+    synced_at = source.last_synced_at if source else None
+    walked = store.last_run(session, name, RunStatus.SUCCEEDED, RunStatus.HELD)
+    limit = max_age(synced_at) if synced_at else None
+    return SourceStatus(
+        name,
+        synced_at,
+        limit,
+        # A success in the far future was before the host's clock was set back: it says nothing.
+        fresh=synced_at is not None and limit is not None and abs(now - synced_at) <= limit,
+        held=walked is not None and walked.status is RunStatus.HELD,
+        last_run=store.last_run(
+            session, name, RunStatus.SUCCEEDED, RunStatus.HELD, RunStatus.FAILED
+        ),
+    )
 
 
 def show_model(session: Session, model_id: str) -> list[tuple[ModelRecord, list[Event]]]:

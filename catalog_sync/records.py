@@ -44,11 +44,14 @@ __all__ = [
     "ModelRecord",
     "Outcome",
     "Page",
+    "RunRecord",
     "RunReport",
     "RunStatus",
     "Scope",
     "SourceRecord",
     "SourceState",
+    "SourceStatus",
+    "Status",
 ]
 
 JsonObject: TypeAlias = Mapping[str, Any]
@@ -384,6 +387,70 @@ class DeliveryCounts:
     delivered: int = 0
     pending: int = 0
     failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A row of `sync_runs`, as far as the health of its source needs it."""
+
+    status: RunStatus
+    started_at: datetime
+    finished_at: datetime | None = None
+    """Null while it is running."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """How fresh a source is."""
+
+    name: str
+    last_success_at: datetime | None
+    """The last pass that was applied; null before the first."""
+    max_age: timedelta | None
+    """How old that may be; null before the first."""
+    fresh: bool
+    held: bool
+    """Whether a pass waits for a person."""
+    last_run: RunRecord | None = None
+    """The last one that ended and was not skipped; null when there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Whether the sync is alive: what `status`, /healthz and the metrics answer from."""
+
+    at: datetime
+    sources: tuple[SourceStatus, ...]
+    deliveries: DeliveryCounts
+
+    @property
+    def fresh(self) -> bool:
+        """Whether every source is."""
+        return all(source.fresh for source in self.sources)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nobody need look: all fresh, none held, no alert failed."""
+        held = any(source.held for source in self.sources)
+        return self.fresh and not held and not self.deliveries.failed
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `status --json` prints."""
+        return {
+            "ok": self.ok,
+            "sources": [
+                {
+                    "name": source.name,
+                    "last_success_at": source.last_success_at
+                    and format_instant(source.last_success_at),
+                    "fresh": source.fresh,
+                    "held": source.held,
+                }
+                for source in self.sources
+            ],
+            "deliveries": {"pending": self.deliveries.pending, "failed": self.deliveries.failed},
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from catalog_sync.records import (
     Kind,
     ModelInfo,
     ModelRecord,
+    RunRecord,
     RunStatus,
     Scope,
     SourceRecord,
@@ -47,6 +48,7 @@ __all__ = [
     "insert_deliveries",
     "insert_events",
     "last_instant",
+    "last_run",
     "lock_source",
     "pending_channels",
     "postpone",
@@ -56,6 +58,7 @@ __all__ = [
     "select_deliveries",
     "select_events",
     "select_models",
+    "select_source",
     "select_state",
     "settle",
     "source_names",
@@ -215,6 +218,19 @@ def finish_run(
     )
 
 
+def last_run(session: Session, source: str, *statuses: RunStatus) -> RunRecord | None:
+    """Return a source's last run that ended in one of the statuses; null when none did."""
+    row = session.scalars(
+        select(RunRow)
+        .where(RunRow.source == source, RunRow.status.in_(statuses))
+        .order_by(RunRow.id.desc())
+        .limit(1)
+    ).first()
+    if row is None:
+        return None
+    return RunRecord(RunStatus(row.status), row.started_at, row.finished_at, row.error)
+
+
 def failures(session: Session, source: str) -> tuple[int, list[str]]:
     """Return how many passes failed in a row, and the classes of error that were told meanwhile.
 
@@ -304,6 +320,12 @@ def select_state(session: Session, name: str, base_url: str) -> SourceState:
 def source_names(session: Session) -> set[str]:
     """Return the sources that a pass was ever begun for."""
     return set(session.scalars(select(SourceRow.name)))
+
+
+def select_source(session: Session, name: str) -> SourceRecord | None:
+    """Return what is known of a source; null when no pass was ever begun for it."""
+    row = session.get(SourceRow, name)
+    return None if row is None else _source(row)
 
 
 def has_baseline(session: Session) -> bool:
