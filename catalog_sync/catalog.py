@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from catalog_sync import reconcile, store
 from catalog_sync.errors import NotFoundError
-from catalog_sync.records import Event, Kind, ModelRecord, RunStatus, SourceStatus, Status
+from catalog_sync.records import ENDED, Event, Kind, ModelRecord, RunStatus, SourceStatus, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -98,9 +98,7 @@ def _source_status(
         # A success in the far future was before the host's clock was set back: it says nothing.
         fresh=synced_at is not None and limit is not None and abs(now - synced_at) <= limit,
         held=walked is not None and walked.status is RunStatus.HELD,
-        last_run=store.last_run(
-            session, name, RunStatus.SUCCEEDED, RunStatus.HELD, RunStatus.FAILED
-        ),
+        last_run=store.last_run(session, name, *ENDED),
     )
 
 

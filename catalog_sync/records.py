@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from catalog_sync.errors import CatalogSyncError
 
 __all__ = [
+    "ENDED",
     "ID_MAX_LENGTH",
     "Absence",
     "AlertRule",
@@ -90,6 +91,10 @@ class RunStatus(StrEnum):
     HELD = "held"
     FAILED = "failed"
     SKIPPED = "skipped"
+
+
+ENDED = (RunStatus.SUCCEEDED, RunStatus.HELD, RunStatus.FAILED)
+"""How a pass ends that was really made."""
 
 
 class Absence(StrEnum):

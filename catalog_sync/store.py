@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from catalog_sync.records import (
+    ENDED,
     Batch,
     Delivery,
     DeliveryCounts,
@@ -69,6 +70,8 @@ __all__ = [
 
 _LONGEST_LEASE = timedelta(days=1, minutes=2)
 """A deadline is at most a day, and a lease a minute more."""
+_LONGEST_WAIT = timedelta(days=1, minutes=2)
+"""A receiver may ask for a day at most."""
 _PENDING, _DELIVERED, _FAILED = "pending", "delivered", "failed"
 _MAX_IDS = 500
 _INFO_FIELDS = tuple(name for name in ModelInfo.model_fields if name != "id")
@@ -88,10 +91,9 @@ def register_source(session: Session, name: str, base_url: str) -> None:
         pass  # another process was faster
 
 
-def lock_source(session: Session, name: str) -> SourceRecord:
+def lock_source(session: Session, name: str) -> None:
     """Lock the source's row first, so that transactions of one source queue up in one order."""
-    row = session.scalars(select(SourceRow).where(SourceRow.name == name).with_for_update()).one()
-    return _source(row)
+    session.scalars(select(SourceRow).where(SourceRow.name == name).with_for_update()).one()
 
 
 def start_run(session: Session, source: str, now: datetime) -> int:
@@ -288,7 +290,7 @@ def select_state(session: Session, name: str, base_url: str) -> SourceState:
         select(RunRow.error)
         .where(
             RunRow.source == name,
-            RunRow.status.in_((RunStatus.SUCCEEDED, RunStatus.HELD, RunStatus.FAILED)),
+            RunRow.status.in_(ENDED),
         )
         .order_by(RunRow.id.desc())
         .limit(1)
@@ -517,8 +519,7 @@ def abandon(session: Session, channels: Iterable[str]) -> None:
 def due_batches(session: Session, now: datetime) -> list[Batch]:
     """Return what is due, grouped by run and channel, the oldest first."""
     groups: dict[tuple[int, str], list[Delivery]] = {}
-    due = and_(DeliveryRow.status == _PENDING, DeliveryRow.next_attempt_at <= now)
-    for delivery in _deliveries(session, due):
+    for delivery in _deliveries(session, and_(DeliveryRow.status == _PENDING, _due(now))):
         key = (delivery.event.run_id or 0, delivery.channel)
         groups.setdefault(key, []).append(delivery)
     return [
@@ -575,7 +576,7 @@ def claim(session: Session, batch: Batch, now: datetime, *, until: datetime) -> 
         _row_count(
             session,
             update(DeliveryRow)
-            .where(_attempted(ids, batch.attempts), DeliveryRow.next_attempt_at <= now)
+            .where(_attempted(ids, batch.attempts), _due(now))
             .values(attempts=DeliveryRow.attempts + 1, next_attempt_at=until),
         )
         for ids in _chunks(batch)
@@ -584,6 +585,15 @@ def claim(session: Session, batch: Batch, now: datetime, *, until: datetime) -> 
         session.rollback()
         return False
     return True
+
+
+def _due(now: datetime) -> ColumnElement[bool]:
+    """Return the condition of rows whose time has come.
+
+    Further ahead than any wait: it was decided before the host's clock was set back.
+    """
+    at = DeliveryRow.next_attempt_at
+    return or_(at <= now, at > now + _LONGEST_WAIT)
 
 
 def _chunks(batch: Batch) -> Iterator[list[int]]:

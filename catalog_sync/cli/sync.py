@@ -55,11 +55,13 @@ def sync(
     from catalog_sync.app import PassOptions  # noqa: PLC0415
     from catalog_sync.cli import render  # noqa: PLC0415
     from catalog_sync.errors import DatabaseError  # noqa: PLC0415
+    from catalog_sync.sync import log_report  # noqa: PLC0415
 
     options = PassOptions(dry_run, accept_removals, if_older_than)
     with context.app() as app:
         with _progress() as on_page:
-            reports = app.sync(options, names=names, on_page=on_page)
+            on_report = log_report if context.verbose else _say_nothing
+            reports = app.sync(options, names=names, on_page=on_page, on_report=on_report)
         causes = [report.cause for report in reports if report.cause is not None]
         counts = None
         # A database that is gone has no outbox to read, and what it owes is not lost.
@@ -83,6 +85,10 @@ def sync(
     held = any(report.status == "held" for report in reports)
     codes = {cause.exit_code for cause in causes} | ({_HELD} if held else set())
     return next((code for code in (4, 1, _HELD) if code in codes), 0)  # the gravest
+
+
+def _say_nothing(_report: RunReport) -> None:
+    """What a person is told stands below; the line for logs would say it twice."""
 
 
 def _write_text(reports: Sequence[RunReport], *, dry_run: bool) -> None:
