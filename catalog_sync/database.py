@@ -91,8 +91,12 @@ def create_engine(url: str) -> sa.Engine:
         if backend in {"postgresql", "postgres"}:  # what the database cannot keep, it shall say
             options["connect_args"] |= {"client_encoding": "utf8", **_KEEPALIVE}
         else:
-            options["connect_args"]["read_timeout"] = _SILENCE_SECONDS
-            options["connect_args"]["write_timeout"] = _SILENCE_SECONDS
+            options["connect_args"] |= {
+                "read_timeout": _SILENCE_SECONDS,
+                "write_timeout": _SILENCE_SECONDS,
+            }
+        for said in parsed.query:  # the user's word is the last
+            options["connect_args"].pop(said, None)
     try:
         engine = sa.create_engine(parsed, **options)
     except ModuleNotFoundError as error:

@@ -174,11 +174,13 @@ class Pass:
 
     def _begin(self, report: RunReport) -> RunReport:
         """Record the run and take the source's lease; a source that is held or fresh is skipped."""
-        name, now = self.source.name, report.started_at
+        name = self.source.name
         with database.transaction(self.engine) as session:
             store.register_source(session, name, self.source.base_url)
         with database.transaction(self.engine) as session:
             store.lock_source(session, name)
+            now = self.clock()  # after those who were waited for
+            report = replace(report, started_at=now)
             reason = self._fresh(session, now)
             run_id = store.start_run(session, name, now)
             report = replace(report, run_id=run_id)
