@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
-from catalog_sync import database, store
+from catalog_sync import catalog, database, metrics, store
 from catalog_sync.clock import Clock, utc_now
 from catalog_sync.delivery import deliver_due
 from catalog_sync.errors import ConfigError, DatabaseError
-from catalog_sync.records import AlertRule, Kind
+from catalog_sync.records import AlertRule, Kind, Snapshot
 from catalog_sync.sync import Pass, PassOptions
 
 if TYPE_CHECKING:
@@ -69,6 +69,20 @@ class App:
         """Return how the alerts stand."""
         with self.reading() as session:
             return store.delivery_counts(session)
+
+    def metrics(self, *, process: bool = False) -> bytes:
+        """Return how the configured sources and the deliveries stand, as Prometheus reads it.
+
+        A database that cannot be asked is told, not raised; so is one that is not set up, for its
+        file may be gone. `process`: with the figures of this process.
+        """
+        names = [source.name for source in self.settings.sources]
+        snapshot = Snapshot(database_up=False)
+        with suppress(DatabaseError):
+            if database.current_revision(self.engine) is not None:
+                with self.reading() as session:
+                    snapshot = catalog.snapshot(session, self.clock(), sources=names)
+        return metrics.exposition(snapshot, process=process)
 
     def sync(
         self,
