@@ -307,7 +307,7 @@ class _Server(ThreadingMixIn, TCPServer):
         if path not in {"/metrics", "/healthz"}:
             return HTTPStatus.NOT_FOUND, _TEXT, b"Not Found; there are /metrics and /healthz\n"
         if not self._answering.acquire(blocking=False):
-            return HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, b"busy\n"
+            return _no_answer(path, HTTPStatus.SERVICE_UNAVAILABLE, "busy")
         try:
             if path == "/metrics":
                 return HTTPStatus.OK, _EXPOSITION, self._metrics()
@@ -316,10 +316,7 @@ class _Server(ThreadingMixIn, TCPServer):
             return status, _JSON, _json(said)
         except Exception as error:  # noqa: BLE001  # whatever it is, the client is told no more
             logger.warning("%s has no answer", path, extra=fields(error=type(error).__name__))
-            if path == "/metrics":
-                return HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"Internal Server Error\n"
-            said = {"ok": False, "reason": "internal error; the log has its kind"}
-            return HTTPStatus.SERVICE_UNAVAILABLE, _JSON, _json(said)
+            return _no_answer(path, HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
         finally:
             self._answering.release()
 
@@ -444,5 +441,13 @@ def _hang_up(request: socket.socket) -> None:
         request.shutdown(socket.SHUT_RDWR)
 
 
+def _no_answer(path: str, status: HTTPStatus, reason: str) -> tuple[HTTPStatus, str, bytes]:
+    """Return what is said instead: of health, that it cannot be told is bad health."""
+    if path == "/healthz":
+        said = {"ok": False, "reason": reason}
+        return HTTPStatus.SERVICE_UNAVAILABLE, _JSON, _json(said)
+    return status, _TEXT, f"{reason}\n".encode()
+
+
 def _json(said: Mapping[str, Any]) -> bytes:
-    return json.dumps(said).encode() + b"\n"
+    return json.dumps(said, allow_nan=False).encode() + b"\n"
