@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Self
 
 from catalog_sync import catalog, database, metrics, store
 from catalog_sync.clock import Clock, utc_now
 from catalog_sync.delivery import deliver_due
-from catalog_sync.errors import ConfigError, DatabaseError
+from catalog_sync.errors import ConfigError, DatabaseError, SecretError
 from catalog_sync.records import AlertRule, Kind, Snapshot
 from catalog_sync.sync import Pass, PassOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime, timedelta
 
     import sqlalchemy as sa
     from sqlalchemy.orm import Session
 
     from catalog_sync.channels import Channel, Heartbeat
     from catalog_sync.client import ModelsClient
-    from catalog_sync.records import DeliveryCounts, RunReport
+    from catalog_sync.records import Absence, Catalog, DeliveryCounts, RunReport, Status
     from catalog_sync.settings import AlertSettings, Settings, SourceSettings
+    from catalog_sync.sync import Walker
 
 __all__ = ["App", "PassOptions"]
 
@@ -40,11 +43,19 @@ class App:
         self.settings = settings
         self.clock = clock
         self._direct = direct
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._walking: set[Walker] = set()
+        self._channels: dict[str, Channel] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
         if "engine" in self.__dict__:  # asked for, and so built
             self.engine.dispose()
 
@@ -70,18 +81,44 @@ class App:
         with self.reading() as session:
             return store.delivery_counts(session)
 
+    def status(self, max_age: timedelta | None = None) -> Status:
+        """Return how fresh the configured sources are and how the alerts stand.
+
+        `max_age`: how old a source's last success may be; null as the configuration says.
+        """
+        with self.reading() as session:
+            return catalog.status(session, self._limits(max_age), self.clock())
+
+    def _limits(
+        self, max_age: timedelta | None = None
+    ) -> dict[str, Callable[[datetime], timedelta]]:
+        return {
+            source.name: partial(self._max_age, source, max_age) for source in self.settings.sources
+        }
+
+    def _max_age(
+        self, source: SourceSettings, max_age: timedelta | None, synced_at: datetime
+    ) -> timedelta:
+        return max_age or self.settings.max_age_of(source, synced_at)
+
+    def check(self) -> None:
+        """Make sure of what passes will need: secrets and channels. Raises ConfigError."""
+        for source in self.settings.sources:
+            self._client(source).close()
+        self.channels()
+        _ = self.engine
+
     def metrics(self, *, process: bool = False) -> bytes:
         """Return how the configured sources and the deliveries stand, as Prometheus reads it.
 
         A database that cannot be asked is told, not raised; so is one that is not set up, for its
         file may be gone. `process`: with the figures of this process.
         """
-        names = [source.name for source in self.settings.sources]
         snapshot = Snapshot(database_up=False)
         with suppress(DatabaseError):
             if database.current_revision(self.engine) is not None:
                 with self.reading() as session:
-                    snapshot = catalog.snapshot(session, self.clock(), sources=names)
+                    snapshot = catalog.snapshot(session, self._limits(), self.clock())
         return metrics.exposition(snapshot, process=process)
 
     def sync(
@@ -89,13 +126,17 @@ class App:
         options: PassOptions | None = None,
         *,
         names: Sequence[str] = (),
+        each_alone: bool = False,
         on_page: Callable[[str, int, int], None] = lambda _source, _pages, _models: None,
+        on_report: Callable[[RunReport], None] = lambda _report: None,
     ) -> list[RunReport]:
         """Make one pass over the named sources, or over all, each in a thread of its own.
 
         Every secret is read and the schema is made sure of before the first request. Raises
         ConfigError and DatabaseError for what concerns all sources; what concerns one is in its
-        report. An interrupt abandons the walks, closes their runs, and is raised again.
+        report. `each_alone`: a secret that cannot be read concerns its source alone. `on_report`
+        is called as each source's pass ends, in its thread. An interrupt abandons the walks,
+        closes their runs, and is raised again; `stop` does the same, but raises nothing.
         """
         options = replace(
             options or PassOptions(),
@@ -104,45 +145,73 @@ class App:
             rules=[_rule(alert) for alert in self.settings.alerts],
         )
         sources = self._chosen(names)
-        clients = [self._client(source) for source in sources]
         heartbeat = self._heartbeat(options)
-        if not options.dry_run:
-            self.channels()  # a wrong one is told now, not when it is needed
-            try:
-                database.ensure_schema(self.engine)
-            except DatabaseError as error:
-                heartbeat.fail(str(error))
-                raise
+        with ExitStack() as closing:
+            clients = [self._open(source, closing, each_alone=each_alone) for source in sources]
+            closing.enter_context(self._stoppable(clients))
+            if not options.dry_run:
+                self.channels()  # a wrong one is told now, not when it is needed
+                try:
+                    database.ensure_schema(self.engine)
+                except DatabaseError as error:
+                    heartbeat.fail(str(error))
+                    raise
 
-        def run(source: SourceSettings, client: ModelsClient) -> RunReport:
-            def tell(pages: int, models: int) -> None:
-                on_page(source.name, pages, models)
+            def run(source: SourceSettings, client: Walker) -> RunReport:
+                def tell(pages: int, models: int) -> None:
+                    on_page(source.name, pages, models)
 
-            with client:
-                return Pass(
+                report = Pass(
                     self.engine, client, source, self.clock, options, tell, heartbeat.start
                 ).run()
+                on_report(report)
+                return report
 
-        with ThreadPoolExecutor(min(len(sources), _MAX_THREADS)) as threads:
-            try:
-                reports = list(threads.map(run, sources, clients))
-            except BaseException:
-                for client in clients:
-                    client.abort()
-                raise
+            with ThreadPoolExecutor(min(len(sources), _MAX_THREADS)) as threads:
+                try:
+                    reports = list(threads.map(run, sources, clients))
+                except BaseException:
+                    for client in clients:
+                        client.abort()
+                    raise
         heartbeat.finish(reports)
         return reports
 
-    def channels(self) -> dict[str, Channel]:
-        """Return the alert channels by name. Raises ConfigError for one that cannot be used."""
-        from catalog_sync.channels import open_channel  # noqa: PLC0415  # questions send nothing
+    def stop(self) -> None:
+        """Abandon the walks in progress and send no further alert; for another thread to call."""
+        self._stopped.set()
+        with self._lock:
+            for client in self._walking:
+                client.abort()
 
-        return {alert.name: open_channel(alert) for alert in self.settings.alerts}
+    @contextmanager
+    def _stoppable(self, clients: Sequence[Walker]) -> Iterator[None]:
+        with self._lock:
+            self._walking.update(clients)
+        try:
+            if self._stopped.is_set():
+                self.stop()
+            yield
+        finally:
+            with self._lock:
+                self._walking.difference_update(clients)
+
+    def channels(self) -> Mapping[str, Channel]:
+        """Return the alert channels by name. Raises ConfigError for one that cannot be used."""
+        if self._channels is None:
+            from catalog_sync.channels import open_channel  # noqa: PLC0415  # questions send nothing
+
+            self._channels = {alert.name: open_channel(alert) for alert in self.settings.alerts}
+        return self._channels
 
     def deliver(self) -> DeliveryCounts:
         """Send the alerts that are due; return what was delivered, and how the others stand."""
         delivered = deliver_due(
-            self.engine, self.channels(), self.clock, attempts=self.settings.delivery_attempts
+            self.engine,
+            self.channels(),
+            self.clock,
+            attempts=self.settings.delivery_attempts,
+            stopped=self._stopped.is_set,
         )
         return replace(self.delivery_counts(), delivered=delivered)
 
@@ -178,6 +247,14 @@ class App:
             if name not in known:
                 raise ConfigError(f"no source is named {name!r}", f"known are: {', '.join(known)}")
 
+    def _open(self, source: SourceSettings, closing: ExitStack, *, each_alone: bool) -> Walker:
+        try:
+            return closing.enter_context(self._client(source))
+        except ConfigError as error:
+            if not each_alone:
+                raise
+            return _NoClient(error)
+
     def _client(self, source: SourceSettings) -> ModelsClient:
         from catalog_sync.client import ModelsClient  # noqa: PLC0415  # questions need no HTTP
 
@@ -194,6 +271,22 @@ class App:
             direct=self._direct,
             credential_origin=credential.origin,
         )
+
+
+class _NoClient:
+    """Stands in for a client whose secret cannot be read: its source's pass fails, saying so."""
+
+    def __init__(self, error: ConfigError) -> None:
+        self._error = error
+
+    def walk(self, **_: object) -> Catalog:
+        raise SecretError(str(self._error)) from self._error
+
+    def ask(self, model_ids: Sequence[str]) -> dict[str, Absence]:
+        raise AssertionError(f"a walk that failed asks for nothing: {model_ids}")
+
+    def abort(self) -> None:
+        pass
 
 
 def _rule(alert: AlertSettings) -> AlertRule:

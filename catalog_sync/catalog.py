@@ -11,15 +11,25 @@ from typing import TYPE_CHECKING
 
 from catalog_sync import reconcile, store
 from catalog_sync.errors import NotFoundError
-from catalog_sync.records import Event, Kind, ModelRecord, RunStatus, Snapshot, SourceSnapshot
+from catalog_sync.records import (
+    ENDED,
+    Event,
+    Kind,
+    ModelRecord,
+    RunStatus,
+    Snapshot,
+    SourceSnapshot,
+    SourceStatus,
+    Status,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.orm import Session
 
-__all__ = ["begun", "list_events", "list_models", "show_model", "snapshot"]
+__all__ = ["begun", "list_events", "list_models", "show_model", "snapshot", "status"]
 
 
 def list_models(
@@ -74,6 +84,37 @@ def begun(session: Session) -> bool:
     return store.has_baseline(session)
 
 
+def status(
+    session: Session,
+    max_ages: Mapping[str, Callable[[datetime], timedelta]],
+    now: datetime,
+) -> Status:
+    """Return how fresh each source is and how the alerts stand.
+
+    `max_ages`: by source, how old a success of some moment may become.
+    """
+    sources = [_source_status(session, name, max_ages[name], now) for name in max_ages]
+    return Status(now, tuple(sources), store.delivery_counts(session))
+
+
+def _source_status(
+    session: Session, name: str, max_age: Callable[[datetime], timedelta], now: datetime
+) -> SourceStatus:
+    source = store.select_source(session, name)
+    synced_at = source.last_synced_at if source else None
+    walked = store.last_run(session, name, RunStatus.SUCCEEDED, RunStatus.HELD)
+    limit = max_age(synced_at) if synced_at else None
+    return SourceStatus(
+        name,
+        synced_at,
+        limit,
+        # A success in the far future was before the host's clock was set back: it says nothing.
+        fresh=synced_at is not None and limit is not None and abs(now - synced_at) <= limit,
+        held=walked is not None and walked.status is RunStatus.HELD,
+        last_run=store.last_run(session, name, *ENDED),
+    )
+
+
 def show_model(session: Session, model_id: str) -> list[tuple[ModelRecord, list[Event]]]:
     """Return a model's rows, one per source, each with its events, newest first.
 
@@ -101,21 +142,27 @@ def _history(session: Session, source: str, model_id: str) -> list[Event]:
     return sorted([*own, *touching], key=lambda event: event.id or 0, reverse=True)
 
 
-def snapshot(session: Session, now: datetime, *, sources: Iterable[str]) -> Snapshot:
-    """Return how the named sources stand, and the deliveries of all.
+def snapshot(
+    session: Session,
+    max_ages: Mapping[str, Callable[[datetime], timedelta]],
+    now: datetime,
+) -> Snapshot:
+    """Return how each source stands, and the deliveries of all.
 
-    A source of which nothing is recorded yet stands at nothing. How many sources, models or runs
-    there are does not change the number of questions to the database.
+    `max_ages`: by source, how old a success of some moment may become. A source of which nothing
+    is recorded yet stands at nothing. How many sources, models or runs there are does not change
+    the number of questions to the database.
     """
     runs: defaultdict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
     for source, status, number, last_id in store.count_runs(session):
         runs[source][status] = number, last_id
     last_ids = [last_id for counts in runs.values() for _, last_id in counts.values()]
     times = store.select_run_times(session, last_ids)
-    standings = {name: _with_runs(SourceSnapshot(name), runs[name], times) for name in sources}
+    standings = {name: _with_runs(SourceSnapshot(name), runs[name], times) for name in max_ages}
     for name, moment in store.synced_at(session).items():
-        if name in standings:
-            standings[name] = replace(standings[name], last_success_at=moment)
+        if name in standings and moment is not None:
+            limit = max_ages[name](moment)
+            standings[name] = replace(standings[name], last_success_at=moment, max_age=limit)
     for source, state, lifecycle, number, retires_at in store.count_models(session, now):
         if source in standings:
             standings[source] = _with_models(

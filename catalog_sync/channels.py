@@ -22,7 +22,7 @@ import httpx
 
 from catalog_sync import __version__
 from catalog_sync.clock import utc_now
-from catalog_sync.errors import ConfigError
+from catalog_sync.errors import ConfigError, InterruptedSyncError
 from catalog_sync.logs import fields
 from catalog_sync.messages import escaped, report_text
 from catalog_sync.records import Message, Outcome, RunReport, RunStatus
@@ -206,8 +206,13 @@ class Heartbeat:
             self._ping("/start", "")
 
     def finish(self, reports: Sequence[RunReport]) -> None:
-        """Say how the pass ended, with its summary; one that was skipped says nothing."""
-        made = [report for report in reports if report.status is not RunStatus.SKIPPED]
+        """Say how the pass ended, with its summary; one skipped or told to stop says nothing."""
+        made = [
+            report
+            for report in reports
+            if report.status is not RunStatus.SKIPPED
+            and not isinstance(report.cause, InterruptedSyncError)
+        ]
         if made:
             good = all(report.status is RunStatus.SUCCEEDED for report in made)
             summary = "\n".join(report.error or report_text(report) for report in made)

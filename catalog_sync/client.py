@@ -135,6 +135,10 @@ class ModelsClient:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection back."""
         self._http.close()
         if self._socket is not None:
             self._socket.close()

@@ -24,7 +24,7 @@ from catalog_sync import database, messages, store
 from catalog_sync.logs import fields
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import sqlalchemy as sa
 
@@ -48,11 +48,17 @@ _MAX_CHANNELS = 16
 
 
 def deliver_due(
-    engine: sa.Engine, channels: Mapping[str, Channel], clock: Clock, *, attempts: int
+    engine: sa.Engine,
+    channels: Mapping[str, Channel],
+    clock: Clock,
+    *,
+    attempts: int,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> int:
     """Send what is due and return how many deliveries were accepted.
 
-    `attempts`: how often a message is sent before it counts as failed. Raises DatabaseError.
+    `attempts`: how often a message is sent before it counts as failed. `stopped`: asked before
+    each message; what is not sent then stays due. Raises DatabaseError.
     """
     with database.reading(engine) as session:
         orphaned = store.pending_channels(session) - channels.keys()
@@ -68,18 +74,25 @@ def deliver_due(
         return 0
 
     def work(name: str) -> int:
-        return _deliver_all(engine, channels[name], by_channel[name], clock, attempts)
+        return _deliver_all(engine, channels[name], by_channel[name], clock, attempts, stopped)
 
     with ThreadPoolExecutor(min(len(by_channel), _MAX_CHANNELS)) as threads:
         return sum(threads.map(work, by_channel))
 
 
 def _deliver_all(
-    engine: sa.Engine, channel: Channel, batches: Sequence[Batch], clock: Clock, attempts: int
+    engine: sa.Engine,
+    channel: Channel,
+    batches: Sequence[Batch],
+    clock: Clock,
+    attempts: int,
+    stopped: Callable[[], bool],
 ) -> int:
     """Send one channel's messages, the oldest first; one that cannot be reached is left alone."""
     delivered = 0
     for batch in batches:
+        if stopped():
+            break
         now = clock()
         with database.transaction(engine) as session:
             if not store.claim(session, batch, now, until=now + _CLAIM):

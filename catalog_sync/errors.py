@@ -12,6 +12,7 @@
     │   ├── BadAnswerError          the answer is not what the API promises
     │   ├── DeadlineError           the walk took too long
     │   ├── LeaseLostError          another process took over meanwhile
+    │   ├── SecretError             its secret cannot be read
     │   ├── ValueRefusedError       the database refused a value of the walk
     │   └── InterruptedSyncError    the process was told to stop
     └── DatabaseError           exit 4: the database could not be used
@@ -39,6 +40,7 @@ __all__ = [
     "OverloadedError",
     "RefusedError",
     "SchemaError",
+    "SecretError",
     "SourceError",
     "UnauthorizedError",
     "UnreachableError",
@@ -128,6 +130,10 @@ class LeaseLostError(SourceError):
     """Another process took the source over while this one was walking."""
 
     advice = "nothing was written; a larger `deadline` holds the source for longer"
+
+
+class SecretError(SourceError):
+    """A source's secret could not be read, where the other sources go on without it."""
 
 
 class ValueRefusedError(SourceError):

@@ -12,20 +12,33 @@ from typing import TYPE_CHECKING, Any
 
 from catalog_sync.clock import format_instant, parse_rfc3339
 from catalog_sync.errors import one_line
-from catalog_sync.records import DeliveryCounts, Event, Kind, Message, RunReport, RunStatus
+from catalog_sync.records import (
+    DeliveryCounts,
+    Event,
+    Kind,
+    Message,
+    RunReport,
+    RunStatus,
+    SourceStatus,
+    Status,
+)
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
 __all__ = [
+    "age_text",
     "capabilities",
     "change_texts",
     "compose",
     "deliveries_text",
     "escaped",
     "event_text",
+    "problems",
     "report_text",
     "sample",
+    "since_text",
+    "stale_text",
     "subject",
     "value_text",
 ]
@@ -113,6 +126,46 @@ def report_text(report: RunReport, *, dry_run: bool = False) -> str:
         facts = ["nothing applied"]
     label = f"{report.status.value}{' (dry run, nothing written)' if dry_run else ''}"
     return f"{report.source}: {label}: {', '.join(facts)} ({report.duration.total_seconds():.2f} s)"
+
+
+def age_text(length: timedelta) -> str:
+    """Return a length of time as people say it, in its largest unit: "45 min", "3 h", "2 days"."""
+    seconds = abs(length).total_seconds()
+    for unit, size in (("s", 60), ("min", 60), ("h", 48)):
+        if seconds < size:
+            return f"{seconds:.0f} {unit}"
+        seconds /= size if unit != "h" else 24
+    return f"{seconds:.0f} days"
+
+
+def since_text(moment: datetime, now: datetime) -> str:
+    """Return how long ago something was; ahead of a clock that was set back, it says so."""
+    return f"{age_text(now - moment)} {'ago' if moment <= now else 'ahead of the clock'}"
+
+
+def stale_text(source: SourceStatus, now: datetime) -> str:
+    """Return why a source is not fresh, with the error of its last pass if that failed."""
+    last, limit = source.last_success_at, source.max_age
+    if last is None or limit is None:
+        text = f"source {source.name} was never synced"
+    else:
+        when = since_text(last, now)
+        text = f"source {source.name}: last success {when}, at most {age_text(limit)} expected"
+    error = source.last_run.error if source.last_run else None
+    reason = (error or "").removeprefix(f"source {source.name}: ")
+    return one_line(f"{text}; last error: {reason}" if error else text)
+
+
+def problems(status: Status) -> list[str]:
+    """Return a line for each thing that somebody should look at; empty when all is well."""
+    lines = [stale_text(source, status.at) for source in status.sources if not source.fresh]
+    for source in status.sources:
+        if source.held and source.fresh:
+            reason = source.last_run.error if source.last_run else None
+            lines.append(one_line(f"a pass is held: {reason or f'source {source.name}'}"))
+    if number := status.deliveries.failed:
+        lines.append(f"{_count(number, 'alert')} failed; see: catalog-sync alerts list")
+    return lines
 
 
 def deliveries_text(counts: DeliveryCounts) -> str:

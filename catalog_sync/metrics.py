@@ -125,6 +125,12 @@ def _metrics(snapshot: Snapshot) -> Iterator[Metric]:
         [((source.name,), source.last_success_at) for source in sources],
     )
     yield _metric(
+        "max_age_seconds",
+        "How old the last success may become, as the configuration says; absent before the first.",
+        ["source"],
+        [((source.name,), source.max_age) for source in sources],
+    )
+    yield _metric(
         "last_attempt_timestamp_seconds",
         "When the last pass began that was not skipped; absent before the first.",
         ["source"],

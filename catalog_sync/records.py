@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from catalog_sync.errors import CatalogSyncError
 
 __all__ = [
+    "ENDED",
     "ID_MAX_LENGTH",
     "Absence",
     "AlertRule",
@@ -44,6 +45,7 @@ __all__ = [
     "ModelRecord",
     "Outcome",
     "Page",
+    "RunRecord",
     "RunReport",
     "RunStatus",
     "Scope",
@@ -51,6 +53,8 @@ __all__ = [
     "SourceRecord",
     "SourceSnapshot",
     "SourceState",
+    "SourceStatus",
+    "Status",
 ]
 
 JsonObject: TypeAlias = Mapping[str, Any]
@@ -89,6 +93,10 @@ class RunStatus(StrEnum):
     HELD = "held"
     FAILED = "failed"
     SKIPPED = "skipped"
+
+
+ENDED = (RunStatus.SUCCEEDED, RunStatus.HELD, RunStatus.FAILED)
+"""How a pass ends that was really made."""
 
 
 class Absence(StrEnum):
@@ -389,12 +397,78 @@ class DeliveryCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A row of `sync_runs`, as far as the health of its source needs it."""
+
+    status: RunStatus
+    started_at: datetime
+    finished_at: datetime | None = None
+    """Null while it is running."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """How fresh a source is."""
+
+    name: str
+    last_success_at: datetime | None
+    """The last pass that was applied; null before the first."""
+    max_age: timedelta | None
+    """How old that may be; null before the first."""
+    fresh: bool
+    held: bool
+    """Whether a pass waits for a person."""
+    last_run: RunRecord | None = None
+    """The last one that ended and was not skipped; null when there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Whether the sync is alive: what `status`, /healthz and the metrics answer from."""
+
+    at: datetime
+    sources: tuple[SourceStatus, ...]
+    deliveries: DeliveryCounts
+
+    @property
+    def fresh(self) -> bool:
+        """Whether every source is."""
+        return all(source.fresh for source in self.sources)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nobody need look: all fresh, none held, no alert failed."""
+        held = any(source.held for source in self.sources)
+        return self.fresh and not held and not self.deliveries.failed
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `status --json` prints."""
+        return {
+            "ok": self.ok,
+            "sources": [
+                {
+                    "name": source.name,
+                    "last_success_at": source.last_success_at
+                    and format_instant(source.last_success_at),
+                    "fresh": source.fresh,
+                    "held": source.held,
+                }
+                for source in self.sources
+            ],
+            "deliveries": {"pending": self.deliveries.pending, "failed": self.deliveries.failed},
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSnapshot:
     """How one source stands, as its metrics tell it."""
 
     name: str
     last_success_at: datetime | None = None
     """The last pass whose result was applied, held removals included; null before it."""
+    max_age: timedelta | None = None
+    """How old that may become; null before it."""
     last_attempt_at: datetime | None = None
     """When the last pass that was not skipped began; null before it."""
     last_duration: timedelta | None = None

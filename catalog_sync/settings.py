@@ -12,10 +12,11 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
 from pydantic import (
@@ -39,8 +40,9 @@ from pydantic_settings import (
 
 from catalog_sync.clock import parse_duration
 from catalog_sync.errors import ConfigError
+from catalog_sync.schedule import Schedule
 
-__all__ = ["AlertSettings", "Credential", "Settings", "SourceSettings", "load"]
+__all__ = ["Address", "AlertSettings", "Credential", "Settings", "SourceSettings", "load"]
 
 FILE_NAME = "catalog-sync.toml"
 ENV_PREFIX = "CATALOG_SYNC_"
@@ -66,24 +68,34 @@ DEFAULT_ALERT_KINDS: tuple[AlertKind, ...] = (
     "returned",
 )
 """What people run this for; the rest is for those who operate it."""
+DEFAULT_EVERY = timedelta(minutes=15)
 DEFAULT_BASE_URL = "https://api.anthropic.com"  # as the official SDK
 DEFAULT_VERSION = "2026-10-21"  # what SDK 2.12 sends; the first with lifecycle fields
 
 T = TypeVar("T", "SourceSettings", "AlertSettings")
 
 _LONGEST = timedelta(days=3660)  # what a calendar can be moved by without falling off its end
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([A-Za-z0-9.-]*)):(\d{1,5})", re.ASCII)
+_LAST_PORT = 65_535
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110, a token
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?", re.ASCII)
 
 
-def _duration(value: object) -> timedelta:
+def _length(value: object) -> timedelta:
     if isinstance(value, timedelta):
         return value
     if not isinstance(value, str):
         raise ValueError('expected a duration such as "90s", "15m", "12h" or "7d"')  # noqa: TRY004
     length = parse_duration(value)
-    if not timedelta() < length <= _LONGEST:
-        raise ValueError("expected a duration of more than nothing and at most ten years")
+    if length > _LONGEST:
+        raise ValueError("expected a duration of at most ten years")
+    return length
+
+
+def _duration(value: object) -> timedelta:
+    length = _length(value)
+    if not length:
+        raise ValueError("expected a duration of more than nothing")
     return length
 
 
@@ -91,6 +103,37 @@ def _at_most_a_day(length: timedelta) -> timedelta:
     if length > timedelta(days=1):
         raise ValueError("expected a duration of at most a day")
     return length
+
+
+def _cron(value: str) -> str:
+    Schedule(DEFAULT_EVERY, value)
+    return value
+
+
+def _time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError('expected an IANA time zone such as "Europe/Berlin"') from None
+    return value
+
+
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    """A name or an address; empty for all of the machine's IPv4 addresses."""
+    port: int
+    """0 takes a free one."""
+
+
+def _address(value: object) -> Address:
+    if isinstance(value, Address):
+        return value
+    match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    if match is None or int(match[3]) > _LAST_PORT:
+        raise ValueError('expected HOST:PORT, such as "127.0.0.1:9464" or "[::1]:9464"')
+    return Address(match[1] or match[2] or "", int(match[3]))
 
 
 def _base_url(value: str) -> str:
@@ -174,6 +217,7 @@ def _unique(tables: tuple[T, ...]) -> tuple[T, ...]:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Jitter = Annotated[timedelta, BeforeValidator(_length)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=1)]
 
@@ -213,9 +257,15 @@ class SourceSettings(BaseModel):
     page_size: Annotated[int, Field(ge=1, le=1000, strict=True)] = 1000
     deadline: Annotated[Duration, AfterValidator(_at_most_a_day)] = timedelta(seconds=60)
     """For a whole walk, retries included."""
+    every: Duration | None = None
+    """How often the daemon syncs this source; null where `cron` or the top level says it."""
+    cron: Annotated[str, AfterValidator(_cron)] | None = None
+    """A crontab's line in place of `every`."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.every is not None and self.cron is not None:
+            raise ValueError("every and cron exclude each other; expected one of them")
         named = [
             key
             for key in ("api_key_env", "api_key_file", "auth_token_env")
@@ -332,6 +382,17 @@ class Settings(BaseSettings):
     """How often an alert is sent before it counts as failed; 20 take about three days."""
     heartbeat_url: Annotated[SecretStr, AfterValidator(_webhook)] | None = None
     """Pinged at the start, success and failure of a pass; its path is a secret."""
+    every: Duration = DEFAULT_EVERY
+    """How often the daemon syncs."""
+    cron: Annotated[str, AfterValidator(_cron)] | None = None
+    """A crontab's line in place of `every`, read in `timezone`."""
+    timezone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
+    jitter: Jitter = timedelta(seconds=30)
+    """How much later a pass may come, drawn at random; at most a tenth of the interval."""
+    http_listen: Annotated[Address, BeforeValidator(_address)] | None = None
+    """Where the daemon serves /metrics and /healthz; null: nowhere."""
+    max_age: Duration | None = None
+    """How old a source's last success may be; null is three intervals."""
     sources: Annotated[tuple[SourceSettings, ...], AfterValidator(_some), AfterValidator(_unique)]
     alerts: Annotated[tuple[AlertSettings, ...], AfterValidator(_unique)] = ()
 
@@ -356,6 +417,22 @@ class Settings(BaseSettings):
             if unknown := sorted(set(alert.sources) - known):
                 raise ValueError(f"alerts: {alert.name}: no source is named {unknown[0]!r}")
         return self
+
+    @model_validator(mode="after")
+    def _one_schedule(self) -> Self:
+        if "every" in self.model_fields_set and self.cron is not None:
+            raise ValueError("every and cron exclude each other; expected one of them")
+        return self
+
+    def schedule(self, source: SourceSettings | None = None) -> Schedule:
+        """Return when the daemon syncs a source, or those that say nothing of their own."""
+        if source is not None and (source.every or source.cron):
+            return Schedule(source.every or DEFAULT_EVERY, source.cron, self.timezone)
+        return Schedule(self.every, self.cron, self.timezone)
+
+    def max_age_of(self, source: SourceSettings, synced_at: datetime) -> timedelta:
+        """Return how old a source's success of `synced_at` may become."""
+        return self.max_age or self.schedule(source).max_age(synced_at)
 
     @classmethod
     def settings_customise_sources(

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, and_, case, func, insert, or_, select, upd
 from sqlalchemy.exc import IntegrityError
 
 from catalog_sync.records import (
+    ENDED,
     Batch,
     Delivery,
     DeliveryCounts,
@@ -21,6 +22,7 @@ from catalog_sync.records import (
     Kind,
     ModelInfo,
     ModelRecord,
+    RunRecord,
     RunStatus,
     Scope,
     SourceRecord,
@@ -50,6 +52,7 @@ __all__ = [
     "insert_deliveries",
     "insert_events",
     "last_instant",
+    "last_run",
     "lock_source",
     "oldest_pending",
     "pending_channels",
@@ -61,6 +64,7 @@ __all__ = [
     "select_events",
     "select_models",
     "select_run_times",
+    "select_source",
     "select_state",
     "settle",
     "source_names",
@@ -72,6 +76,8 @@ __all__ = [
 
 _LONGEST_LEASE = timedelta(days=1, minutes=2)
 """A deadline is at most a day, and a lease a minute more."""
+_LONGEST_WAIT = timedelta(days=1, minutes=2)
+"""A receiver may ask for a day at most."""
 _PENDING, _DELIVERED, _FAILED = "pending", "delivered", "failed"
 _LIFECYCLES = ("active", "deprecated", "retired")
 """Those that the API documents; what else a server sends has no end."""
@@ -93,10 +99,9 @@ def register_source(session: Session, name: str, base_url: str) -> None:
         pass  # another process was faster
 
 
-def lock_source(session: Session, name: str) -> SourceRecord:
+def lock_source(session: Session, name: str) -> None:
     """Lock the source's row first, so that transactions of one source queue up in one order."""
-    row = session.scalars(select(SourceRow).where(SourceRow.name == name).with_for_update()).one()
-    return _source(row)
+    session.scalars(select(SourceRow).where(SourceRow.name == name).with_for_update()).one()
 
 
 def start_run(session: Session, source: str, now: datetime) -> int:
@@ -223,6 +228,19 @@ def finish_run(
     )
 
 
+def last_run(session: Session, source: str, *statuses: RunStatus) -> RunRecord | None:
+    """Return a source's last run that ended in one of the statuses; null when none did."""
+    row = session.scalars(
+        select(RunRow)
+        .where(RunRow.source == source, RunRow.status.in_(statuses))
+        .order_by(RunRow.id.desc())
+        .limit(1)
+    ).first()
+    if row is None:
+        return None
+    return RunRecord(RunStatus(row.status), row.started_at, row.finished_at, row.error)
+
+
 def failures(session: Session, source: str) -> tuple[int, list[str]]:
     """Return how many passes failed in a row, and the classes of error that were told meanwhile.
 
@@ -297,7 +315,7 @@ def select_state(session: Session, name: str, base_url: str) -> SourceState:
         select(RunRow.error)
         .where(
             RunRow.source == name,
-            RunRow.status.in_((RunStatus.SUCCEEDED, RunStatus.HELD, RunStatus.FAILED)),
+            RunRow.status.in_(ENDED),
         )
         .order_by(RunRow.id.desc())
         .limit(1)
@@ -329,6 +347,12 @@ def select_state(session: Session, name: str, base_url: str) -> SourceState:
 def source_names(session: Session) -> set[str]:
     """Return the sources that a pass was ever begun for."""
     return set(session.scalars(select(SourceRow.name)))
+
+
+def select_source(session: Session, name: str) -> SourceRecord | None:
+    """Return what is known of a source; null when no pass was ever begun for it."""
+    row = session.get(SourceRow, name)
+    return None if row is None else _source(row)
 
 
 def synced_at(session: Session) -> dict[str, datetime | None]:
@@ -572,8 +596,7 @@ def abandon(session: Session, channels: Iterable[str]) -> None:
 def due_batches(session: Session, now: datetime) -> list[Batch]:
     """Return what is due, grouped by run and channel, the oldest first."""
     groups: dict[tuple[int, str], list[Delivery]] = {}
-    due = and_(DeliveryRow.status == _PENDING, DeliveryRow.next_attempt_at <= now)
-    for delivery in _deliveries(session, due):
+    for delivery in _deliveries(session, and_(DeliveryRow.status == _PENDING, _due(now))):
         key = (delivery.event.run_id or 0, delivery.channel)
         groups.setdefault(key, []).append(delivery)
     return [
@@ -630,7 +653,7 @@ def claim(session: Session, batch: Batch, now: datetime, *, until: datetime) -> 
         _row_count(
             session,
             update(DeliveryRow)
-            .where(_attempted(ids, batch.attempts), DeliveryRow.next_attempt_at <= now)
+            .where(_attempted(ids, batch.attempts), _due(now))
             .values(attempts=DeliveryRow.attempts + 1, next_attempt_at=until),
         )
         for ids in _chunks(batch)
@@ -639,6 +662,15 @@ def claim(session: Session, batch: Batch, now: datetime, *, until: datetime) -> 
         session.rollback()
         return False
     return True
+
+
+def _due(now: datetime) -> ColumnElement[bool]:
+    """Return the condition of rows whose time has come.
+
+    Further ahead than any wait: it was decided before the host's clock was set back.
+    """
+    at = DeliveryRow.next_attempt_at
+    return or_(at <= now, at > now + _LONGEST_WAIT)
 
 
 def _chunks(batch: Batch) -> Iterator[list[int]]:

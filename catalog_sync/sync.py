@@ -13,7 +13,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from catalog_sync import database, reconcile, store
 from catalog_sync.errors import (
@@ -25,25 +25,42 @@ from catalog_sync.errors import (
     SourceError,
 )
 from catalog_sync.logs import fields
-from catalog_sync.records import Catalog, Event, RunReport, RunStatus, SourceRecord, SourceState
+from catalog_sync.records import ENDED, Catalog, Event, RunReport, RunStatus, SourceState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import sqlalchemy as sa
     from sqlalchemy.orm import Session
 
-    from catalog_sync.client import ModelsClient
     from catalog_sync.clock import Clock
-    from catalog_sync.records import AlertRule
+    from catalog_sync.records import Absence, AlertRule
     from catalog_sync.settings import SourceSettings
 
-__all__ = ["Pass", "PassOptions"]
+__all__ = ["Pass", "PassOptions", "Walker", "log_report"]
 
 logger = logging.getLogger(__name__)
 
 _LEASE_MARGIN = timedelta(minutes=1)
 """Beyond the walk's deadline: time to reconcile and to write."""
+
+
+class Walker(Protocol):
+    """What a pass asks of a client."""
+
+    def walk(
+        self, *, page_size: int, lifecycle: Sequence[str], on_page: Callable[[int, int], None]
+    ) -> Catalog:
+        """Walk all pages. Raises SourceError."""
+        ...
+
+    def ask(self, model_ids: Sequence[str]) -> Mapping[str, Absence]:
+        """Ask for models by id. Raises InterruptedSyncError."""
+        ...
+
+    def abort(self) -> None:
+        """Let what another thread is doing here raise InterruptedSyncError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +73,8 @@ class PassOptions:
     """A person looked: held removals, and another one who answers, are right."""
     if_older_than: timedelta | None = None
     """Skip a source that was synced more recently; null never skips."""
+    after_attempts: bool = False
+    """Skip it also when a pass that failed or was held is as recent: replicas share those too."""
     reminders: Sequence[timedelta] = ()
     failure_alert_after: int = 3
     rules: Sequence[AlertRule] = ()
@@ -94,7 +113,7 @@ class Pass:
     """One pass over one source: what it works with, and its steps."""
 
     engine: sa.Engine
-    client: ModelsClient
+    client: Walker
     source: SourceSettings
     clock: Clock
     options: PassOptions
@@ -114,14 +133,13 @@ class Pass:
             report = self._preview(report) if self.options.dry_run else self._sync(report)
         except (SourceError, DatabaseError) as error:
             report = replace(report, error=self._line(error), cause=error)
-        report = replace(report, duration=timedelta(seconds=time.monotonic() - started))
-        _log(report)
-        return report
+        return replace(report, duration=timedelta(seconds=time.monotonic() - started))
 
     def _preview(self, report: RunReport) -> RunReport:
         """Make the pass without a run, a lease or a row."""
         with database.readable(self.engine) as engine:
-            reason = self._fresh(self._state(engine).source, report.started_at)
+            with database.reading(engine) as session:
+                reason = self._fresh(session, report.started_at)
             if reason is not None:
                 return replace(report, status=RunStatus.SKIPPED, error=reason)
             outcome = self._observe(engine)
@@ -152,11 +170,11 @@ class Pass:
         with database.transaction(self.engine) as session:
             store.register_source(session, name, self.source.base_url)
         with database.transaction(self.engine) as session:
-            known = store.lock_source(session, name)
+            store.lock_source(session, name)
+            reason = self._fresh(session, now)
             run_id = store.start_run(session, name, now)
             report = replace(report, run_id=run_id)
             lease = self.source.deadline + _LEASE_MARGIN
-            reason = self._fresh(known, now)
             if reason is None and not store.acquire(session, name, run_id, now, lease=lease):
                 reason = "another process is syncing it"
             if reason is not None:
@@ -164,15 +182,23 @@ class Pass:
                 report = replace(report, status=RunStatus.SKIPPED, error=reason)
         return report
 
-    def _fresh(self, known: SourceRecord, now: datetime) -> str | None:
+    def _fresh(self, session: Session, now: datetime) -> str | None:
         """Say why the source need not be synced yet; null when it is time to.
 
-        A sync in the far future happened before the host's clock was set back: it says nothing.
+        What lies in the far future was before the host's clock was set back: it says nothing.
         """
-        limit, synced_at = self.options.if_older_than, known.last_synced_at
-        if limit is None or synced_at is None or abs(now - synced_at) >= limit:
+        limit, name = self.options.if_older_than, self.source.name
+        if limit is None:
             return None
-        return f"synced {abs(now - synced_at).total_seconds():.0f} s ago"
+        known = store.select_source(session, name)
+        done = {"synced": known.last_synced_at if known else None}
+        if self.options.after_attempts:
+            last = store.last_run(session, name, *ENDED)
+            done["tried"] = last.started_at if last else None
+        for word, moment in done.items():
+            if moment is not None and abs(now - moment) < limit:
+                return f"{word} {abs(now - moment).total_seconds():.0f} s ago"
+        return None
 
     # --- 2. walk, 3. confirm, 4. reconcile -----------------------------------------------------
 
@@ -330,9 +356,15 @@ def _recorded(report: RunReport) -> int:
     return report.run_id
 
 
-def _log(report: RunReport) -> None:
-    """One line per pass, for whoever reads logs."""
-    logger.info(
+def log_report(report: RunReport) -> None:
+    """Write the one line of a pass, for whoever reads logs: its level says who should."""
+    level = logging.INFO
+    if report.status is RunStatus.HELD:
+        level = logging.WARNING
+    elif report.status is RunStatus.FAILED and not isinstance(report.cause, InterruptedSyncError):
+        level = logging.ERROR
+    logger.log(
+        level,
         "pass ended",
         extra=fields(
             run_id=report.run_id,
@@ -342,5 +374,7 @@ def _log(report: RunReport) -> None:
             models=report.models,
             **Counter(event.kind.value for event in report.events),
             duration_seconds=round(report.duration.total_seconds(), 3),
+            error=report.error,
         ),
+        exc_info=report.cause if logger.isEnabledFor(logging.DEBUG) else None,
     )

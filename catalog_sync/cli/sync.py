@@ -72,13 +72,15 @@ def sync(
     from catalog_sync.app import PassOptions  # noqa: PLC0415
     from catalog_sync.cli import render  # noqa: PLC0415
     from catalog_sync.errors import DatabaseError  # noqa: PLC0415
+    from catalog_sync.sync import log_report  # noqa: PLC0415
 
     options = PassOptions(dry_run, accept_removals, if_older_than)
     metrics_file = None if dry_run else metrics_file
     with context.app() as app:
         try:
             with _progress() as on_page:
-                reports = app.sync(options, names=names, on_page=on_page)
+                on_report = log_report if context.verbose else _say_nothing
+                reports = app.sync(options, names=names, on_page=on_page, on_report=on_report)
         except DatabaseError:
             _write_metrics(app, metrics_file)
             raise
@@ -106,6 +108,10 @@ def sync(
     held = any(report.status == "held" for report in reports)
     codes = {cause.exit_code for cause in causes} | ({_HELD} if held else set())
     return next((code for code in (4, 1, _HELD) if code in codes), 0)  # the gravest
+
+
+def _say_nothing(_report: RunReport) -> None:
+    """What a person is told stands below; the line for logs would say it twice."""
 
 
 def _write_metrics(app: App, path: Path | None) -> list[OutputError]:

@@ -27,7 +27,7 @@ DASHBOARD = json.loads((CHECKOUT / "config" / "grafana" / "catalog-sync.json").r
 
 NOW = datetime(2026, 7, 24, 18, 12, 21, tzinfo=UTC)
 FULL = Snapshot(
-    (SourceSnapshot("anthropic", NOW, NOW, NOW - NOW, next_retirement_at=NOW),),
+    (SourceSnapshot("anthropic", NOW, NOW - NOW, NOW, NOW - NOW, next_retirement_at=NOW),),
     oldest_pending_at=NOW,
 )
 OURS = re.compile(r"\bcatalog_sync_\w+")

@@ -55,9 +55,14 @@ def add_model(session: Session, source: str, id_: str, **fields: Any) -> None:
     session.execute(sa.insert(ModelRow).values(**values, **times, **fields))
 
 
+def max_age_of(synced_at: datetime) -> timedelta:
+    """Say how old a success may become: here more for a later one, as of a crontab's schedule."""
+    return synced_at - NOW + timedelta(hours=1)
+
+
 def snapshot_of(engine: sa.Engine, *sources: str) -> Snapshot:
     with database.reading(engine) as session:
-        return catalog.snapshot(session, NOW, sources=sources)
+        return catalog.snapshot(session, dict.fromkeys(sources, max_age_of), NOW)
 
 
 def test_runs_are_counted_and_the_last_ones_timed(engine: sa.Engine) -> None:
@@ -85,10 +90,11 @@ def test_runs_are_counted_and_the_last_ones_timed(engine: sa.Engine) -> None:
     first, second = snapshot_of(engine, "anthropic", "gateway").sources
     assert first.runs == {"succeeded": 2, "held": 1, "failed": 1, "skipped": 2}
     assert first.last_success_at == minutes(2)
+    assert first.max_age == timedelta(minutes=62)
     assert first.last_attempt_at == minutes(7)
     assert first.last_duration == timedelta(seconds=30)
     assert first.held
-    assert second.last_success_at is None
+    assert (second.last_success_at, second.max_age) == (None, None)
     assert second.last_attempt_at == minutes(4)
     assert second.last_duration == timedelta()
     assert not second.held

@@ -191,7 +191,8 @@ def test_a_source_is_registered_once(engine: sa.Engine) -> None:
         with database.transaction(engine) as session:
             store.register_source(session, "anthropic", "https://api.anthropic.com")
         with database.transaction(engine) as session:
-            return store.lock_source(session, "anthropic").name
+            store.lock_source(session, "anthropic")
+            return store.select_source(session, "anthropic").name
 
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(register, range(2))) == ["anthropic"] * 2

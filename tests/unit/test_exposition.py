@@ -15,6 +15,7 @@ NOW = datetime(2026, 7, 24, 18, 12, 21, 500_000, tzinfo=UTC)
 FULL = SourceSnapshot(
     "anthropic",
     last_success_at=NOW,
+    max_age=timedelta(minutes=45),
     last_attempt_at=NOW + timedelta(minutes=15),
     last_duration=timedelta(milliseconds=210),
     held=True,
@@ -45,6 +46,7 @@ def test_everything_is_told() -> None:
         ("build_info", __version__): 1,
         ("database_up", ""): 1,
         ("last_success_timestamp_seconds", "anthropic"): NOW.timestamp(),
+        ("max_age_seconds", "anthropic"): 2700,
         ("last_attempt_timestamp_seconds", "anthropic"): NOW.timestamp() + 900,
         ("last_run_duration_seconds", "anthropic"): 0.21,
         ("held", "anthropic"): 1,

@@ -1,0 +1,54 @@
+"""`catalog-sync status`: the exit code for health checks, the line for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from catalog_sync.demo.sandbox import Sandbox
+from support import model, run
+
+MODELS = [model(f"claude-{number}") for number in range(6)]
+
+
+def test_from_nothing_to_held() -> None:
+    """Exit 1 before the first sync, 0 after it, 1 when stale or held; it creates no file."""
+    before = run("status")
+    assert (before.returncode, before.stderr) == (
+        1,
+        "catalog-sync: source anthropic was never synced\n",
+    )
+    assert before.stdout == "anthropic  never synced  -  -\nalerts: 0 pending, 0 failed\n"
+    assert list(Path().iterdir()) == []
+
+    with Sandbox(MODELS) as sandbox:
+        key = {"ANTHROPIC_API_KEY": sandbox.api_key, "ANTHROPIC_BASE_URL": sandbox.url}
+        assert run("sync", **key).returncode == 0
+        well = run("status", "--json")
+        assert (well.returncode, well.stderr) == (0, "")
+        said = json.loads(well.stdout)
+        (source,) = said.pop("sources")
+        assert source.pop("last_success_at") is not None
+        assert source == {"name": "anthropic", "fresh": True, "held": False}
+        assert said == {"ok": True, "deliveries": {"pending": 0, "failed": 0}}
+        stale = run("status", "--max-age", "1ms")
+        assert stale.returncode == 1
+        assert "source anthropic: last success" in stale.stderr
+        assert "anthropic  stale" in stale.stdout
+        assert run("status", CATALOG_SYNC_MAX_AGE="1ms").returncode == 1
+
+        sandbox.models = MODELS[:1]
+        assert run("sync", **key).returncode == 3
+    held = run("status")
+    assert held.returncode == 1
+    assert held.stderr.startswith("catalog-sync: a pass is held: source anthropic: 5 of 6 models")
+    assert held.stderr.count("\n") == 1
+    assert "anthropic  held" in held.stdout
+
+
+@pytest.mark.parametrize("age", ["soon", "-1h", "1"])
+def test_a_bad_age_is_refused(age: str) -> None:
+    """An age that is none is an error of usage."""
+    assert run("status", f"--max-age={age}").returncode == 2
