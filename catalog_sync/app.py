@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from catalog_sync import catalog, database, metrics, store
+from catalog_sync import catalog, database, messages, metrics, store
 from catalog_sync.clock import Clock, utc_now
 from catalog_sync.delivery import deliver_due
 from catalog_sync.errors import ConfigError, DatabaseError, SecretError
@@ -96,6 +96,18 @@ class App:
             source.name: partial(self._max_age, source, max_age) for source in self.settings.sources
         }
 
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Return whether every source is fresh, and what /healthz says, with the reason if not."""
+        try:
+            status = self.status()
+        except DatabaseError as error:
+            return False, {"ok": False, "reason": str(error)}
+        stale = [
+            messages.stale_text(source, status.at) for source in status.sources if not source.fresh
+        ]
+        said = {**status.to_json(), "ok": status.fresh}
+        return status.fresh, {**said, "reason": "; ".join(stale)} if stale else said
+
     def _max_age(
         self, source: SourceSettings, max_age: timedelta | None, synced_at: datetime
     ) -> timedelta:
@@ -174,8 +186,22 @@ class App:
                     for client in clients:
                         client.abort()
                     raise
-        heartbeat.finish(reports)
+        if heartbeat.wanted:
+            heartbeat.finish(reports, self._failing_besides(sources))
         return reports
+
+    def _failing_besides(self, sources: Sequence[SourceSettings]) -> list[str]:
+        """Return the errors of the sources that have no part in a pass, by their last own one.
+
+        Sources with schedules of their own share a watchdog: one that works does not hide another.
+        """
+        if len(sources) == len(self.settings.sources):
+            return []
+        with suppress(DatabaseError):
+            taking_part = {source.name for source in sources}
+            runs = {s.name: s.last_run for s in self.status().sources if s.name not in taking_part}
+            return [run.error for run in runs.values() if run and run.error and not run.interrupted]
+        return []
 
     def stop(self) -> None:
         """Abandon the walks in progress and send no further alert; for another thread to call."""

@@ -205,8 +205,16 @@ class Heartbeat:
         if self._started.acquire(blocking=False):
             self._ping("/start", "")
 
-    def finish(self, reports: Sequence[RunReport]) -> None:
-        """Say how the pass ended, with its summary; one skipped or told to stop says nothing."""
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a watchdog."""
+        return self._url is not None
+
+    def finish(self, reports: Sequence[RunReport], others: Sequence[str] = ()) -> None:
+        """Say how the pass ended, with its summary; one skipped or told to stop says nothing.
+
+        `others`: the errors of sources that had no part in it and do not work either.
+        """
         made = [
             report
             for report in reports
@@ -214,8 +222,9 @@ class Heartbeat:
             and not isinstance(report.cause, InterruptedSyncError)
         ]
         if made:
-            good = all(report.status is RunStatus.SUCCEEDED for report in made)
-            summary = "\n".join(report.error or report_text(report) for report in made)
+            good = all(report.status is RunStatus.SUCCEEDED for report in made) and not others
+            lines = [report.error or report_text(report) for report in made]
+            summary = "\n".join([*lines, *others])
             self._ping("" if good else "/fail", summary)
 
     def fail(self, reason: str) -> None:

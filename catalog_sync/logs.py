@@ -13,7 +13,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-__all__ = ["LOGGER_NAME", "configure", "error", "fields"]
+__all__ = ["LOGGER_NAME", "configure", "error", "fields", "show_progress"]
 
 LOGGER_NAME = "catalog_sync"
 
@@ -77,6 +77,12 @@ def error(text: str, cause: BaseException | None) -> None:
     if shown is not None:
         traceback.print_exception(shown)
     print(f"catalog-sync: {text}", file=sys.stderr)  # noqa: T201
+
+
+def show_progress() -> None:
+    """Log what a daemon does, too: nobody else sees it."""
+    logger = logging.getLogger(LOGGER_NAME)
+    logger.setLevel(min(logger.level, logging.INFO))
 
 
 def configure(style: Literal["text", "json"], *, verbose: bool) -> None:

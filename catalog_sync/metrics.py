@@ -7,6 +7,7 @@ nothing of what they do; it reaches no other host and logs no request.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -251,7 +252,10 @@ class Listener:
         metrics: Callable[[], bytes],
         health: Callable[[], tuple[bool, Mapping[str, Any]]],
     ) -> None:
-        self._server = _Server(address, metrics, health)
+        try:
+            self._server = _Server(address, metrics, health)
+        except (TypeError, UnicodeError) as error:  # no name server could be asked for it
+            raise OSError(errno.EINVAL, "not a host name") from error
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_SECONDS,), name="metrics", daemon=True
         )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ENDED",
     "ID_MAX_LENGTH",
+    "INTERRUPTED",
     "Absence",
     "AlertRule",
     "Batch",
@@ -97,6 +98,10 @@ class RunStatus(StrEnum):
 
 ENDED = (RunStatus.SUCCEEDED, RunStatus.HELD, RunStatus.FAILED)
 """How a pass ends that was really made."""
+
+
+INTERRUPTED = "interrupted"
+"""The `error` of a pass whose process was told to stop, or died."""
 
 
 class Absence(StrEnum):
@@ -405,6 +410,11 @@ class RunRecord:
     finished_at: datetime | None = None
     """Null while it is running."""
     error: str | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether its process was told to stop, or died."""
+        return self.status is RunStatus.FAILED and self.error == INTERRUPTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from catalog_sync.records import (
     ENDED,
+    INTERRUPTED,
     Batch,
     Delivery,
     DeliveryCounts,
@@ -136,7 +137,7 @@ def acquire(session: Session, source: str, run_id: int, now: datetime, *, lease:
                 RunRow.status == RunStatus.RUNNING,
                 RunRow.id != run_id,
             )
-            .values(status=RunStatus.FAILED, finished_at=now, error="interrupted")
+            .values(status=RunStatus.FAILED, finished_at=now, error=INTERRUPTED)
         )
     return bool(taken)
 

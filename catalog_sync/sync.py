@@ -25,7 +25,15 @@ from catalog_sync.errors import (
     SourceError,
 )
 from catalog_sync.logs import fields
-from catalog_sync.records import ENDED, Catalog, Event, RunReport, RunStatus, SourceState
+from catalog_sync.records import (
+    ENDED,
+    INTERRUPTED,
+    Catalog,
+    Event,
+    RunReport,
+    RunStatus,
+    SourceState,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -157,7 +165,7 @@ class Pass:
             failed = replace(report, error=self._line(error), cause=error)
             return replace(failed, events=self._fail(failed))
         except BaseException as error:  # the database, a signal, a bug: nobody need wait for us
-            reason = str(error) if isinstance(error, DatabaseError) else "interrupted"
+            reason = str(error) if isinstance(error, DatabaseError) else INTERRUPTED
             with suppress(DatabaseError), database.transaction(self.engine) as session:
                 self._close(session, report, reason)
             raise
@@ -374,7 +382,7 @@ def log_report(report: RunReport) -> None:
             models=report.models,
             **Counter(event.kind.value for event in report.events),
             duration_seconds=round(report.duration.total_seconds(), 3),
-            error=report.error,
+            reason=report.error,
         ),
         exc_info=report.cause if logger.isEnabledFor(logging.DEBUG) else None,
     )

@@ -30,6 +30,7 @@ _TERMINATED = 143
 
 _COMMANDS = {
     "sync": "catalog_sync.cli.sync:sync",
+    "run": "catalog_sync.cli.daemon:run",
     "models": "catalog_sync.cli.read:models",
     "show": "catalog_sync.cli.read:show",
     "events": "catalog_sync.cli.read:events",

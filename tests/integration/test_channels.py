@@ -588,6 +588,31 @@ def test_heartbeat_of_a_held_pass(sandbox: Sandbox, receiver: Receiver) -> None:
     assert "catalog-sync sync --source anthropic --accept-removals" in receiver.last.text
 
 
+def test_heartbeat_of_a_source_that_hides_no_other(sandbox: Sandbox, receiver: Receiver) -> None:
+    """Sources that are synced one by one share a watchdog: a failure stays one until it is over."""
+    settings = watched(sandbox, receiver.url)
+    broken = settings.sources[0].model_copy(
+        update={"name": "broken", "base_url": "http://127.0.0.1:1", "deadline": timedelta(0, 0.1)}
+    )
+    with App(settings.model_copy(update={"sources": (settings.sources[0], broken)})) as app:
+        app.sync(names=["anthropic"])
+        app.sync(names=["broken"])
+        app.sync(names=["anthropic"])
+    assert [path for path, _ in pings(receiver)[1::2]] == ["/", "/fail", "/fail"]
+    assert [line.partition(":")[0] for line in receiver.last.text.splitlines()] == [
+        "anthropic",
+        "source broken",
+    ]
+
+
+def test_heartbeat_of_a_pass_that_was_stopped(sandbox: Sandbox, receiver: Receiver) -> None:
+    """A pass that was told to stop is no failure, and no success either."""
+    with App(watched(sandbox, receiver.url)) as app:
+        app.stop()
+        app.sync()
+    assert [path for path, _ in pings(receiver)] == ["/start"]
+
+
 def test_heartbeat_without_a_database(sandbox: Sandbox, receiver: Receiver) -> None:
     """A pass that cannot use its database pings the failure, for it is one."""
     settings = watched(sandbox, receiver.url)

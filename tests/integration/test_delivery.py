@@ -190,6 +190,30 @@ def ids_told(receiver: Receiver) -> list[list[str]]:
     return [[e["model_id"] for e in got.json["data"]["events"]] for got in receiver.received]
 
 
+# --- when ---------------------------------------------------------------------------------------
+
+
+def test_waits_of_a_clock_that_was_set_back(world: World, hook: Receiver) -> None:
+    """What lies further ahead than any wait is due; what a receiver asked for is waited for."""
+    hook.replies = [Reply(503, {"retry-after": "86400"}), Reply()]
+    world.owe("hook")
+    assert world.deliver() == 0
+    assert world.deliver() == 0
+    assert len(hook.received) == 1
+    assert world.deliver(later=timedelta(days=-400)) == 1
+    assert world.statuses() == ["delivered"]
+
+
+def test_a_stop_leaves_the_rest_due(world: World, hook: Receiver) -> None:
+    """Told to stop, what is not sent yet stays as it is, and goes out the next time."""
+    world.owe("hook")
+    channels = {"hook": open_channel(AlertSettings(name="hook", webhook=SecretStr(hook.url)))}
+    stopped = {"stopped": lambda: True}
+    assert deliver_due(world.engine, channels, world.clock, attempts=20, **stopped) == 0
+    assert (world.row().attempts, hook.received) == (0, [])
+    assert world.deliver() == 1
+
+
 # --- messages ----------------------------------------------------------------------------------
 
 

@@ -352,6 +352,14 @@ def test_a_taken_port_is_an_error(port: int) -> None:
         Listener(("127.0.0.1", port), metrics=bytes, health=lambda: (True, {}))
 
 
+@pytest.mark.parametrize("host", ["256.1.1.1", "a..b", "é" * 300, "::x"])
+def test_a_host_that_is_none_is_an_error(host: str) -> None:
+    """What is no address of this machine raises OSError, with words for a person."""
+    with pytest.raises(OSError) as caught:
+        listener(host=host)
+    assert caught.value.strerror
+
+
 def test_the_port_is_taken_at_once_and_given_back() -> None:
     """Before `start` the port is taken already; after `close`, however often, it is free."""
     running = listener()

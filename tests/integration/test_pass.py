@@ -905,6 +905,27 @@ def test_a_failed_pass_is_no_sync(known: Bench) -> None:
     assert known.sync(if_older_than=timedelta(hours=1)).status is RunStatus.FAILED
 
 
+@sqlite_only
+def test_after_attempts(known: Bench) -> None:
+    """Where attempts count, one that failed lately is enough for every replica."""
+    known.api.instead = refused()
+    assert known.sync(after=DAY).status is RunStatus.FAILED
+    lately = known.sync(after=MINUTE, if_older_than=2 * MINUTE, after_attempts=True)
+    assert (lately.status, lately.error) == (RunStatus.SKIPPED, "tried 60 s ago")
+    again = known.sync(after=MINUTE, if_older_than=2 * MINUTE, after_attempts=True)
+    assert again.status is RunStatus.FAILED
+
+
+def test_a_stop_abandons_the_walk(known: Bench) -> None:
+    """Told to stop by another thread, a pass ends as interrupted and gives its lease back."""
+    known.api.instead = lambda _: known.app.stop()
+    report = known.sync()
+    assert (report.status, report.error) == (RunStatus.FAILED, "interrupted")
+    assert (known.run["status"], known.run["error"]) == ("failed", "interrupted")
+    assert known.rows("sources")[0]["lease_run_id"] is None
+    assert known.sync().error == "interrupted"  # it stays stopped
+
+
 # --- dry runs ----------------------------------------------------------------------------------
 
 

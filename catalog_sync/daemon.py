@@ -1,0 +1,322 @@
+"""The daemon: it decides when, and calls what `sync` calls. It holds no logic of the pass.
+
+The main thread waits for signals; APScheduler starts the passes of each schedule and, between
+them, the deliveries. What fails is logged and done again when its time comes: only a configuration
+or a schema that cannot be used ends it, and only at the start.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from datetime import UTC, timedelta
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from catalog_sync import __version__, database
+from catalog_sync.errors import CatalogSyncError, ConfigError, DatabaseError, SchemaError
+from catalog_sync.logs import fields
+from catalog_sync.sync import PassOptions, log_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from catalog_sync.app import App
+    from catalog_sync.metrics import Listener
+    from catalog_sync.schedule import Schedule
+    from catalog_sync.settings import Address
+
+__all__ = ["Daemon"]
+
+logger = logging.getLogger(__name__)
+
+_GRACE = timedelta(seconds=10)
+"""How long what is under way may take to end, after a signal."""
+_DELIVERY_EVERY = timedelta(seconds=10)
+"""How often is looked for alerts that have become due."""
+_RETRY = timedelta(seconds=10)
+"""How soon the first pass is tried again while the database cannot be used."""
+_LOOK_SECONDS = 5.0
+"""How often the clock is looked at."""
+_CLOCK_STEP_SECONDS = 2.0
+"""By how much a clock must differ from the time that went by to count as having been set."""
+_STOP = frozenset({signal.SIGTERM, signal.SIGINT})
+_RELOAD = getattr(signal, "SIGHUP", None)  # not on Windows
+
+
+class Daemon:
+    """The process: its signals, its listener, and the configuration that is at work."""
+
+    def __init__(self, load: Callable[[], App]) -> None:
+        """`load` reads the configuration and wires it; it is called anew at each reload."""
+        self._load = load
+        self._inbox: SimpleQueue[signal.Signals | None] = SimpleQueue()
+        self._service: _Service
+        self._listener: Listener | None = None
+
+    def run(self) -> int:
+        """Work until told to stop, and return 0.
+
+        Raises ConfigError and SchemaError for what is wrong at the start. To be called in the
+        main thread, which alone receives signals.
+        """
+        app = self._load()
+        app.check()
+        try:
+            database.ensure_schema(app.engine)
+        except SchemaError:
+            raise
+        except DatabaseError as error:
+            _log_failure("the database cannot be used yet", error)
+        self._listener = self._listen(app.settings.http_listen)
+        self._begin(app)
+        with _signals_into(self._inbox):
+            while (number := self._next()) not in _STOP:
+                if number == _RELOAD:
+                    self._reload()
+            logger.info("stopping", extra=fields(signal=number and number.name))
+            self._end()
+        logger.info("stopped")
+        return 0
+
+    def _begin(self, app: App) -> None:
+        self._service = _Service(app, done=lambda: self._inbox.put(None))
+        self._service.start()
+        if self._listener is not None:
+            self._listener.start()
+
+    def _next(self) -> signal.Signals | None:
+        """Wait for a signal, and meanwhile for a clock that is set."""
+        ahead = time.time() - time.monotonic()
+        while True:
+            with suppress(Empty):
+                if (number := self._inbox.get(timeout=_LOOK_SECONDS)) is not None:
+                    return number
+            before, ahead = ahead, time.time() - time.monotonic()
+            if abs(ahead - before) > _CLOCK_STEP_SECONDS:
+                logger.warning("the clock was set", extra=fields(seconds=round(ahead - before)))
+                self._service.keep_time(set_back=ahead < before)
+
+    def _end(self) -> None:
+        """Stop what is under way; what does not end in time is left behind, for others to redo."""
+        self._service.stop()
+        again = self._settle()
+        if again is not None:
+            _exit_at_once(128 + again)
+        if self._listener is not None:
+            self._listener.close()
+        if self._service.busy:  # its threads would be waited for
+            logger.warning("left behind what did not end in time")
+            _exit_at_once(0)
+        self._service.app.close()
+
+    def _settle(self) -> signal.Signals | None:
+        """Wait until nothing is under way, or the time is over; return the signal that cuts in."""
+        ends = time.monotonic() + min(_GRACE, self._service.longest_walk).total_seconds()
+        while self._service.busy and (left := ends - time.monotonic()) > 0:
+            with suppress(Empty):
+                if (number := self._inbox.get(timeout=left)) in _STOP:
+                    return number
+        return None
+
+    def _reload(self) -> None:
+        """Put a new configuration to work; one that cannot be used is told, and the old stays."""
+        listener, old = self._listener, self._service
+        try:
+            app = self._load()
+            app.check()
+            if app.settings.http_listen != old.app.settings.http_listen:
+                listener = self._listen(app.settings.http_listen)
+        except CatalogSyncError as error:
+            _log_failure("not reloaded; the configuration before it stays", error)
+            return
+        old.stop()
+        again = self._settle()
+        if again is not None:
+            self._inbox.put(again)
+        if self._listener is not None and self._listener is not listener:
+            self._listener.close()
+        self._listener = listener
+        self._begin(app)
+        old.app.close()
+        logger.info("reloaded")
+
+    def _listen(self, address: Address | None) -> Listener | None:
+        """Take the port; it is answered from when there is something to say."""
+        if address is None:
+            return None
+        from catalog_sync.metrics import Listener  # noqa: PLC0415  # only for who is asked
+
+        try:
+            listener = Listener(address, metrics=self._metrics, health=self._health)
+        except OSError as error:
+            raise ConfigError(
+                f"http_listen: {address.host}:{address.port} cannot be listened on: "
+                f"{error.strerror}",
+                "choose another address, or end who has it",
+            ) from error
+        logger.info("listening", extra=fields(host=address.host or None, port=listener.port))
+        return listener
+
+    def _metrics(self) -> bytes:
+        return self._service.app.metrics(process=True)
+
+    def _health(self) -> tuple[bool, dict[str, Any]]:
+        return self._service.app.health()
+
+
+class _Service:
+    """One configuration at work: an app, and the scheduler that says when."""
+
+    def __init__(self, app: App, done: Callable[[], None]) -> None:
+        """`done` is called, from whatever thread, each time that something ended."""
+        self.app = app
+        self._done = done
+        self._groups: dict[Schedule, list[str]] = {}
+        for source in app.settings.sources:
+            self._groups.setdefault(app.settings.schedule(source), []).append(source.name)
+        self._begun: set[Schedule] = set()
+        self._running = 0
+        self._lock = threading.Lock()
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": ThreadPoolExecutor(len(self._groups) + 1)},
+            # A late pass runs late, and never twice.
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Whether a pass or a delivery is under way."""
+        return self._running > 0
+
+    @property
+    def longest_walk(self) -> timedelta:
+        """The longest deadline of a walk."""
+        return max(source.deadline for source in self.app.settings.sources)
+
+    def start(self) -> None:
+        """Begin with a pass of each schedule, and go on by them."""
+        self._plan()
+        for number, (schedule, names) in enumerate(self._groups.items()):
+            self._scheduler.modify_job(str(number), next_run_time=self.app.clock())
+            logger.info(
+                "started",
+                extra=fields(
+                    version=__version__,
+                    sources=",".join(names),
+                    every=None if schedule.cron else f"{schedule.every.total_seconds():g}s",
+                    cron=schedule.cron,
+                ),
+            )
+        self._scheduler.start()
+
+    def _plan(self) -> None:
+        """Set each job's next time by the clock as it is now."""
+        now = self.app.clock()
+        for number, schedule in enumerate(self._groups):
+            jitter = schedule.at_most(self.app.settings.jitter, now)
+            self._scheduler.add_job(
+                self._guarded,
+                schedule.trigger(jitter),
+                args=[self._pass, schedule, str(number)],
+                id=str(number),
+                replace_existing=True,
+            )
+        every = IntervalTrigger(seconds=_DELIVERY_EVERY.total_seconds(), timezone=UTC)
+        self._scheduler.add_job(
+            self._guarded, every, args=[self._deliver], id="deliveries", replace_existing=True
+        )
+
+    def keep_time(self, *, set_back: bool) -> None:
+        """Follow a clock that was set: APScheduler would wait until it is again what it was."""
+        if set_back:
+            self._plan()
+        else:
+            self._scheduler.wakeup()  # what has become due meanwhile runs late
+
+    def stop(self) -> None:
+        """Start nothing more, and abandon what can be."""
+        self._scheduler.shutdown(wait=False)
+        self.app.stop()
+
+    def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
+        """Do something that has come due: whatever happens, it will come due again."""
+        with self._lock:
+            self._running += 1
+        try:
+            work(*arguments)
+        except Exception as error:  # noqa: BLE001  # a bug; the next time may go well
+            _log_failure(f"unexpected {type(error).__name__}", error)
+        finally:
+            with self._lock:
+                self._running -= 1
+            self._done()
+
+    def _pass(self, schedule: Schedule, job_id: str) -> None:
+        first = schedule not in self._begun
+        options = PassOptions(if_older_than=self._fresh_for(schedule), after_attempts=not first)
+        try:
+            self.app.sync(
+                options, names=self._groups[schedule], each_alone=True, on_report=log_report
+            )
+            self._begun.add(schedule)
+            self.app.deliver()
+        except DatabaseError as error:
+            _log_failure("no pass could be made", error)
+            if first:
+                with suppress(JobLookupError):  # told to stop meanwhile
+                    soon = self.app.clock() + min(_RETRY, schedule.interval(self.app.clock()))
+                    self._scheduler.modify_job(job_id, next_run_time=soon)
+        except CatalogSyncError as error:
+            _log_failure("no pass could be made", error)
+
+    def _fresh_for(self, schedule: Schedule) -> timedelta:
+        """Return how long a pass serves all replicas: an interval, less the time that one takes."""
+        interval = schedule.interval(self.app.clock())
+        return max(interval - self.longest_walk, interval / 2)
+
+    def _deliver(self) -> None:
+        if not self._begun:
+            return  # nothing is owed yet, perhaps there is not even a database
+        try:
+            self.app.deliver()
+        except DatabaseError as error:
+            logger.debug("no alerts delivered", extra=fields(reason=str(error)))
+
+
+@contextmanager
+def _signals_into(inbox: SimpleQueue[signal.Signals | None]) -> Iterator[None]:
+    """Put signals into a queue, whose `put` may interrupt itself; as it was before, at the end."""
+    numbers = [*_STOP, _RELOAD] if _RELOAD is not None else [*_STOP]
+    before = {
+        number: signal.signal(number, lambda got, _frame: inbox.put(signal.Signals(got)))
+        for number in numbers
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _log_failure(what: str, error: Exception) -> None:
+    shown = error if logger.isEnabledFor(logging.DEBUG) else None
+    logger.error(what, extra=fields(reason=str(error)), exc_info=shown)
+
+
+def _exit_at_once(code: int) -> None:
+    """End the process without waiting for its threads."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,477 @@
+"""The daemon as a process: its schedule, its signals, and what it recovers from."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import shutil
+import signal
+import socket
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from catalog_sync import database
+from catalog_sync.demo.sandbox import Sandbox
+from catalog_sync.records import RunStatus
+from catalog_sync.schema import DeliveryRow, RunRow, SourceRow
+from conftest import REQUIRED
+from daemons import Daemon, Gate
+from receivers import Receiver, Reply, write_config
+from support import Answer, ScriptedServer, model, page, run
+
+MODELS = [model(f"claude-{number}") for number in range(4)]
+OFTEN = 'every = "100ms"\njitter = "0s"\n'
+SELDOM = 'every = "1h"\n'
+URL = "sqlite:///catalog.db"
+
+sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def api() -> Iterator[Sandbox]:
+    with Sandbox(MODELS) as sandbox:
+        yield sandbox
+
+
+def rows(url: str, table: type, *where: object) -> list:
+    """Read rows, oldest first, from outside."""
+    engine = database.create_engine(url)
+    with database.reading(engine) as session:
+        found = list(session.scalars(sa.select(table).where(*where)))
+        session.expunge_all()
+    engine.dispose()
+    return sorted(found, key=lambda row: getattr(row, "id", 0))
+
+
+def change(url: str, *statements: object) -> None:
+    engine = database.create_engine(url)
+    with database.transaction(engine) as session:
+        for statement in statements:
+            session.execute(statement)
+    engine.dispose()
+
+
+# --- the schedule ------------------------------------------------------------------------------
+
+
+def test_it_begins_at_once_and_goes_on(api: Sandbox) -> None:
+    """The first pass is made at the start, the others by the interval; each has its line."""
+    write_config(api.url, top=OFTEN)
+    with Daemon() as daemon:
+        first, *others = daemon.passes("succeeded", 4)
+        assert daemon.end() == 0
+    assert (
+        first.items() >= {"level": "info", "source": "anthropic", "pages": 1, "models": 4}.items()
+    )
+    assert (first["added"], first["reason"]) == (4, None)
+    assert first["duration_seconds"] >= 0
+    ids = [row.id for row in rows(URL, RunRow)]
+    assert [entry["run_id"] for entry in (first, *others)] == ids[:4]
+    assert [entry["message"] for entry in daemon.log[-2:]] == ["stopping", "stopped"]
+    assert daemon.printed == []
+
+
+def test_what_is_fresh_is_not_synced_at_the_start(api: Sandbox) -> None:
+    """A source that was synced within the interval is skipped at the start, one older is not."""
+    write_config(api.url, top=SELDOM)
+    key = {"ANTHROPIC_API_KEY": api.api_key}
+    assert run("sync", **key).returncode == 0
+    with Daemon() as daemon:
+        (skipped,) = daemon.passes("skipped")
+        assert skipped["reason"].startswith("synced ")
+        assert daemon.end() == 0
+    change(URL, sa.update(SourceRow).values(last_synced_at=datetime.now(UTC) - timedelta(hours=1)))
+    with Daemon() as daemon:
+        daemon.passes("succeeded")
+        assert daemon.end() == 0
+
+
+def test_a_source_may_have_a_schedule_of_its_own(api: Sandbox) -> None:
+    """Each source follows its own schedule, the others that of the top level."""
+    write_config(api.url, top=SELDOM)
+    sources = (("often", 'every = "50ms"'), ("yearly", 'cron = "0 0 1 1 *"'))
+    with Path("catalog-sync.toml").open("a") as file:
+        file.writelines(
+            f'[[sources]]\nname = "{name}"\nbase_url = "{api.url}"\n{schedule}\n'
+            for name, schedule in sources
+        )
+    with Daemon() as daemon:
+        daemon.wait_for(5, source="often", status="succeeded")
+        assert daemon.end() == 0
+    made = [entry["source"] for entry in daemon.log if entry.get("status") == "succeeded"]
+    assert (made.count("anthropic"), made.count("yearly")) == (1, 1)
+
+
+# --- signals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_walk_in_progress_is_abandoned(number: signal.Signals) -> None:
+    """A signal during a walk ends with 0: its run is interrupted, the lease given back."""
+    asked, over = threading.Event(), threading.Event()
+
+    def say_nothing(_request: object) -> None:
+        asked.set()
+        over.wait(60)
+
+    with ScriptedServer(say_nothing) as server:
+        write_config(server.url, top=SELDOM)
+        with Daemon() as daemon:
+            assert asked.wait(30)
+            assert daemon.end(number) == 0
+        over.set()
+    (row,) = rows(URL, RunRow)
+    assert (row.status, row.error) == (RunStatus.FAILED, "interrupted")
+    assert row.finished_at is not None
+    (source,) = rows(URL, SourceRow)
+    assert (source.lease_run_id, source.lease_expires_at) == (None, None)
+    (entry,) = [entry for entry in daemon.log if entry["message"] == "pass ended"]
+    assert (entry["level"], entry["reason"]) == ("info", "interrupted")
+
+
+def test_a_delivery_that_does_not_end_is_left_to_the_next(api: Sandbox) -> None:
+    """A message under way at the signal does not hold up the end; it is sent again, as itself."""
+    held = threading.Event()
+    with Receiver(Reply(after=held), Reply()) as receiver:
+        hook = f'name = "hook"\nwebhook = "{receiver.url}"'
+        write_config(api.url, hook, top=SELDOM)
+        assert run("sync", ANTHROPIC_API_KEY=api.api_key).returncode == 0
+        api.models = [*MODELS, model("claude-new")]
+        config = Path("catalog-sync.toml").read_text()
+        Path("catalog-sync.toml").write_text(
+            config.replace("[[sources]]\n", '[[sources]]\ndeadline = "1s"\n').replace("1h", "1s")
+        )
+        with Daemon() as daemon:
+            assert receiver.wait_for(1)
+            assert daemon.end() == 0
+            assert "left behind" in daemon.log[-1]["message"]
+        held.set()
+        change(URL, sa.update(DeliveryRow).values(next_attempt_at=datetime.now(UTC)))
+        assert run("sync", ANTHROPIC_API_KEY=api.api_key).returncode == 0
+        assert len(receiver.received) == 2
+        assert len(set(receiver.ids)) == 1
+    (delivery,) = rows(URL, DeliveryRow)
+    assert (delivery.status, delivery.attempts) == ("delivered", 2)
+
+
+def test_a_second_signal_ends_it_at_once(api: Sandbox) -> None:
+    """Who cannot wait tells it twice."""
+    held = threading.Event()
+    with Receiver(Reply(after=held)) as receiver:
+        write_config(api.url, f'name = "hook"\nwebhook = "{receiver.url}"', top='every = "1s"\n')
+        assert run("sync", ANTHROPIC_API_KEY=api.api_key).returncode == 0
+        api.models = [*MODELS, model("claude-new")]
+        with Daemon() as daemon:
+            assert receiver.wait_for(1)
+            daemon.send(signal.SIGTERM)
+            daemon.wait_for(message="stopping")
+            assert daemon.end(signal.SIGTERM) == 128 + signal.SIGTERM
+        held.set()
+
+
+def test_a_transaction_that_waits_does_not_hold_it(api: Sandbox) -> None:
+    """A database that another holds locked delays the end by the walk's deadline at most."""
+    write_config(api.url, top=OFTEN)
+    config = Path("catalog-sync.toml")
+    config.write_text(config.read_text().replace("[[sources]]", '[[sources]]\ndeadline = "500ms"'))
+    with Daemon() as daemon:
+        daemon.passes("succeeded", 2)
+        with closing(sqlite3.connect("catalog.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert daemon.end() == 0
+            other.execute("ROLLBACK")
+
+
+def test_it_stops_before_it_has_begun() -> None:
+    """A signal while the database is still waited for at the start ends it with 0 as well."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        write_config(
+            "http://127.0.0.1:9", top=f'database_url = "mysql://root@127.0.0.1:{port}/x"\n'
+        )
+        with Daemon() as daemon:
+            connection, _ = silent.accept()
+            assert daemon.end() == 0
+            connection.close()
+
+
+def test_a_reload_takes_the_new_configuration(api: Sandbox) -> None:
+    """SIGHUP: a new source is synced at once; a bad file is told, and the old one stays."""
+    write_config(api.url, top=OFTEN)
+    good = Path("catalog-sync.toml").read_text()
+    with Daemon() as daemon:
+        daemon.passes("succeeded")
+        Path("catalog-sync.toml").write_text(good + '[[sources]]\nname = "anthropic"\n')
+        daemon.send(signal.SIGHUP)
+        (refused,) = daemon.wait_for(level="error")
+        assert "the name 'anthropic' is used twice" in refused["reason"]
+        daemon.passes("succeeded", 2, after=daemon.log.index(refused))
+        Path("catalog-sync.toml").write_text(
+            good + f'[[sources]]\nname = "second"\nbase_url = "{api.url}"\n'
+        )
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for(message="reloaded")
+        daemon.wait_for(2, source="second", status="succeeded")
+        daemon.wait_for(2, source="anthropic", after=len(daemon.log), status="succeeded")
+        assert daemon.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "wanted"),
+    [
+        ('api_key_file = "none"', "api_key_file none cannot be read"),
+        ('base_url = "http://127.0.0.1:1"\nevery = "1h"\ncron = "* * * * *"', "exclude each other"),
+    ],
+)
+def test_a_reload_reads_what_passes_need(api: Sandbox, bad: str, wanted: str) -> None:
+    """What a reload cannot use (a secret that is missing) changes nothing."""
+    write_config(api.url, top=OFTEN)
+    with Daemon() as daemon:
+        daemon.passes("succeeded")
+        Path("catalog-sync.toml").write_text(f'[[sources]]\nname = "other"\n{bad}\n')
+        daemon.send(signal.SIGHUP)
+        (refused,) = daemon.wait_for(level="error")
+        assert wanted in refused["reason"]
+        daemon.passes("succeeded", 2, after=daemon.log.index(refused))
+        assert daemon.end() == 0
+
+
+# --- what ends it, and only at the start -------------------------------------------------------
+
+
+def test_a_missing_key_ends_it_at_the_start() -> None:
+    """What would fail every pass is told at once, with 2."""
+    with Daemon(ANTHROPIC_API_KEY="") as daemon:
+        assert daemon.exit_code() == 2
+    (entry,) = daemon.log
+    assert "ANTHROPIC_API_KEY is not set or empty" in entry["message"]
+
+
+def test_another_schema_ends_it_at_the_start(api: Sandbox) -> None:
+    """A schema that is not this program's is for a person: 4, and nothing was asked of the API."""
+    write_config(api.url, top=OFTEN)
+    assert run("db", "upgrade").returncode == 0
+    change(URL, sa.text("UPDATE catalog_sync_version SET version_num = '9999'"))
+    with Daemon() as daemon:
+        assert daemon.exit_code() == 4
+    assert "schema 9999" in daemon.log[-1]["message"]
+
+
+# --- what it recovers from ---------------------------------------------------------------------
+
+
+def test_it_recovers_from_an_api_that_is_down_or_lies() -> None:
+    """Refusals, broken pages and lists that are empty are a line each; then it goes on."""
+    answers = [page(MODELS)]
+    with ScriptedServer(lambda _: answers[0]) as server:
+        write_config(server.url, top=OFTEN)
+        with Daemon() as daemon:
+            daemon.passes("succeeded")
+            for bad, status in (
+                (Answer(status=403), "failed"),
+                (Answer(b"<html>"), "failed"),
+                (page(MODELS[:2], has_more=True, last_id=None), "failed"),
+                (page([]), "held"),
+            ):
+                answers[0] = bad
+                seen = len(daemon.log)
+                daemon.passes(status, 3, after=seen)
+                answers[0] = page(MODELS)
+                daemon.passes("succeeded", after=len(daemon.log))
+            assert daemon.end() == 0
+    levels = {(entry["status"], entry["level"]) for entry in daemon.log if "status" in entry}
+    assert levels == {("succeeded", "info"), ("failed", "error"), ("held", "warning")}
+    runs = rows(URL, RunRow)
+    logged = [entry["run_id"] for entry in daemon.log if entry["message"] == "pass ended"]
+    assert logged == [row.id for row in runs if row.error != "interrupted"]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+def test_it_recovers_from_a_database_that_is_down(api: Sandbox, database_url: str) -> None:
+    """Down at the start, and again later: it goes on trying, and then goes on."""
+    url = sa.make_url(database_url)
+    with Gate(url.host or "", url.port or 0) as gate:
+        gate.close()
+        through = url.set(port=gate.port).render_as_string(hide_password=False)
+        write_config(api.url, top=f'database_url = "{through}"\n{OFTEN}')
+        with Daemon() as daemon:
+            daemon.wait_for(3, level="error", message="no pass could be made")
+            gate.open()
+            daemon.passes("succeeded", 2)
+            gate.close()
+            daemon.wait_for(3, after=len(daemon.log), level="error")
+            gate.open()
+            daemon.passes("succeeded", 2, after=len(daemon.log))
+            assert daemon.end() == 0
+
+
+def test_it_recovers_from_a_disk_that_is_full(api: Sandbox) -> None:
+    """A file that cannot grow is a line per pass; with room again it goes on, nothing is lost."""
+    write_config(api.url, top=OFTEN)
+    with Daemon() as daemon:
+        daemon.passes("succeeded")
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        api.models = [*MODELS, model("claude-new", notes="x" * 100_000)]
+        seen = len(daemon.log)
+        daemon.wait_for(3, after=seen, level="error")
+        infinite = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, infinite)
+        daemon.wait_for(after=seen, status="succeeded", added=1)
+        assert daemon.end() == 0
+    with closing(sqlite3.connect("catalog.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_it_recovers_from_a_database_that_is_locked() -> None:
+    """Another that takes the file during a walk delays what the walk saw, and no more."""
+    with closing(
+        sqlite3.connect("catalog.db", isolation_level=None, check_same_thread=False)
+    ) as db:
+        asked = threading.Event()
+        locking = threading.Event()
+
+        def answer(_request: object) -> object:
+            if locking.is_set() and not asked.is_set():
+                db.execute("BEGIN IMMEDIATE")
+                asked.set()
+            return page([*MODELS, model("claude-new")] if locking.is_set() else MODELS)
+
+        with ScriptedServer(answer) as server:
+            write_config(server.url, top=OFTEN)
+            with Daemon() as daemon:
+                daemon.passes("succeeded", 2)
+                locking.set()
+                assert asked.wait(30)
+                db.execute("ROLLBACK")
+                daemon.wait_for(status="succeeded", added=1)
+                assert daemon.end() == 0
+
+
+def test_an_alert_goes_out_between_passes(api: Sandbox) -> None:
+    """A receiver that was down gets its alert before the next pass, which is an hour away."""
+    with Receiver(Reply(503), Reply()) as receiver:
+        hook = f'name = "hook"\nwebhook = "{receiver.url}"'
+        write_config(api.url, hook, top=SELDOM)
+        assert run("sync", ANTHROPIC_API_KEY=api.api_key).returncode == 0
+        past = datetime.now(UTC) - timedelta(hours=2)
+        change(URL, sa.update(SourceRow).values(last_synced_at=past))
+        api.models = [*MODELS, model("claude-new")]
+        with Daemon() as daemon:
+            daemon.wait_for(message="alert not delivered")
+            change(URL, sa.update(DeliveryRow).values(next_attempt_at=datetime.now(UTC)))
+            assert receiver.wait_for(2)
+            daemon.wait_until(lambda: rows(URL, DeliveryRow, DeliveryRow.status == "delivered"))
+            assert daemon.end() == 0
+        assert len([entry for entry in daemon.log if entry["message"] == "pass ended"]) == 1
+
+
+def test_a_secret_that_vanishes_fails_its_source_alone(api: Sandbox) -> None:
+    """The other source goes on; the failure is a run's; with the file the source is back."""
+    Path("key").write_text("sandbox-key")
+    write_config(api.url, top=OFTEN)
+    with Path("catalog-sync.toml").open("a") as file:
+        file.write(f'[[sources]]\nname = "b"\nbase_url = "{api.url}"\napi_key_file = "key"\n')
+    with Daemon() as daemon:
+        daemon.wait_for(source="b", status="succeeded")
+        Path("key").rename("elsewhere")
+        (failed, *_) = daemon.wait_for(3, source="b", status="failed")
+        assert "api_key_file key cannot be read" in failed["reason"]
+        daemon.wait_for(after=daemon.log.index(failed), source="anthropic", status="succeeded")
+        Path("elsewhere").rename("key")
+        daemon.wait_for(after=len(daemon.log), source="b", status="succeeded")
+        assert daemon.end() == 0
+
+
+def test_a_clock_that_is_set_back_stops_nothing(api: Sandbox, tmp_path: Path) -> None:
+    """An hour back, the passes go on in time, and no time in the tables runs backwards."""
+    faketime = shutil.which("faketime")
+    if faketime is None:
+        reason = "faketime, which sets a process's clock, is not installed"
+        pytest.fail(reason) if REQUIRED else pytest.skip(reason)
+    write_config(api.url, top='every = "500ms"\njitter = "0s"\n')
+    offset = tmp_path / "offset"
+    offset.write_text("+0")
+    library = next(Path("/usr/lib").rglob("libfaketime.so.1"))
+    variables = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    with Daemon(**variables) as daemon:
+        daemon.passes("succeeded", 2)
+        offset.write_text("-3600")
+        (told,) = daemon.wait_for(message="the clock was set")
+        assert abs(told["seconds"] + 3600) < 60
+        daemon.passes("succeeded", 3, after=daemon.log.index(told))
+        assert daemon.end() == 0
+    runs = rows(URL, RunRow)
+    assert runs[-1].started_at < runs[0].started_at
+    (source,) = rows(URL, SourceRow)
+    assert source.last_synced_at > runs[0].started_at
+
+
+# --- several of them ---------------------------------------------------------------------------
+
+
+def test_replicas_share_the_work(database_url: str) -> None:
+    """Two daemons ask the API as often as one, alert once, and one may die at any moment."""
+    models = list(MODELS)
+    with ScriptedServer(lambda _: page(models)) as server, Receiver() as receiver:
+        hook = f'name = "hook"\nwebhook = "{receiver.url}"'
+        top = f'database_url = "{database_url}"\nevery = "500ms"\njitter = "0s"\n'
+        write_config(server.url, hook, top=top)
+        with Daemon() as first, Daemon() as second:
+            first.wait_for(message="pass ended")
+            second.wait_for(message="pass ended")
+            for number in range(3):
+                models.insert(0, model(f"claude-new-{number}"))
+                assert receiver.wait_for(number + 1)
+            first.process.kill()
+            first.exit_code()
+            # A lease that died with its process ends by itself; a test has not the time.
+            change(database_url, sa.update(SourceRow).values(lease_expires_at=datetime.now(UTC)))
+            models.insert(0, model("claude-last"))
+            second.wait_for(after=len(second.log), status="succeeded", added=1)
+            assert receiver.wait_for(4)
+            assert second.end() == 0
+        assert len(receiver.ids) == len(set(receiver.ids)) == 4
+    made = [row for row in rows(database_url, RunRow) if row.status != RunStatus.SKIPPED]
+    starts = [row.started_at for row in made if row.error != "interrupted"]
+    apart = [after - before for before, after in itertools.pairwise(starts)]
+    assert min(apart) >= timedelta(milliseconds=250)
+    assert len(server.requests) <= len(made)
+
+
+# --- a long time -------------------------------------------------------------------------------
+
+
+def test_a_thousand_passes_gather_nothing(api: Sandbox) -> None:
+    """After a thousand fast passes it holds no more files, threads or memory than after fifty."""
+    write_config(api.url, top='every = "1ms"\njitter = "0s"\n')
+    with Daemon() as daemon:
+        daemon.passes("succeeded", 50)
+        files, threads, memory = held_by(daemon.process.pid)
+        for number in range(100, 1051, 50):
+            daemon.passes("succeeded", number)
+        after = held_by(daemon.process.pid)
+        assert daemon.end() == 0
+    assert after[0] <= files + 5
+    assert after[1] <= threads + 5
+    assert after[2] <= memory + 8_000
+
+
+def held_by(pid: int) -> tuple[int, int, int]:
+    """Open files, threads and KiB of memory of a process."""
+    status = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    return files, int(status["Threads"]), int(status["VmRSS"].split()[0])
