@@ -79,8 +79,8 @@ class Daemon:
         except DatabaseError as error:
             _log_failure("the database cannot be used yet", error)
         self._listener = self._listen(app.settings.http_listen)
-        self._begin(app)
         with _signals_into(self._inbox):
+            self._begin(app)
             while (number := self._next()) not in _STOP:
                 if number == _RELOAD:
                     self._reload()

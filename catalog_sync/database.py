@@ -55,6 +55,10 @@ _DRIVERS = {
 _LOCK_TIMEOUT_SECONDS = 30
 """How long a statement waits for another process's transaction; ours take milliseconds."""
 _CONNECT_TIMEOUT_SECONDS = 10
+_SILENCE_SECONDS = 11 * _LOCK_TIMEOUT_SECONDS
+"""How long a server may say nothing: longer than it may wait for the lock of a set-up."""
+_KEEPALIVE = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 3}
+"""For libpq, which has no such limit: a host that is gone is noticed within a minute and a half."""
 _SETUP_LOCK = 0x636174616C6F67  # "catalog": the advisory lock under which a schema is set up
 
 _MIGRATIONS = next(
@@ -85,7 +89,10 @@ def create_engine(url: str) -> sa.Engine:
         options |= {"pool_pre_ping": True, "isolation_level": "READ COMMITTED"}
         options["connect_args"] = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
         if backend in {"postgresql", "postgres"}:  # what the database cannot keep, it shall say
-            options["connect_args"]["client_encoding"] = "utf8"
+            options["connect_args"] |= {"client_encoding": "utf8", **_KEEPALIVE}
+        else:
+            options["connect_args"]["read_timeout"] = _SILENCE_SECONDS
+            options["connect_args"]["write_timeout"] = _SILENCE_SECONDS
     try:
         engine = sa.create_engine(parsed, **options)
     except ModuleNotFoundError as error:

@@ -9,15 +9,13 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Self
 
 from receivers import PATIENCE_SECONDS
 from support import environment, program
 
 Entry = Mapping[str, Any]
-
-# Reading the whole world's certificates takes a while, and nothing here needs them.
-_VARIABLES = {"ANTHROPIC_API_KEY": "sandbox-key", "SSL_CERT_DIR": "/no/such/folder"}
 
 
 class Daemon:
@@ -33,7 +31,10 @@ class Daemon:
         self._ended = False
         self.process = subprocess.Popen(
             program("--log-format", "json", "run"),
-            env=environment(**{**_VARIABLES, **variables}),
+            # Reading the whole world's certificates takes a while, and nothing here needs them.
+            env=environment(
+                **{"ANTHROPIC_API_KEY": "sandbox-key", "SSL_CERT_DIR": str(Path.cwd()), **variables}
+            ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

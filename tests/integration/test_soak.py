@@ -1,0 +1,124 @@
+"""A season of the daemon's work in simulated time: two replicas, an API and a receiver that fail.
+
+The scheduler is left out, for it only says when; here a loop does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from pydantic import SecretStr
+
+from catalog_sync import database, reconcile, store
+from catalog_sync.app import App
+from catalog_sync.daemon import _Service
+from catalog_sync.records import ENDED
+from catalog_sync.schema import RunRow
+from catalog_sync.settings import AlertSettings
+from receivers import Received, Receiver, Reply
+from support import Answer, ScriptedServer, model, page, settings_for
+
+DAYS = 40
+HOUR = timedelta(hours=1)
+EVERY = 6 * HOUR
+START = datetime(2026, 7, 24, 18, 0, tzinfo=UTC)
+
+
+class World:
+    """What happens in a season, and what the receiver accepted of it."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.now = START
+        self.models = [model(f"claude-{number}") for number in range(8)]
+        self.happened: Counter[tuple[str, str]] = Counter()
+        self.told: Counter[tuple[str, str]] = Counter()
+        self.bad_day = self.deaf_day = False
+        self._numbers = itertools.count()
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def answer(self, request: Any) -> Any:
+        """Say what the API says: on a bad day, something else each time."""
+        if self.bad_day:
+            refused = Answer(status=500, headers={"x-should-retry": "false"})
+            lies = [refused, Answer(b"<html>"), page(self.models[:3], has_more=True, last_id=None)]
+            return self.random.choice(lies)
+        return page(self.models) if request.path == "/v1/models" else Answer(status=404)
+
+    def receive(self, message: Received) -> Reply:
+        if self.deaf_day:
+            return Reply(503)
+        for event in message.json["data"]["events"]:
+            self.told[event["kind"], event["model_id"]] += 1
+        return Reply()
+
+    def new_day(self) -> None:
+        """Decide how the day is, and what changes on it; in the end all is well."""
+        last = self.now > START + timedelta(days=DAYS - 3)
+        self.bad_day = not last and self.random.random() < 0.2
+        self.deaf_day = not last and self.random.random() < 0.3
+        if self.random.random() < 0.3:
+            id_ = f"claude-new-{next(self._numbers)}"
+            self.models.insert(0, model(id_))
+            self.happened["added", id_] += 1
+        elif self.random.random() < 0.2:
+            gone = self.models.pop(self.random.randrange(len(self.models)))
+            self.happened["removed", gone["id"]] += 1
+
+
+@pytest.fixture
+def world() -> World:
+    return World(seed=1)
+
+
+def hours(world: World) -> Iterator[int]:
+    """Yield every third hour of the season, a little late."""
+    for hour in range(0, 24 * DAYS, 3):
+        world.now = START + hour * HOUR + timedelta(seconds=world.random.uniform(0, 60))
+        if hour % 24 == 0 and hour:
+            world.new_day()
+        yield hour
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_season(world: World, database_url: str) -> None:
+    """All that happened is told once, the table is the list, and replicas ask as often as one."""
+    with ScriptedServer(world.answer) as server, Receiver(decide=world.receive) as receiver:
+        settings = settings_for(database_url, server.url).model_copy(
+            update={
+                "alerts": (AlertSettings(name="hook", webhook=SecretStr(receiver.url)),),
+                "every": EVERY,
+                "delivery_attempts": 1000,
+            }
+        )
+        with App(settings, world.clock) as one, App(settings, world.clock) as other:
+            replicas = [_Service(app, done=lambda: None) for app in (one, other)]
+            schedule = settings.schedule()
+            for hour in hours(world):
+                for replica in world.random.sample(replicas, 2):
+                    if hour % 6 == 0:
+                        replica._guarded(replica._pass, schedule, "0")
+                    replica._guarded(replica._deliver)
+            status = one.status()
+            with database.reading(one.engine) as session:
+                listed = {r.info.id for r in store.select_models(session) if r.listed}
+                rebuilt = reconcile.replay(store.select_events(session))
+                ended = sa.select(RunRow.status, RunRow.started_at).where(RunRow.status.in_(ENDED))
+                made = session.execute(ended.order_by(RunRow.id)).all()
+        assert (status.ok, status.deliveries.pending) == (True, 0)
+        assert listed == {each["id"] for each in world.models}
+        assert {id_ for (_, id_), record in rebuilt.items() if record.listed} == listed
+        assert world.told == world.happened
+        assert len(made) == 4 * DAYS
+        assert {status for status, _ in made} == {"succeeded", "failed"}
+        starts = [started_at for _, started_at in made]
+        assert min(b - a for a, b in itertools.pairwise(starts)) > EVERY / 2
