@@ -9,11 +9,11 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
-from catalog_sync import catalog, database, messages, store
+from catalog_sync import catalog, database, messages, metrics, store
 from catalog_sync.clock import Clock, utc_now
 from catalog_sync.delivery import deliver_due
 from catalog_sync.errors import ConfigError, DatabaseError, SecretError
-from catalog_sync.records import AlertRule, Kind
+from catalog_sync.records import AlertRule, Kind, Snapshot
 from catalog_sync.sync import Pass, PassOptions
 
 if TYPE_CHECKING:
@@ -86,11 +86,15 @@ class App:
 
         `max_age`: how old a source's last success may be; null as the configuration says.
         """
-        limits = {
+        with self.reading() as session:
+            return catalog.status(session, self._limits(max_age), self.clock())
+
+    def _limits(
+        self, max_age: timedelta | None = None
+    ) -> dict[str, Callable[[datetime], timedelta]]:
+        return {
             source.name: partial(self._max_age, source, max_age) for source in self.settings.sources
         }
-        with self.reading() as session:
-            return catalog.status(session, limits, self.clock())
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Return whether every source is fresh, and what /healthz says, with the reason if not."""
@@ -115,6 +119,19 @@ class App:
             self._client(source).close()
         self.channels()
         _ = self.engine
+
+    def metrics(self, *, process: bool = False) -> bytes:
+        """Return how the configured sources and the deliveries stand, as Prometheus reads it.
+
+        A database that cannot be asked is told, not raised; so is one that is not set up, for its
+        file may be gone. `process`: with the figures of this process.
+        """
+        snapshot = Snapshot(database_up=False)
+        with suppress(DatabaseError):
+            if database.current_revision(self.engine) is not None:
+                with self.reading() as session:
+                    snapshot = catalog.snapshot(session, self._limits(), self.clock())
+        return metrics.exposition(snapshot, process=process)
 
     def sync(
         self,

@@ -81,7 +81,7 @@ class ConfigError(CatalogSyncError):
 
 
 class OutputError(CatalogSyncError):
-    """Standard output could not be written; what the command did besides is done."""
+    """Standard output, or a file of results, could not be written; all else is done."""
 
 
 class NotFoundError(CatalogSyncError):

@@ -50,7 +50,9 @@ __all__ = [
     "RunReport",
     "RunStatus",
     "Scope",
+    "Snapshot",
     "SourceRecord",
+    "SourceSnapshot",
     "SourceState",
     "SourceStatus",
     "Status",
@@ -466,6 +468,44 @@ class Status:
             ],
             "deliveries": {"pending": self.deliveries.pending, "failed": self.deliveries.failed},
         }
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSnapshot:
+    """How one source stands, as its metrics tell it."""
+
+    name: str
+    last_success_at: datetime | None = None
+    """The last pass whose result was applied, held removals included; null before it."""
+    max_age: timedelta | None = None
+    """How old that may become; null before it."""
+    last_attempt_at: datetime | None = None
+    """When the last pass that was not skipped began; null before it."""
+    last_duration: timedelta | None = None
+    """Of the last pass that was not skipped and has ended; null before it."""
+    held: bool = False
+    """Whether a pass was held since the last one that succeeded."""
+    runs: Mapping[str, int] = field(default_factory=dict)
+    """Passes that ended, by `status`; what is not named has none, here and below."""
+    models: Mapping[str, int] = field(default_factory=dict)
+    """Every model ever recorded: `listed`, `missing` (not confirmed gone) or `removed`."""
+    lifecycles: Mapping[str, int] = field(default_factory=dict)
+    """Models not removed: `active`, `deprecated`, `retired`, `unknown` (unsaid) or `other`."""
+    next_retirement_at: datetime | None = None
+    """The earliest one ahead of a model not removed; null when none is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """How everything stands at one moment, as metrics tell it."""
+
+    sources: tuple[SourceSnapshot, ...] = ()
+    deliveries: Mapping[str, int] = field(default_factory=dict)
+    """By `status`: `pending`, `delivered`, `failed`."""
+    oldest_pending_at: datetime | None = None
+    """When the oldest event happened that a channel still waits for; null when none does."""
+    database_up: bool = True
+    """Whether the database could be asked; if not, nothing else here says anything."""
 
 
 @dataclass(frozen=True, slots=True)

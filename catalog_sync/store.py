@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from catalog_sync.records import (
@@ -42,6 +42,9 @@ __all__ = [
     "acquire",
     "channels",
     "claim",
+    "count_deliveries",
+    "count_models",
+    "count_runs",
     "delivery_counts",
     "due_batches",
     "failures",
@@ -52,6 +55,7 @@ __all__ = [
     "last_instant",
     "last_run",
     "lock_source",
+    "oldest_pending",
     "pending_channels",
     "postpone",
     "register_source",
@@ -60,11 +64,13 @@ __all__ = [
     "select_deliveries",
     "select_events",
     "select_models",
+    "select_run_times",
     "select_source",
     "select_state",
     "settle",
     "source_names",
     "start_run",
+    "synced_at",
     "write_models",
     "write_source",
 ]
@@ -74,6 +80,8 @@ _LONGEST_LEASE = timedelta(days=1, minutes=2)
 _LONGEST_WAIT = timedelta(days=1, minutes=2)
 """A receiver may ask for a day at most."""
 _PENDING, _DELIVERED, _FAILED = "pending", "delivered", "failed"
+_LIFECYCLES = ("active", "deprecated", "retired")
+"""Those that the API documents; what else a server sends has no end."""
 _MAX_IDS = 500
 _INFO_FIELDS = tuple(name for name in ModelInfo.model_fields if name != "id")
 
@@ -259,6 +267,23 @@ def failures(session: Session, source: str) -> tuple[int, list[str]]:
     return streak or 0, [str((payload or {}).get("error_class")) for payload in told]
 
 
+def count_runs(session: Session) -> list[tuple[str, str, int, int]]:
+    """Return for each source and status how many runs there are, and the id of the last one."""
+    statement = select(RunRow.source, RunRow.status, func.count(), func.max(RunRow.id))
+    rows = session.execute(statement.group_by(RunRow.source, RunRow.status))
+    return [(source, status, number, last_id) for source, status, number, last_id in rows]
+
+
+def select_run_times(
+    session: Session, ids: Iterable[int]
+) -> dict[int, tuple[datetime, datetime | None]]:
+    """Return when each run began and when it ended, by id; null for one that is running."""
+    statement = select(RunRow.id, RunRow.started_at, RunRow.finished_at).where(
+        RunRow.id.in_(sorted(ids))
+    )
+    return {id_: (started, finished) for id_, started, finished in session.execute(statement)}
+
+
 def _last_run(source: str, *statuses: RunStatus) -> Any:
     return (
         select(func.max(RunRow.id))
@@ -331,6 +356,12 @@ def select_source(session: Session, name: str) -> SourceRecord | None:
     return None if row is None else _source(row)
 
 
+def synced_at(session: Session) -> dict[str, datetime | None]:
+    """Return when the result of a pass was last applied, by source; null where it never was."""
+    rows = session.execute(select(SourceRow.name, SourceRow.last_synced_at))
+    return {name: moment for name, moment in rows}  # noqa: C416
+
+
 def has_baseline(session: Session) -> bool:
     """Whether the first complete walk of any source was recorded."""
     begun = select(SourceRow.name).where(SourceRow.baseline_at.is_not(None)).limit(1)
@@ -352,6 +383,38 @@ def select_models(session: Session, *, source: str | None = None) -> Iterator[Mo
             row["missing_since"],
             row["removed_at"],
         )
+
+
+def count_models(
+    session: Session, now: datetime
+) -> list[tuple[str, str, str, int, datetime | None]]:
+    """Return for each source, state and lifecycle the number of models, and their next retirement.
+
+    A state is `listed`, `missing` or `removed`. A lifecycle that the API does not document counts
+    as `other`, one that it did not say as `unknown`. Null where no retirement is ahead of `now`.
+    """
+    ahead = and_(
+        ModelRow.retires_at > now,
+        ModelRow.removed_at.is_(None),
+        or_(ModelRow.lifecycle.is_(None), ModelRow.lifecycle != "retired"),
+    )
+    each = select(
+        ModelRow.source,
+        case(
+            (ModelRow.removed_at.is_not(None), "removed"),
+            (ModelRow.missing_since.is_not(None), "missing"),
+            else_="listed",
+        ).label("state"),
+        case(
+            (ModelRow.lifecycle.in_(_LIFECYCLES), ModelRow.lifecycle),
+            (ModelRow.lifecycle.is_(None), "unknown"),
+            else_="other",
+        ).label("phase"),
+        case((ahead, ModelRow.retires_at)).label("retires_at"),
+    ).subquery()
+    keys = (each.c.source, each.c.state, each.c.phase)
+    statement = select(*keys, func.count(), func.min(each.c.retires_at)).group_by(*keys)
+    return [tuple(row) for row in session.execute(statement)]
 
 
 def write_models(
@@ -485,10 +548,24 @@ def insert_deliveries(
     )
 
 
+def count_deliveries(session: Session) -> dict[str, int]:
+    """Return how many deliveries there are, by status; what is not named has none."""
+    statement = select(DeliveryRow.status, func.count()).group_by(DeliveryRow.status)
+    return {status: number for status, number in session.execute(statement)}  # noqa: C416
+
+
+def oldest_pending(session: Session) -> datetime | None:
+    """Return when the oldest event happened that a channel still waits for."""
+    return session.scalar(
+        select(func.min(EventRow.occurred_at))
+        .join(DeliveryRow, DeliveryRow.event_id == EventRow.id)
+        .where(DeliveryRow.status == _PENDING)
+    )
+
+
 def delivery_counts(session: Session) -> DeliveryCounts:
     """Return how many deliveries wait and how many failed."""
-    statement = select(DeliveryRow.status, func.count()).group_by(DeliveryRow.status)
-    counts = {status: number for status, number in session.execute(statement)}  # noqa: C416
+    counts = count_deliveries(session)
     return DeliveryCounts(pending=counts.get(_PENDING, 0), failed=counts.get(_FAILED, 0))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ SERVERS = {
 }
 # Where the servers are promised, a test that skips for want of one has failed.
 REQUIRED = os.environ.get("CATALOG_SYNC_TEST_REQUIRE_SERVERS") == "1"
+# Prometheus's own judge of metrics and rules, which comes with it.
+PROMTOOL = os.environ.get("CATALOG_SYNC_TEST_PROMTOOL", "promtool")
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +71,15 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
     database.ensure_schema(engine)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def promtool() -> str:
+    """Give the path of promtool."""
+    found = shutil.which(PROMTOOL)
+    if found:
+        return found
+    reason = "no promtool, neither on PATH nor where CATALOG_SYNC_TEST_PROMTOOL says"
+    if REQUIRED:
+        pytest.fail(reason)
+    pytest.skip(reason)

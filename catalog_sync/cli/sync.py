@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,12 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import timedelta
 
+    from catalog_sync.app import App
     from catalog_sync.cli import Context
+    from catalog_sync.errors import OutputError
     from catalog_sync.records import RunReport
 
 __all__ = ["sync"]
 
 _HELD = 3
+
+
+def _prom(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
+    if path is not None and path.suffix != ".prom":
+        raise click.BadParameter("expected a file that ends in .prom; node_exporter reads no other")
+    return path
 
 
 @click.command()
@@ -40,6 +49,13 @@ _HELD = 3
     metavar="10m",
     help="Skip a source that was synced more recently.",
 )
+@click.option(
+    "--metrics-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.prom",
+    callback=_prom,
+    help="Write the metrics into a file, for node_exporter's textfile collector; not by --dry-run.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def sync(
@@ -48,6 +64,7 @@ def sync(
     dry_run: bool,
     accept_removals: bool,
     if_older_than: timedelta | None,
+    metrics_file: Path | None,
     as_json: bool,
 ) -> int:
     """Bring the table `models` in line with what the API lists, and record what changed."""
@@ -58,10 +75,15 @@ def sync(
     from catalog_sync.sync import log_report  # noqa: PLC0415
 
     options = PassOptions(dry_run, accept_removals, if_older_than)
+    metrics_file = None if dry_run else metrics_file
     with context.app() as app:
-        with _progress() as on_page:
-            on_report = log_report if context.verbose else _say_nothing
-            reports = app.sync(options, names=names, on_page=on_page, on_report=on_report)
+        try:
+            with _progress() as on_page:
+                on_report = log_report if context.verbose else _say_nothing
+                reports = app.sync(options, names=names, on_page=on_page, on_report=on_report)
+        except DatabaseError:
+            _write_metrics(app, metrics_file)
+            raise
         causes = [report.cause for report in reports if report.cause is not None]
         counts = None
         # A database that is gone has no outbox to read, and what it owes is not lost.
@@ -71,6 +93,7 @@ def sync(
             except DatabaseError as error:
                 causes.append(error)
                 complain(str(error), error)
+        causes += _write_metrics(app, metrics_file)  # before printing, which may fail
         if as_json:
             deliveries = asdict(counts) if counts else None
             runs = [report.to_json() for report in reports]
@@ -89,6 +112,24 @@ def sync(
 
 def _say_nothing(_report: RunReport) -> None:
     """What a person is told stands below; the line for logs would say it twice."""
+
+
+def _write_metrics(app: App, path: Path | None) -> list[OutputError]:
+    """Write how all stands, also when the pass failed; an error is told here, and returned."""
+    from catalog_sync.errors import OutputError  # noqa: PLC0415
+    from catalog_sync.files import atomic_write  # noqa: PLC0415
+
+    if path is None:
+        return []
+    try:
+        atomic_write(path, app.metrics())
+    except OSError as error:
+        what = f"metrics file {path} cannot be written: {error.strerror}"
+        failed = OutputError(what, "check that its folder exists and may be written")
+        failed.__cause__ = error
+        complain(str(failed), failed)
+        return [failed]
+    return []
 
 
 def _write_text(reports: Sequence[RunReport], *, dry_run: bool) -> None:

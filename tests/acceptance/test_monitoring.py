@@ -1,0 +1,250 @@
+"""What Prometheus and Grafana are given: the metrics file, the alert rules, the dashboard."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import subprocess
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from catalog_sync.demo.history import moments
+from catalog_sync.demo.sandbox import Sandbox
+from catalog_sync.metrics import exposition
+from catalog_sync.records import Snapshot, SourceSnapshot
+from support import KEY, run
+
+CHECKOUT = Path(__file__).parents[2]
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+PROMETHEUS = CHECKOUT / "config" / "prometheus"
+DASHBOARD = json.loads((CHECKOUT / "config" / "grafana" / "catalog-sync.json").read_text("utf-8"))
+
+NOW = datetime(2026, 7, 24, 18, 12, 21, tzinfo=UTC)
+FULL = Snapshot(
+    (SourceSnapshot("anthropic", NOW, NOW - NOW, NOW, NOW - NOW, next_retirement_at=NOW),),
+    oldest_pending_at=NOW,
+)
+OURS = re.compile(r"\bcatalog_sync_\w+")
+
+
+def exposed() -> dict[str, tuple[str, ...]]:
+    """Return every metric that we tell, and its labels."""
+    families = text_string_to_metric_families(exposition(FULL).decode())
+    return {sample.name: tuple(sample.labels) for family in families for sample in family.samples}
+
+
+def check(promtool: str, *arguments: str, **options: Any) -> str:
+    """Run promtool, which must have no complaint; return what it says."""
+    command = [promtool, *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, **options
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+# --- the metrics file --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    with Sandbox(moments()[-1].models, api_key=KEY) as sandbox:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", sandbox.url)
+        monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+        yield sandbox
+
+
+def told(file: str = "out.prom") -> dict[str, float]:
+    """Return each line of a metrics file: the metric with its labels, and its value."""
+    lines = Path(file).read_text(encoding="utf-8").splitlines()
+    pairs = [line.rsplit(" ", 1) for line in lines if not line.startswith("#")]
+    return {name: float(value) for name, value in pairs}
+
+
+def runs(status: str) -> str:
+    return f'catalog_sync_runs_total{{source="anthropic",status="{status}"}}'
+
+
+def test_sync_writes_the_metrics(api: Sandbox) -> None:
+    """After a pass, good or failed, the file is up to date, readable, and of this program alone."""
+    done = run("sync", "--metrics-file", "out.prom")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert told()[runs("succeeded")] == 1
+    assert told()['catalog_sync_models{source="anthropic",state="listed"}'] == len(api.models)
+    assert stat.S_IMODE(Path("out.prom").stat().st_mode) == 0o644
+    assert "process_" not in Path("out.prom").read_text(encoding="utf-8")
+
+    done = run("sync", "--metrics-file", "out.prom", ANTHROPIC_API_KEY="wrong")
+    assert done.returncode == 1
+    assert (told()[runs("succeeded")], told()[runs("failed")]) == (1, 1)
+
+    before = told()
+    done = run("sync", "--dry-run", "--metrics-file", "out.prom")
+    assert done.returncode == 0
+    assert told() == before
+    assert sorted(path.name for path in Path().iterdir()) == ["catalog.db", "out.prom"]
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:hunter2-c0ffee@127.0.0.1:1/x", "sqlite:///missing/catalog.db"]
+)
+def test_a_database_that_is_down_reaches_the_file(api: Sandbox, url: str) -> None:
+    """The file says that the database is down, and no secret of its URL; the exit code is 4."""
+    Path("out.prom").write_text("old", encoding="utf-8")
+    done = run("sync", "--metrics-file", "out.prom", CATALOG_SYNC_DATABASE_URL=url)
+    assert done.returncode == 4
+    assert len(done.stderr.splitlines()) == 1
+    assert told()["catalog_sync_database_up"] == 0
+    assert "hunter2" not in Path("out.prom").read_text(encoding="utf-8")
+
+
+def test_a_file_that_cannot_be_written_is_told(api: Sandbox) -> None:
+    """The pass is made and printed all the same; one line names the file; the exit code is 1."""
+    done = run("sync", "--json", "--metrics-file", "missing/out.prom")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["runs"][0]["status"] == "succeeded"
+    assert done.stderr == (
+        "catalog-sync: metrics file missing/out.prom cannot be written: No such file or directory; "
+        "check that its folder exists and may be written\n"
+    )
+
+
+@pytest.mark.parametrize("path", [".", "metrics.txt", "/dev/stdout", ""])
+def test_a_file_that_nobody_would_read_is_refused(path: str) -> None:
+    """A name that node_exporter would pass over is bad usage, told before anything is done."""
+    done = run("sync", "--metrics-file", path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "ends in .prom" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+# --- what Prometheus says of them --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "snapshot",
+    [
+        FULL,
+        Snapshot(),
+        Snapshot(database_up=False),
+        Snapshot(tuple(SourceSnapshot(name) for name in ('a"} 1\nb 2', "\\", "a\rb", "☃\u2028"))),
+    ],
+    ids=["full", "nothing", "database down", "hostile names"],
+)
+@pytest.mark.parametrize("process", [False, True])
+def test_promtool_has_no_complaint(promtool: str, snapshot: Snapshot, process: bool) -> None:
+    """`promtool check metrics` parses what we tell, and finds nothing to better in it."""
+    text = exposition(snapshot, process=process).decode()
+    assert check(promtool, "check", "metrics", input=text) == ""
+
+
+def test_the_rules_hold(promtool: str, tmp_path: Path) -> None:
+    """The rules and the examples are valid, and the tests that come with the rules pass."""
+    check(promtool, "check", "rules", "catalog-sync.rules.yml", cwd=PROMETHEUS)
+    check(promtool, "check", "config", "prometheus.yml", cwd=PROMETHEUS)
+    check(promtool, "test", "rules", "catalog-sync.tests.yml", cwd=PROMETHEUS)
+    [recipe] = re.findall(r"^```yaml\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    (tmp_path / "readme.yml").write_text(recipe, encoding="utf-8")
+    check(promtool, "check", "config", "readme.yml", cwd=tmp_path)
+
+
+def test_every_rule_is_tested() -> None:
+    """Each alert of the rules is expected by a test to fire, and by another not to."""
+    rules = (PROMETHEUS / "catalog-sync.rules.yml").read_text(encoding="utf-8")
+    tests = (PROMETHEUS / "catalog-sync.tests.yml").read_text(encoding="utf-8")
+    alerts = re.findall(r"- alert: (\w+)\n", rules)
+    assert len(alerts) == len(set(alerts)) == 9
+    for alert in alerts:
+        cases = re.findall(rf"alertname: {alert}\n +eval_time: .*\n +exp_alerts:(.*)\n", tests)
+        assert sorted({case.strip() for case in cases}) == ["", "[]"], alert
+
+
+# --- what is said of them elsewhere ------------------------------------------------------------
+
+
+def test_the_readme_names_every_metric() -> None:
+    """The README's table has every metric with its labels, and no other."""
+    rows = re.findall(r"^\| `(catalog_sync_\w+)(?:\{([\w,]+)\})?` \|", README, re.MULTILINE)
+    documented = {name: set(labels.split(",")) - {""} for name, labels in rows}
+    assert documented == {name: set(labels) for name, labels in exposed().items()}
+
+
+def test_the_rules_name_real_metrics() -> None:
+    """No rule asks for a metric that we do not tell."""
+    text = (PROMETHEUS / "catalog-sync.rules.yml").read_text(encoding="utf-8")
+    assert set(OURS.findall(text)) <= exposed().keys()
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    """Yield each query of the dashboard, and what it is for, as Prometheus would be sent it."""
+    queries = [
+        (panel["title"], target["expr"])
+        for panel in DASHBOARD["panels"]
+        for target in panel["targets"]
+    ]
+    queries += [(each["name"], each["expr"]) for each in DASHBOARD["annotations"]["list"]]
+    for title, query in queries:
+        yield title, re.sub(r"\$(job|source)\b", ".*", query)
+
+
+def test_the_dashboards_queries_are_valid(promtool: str, tmp_path: Path) -> None:
+    """Prometheus understands every query of the dashboard."""
+    rules = [{"record": f"panel:{i}", "expr": query} for i, (_, query) in enumerate(expressions())]
+    groups = {"groups": [{"name": "dashboard", "rules": rules}]}  # JSON is YAML
+    (tmp_path / "dashboard.yml").write_text(json.dumps(groups), encoding="utf-8")
+    check(promtool, "check", "rules", "dashboard.yml", cwd=tmp_path)
+
+
+def test_the_dashboard_shows_every_metric() -> None:
+    """Its queries ask for metrics that we tell, with labels that they have, and leave none out."""
+    labels = {name: {*words, "job"} for name, words in exposed().items()}
+    shown: set[str] = set()
+    for title, query in expressions():
+        for name, matchers in re.findall(r"(catalog_sync_\w+)\{([^}]*)\}", query):
+            assert set(re.findall(r"(\w+)=", matchers)) <= labels[name], title
+            shown.add(name)
+        assert "$" not in query
+    assert shown == labels.keys() - {"catalog_sync_build_info"}
+
+
+def test_the_dashboard_can_be_imported() -> None:
+    """Ids are unique, panels do not overlap, and every data source is the one that is chosen."""
+    assert DASHBOARD["uid"]
+    assert DASHBOARD["schemaVersion"] >= 36  # Grafana 9 and newer
+    assert DASHBOARD["id"] is None
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(ids) == len(set(ids))
+    cells = [cell for panel in DASHBOARD["panels"] for cell in cells_of(panel["gridPos"])]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24
+    chosen = {"type": "prometheus", "uid": "${datasource}"}
+    assert all(found == chosen for found in data_sources(DASHBOARD))
+    variables = {each["name"]: each for each in DASHBOARD["templating"]["list"]}
+    assert list(variables) == ["datasource", "job", "source"]
+    for name in ("job", "source"):
+        assert set(OURS.findall(variables[name]["definition"])) <= exposed().keys()
+
+
+def cells_of(place: dict[str, int]) -> Iterator[tuple[int, int]]:
+    for x in range(place["x"], place["x"] + place["w"]):
+        for y in range(place["y"], place["y"] + place["h"]):
+            yield x, y
+
+
+def data_sources(node: Any) -> Iterator[Any]:
+    """Yield every data source that is named anywhere."""
+    children: Iterable[Any] = ()
+    if isinstance(node, dict):
+        if "datasource" in node:
+            yield node["datasource"]
+        children = node.values()
+    elif isinstance(node, list):
+        children = node
+    for child in children:
+        yield from data_sources(child)

@@ -1,0 +1,268 @@
+"""The metrics are what the database holds, on every database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
+
+from catalog_sync import catalog, database
+from catalog_sync.app import App
+from catalog_sync.demo import story
+from catalog_sync.records import Snapshot
+from catalog_sync.schema import DeliveryRow, EventRow, ModelRow, RunRow, SourceRow
+from catalog_sync.settings import Settings, SourceSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.orm import Session
+
+NOW = datetime(2026, 7, 24, 18, 12, 21, tzinfo=UTC)
+DOWN = {"catalog_sync_build_info", "catalog_sync_database_up"}
+
+
+def minutes(number: float) -> datetime:
+    return NOW + timedelta(minutes=number)
+
+
+def add_source(session: Session, name: str, synced_at: datetime | None = None) -> None:
+    values = {"name": name, "base_url": "https://api.anthropic.com", "last_synced_at": synced_at}
+    session.execute(sa.insert(SourceRow).values(**values))
+
+
+def add_runs(
+    session: Session, source: str, *runs: tuple[str, datetime, datetime | None]
+) -> Sequence[int]:
+    """Insert runs of a status, a begin and an end; return their ids."""
+    ids = []
+    for status, started_at, finished_at in runs:
+        row = RunRow(source=source, status=status, started_at=started_at, finished_at=finished_at)
+        session.add(row)
+        session.flush()
+        ids.append(row.id)
+    return ids
+
+
+def add_model(session: Session, source: str, id_: str, **fields: Any) -> None:
+    values = {"source": source, "id": id_, "display_name": id_, "type": "model", "payload": {}}
+    times = dict.fromkeys(("created_at", "first_seen_at", "last_seen_at"), NOW)
+    session.execute(sa.insert(ModelRow).values(**values, **times, **fields))
+
+
+def max_age_of(synced_at: datetime) -> timedelta:
+    """Say how old a success may become: here more for a later one, as of a crontab's schedule."""
+    return synced_at - NOW + timedelta(hours=1)
+
+
+def snapshot_of(engine: sa.Engine, *sources: str) -> Snapshot:
+    with database.reading(engine) as session:
+        return catalog.snapshot(session, dict.fromkeys(sources, max_age_of), NOW)
+
+
+def test_runs_are_counted_and_the_last_ones_timed(engine: sa.Engine) -> None:
+    """Ended runs count by status; attempt and duration leave skipped ones out, and success held."""
+    with database.transaction(engine) as session:
+        add_source(session, "anthropic", synced_at=minutes(2))
+        add_source(session, "gateway")
+        add_runs(
+            session,
+            "anthropic",
+            ("succeeded", minutes(1), minutes(2)),
+            ("succeeded", minutes(3), minutes(4)),
+            ("held", minutes(5), minutes(6)),
+            ("failed", minutes(7), minutes(7.5)),
+            ("skipped", minutes(8), minutes(8)),
+            ("skipped", minutes(9), minutes(9)),
+        )
+        add_runs(
+            session,
+            "gateway",
+            ("held", minutes(1), minutes(2)),
+            ("succeeded", minutes(3), minutes(2)),  # the host's clock was set back
+            ("running", minutes(4), None),
+        )
+    first, second = snapshot_of(engine, "anthropic", "gateway").sources
+    assert first.runs == {"succeeded": 2, "held": 1, "failed": 1, "skipped": 2}
+    assert first.last_success_at == minutes(2)
+    assert first.max_age == timedelta(minutes=62)
+    assert first.last_attempt_at == minutes(7)
+    assert first.last_duration == timedelta(seconds=30)
+    assert first.held
+    assert (second.last_success_at, second.max_age) == (None, None)
+    assert second.last_attempt_at == minutes(4)
+    assert second.last_duration == timedelta()
+    assert not second.held
+
+
+def test_models_are_counted_by_state_and_lifecycle(engine: sa.Engine) -> None:
+    """A model counts in one state; removed ones have no lifecycle; unheard-of ones are `other`."""
+    with database.transaction(engine) as session:
+        add_source(session, "anthropic")
+        add_source(session, "gateway")
+        add_model(session, "anthropic", "a", lifecycle="active")
+        add_model(session, "anthropic", "b", lifecycle="deprecated", missing_since=NOW)
+        add_model(session, "anthropic", "c", lifecycle="retired")
+        add_model(session, "anthropic", "d", lifecycle="retired", removed_at=NOW)
+        add_model(session, "anthropic", "e", removed_at=NOW, missing_since=NOW)
+        for number in range(20):
+            add_model(session, "gateway", f"{number}", lifecycle=f"phase {number}")
+        for number, lifecycle in enumerate(("Active", "active ", "", "unknown")):
+            add_model(session, "gateway", f"like {number}", lifecycle=lifecycle)
+        add_model(session, "gateway", "unsaid")
+    first, second = snapshot_of(engine, "anthropic", "gateway").sources
+    assert first.models == {"listed": 2, "missing": 1, "removed": 2}
+    assert first.lifecycles == {"active": 1, "deprecated": 1, "retired": 1}
+    assert second.models == {"listed": 25}
+    assert second.lifecycles == {"other": 24, "unknown": 1}
+
+
+def test_the_next_retirement_is_one_ahead(engine: sa.Engine) -> None:
+    """It is the earliest date after now of a model that is neither removed nor retired already."""
+    with database.transaction(engine) as session:
+        add_source(session, "anthropic")
+        add_source(session, "gateway")
+        add_model(session, "anthropic", "removed", retires_at=minutes(1), removed_at=NOW)
+        add_model(session, "anthropic", "retired", retires_at=minutes(2), lifecycle="retired")
+        add_model(session, "anthropic", "overdue", retires_at=minutes(0), lifecycle="deprecated")
+        add_model(session, "anthropic", "late", retires_at=minutes(9), lifecycle="deprecated")
+        add_model(session, "anthropic", "next", retires_at=minutes(5), lifecycle="strange")
+        add_model(session, "anthropic", "missing", retires_at=minutes(6), missing_since=NOW)
+        add_model(session, "gateway", "unsaid", retires_at=minutes(7))
+    first, second = snapshot_of(engine, "anthropic", "gateway").sources
+    assert first.next_retirement_at == minutes(5)
+    assert second.next_retirement_at == minutes(7)
+
+
+def test_deliveries_are_counted_and_the_oldest_event_is_told(engine: sa.Engine) -> None:
+    """Deliveries count by status; the oldest is by its event, and only among those that wait."""
+    with database.transaction(engine) as session:
+        add_source(session, "anthropic")
+        [run] = add_runs(session, "anthropic", ("succeeded", NOW, NOW))
+        statuses = ("delivered", "failed", "pending", "pending", "pending")
+        for number, status in enumerate(statuses):
+            event = EventRow(
+                run_id=run,
+                source="anthropic",
+                kind="added",
+                occurred_at=minutes(number),
+                changes={},
+            )
+            session.add(event)
+            session.flush()
+            values = {"event_id": event.id, "channel": "team", "status": status, "attempts": 0}
+            session.execute(sa.insert(DeliveryRow).values(**values))
+    snapshot = snapshot_of(engine, "anthropic")
+    assert snapshot.deliveries == {"delivered": 1, "failed": 1, "pending": 3}
+    assert snapshot.oldest_pending_at == minutes(2)
+
+
+def test_the_configured_sources_are_told_alone(engine: sa.Engine) -> None:
+    """One that was never begun stands at nothing; one that is configured no more is not told."""
+    with database.transaction(engine) as session:
+        add_source(session, "former", synced_at=NOW)
+        add_runs(session, "former", ("failed", NOW, NOW))
+        add_model(session, "former", "a")
+    [source] = snapshot_of(engine, "new").sources
+    assert source.name == "new"
+    assert (source.runs, source.models, source.last_success_at) == ({}, {}, None)
+
+
+def test_many_sources_cost_as_many_questions_as_one(engine: sa.Engine) -> None:
+    """A scrape asks the same few questions whatever the number of sources."""
+    counts = []
+    names = [f"source {number}" for number in range(20)]
+    for known in (names[:1], names):
+        with database.transaction(engine) as session:
+            for name in known[len(counts) :]:
+                add_source(session, name)
+                add_runs(session, name, ("succeeded", NOW, NOW), ("failed", NOW, NOW))
+                add_model(session, name, "a")
+        asked: list[str] = []
+
+        def note(_connection: Any, _cursor: Any, statement: str, *_: object) -> None:
+            asked.append(statement)  # noqa: B023  # removed before the next round
+
+        sa.event.listen(engine, "before_cursor_execute", note)
+        assert len(snapshot_of(engine, *known).sources) == len(known)
+        sa.event.remove(engine, "before_cursor_execute", note)
+        assert all(statement.startswith(("SELECT", "BEGIN")) for statement in asked)
+        counts.append(len(asked))
+    assert counts[0] == counts[1] <= 8
+
+
+# --- the program's answer ----------------------------------------------------------------------
+
+
+def settings(url: str, *names: str) -> Settings:
+    sources = tuple(SourceSettings(name=name) for name in names or ("anthropic",))
+    return Settings(database_url=SecretStr(url), sources=sources)
+
+
+def names_in(text: bytes) -> set[str]:
+    families = text_string_to_metric_families(text.decode())
+    return {sample.name for family in families for sample in family.samples}
+
+
+def test_the_demos_story_is_told(tmp_path: Path) -> None:
+    """After the recorded history: 18 passes, ten models listed and four removed, one deprecated."""
+    file = tmp_path / "catalog.db"
+    assert [report.error for _, report in story.replay(file) if report.error] == []
+    with App(settings(f"sqlite:///{file}")) as app:
+        lines = app.metrics().decode().splitlines()
+    assert set(lines) >= {
+        'catalog_sync_runs_total{source="anthropic",status="succeeded"} 18.0',
+        'catalog_sync_models{source="anthropic",state="listed"} 10.0',
+        'catalog_sync_models{source="anthropic",state="removed"} 4.0',
+        'catalog_sync_listed_models{lifecycle="deprecated",source="anthropic"} 1.0',
+        "catalog_sync_database_up 1.0",
+    }
+
+
+def test_an_empty_database_is_up(database_url: str) -> None:
+    """Once it is set up, a database without any row has its counts at 0; asking writes nothing."""
+    with App(settings(database_url, "anthropic", "gateway")) as app:
+        database.ensure_schema(app.engine)
+        text = app.metrics()
+        assert b'catalog_sync_runs_total{source="gateway",status="failed"} 0.0' in text
+        assert b"catalog_sync_database_up 1.0" in text
+        with database.reading(app.engine) as session:
+            assert session.scalar(sa.select(sa.func.count()).select_from(SourceRow)) == 0
+
+
+def test_a_database_that_is_not_set_up_is_down(database_url: str, tmp_path: Path) -> None:
+    """Without a schema it cannot be used, perhaps because its file is gone; none is made."""
+    with App(settings(database_url)) as app:
+        assert names_in(app.metrics()) == DOWN
+        assert database.current_revision(app.engine) is None
+    assert not (tmp_path / "catalog.db").exists()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://catalog:hunter2-c0ffee@127.0.0.1:1/catalog",
+        "mysql://catalog:hunter2-c0ffee@127.0.0.1:1/catalog",
+        "sqlite:////dev/null/catalog.db",
+    ],
+)
+def test_a_database_out_of_reach_is_told(url: str) -> None:
+    """An answer there is, also when the database gives none, and no secret is in it."""
+    with App(settings(url)) as app:
+        text = app.metrics(process=True)
+    assert b"catalog_sync_database_up 0.0" in text
+    assert b"hunter2" not in text
+    assert {name for name in names_in(text) if name.startswith("catalog")} == DOWN
+
+
+def test_a_schema_of_another_version_is_told(engine: sa.Engine, database_url: str) -> None:
+    """A schema that is not this program's counts as a database that cannot be used."""
+    with database.transaction(engine) as session:
+        session.execute(sa.text("UPDATE catalog_sync_version SET version_num = '9999'"))
+    with App(settings(database_url)) as app:
+        assert names_in(app.metrics()) == DOWN
