@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from catalog_sync import reconcile, store
 from catalog_sync.errors import NotFoundError
-from catalog_sync.records import Event, Kind, ModelRecord
+from catalog_sync.records import Event, Kind, ModelRecord, SourceRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-__all__ = ["begun", "list_events", "list_models", "show_model"]
+__all__ = ["begun", "list_events", "list_models", "list_sources", "show_model"]
 
 
 def list_models(
@@ -63,6 +63,15 @@ def list_events(
         event
         for event in events
         if models is None or (event.model_id is not None and fnmatchcase(event.model_id, models))
+    ]
+
+
+def list_sources(session: Session, *, sources: Sequence[str] = ()) -> list[SourceRecord]:
+    """Return the sources whose catalogue was recorded, by name."""
+    return [
+        source
+        for source in store.select_sources(session)
+        if source.baseline_at is not None and (not sources or source.name in sources)
     ]
 
 

@@ -79,7 +79,7 @@ class ConfigError(CatalogSyncError):
 
 
 class OutputError(CatalogSyncError):
-    """Standard output could not be written; what the command did besides is done."""
+    """The results could not be written: standard output, or the files of `publish`."""
 
 
 class NotFoundError(CatalogSyncError):

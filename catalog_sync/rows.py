@@ -126,12 +126,14 @@ def json_text(value: Any, *, ascii_only: bool = False) -> str:
 
 def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """Return a header line and a record per row; null is empty, objects are JSON."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(row[column]) for column in columns])
-    return text.getvalue()
+    cells = [[_cell(row[column]) for column in columns] for row in rows]
+    return "".join(map(_record, [columns, *cells]))
+
+
+def _record(cells: Sequence[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow(cells)  # its line end is \r\n: before Python 3.13 only that is quoted
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _cell(value: Any) -> Any:

@@ -108,6 +108,15 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _public_url(value: str) -> str:
+    try:
+        return _base_url(value)
+    except ValueError:
+        raise ValueError(
+            "expected a URL such as https://example.com/models, without user, query and fragment"
+        ) from None
+
+
 def _header_value(value: str) -> str:
     if not _HEADER_VALUE.fullmatch(value):
         raise ValueError("expected a value of printable ASCII characters")
@@ -332,6 +341,8 @@ class Settings(BaseSettings):
     """How often an alert is sent before it counts as failed; 20 take about three days."""
     heartbeat_url: Annotated[SecretStr, AfterValidator(_webhook)] | None = None
     """Pinged at the start, success and failure of a pass; its path is a secret."""
+    public_url: Annotated[str, AfterValidator(_public_url)] | None = None
+    """Where the published site can be read, for absolute links; null: links are relative."""
     sources: Annotated[tuple[SourceSettings, ...], AfterValidator(_some), AfterValidator(_unique)]
     alerts: Annotated[tuple[AlertSettings, ...], AfterValidator(_unique)] = ()
 

@@ -56,6 +56,7 @@ __all__ = [
     "select_deliveries",
     "select_events",
     "select_models",
+    "select_sources",
     "select_state",
     "settle",
     "source_names",
@@ -304,6 +305,11 @@ def select_state(session: Session, name: str, base_url: str) -> SourceState:
 def source_names(session: Session) -> set[str]:
     """Return the sources that a pass was ever begun for."""
     return set(session.scalars(select(SourceRow.name)))
+
+
+def select_sources(session: Session) -> list[SourceRecord]:
+    """Return what is known of each source, by name."""
+    return sorted(map(_source, session.scalars(select(SourceRow))), key=lambda source: source.name)
 
 
 def has_baseline(session: Session) -> bool:

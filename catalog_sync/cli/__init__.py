@@ -34,6 +34,7 @@ _COMMANDS = {
     "show": "catalog_sync.cli.read:show",
     "events": "catalog_sync.cli.read:events",
     "alerts": "catalog_sync.cli.alerts:alerts",
+    "publish": "catalog_sync.cli.publish:publish",
     "db": "catalog_sync.cli.db:db",
     "demo": "catalog_sync.cli.demo:demo",
 }
