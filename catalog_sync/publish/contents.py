@@ -80,4 +80,6 @@ def released_at(record: ModelRecord) -> datetime | None:
 
 def plain(text: str) -> str:
     """Return text from outside with what is invisible spelled out: it may not turn a line round."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c in _JOINERS else repr(c)[1:-1] for c in text)

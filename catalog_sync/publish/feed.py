@@ -30,7 +30,7 @@ def feed(contents: Contents, news: Sequence[Entry]) -> bytes:
     told = news[:_MAX_ENTRIES]
     return fill(
         FEED,
-        id=name_uuid("feed", source, format_instant(at), *sorted(contents.chosen)).urn,
+        id=name_uuid("feed", source, format_instant(at), *sorted(set(contents.chosen))).urn,
         updated=told[0].at if told else at,
         entries=told,
         contents=contents,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 import tempfile
@@ -11,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from catalog_sync.errors import OutputError
+from catalog_sync.logs import fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["Folder"]
+
+logger = logging.getLogger(__name__)
 
 _FILE_MODE: Final = 0o644
 _FOLDER_MODE: Final = 0o755
@@ -94,7 +98,7 @@ class Folder:
     def _error(self, error: OSError) -> OutputError:
         return OutputError(
             f"{self._path} cannot be published to: {error.strerror or error}",
-            "free space and the folder's owner are what to look at",
+            "check the folder's owner and the free space",
         )
 
 
@@ -118,7 +122,11 @@ def _locked(folder: Path) -> int | None:
         return None
     number = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(number, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("another process publishes there; waiting", extra=fields(folder=folder))
+            fcntl.flock(number, fcntl.LOCK_EX)
     except OSError:  # a network's file system may have none
         os.close(number)
         return None

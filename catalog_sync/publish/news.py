@@ -39,6 +39,7 @@ class Entry:
     text: str
     """Lines, of which the last names the source."""
     kind: str
+    source: str
     link: str
 
 
@@ -75,6 +76,7 @@ def _told(contents: Contents, event: Event) -> Entry:
         event.occurred_at,
         messages.compose("", [event], event.run_id).text,
         event.kind.value,
+        event.source,
         contents.link(PAGE, fragment),
     )
 
@@ -87,5 +89,6 @@ def _baseline(contents: Contents, source: str, number: int, at: datetime) -> Ent
         at,
         f"{models} on the first list; news begins with the next change\nSource: {source}",
         "baseline",
-        contents.link(PAGE, "models"),
+        source,
+        contents.link(PAGE, "all"),
     )

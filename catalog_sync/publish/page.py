@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from catalog_sync.publish.news import Entry
 
-__all__ = ["page"]
+__all__ = ["Row", "page"]
 
 _LATEST: Final = 8
 """News that the page tells; the feed has the rest."""

@@ -54,7 +54,9 @@ def test_the_sql_runs_on_the_demos_file() -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("command", ["sync", "models", "show", "events", "alerts", "db", "demo"])
+@pytest.mark.parametrize(
+    "command", ["sync", "models", "show", "events", "alerts", "publish", "db", "demo"]
+)
 def test_every_command_is_documented(command: str) -> None:
     """The table of commands names each, and each of its options is named by its help."""
     assert f"`catalog-sync {command}" in README
