@@ -45,8 +45,15 @@ class Row:
     """What its mark looks like: `live`, `late` (deprecated) or `gone`."""
 
     @property
+    def status(self) -> str:
+        """Return the one word for where it stands; "listed" where the API told no lifecycle."""
+        if not self.life.record.listed and not self.life.record.retired:
+            return "removed"
+        return self.lifecycle or "listed"
+
+    @property
     def name(self) -> str:
-        """What people call it."""
+        """Return what people call it."""
         info = self.life.record.info
         return info.display_name.strip() or info.id
 

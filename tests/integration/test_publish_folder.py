@@ -92,7 +92,7 @@ def test_one_process_at_a_time() -> None:
     with Folder(SITE):
         number = os.open(SITE, os.O_RDONLY)
         with pytest.raises(BlockingIOError):
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
     fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(number)
 

@@ -326,7 +326,7 @@ def test_the_page_tells_it_all_without_a_script() -> None:
     page = Page(render(catalogue()))
     for id_ in ("claude-opus-5", "claude-late", "claude-old", "local/llama", "local/phi"):
         assert id_ in page.texts
-    for text in ("2026-06-19", "2026-09-01", "2024-03-07", "unknown", "64,000", "gateway"):
+    for text in ("2026-06-19", "2026-09-01", "2024-03-07", "unknown", "64,000", "was active"):
         assert text in page.text
     assert "1970" not in page.text
     assert len([a for a in page.all("g") if "transform" in a]) == 5
