@@ -68,10 +68,13 @@ class App:
     def reading(self, sources: Sequence[str] = ()) -> Iterator[Session]:
         """Open a session for questions; an empty database answers as an empty catalogue.
 
-        `sources` are those that the question names: one that was never configured and never
-        walked raises ConfigError.
+        All its answers are of one moment. `sources` are those that the question names: one that
+        was never configured and never walked raises ConfigError.
         """
-        with database.readable(self.engine) as engine, database.reading(engine) as session:
+        with (
+            database.readable(self.engine) as engine,
+            database.reading(engine, snapshot=True) as session,
+        ):
             known = store.source_names(session) | {s.name for s in self.settings.sources}
             self._refuse_unknown(sources, known)
             yield session

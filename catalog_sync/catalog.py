@@ -18,6 +18,7 @@ from catalog_sync.records import (
     ModelRecord,
     RunStatus,
     Snapshot,
+    SourceRecord,
     SourceSnapshot,
     SourceStatus,
     Status,
@@ -29,7 +30,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-__all__ = ["begun", "list_events", "list_models", "show_model", "snapshot", "status"]
+__all__ = [
+    "begun",
+    "list_events",
+    "list_models",
+    "list_sources",
+    "show_model",
+    "snapshot",
+    "status",
+]
 
 
 def list_models(
@@ -76,6 +85,15 @@ def list_events(
         event
         for event in events
         if models is None or (event.model_id is not None and fnmatchcase(event.model_id, models))
+    ]
+
+
+def list_sources(session: Session, *, sources: Sequence[str] = ()) -> list[SourceRecord]:
+    """Return the sources whose catalogue was recorded, by name."""
+    return [
+        source
+        for source in store.select_sources(session)
+        if source.baseline_at is not None and (not sources or source.name in sources)
     ]
 
 

@@ -207,9 +207,14 @@ def transaction(engine: sa.Engine) -> Iterator[Session]:
 
 
 @contextmanager
-def reading(engine: sa.Engine) -> Iterator[Session]:
-    """Open a transaction that only reads, and on SQLite never waits for a writer."""
+def reading(engine: sa.Engine, *, snapshot: bool = False) -> Iterator[Session]:
+    """Open a transaction that only reads, and on SQLite never waits for a writer.
+
+    `snapshot`: all that it reads is of one moment, whatever is committed meanwhile.
+    """
     quiet = engine.execution_options(catalog_sync_reading=True)
+    if snapshot and engine.dialect.name != "sqlite":  # where a transaction always is one
+        quiet = quiet.execution_options(isolation_level="REPEATABLE READ")
     with _translated(engine), Session(quiet) as session, session.begin():
         yield session
 

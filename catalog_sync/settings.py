@@ -151,6 +151,15 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _public_url(value: str) -> str:
+    try:
+        return _base_url(value)
+    except ValueError:
+        raise ValueError(
+            "expected a URL such as https://example.com/models, without user, query and fragment"
+        ) from None
+
+
 def _header_value(value: str) -> str:
     if not _HEADER_VALUE.fullmatch(value):
         raise ValueError("expected a value of printable ASCII characters")
@@ -393,6 +402,8 @@ class Settings(BaseSettings):
     """Where the daemon serves /metrics and /healthz; null: nowhere."""
     max_age: Duration | None = None
     """How old a source's last success may be; null is three intervals."""
+    public_url: Annotated[str, AfterValidator(_public_url)] | None = None
+    """Where the published site can be read, for absolute links; null: links are relative."""
     sources: Annotated[tuple[SourceSettings, ...], AfterValidator(_some), AfterValidator(_unique)]
     alerts: Annotated[tuple[AlertSettings, ...], AfterValidator(_unique)] = ()
 

@@ -66,6 +66,7 @@ __all__ = [
     "select_models",
     "select_run_times",
     "select_source",
+    "select_sources",
     "select_state",
     "settle",
     "source_names",
@@ -360,6 +361,11 @@ def synced_at(session: Session) -> dict[str, datetime | None]:
     """Return when the result of a pass was last applied, by source; null where it never was."""
     rows = session.execute(select(SourceRow.name, SourceRow.last_synced_at))
     return {name: moment for name, moment in rows}  # noqa: C416
+
+
+def select_sources(session: Session) -> list[SourceRecord]:
+    """Return what is known of each source, by name."""
+    return sorted(map(_source, session.scalars(select(SourceRow))), key=lambda source: source.name)
 
 
 def has_baseline(session: Session) -> bool:

@@ -36,6 +36,7 @@ _COMMANDS = {
     "events": "catalog_sync.cli.read:events",
     "status": "catalog_sync.cli.status:status",
     "alerts": "catalog_sync.cli.alerts:alerts",
+    "publish": "catalog_sync.cli.publish:publish",
     "db": "catalog_sync.cli.db:db",
     "demo": "catalog_sync.cli.demo:demo",
 }

@@ -5,20 +5,27 @@ Nothing is ever cut: what does not fit a line of the terminal is folded.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from catalog_sync.clock import format_instant
 from catalog_sync.errors import OutputError
-from catalog_sync.records import Delivery, Event, ModelInfo, ModelRecord
+from catalog_sync.rows import (
+    DELIVERY_COLUMNS,
+    EVENT_COLUMNS,
+    MODEL_COLUMNS,
+    csv_text,
+    delivery_row,
+    event_row,
+    json_text,
+    model_row,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from datetime import datetime
+
     from rich.console import Console
 
 __all__ = [
@@ -40,38 +47,6 @@ __all__ = [
 
 _LEAST_TEXT = 9
 """Columns of a terminal that folded text needs to be read."""
-
-DELIVERY_COLUMNS = (
-    "id",
-    "event_id",
-    "channel",
-    "status",
-    "attempts",
-    "next_attempt_at",
-    "delivered_at",
-    "last_error",
-    "source",
-    "kind",
-    "model_id",
-)
-EVENT_COLUMNS = (
-    "id",
-    "run_id",
-    "source",
-    "model_id",
-    "kind",
-    "occurred_at",
-    "changes",
-    "payload",
-)
-MODEL_COLUMNS = (
-    "source",
-    *ModelInfo.model_fields,
-    "first_seen_at",
-    "last_seen_at",
-    "missing_since",
-    "removed_at",
-)
 
 
 def on_terminal() -> bool:
@@ -115,89 +90,18 @@ def day(moment: datetime | None) -> str:
     return f"{moment.astimezone():%Y-%m-%d}"
 
 
-# --- rows --------------------------------------------------------------------------------------
-
-
-def model_row(record: ModelRecord) -> dict[str, Any]:
-    """Return a model as the table `models` holds it, columns in its order, times as RFC 3339."""
-    info = {name: getattr(record.info, name) for name in ModelInfo.model_fields}
-    return _jsonable(
-        {
-            "source": record.source,
-            **info,
-            "first_seen_at": record.first_seen_at,
-            "last_seen_at": record.last_seen_at,
-            "missing_since": record.missing_since,
-            "removed_at": record.removed_at,
-        }
-    )
-
-
-def event_row(event: Event) -> dict[str, Any]:
-    """Return an event as the table `model_events` holds it."""
-    return _jsonable(
-        {
-            "id": event.id,
-            "run_id": event.run_id,
-            "source": event.source,
-            "model_id": event.model_id,
-            "kind": event.kind.value,
-            "occurred_at": event.occurred_at,
-            "changes": event.changes,
-            "payload": event.payload,
-        }
-    )
-
-
-def delivery_row(delivery: Delivery) -> dict[str, Any]:
-    """Return a delivery as the table `alert_deliveries` holds it, with what it is about."""
-    return _jsonable(
-        {
-            "id": delivery.id,
-            "event_id": delivery.event.id,
-            "channel": delivery.channel,
-            "status": delivery.status,
-            "attempts": delivery.attempts,
-            "next_attempt_at": delivery.next_attempt_at,
-            "delivered_at": delivery.delivered_at,
-            "last_error": delivery.last_error,
-            "source": delivery.event.source,
-            "kind": delivery.event.kind.value,
-            "model_id": delivery.event.model_id,
-        }
-    )
-
-
-def _jsonable(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: format_instant(value) if isinstance(value, datetime) else value
-        for key, value in row.items()
-    }
-
-
 # --- formats -----------------------------------------------------------------------------------
 
 
 def write_json(value: Any) -> None:
     """Print one JSON value, escaped where the terminal knows less than Unicode."""
     unicode = sys.stdout.encoding.lower().replace("-", "") == "utf8"
-    write(json.dumps(value, ensure_ascii=not unicode, indent=2))
+    write(json_text(value, ascii_only=not unicode))
 
 
 def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Print a header line and a record per row; null is empty, objects are JSON."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(row[column]) for column in columns])
-    write(text.getvalue().removesuffix("\n"))
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, (Mapping, list)):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return value
+    write(csv_text(rows, columns).removesuffix("\n"))
 
 
 def write_table(

@@ -55,7 +55,8 @@ def test_the_sql_runs_on_the_demos_file() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["sync", "run", "models", "show", "events", "status", "alerts", "db", "demo"]
+    "command",
+    ["sync", "run", "models", "show", "events", "status", "alerts", "publish", "db", "demo"],
 )
 def test_every_command_is_documented(command: str) -> None:
     """The table of commands names each, and each of its options is named by its help."""

@@ -56,12 +56,12 @@ def run_installed(installed: Path, *command: str) -> subprocess.CompletedProcess
 
 
 def test_what_is_inside(wheel: Path) -> None:
-    """The wheel holds the package, its types, every migration and the example; and no test."""
+    """The wheel holds the package, its types, templates, migrations and example; and no test."""
     names = set(zipfile.ZipFile(wheel).namelist())
     package = {
         str(path.relative_to(CHECKOUT))
         for path in (CHECKOUT / "catalog_sync").rglob("*")
-        if path.suffix == ".py" or path.name == "py.typed"
+        if path.is_file() and path.suffix != ".pyc"
     }
     migrations = {
         f"catalog_sync/{path.relative_to(CHECKOUT)}"

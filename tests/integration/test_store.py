@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from catalog_sync import database, store
+from catalog_sync import catalog, database, store
 from catalog_sync.app import App, PassOptions
 from catalog_sync.records import RunStatus
 from support import Answer, ScriptedServer, model, page, settings_for
@@ -242,3 +242,17 @@ def test_the_store_never_commits(engine: sa.Engine) -> None:
     with database.reading(engine) as session:
         assert session.scalar(sa.text("SELECT count(*) FROM sources")) == 0
         assert session.scalar(sa.text("SELECT count(*) FROM sync_runs")) == 0
+
+
+def test_the_answers_of_one_reading_are_of_one_moment(database_url: str) -> None:
+    """What another pass commits while questions are asked is in none of their answers."""
+    with Api(*catalogue(2)) as api, App(settings_for(database_url, api.url)) as app:
+        assert app.sync()[0].status is RunStatus.SUCCEEDED
+        with app.reading() as session:
+            assert len(catalog.list_models(session)) == 2
+            api.models = catalogue(5)
+            with App(settings_for(database_url, api.url)) as other:
+                assert other.sync()[0].status is RunStatus.SUCCEEDED
+            assert len(catalog.list_events(session)) == 2
+        with app.reading() as session:
+            assert len(catalog.list_events(session)) == 5

@@ -15,7 +15,7 @@ import catalog_sync
 MODULES = ["catalog_sync"] + [
     each.name for each in pkgutil.walk_packages(catalog_sync.__path__, "catalog_sync.")
 ]
-HEAVY = ["sqlalchemy", "alembic", "httpx", "pydantic", "pydantic_settings", "rich"]
+HEAVY = ["sqlalchemy", "alembic", "httpx", "pydantic", "pydantic_settings", "rich", "jinja2"]
 DATABASE_OR_NETWORK = ["sqlalchemy", "alembic", "httpx", "apscheduler", "click", "rich"]
 
 
@@ -53,7 +53,8 @@ def test_every_module_says_what_it_owns(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["reconcile", "messages", "records", "clock", "errors", "logs", "settings"]
+    "module",
+    ["reconcile", "messages", "rows", "records", "clock", "errors", "logs", "settings", "publish"],
 )
 def test_pure_modules_load_no_database_and_no_network(module: str) -> None:
     """Decisions, values and ground load neither a database, a network nor a terminal library."""
@@ -70,6 +71,7 @@ def test_pure_modules_load_no_database_and_no_network(module: str) -> None:
         ["sync", "--help"],
         ["models", "--help"],
         ["db", "upgrade", "--help"],
+        ["publish", "--help"],
         ["no-such-command"],
         ["sync", "--no-such-option"],
     ],

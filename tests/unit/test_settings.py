@@ -101,6 +101,7 @@ def test_example_without_its_comment_signs() -> None:
     settings = load(write(text))
     assert [source.name for source in settings.sources] == ["anthropic", "gateway"]
     assert settings.heartbeat_url is not None
+    assert settings.public_url == "https://example.com/models"
     team, hook = settings.alerts
     assert team == AlertSettings(name="team", url=team.url)
     assert hook == AlertSettings(name="hook", webhook=hook.webhook, secret_env="HOOK_SECRET")
@@ -587,6 +588,28 @@ def test_unusable_key_file(said: str, reason: str) -> None:
     assert text.startswith("source a: ")
     assert reason in text
     assert SECRET not in text
+
+
+# --- publishing --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["example.com", "ftp://h", "https://", f"https://u:{SECRET}@h", "https://h/?a", "https://h/#a"],
+)
+def test_bad_public_url(url: str) -> None:
+    """What is no plain web address is refused, and a password in it is not repeated."""
+    said = refused(f"public_url = '{url}'")
+    assert said.startswith(f"{FILE}: public_url: expected a URL such as https://example.com/models")
+    assert SECRET not in said
+
+
+def test_public_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The site's address may end in a slash or not, and is overridden by its variable."""
+    text = "public_url = 'https://example.com/models/'"
+    assert load(write(text)).public_url == "https://example.com/models"
+    monkeypatch.setenv("CATALOG_SYNC_PUBLIC_URL", "http://localhost:8000")
+    assert load(write(text)).public_url == "http://localhost:8000"
 
 
 # --- alerts ------------------------------------------------------------------------------------

@@ -1,0 +1,56 @@
+"""`catalog-sync publish`: a static site from the table. It needs no key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from catalog_sync.cli import Context
+
+__all__ = ["publish"]
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False))
+@click.option(
+    "--source", "sources", multiple=True, metavar="NAME", help="Only this source; repeatable."
+)
+@click.pass_obj
+def publish(context: Context, folder: str, sources: Sequence[str]) -> None:
+    """Write a static site into DIR: a page, JSON, CSV, an Atom feed and a calendar.
+
+    Files that are not the site's own stay. What has not changed is not written again.
+    """
+    from catalog_sync import catalog  # noqa: PLC0415  # heavy
+    from catalog_sync import publish as site  # noqa: PLC0415
+    from catalog_sync.cli import render  # noqa: PLC0415
+    from catalog_sync.errors import NotFoundError  # noqa: PLC0415
+
+    if not folder:  # as from an unset variable; it would name the current folder
+        raise click.UsageError("DIR is empty")
+    with context.app() as app:
+        with app.reading(sources) as session:
+            if not catalog.list_sources(session, sources=sources):
+                raise NotFoundError("nothing was recorded yet", "run: catalog-sync sync")
+        with site.Folder(Path(folder)) as place:
+            with app.reading(sources) as session:
+                contents = site.Contents(
+                    tuple(catalog.list_models(session, sources=sources, removed=True)),
+                    tuple(catalog.list_events(session, sources=sources, kinds=site.KINDS)),
+                    tuple(catalog.list_sources(session, sources=sources)),
+                    app.settings.public_url,
+                    tuple(sources),
+                )
+            files = site.render(contents)
+            changed = place.write(files)
+    models, events = len(contents.models), len(contents.events)
+    render.write(
+        f"published {models} model{'' if models == 1 else 's'} and "
+        f"{events} event{'' if events == 1 else 's'} to {render.visible(folder)}: "
+        f"{len(files)} files, {len(changed)} changed"
+    )

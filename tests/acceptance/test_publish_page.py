@@ -1,0 +1,237 @@
+"""The published page in a real browser: it filters, sorts, fits a phone and asks for nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from catalog_sync.publish import Folder, render
+from published import NOW, catalogue, contents, hostile, record
+
+ARGUMENTS = [
+    "--no-sandbox",  # tests may run as root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+NAMES = ["Claude Opus 5", "Claude Late", "Local/Phi", "Claude Old", "Local/Llama"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Start Debian's Chromium, or another one that is installed."""
+    found = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    if found is None:
+        if os.environ.get("CATALOG_SYNC_TEST_REQUIRE_SERVERS") == "1":
+            pytest.fail("no Chromium is installed")
+        pytest.skip("no Chromium is installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """Publish a catalogue, and in folders of it others; yield where, and the address it has."""
+    folder = tmp_path_factory.mktemp("site")
+    many = [
+        record(f"vendor/model-{number}", created_at=f"20{10 + number % 15}-03-01T00:00:00Z")
+        for number in range(1000)
+    ]
+    sites = {".": catalogue(), "hostile": hostile(), "many": contents(many), "none": contents([])}
+    for name, each in sites.items():
+        with Folder(folder / name) as place:
+            place.write(render(each))
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    thread = Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield folder, f"http://127.0.0.1:{server.server_address[1]}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@contextmanager
+def opened(browser: Browser, url: str, **options) -> Iterator[Page]:
+    """A page that has said nothing on its console and asked for nothing but itself, to the end."""
+    context = browser.new_context(**{"viewport": DESKTOP, "locale": "en-GB", **options})
+    page = context.new_page()
+    complaints: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: complaints.append(dialog.message))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(url)
+    yield page
+    assert complaints == []
+    outside = [address for address in asked if not address.startswith("data:")]
+    assert [address.partition("#")[0] for address in outside] == [url.partition("#")[0]]
+    context.close()
+
+
+def names(page: Page) -> list[str]:
+    return page.locator("#models tbody tr:visible .name").all_inner_texts()
+
+
+def labels(page: Page) -> list[str]:
+    """The bars of the picture, from top to bottom."""
+    bars = page.locator("#picture g:visible").evaluate_all(
+        "bars => bars.map(bar => [bar.transform.baseVal[0].matrix.f,"
+        " bar.querySelector('text').firstChild.data])"
+    )
+    return [label for _, label in sorted(bars)]
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_filter_and_sort(browser: Browser, site, scheme: str) -> None:
+    """Text, lifecycle, listing and source filter the table and the picture; headers sort both."""
+    folder, url = site
+    address = f"{url}index.html" if scheme == "http" else (folder / "index.html").as_uri()
+    with opened(browser, address) as page:
+        assert names(page) == labels(page) == NAMES
+        count = page.locator("#count")
+        assert count.inner_text() == "5 models"
+        page.get_by_label("Search").fill("LOCAL  4,096")
+        assert names(page) == labels(page) == ["Local/Phi"]
+        assert count.inner_text() == "1 of 5 models"
+        page.get_by_label("Search").fill("no such")
+        assert names(page) == labels(page) == []
+        assert page.get_by_text("No model is like that.").is_visible()
+        page.get_by_label("Search").fill("")
+        for label, option, wanted in (
+            ("Lifecycle", "deprecated", ["Claude Late"]),
+            ("Lifecycle", "not stated", ["Local/Llama"]),
+            ("Listing", "removed", ["Claude Old"]),
+            ("Source", "gateway", ["Local/Phi", "Local/Llama"]),
+        ):
+            page.get_by_label(label).select_option(label=option)
+            assert names(page) == labels(page) == wanted
+            page.get_by_label(label).select_option(label="any")
+        assert names(page) == NAMES
+
+        def sorted_by(column: str) -> tuple[str | None, list[str]]:
+            header = page.get_by_role("columnheader", name=column)
+            header.get_by_role("button").click()
+            assert names(page) == labels(page)
+            assert page.locator("[aria-sort]").count() == 1
+            return header.get_attribute("aria-sort"), names(page)
+
+        alphabet = sorted(NAMES)
+        assert page.locator("[aria-sort]").inner_text().startswith("Released")
+        assert sorted_by("Model") == ("ascending", alphabet)
+        assert sorted_by("Model") == ("descending", alphabet[::-1])
+        # Of numbers and dates the greatest comes first; what has none stands last, either way.
+        assert sorted_by("Output tokens")[1][:2] == ["Claude Late", "Local/Phi"]
+        assert sorted_by("Output tokens")[1][:2] == ["Local/Phi", "Claude Late"]
+        assert sorted_by("Released") == ("descending", NAMES)
+        assert sorted_by("Released") == ("ascending", [*NAMES[3::-1], NAMES[4]])
+        assert sorted_by("Retires")[1][0] == "Claude Late"
+        page.get_by_role("button", name="Left").focus()
+        page.keyboard.press("Enter")
+        assert names(page)[0] == "Claude Old"
+
+
+def test_without_a_script(browser: Browser, site) -> None:
+    """Without JavaScript all of it is there, and no control that would do nothing."""
+    with opened(browser, f"{site[1]}index.html", java_script_enabled=False) as page:
+        assert names(page) == NAMES
+        assert page.locator("#picture g text:visible").count() == 5
+        assert page.locator("input:visible, select:visible, button:visible").count() == 0
+        assert page.locator("#models").get_by_text("2026-09-01").is_visible()
+
+
+@pytest.mark.parametrize("which", ["", "hostile/", "many/", "none/"])
+def test_on_a_phone(browser: Browser, site, which: str) -> None:
+    """Nothing is wider than a phone, dark or light, whatever the names."""
+    for scheme in ("light", "dark"):
+        options = {"viewport": PHONE, "color_scheme": scheme, "is_mobile": True}
+        with opened(browser, f"{site[1]}{which}index.html", **options) as page:
+            assert page.evaluate("document.documentElement.scrollWidth") == 360
+            assert page.evaluate("visualViewport.width") == 360
+            assert page.get_by_role("heading", name="Every model").is_visible()
+            if which == "":
+                page.get_by_label("Search").fill("claude")
+                page.get_by_role("button", name="Model").click()
+                assert names(page) == sorted(NAMES[:2] + NAMES[3:4])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_it_is_accessible(browser: Browser, site, scheme: str, viewport) -> None:
+    """Axe finds nothing, and text has the contrast that WCAG asks for, in the picture, too."""
+    for which in ("", "hostile/"):
+        options = {"viewport": viewport, "color_scheme": scheme}
+        with opened(browser, f"{site[1]}{which}index.html", **options) as page:
+            found = Axe().run(page).response["violations"]
+            assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+            paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert (luminance(paper) > 0.5) is (scheme == "light")
+            for place in ("body", "td time", "tr.gone .name", "code", "th button", "footer"):
+                colour = page.locator(place).first.evaluate("e => getComputedStyle(e).color")
+                assert contrast(colour, paper) >= 4.5, place
+            for place in ("#picture .live text", "#picture .gone text", ".axis text"):
+                colour = page.locator(place).first.evaluate("e => getComputedStyle(e).fill")
+                assert contrast(colour, paper) >= 4.5, place
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, as WCAG 2 defines it."""
+    shares = [int(number) / 255 for number in re.findall(r"\d+", colour)[:3]]
+    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    dark, light = sorted([luminance(one), luminance(other)])
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_a_link_leads_to_its_row(browser: Browser, site) -> None:
+    """The fragment that feed and calendar link to is in view, whatever its characters are."""
+    for which in ("", "hostile/"):
+        with opened(browser, f"{site[1]}{which}index.html") as page:
+            rows = page.locator("#models tbody tr")
+            ids = rows.evaluate_all("rows => rows.map(row => row.id)")
+        for id_ in ids[-3:]:
+            with opened(browser, f"{site[1]}{which}index.html#{id_}") as page:
+                assert page.evaluate("document.querySelector(':target').id") == id_
+
+
+def test_days_are_the_browsers_to_count(browser: Browser, site) -> None:
+    """How long it is until a date depends on the reader's day, and is never called overdue."""
+    for today, text in (
+        ("2026-07-01", "in 62 days"),
+        ("2026-09-01", "today"),
+        ("2026-09-02", "1 day ago"),
+    ):
+        context = browser.new_context()
+        page = context.new_page()
+        page.clock.set_fixed_time(f"{today}T12:00:00Z")
+        page.goto(f"{site[1]}index.html")
+        assert page.locator("td .left").all_inner_texts() == [text]
+        context.close()
+    assert NOW.isoformat() < "2026-09-01"

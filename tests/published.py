@@ -1,0 +1,103 @@
+"""What publishing is tried on: a catalogue as values, and one that means no good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from catalog_sync.publish import Contents
+from catalog_sync.records import Event, Kind, ModelInfo, ModelRecord, SourceRecord
+from support import model
+
+BASELINE = datetime(2026, 2, 1, 18, tzinfo=UTC)
+NOW = datetime(2026, 7, 1, 18, tzinfo=UTC)
+PRIVATE = "https://gateway.internal.example"
+
+
+def day(text: str) -> datetime:
+    return datetime.fromisoformat(f"{text}T18:00Z")
+
+
+def record(id_: str, source: str = "anthropic", *, seen=BASELINE, removed=None, **fields: Any):
+    info = ModelInfo.from_payload(model(id_, **fields))
+    return ModelRecord(source, info, seen, NOW, removed, removed)
+
+
+def added(found: ModelRecord) -> Event:
+    payload = found.info.payload
+    return Event(Kind.ADDED, found.first_seen_at, found.info.id, {}, payload, found.source)
+
+
+def told(found: ModelRecord, kind: Kind, at: str, **changes: Any) -> Event:
+    return Event(kind, day(at), found.info.id, changes, found.info.payload, found.source)
+
+
+def source(name: str = "anthropic", *, baseline=BASELINE, synced=NOW) -> SourceRecord:
+    return SourceRecord(name, PRIVATE, baseline_at=baseline, last_synced_at=synced)
+
+
+def contents(
+    models: Iterable[ModelRecord],
+    events: Iterable[Event] | None = None,
+    sources: Iterable[SourceRecord] = (),
+    **fields: Any,
+) -> Contents:
+    """The models, their `added` events unless others are given, ids as a database counts them."""
+    models = tuple(models)
+    events = map(added, models) if events is None else events
+    numbered = tuple(
+        Event(e.kind, e.occurred_at, e.model_id, e.changes, e.payload, e.source, 1, number)
+        for number, e in enumerate(events, 1)
+    )
+    return Contents(models, numbered, tuple(sources) or (source(),), **fields)
+
+
+def catalogue() -> Contents:
+    """Five models of two sources, each at another point of its life."""
+    opus = record("claude-opus-5", seen=day("2026-06-20"), created_at="2026-06-19T00:00:00Z")
+    dated = {"deprecated_at": "2026-05-01T00:00:00Z", "retires_at": "2026-09-01T00:00:00Z"}
+    late = record("claude-late", lifecycle="deprecated", max_tokens=64000, **dated)
+    old = record("claude-old", removed=day("2026-04-20"), created_at="2024-03-07T00:00:00Z")
+    unknown = record("local/llama", "gateway", created_at="1970-01-01T00:00:00Z", lifecycle=None)
+    small = record("local/phi", "gateway", max_tokens=4096, created_at="2025-11-01T00:00:00Z")
+    models = [opus, late, small, old, unknown]
+    events = [
+        *map(added, (late, small, old, unknown)),
+        told(old, Kind.REMOVED, "2026-04-20"),
+        told(late, Kind.DEPRECATED, "2026-05-01", lifecycle={"old": "active", "new": "deprecated"}),
+        added(opus),
+    ]
+    return contents(models, events, [source(), source("gateway")])
+
+
+HOSTILE = {
+    "<script>alert(1)</script>": "</title><img src=x onerror=alert(1)>",
+    "a b/c?d#e%20'\"": 'turn \u202e and \u2066 bell \u0007 line\r\nBEGIN:VEVENT "q" {{ 7*7 }}',
+    "]]>&amp;--><!--": "]]></content></style></script><script>alert(1)</script>",
+    "=1+1": "=cmd|' /C calc'!A0",
+    "long" + "x" * 251: "W" * 2000,
+    "комма, точка; \\n": "\ufffe\ufdd0 👩\u200d💻 R&D <beta>, a;b\\c",
+    "شكرا": "non\u0085break\u2028line \x1b[31m",
+    "blank": "   ",
+}
+
+
+def hostile() -> Contents:
+    """Names that would break out of what they are put into, dates that would break a picture."""
+    odd = {"lifecycle": "<b>odd</b>", "line": '"><script>alert(1)</script>'}
+    models = [
+        record(id_, display_name=name, retires_at="2026-08-01T00:00:00Z", **odd)
+        for id_, name in HOSTILE.items()
+    ]
+    models += [
+        record("tomorrow", created_at="2999-01-01T00:00:00Z"),
+        record("yesterday", created_at="1000-01-01T00:00:00Z", max_tokens=2**63 - 1),
+        record("never", retires_at="9999-12-31T00:00:00Z"),
+        record("gone", "<i>gw</i> ☃", removed=NOW - timedelta(days=3), lifecycle="retired"),
+    ]
+    events = [
+        Event(e.kind, e.occurred_at + timedelta(hours=1), e.model_id, {}, e.payload, e.source)
+        for e in map(added, models)
+    ]
+    return contents(models, events, [source("<i>gw</i> ☃"), source()])

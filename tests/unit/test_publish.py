@@ -1,0 +1,467 @@
+"""The published files: values in, bytes out, read by those who read such files."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import itertools
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from html.parser import HTMLParser
+from urllib.parse import unquote
+from xml.etree import ElementTree as ET
+
+import feedparser
+import icalendar
+import pytest
+
+from catalog_sync.publish import KINDS, render
+from catalog_sync.publish.timeline import lives, timeline
+from catalog_sync.records import Event, Kind
+from published import (
+    BASELINE,
+    HOSTILE,
+    NOW,
+    PRIVATE,
+    added,
+    catalogue,
+    contents,
+    day,
+    hostile,
+    record,
+    source,
+    told,
+)
+
+FILES = ["models.json", "models.csv", "events.json", "feed.xml", "retirements.ics", "index.html"]
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe]")
+
+
+def read_feed(files) -> feedparser.FeedParserDict:
+    feed = feedparser.parse(files["feed.xml"])
+    assert not feed.bozo, feed.bozo_exception
+    return feed
+
+
+def dates(files) -> dict[str, icalendar.Event]:
+    """The calendar's entries by the model that they name."""
+    calendar = icalendar.Calendar.from_ical(files["retirements.ics"])
+    assert calendar.errors == []
+    assert calendar["version"] == "2.0"
+    entries = {}
+    for entry in calendar.walk("VEVENT"):
+        assert entry.errors == []
+        (model_id,) = re.findall(r"^Model: (.*)$", entry["description"], re.MULTILINE)
+        entries[model_id] = entry
+    return entries
+
+
+class Page(HTMLParser):
+    """What a page is made of, as a parser that is not the browser's sees it."""
+
+    def __init__(self, files) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(files["index.html"].decode())
+        self.text = "\n".join(text for text in self.texts if text.strip())
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data) -> None:
+        self.texts.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+# --- every file --------------------------------------------------------------------------------
+
+
+def test_the_files() -> None:
+    """Six files, of which the page comes last, made of the values alone: twice the same bytes."""
+    files = render(catalogue())
+    assert list(files) == FILES
+    assert files == render(catalogue())
+
+
+def test_a_source_is_told_by_its_name_alone() -> None:
+    """Where a source is asked, and who answers, is in no file."""
+    for content in render(catalogue()).values():
+        assert PRIVATE.encode() not in content
+
+
+def test_the_job_is_nobody_elses_business() -> None:
+    """What a site tells of is models: no kind of event about the job is among it."""
+    assert set(Kind) - set(KINDS) == {Kind.SYNC_FAILED, Kind.SYNC_RECOVERED, Kind.SYNC_HELD}
+
+
+def test_json_and_csv_hold_the_rows_as_they_are() -> None:
+    """Texts come out as the API sent them, line ends and formulas included, nulls as nothing."""
+    site = hostile()
+    files = render(site)
+    models = json.loads(files["models.json"])
+    assert [row["display_name"] for row in models[: len(HOSTILE)]] == list(HOSTILE.values())
+    text = io.StringIO(files["models.csv"].decode(), newline="")
+    records = list(csv.DictReader(text))
+    assert [row["display_name"] for row in records[: len(HOSTILE)]] == list(HOSTILE.values())
+    assert [row["id"] for row in records] == [found.info.id for found in site.models]
+    assert len(json.loads(files["events.json"])) == len(site.events)
+
+
+def test_no_control_character_reaches_what_is_shown() -> None:
+    """Bells, escapes, line ends and turns of direction are spelled out, or blanks."""
+    files = render(hostile())
+    for name in ("feed.xml", "index.html"):
+        assert CONTROL.findall(files[name].decode()) == [], name
+    assert CONTROL.findall(files["retirements.ics"].decode().replace("\r\n", "")) == []
+
+
+# --- the feed ----------------------------------------------------------------------------------
+
+
+def test_an_entry_for_each_event() -> None:
+    """An event is an entry, newest first, at its time and under the words of the alerts."""
+    feed = read_feed(render(catalogue()))
+    assert [entry.title for entry in feed.entries[:3]] == [
+        "New model: Claude Opus 5 (claude-opus-5)",
+        "Model deprecated: Claude Late (claude-late)",
+        "Model removed: Claude Old (claude-old)",
+    ]
+    assert [entry.updated for entry in feed.entries[:2]] == [
+        "2026-06-20T18:00:00Z",
+        "2026-05-01T18:00:00Z",
+    ]
+    assert feed.feed.updated == "2026-06-20T18:00:00Z"
+    (deprecated,) = [entry for entry in feed.entries if "deprecated" in entry.title]
+    assert deprecated.summary.splitlines() == [
+        "Claude Late (claude-late): deprecated, retires 2026-09-01 (123 days left)",
+        "Source: anthropic",
+    ]
+    assert deprecated.tags[0].term == "deprecated"
+
+
+def test_a_whole_catalogue_is_never_new() -> None:
+    """The models of a source's baseline are one entry that calls none of them new."""
+    models = [record(f"claude-{number}") for number in range(200)]
+    feed = read_feed(render(contents([*models, record("claude-new", seen=day("2026-03-01"))])))
+    assert [entry.title for entry in feed.entries] == [
+        "New model: Claude New (claude-new)",
+        "Baseline of 200 models: source anthropic",
+    ]
+    assert len(json.loads(render(contents(models))["events.json"])) == 200
+
+
+def test_ids_stay() -> None:
+    """Ids are unique, and stay when time goes on, the site moves or a source is added."""
+    site = catalogue()
+    before = read_feed(render(site))
+    later = Event(Kind.UPDATED, NOW, "claude-opus-5", {}, None, "anthropic", 9, 9)
+    moved = replace(site, events=(*site.events, later), public_url="https://example.com/models")
+    moved = replace(moved, sources=(*site.sources, source("third", baseline=NOW)))
+    after = read_feed(render(moved))
+    ids = [entry.id for entry in after.entries]
+    assert len(set(ids)) == len(ids) == len(before.entries) + 1
+    assert ids[1:] == [entry.id for entry in before.entries]
+    assert before.feed.id == after.feed.id
+    assert all(re.fullmatch(r"urn:uuid:[0-9a-f-]{36}", id_) for id_ in [after.feed.id, *ids])
+    # Written out, so that no change of the program makes every reader's old news new again.
+    assert ids[1] == "urn:uuid:bcbc2187-9c97-5f0c-a43c-4f1802280258"
+    assert before.feed.id == "urn:uuid:9ec8bcb2-fb92-53f6-8d02-f489b026ead9"
+
+
+def test_a_feed_of_some_sources_is_another_one() -> None:
+    """What was asked for by name makes another feed, and the order of the names makes none."""
+    feeds = [
+        read_feed(render(replace(catalogue(), chosen=chosen))).feed.id
+        for chosen in ((), ("gateway",), ("anthropic", "gateway"), ("gateway", "anthropic"))
+    ]
+    assert len(set(feeds)) == 3
+    assert feeds[2] == feeds[3]
+
+
+def test_links() -> None:
+    """Links are relative; with `public_url` they are absolute, and lead to the model's row."""
+    files = render(catalogue())
+    assert {link["href"] for link in feedparser.parse(files["feed.xml"]).feed.links} == {
+        "feed.xml",
+        "index.html",
+    }
+    files = render(replace(catalogue(), public_url="https://example.com/models"))
+    feed = read_feed(files)
+    assert {link["href"] for link in feed.feed.links} == {
+        "https://example.com/models/feed.xml",
+        "https://example.com/models/index.html",
+    }
+    rows = {attributes.get("id") for attributes in Page(files).all("tr")}
+    for entry in feed.entries:
+        page, _, fragment = entry.link.partition("#")
+        assert page == "https://example.com/models/index.html"
+        assert fragment in rows | {"changes", "all"}
+    (date_,) = dates(files).values()
+    assert date_["url"] == "https://example.com/models/index.html#anthropic/claude-late"
+
+
+def test_hostile_names_in_the_feed() -> None:
+    """The feed is XML 1.0 whatever names are in it, and they are text in it."""
+    files = render(hostile())
+    feed = read_feed(files)
+    root = ET.fromstring(files["feed.xml"])
+    assert {element.tag.rpartition("}")[2] for element in root.iter()} == {
+        *("feed", "id", "title", "updated", "author", "name", "generator", "link"),
+        *("entry", "published", "category", "content"),
+    }
+    titles = {entry.title for entry in feed.entries}
+    name = HOSTILE["<script>alert(1)</script>"]
+    assert f"New model: {name} (<script>alert(1)</script>)" in titles
+    assert {entry.title_detail.type for entry in feed.entries} == {"text/plain"}
+
+
+def test_a_feed_has_an_end() -> None:
+    """A feed holds the newest thousand entries; `events.json` holds all."""
+    one = record("claude-1")
+    events = [told(one, Kind.UPDATED, "2026-03-01") for _ in range(1100)]
+    events = [
+        replace(event, occurred_at=event.occurred_at + timedelta(minutes=number))
+        for number, event in enumerate(events)
+    ]
+    files = render(contents([one], events))
+    entries = read_feed(files).entries
+    assert len(entries) == 1000
+    assert entries[0].updated == (day("2026-03-01") + timedelta(minutes=1099)).strftime(
+        "%Y-%m-%dT%H:%M:%SZ"
+    )
+    assert len(json.loads(files["events.json"])) == 1100
+
+
+# --- the calendar ------------------------------------------------------------------------------
+
+
+def test_a_day_for_each_retirement_date() -> None:
+    """A date is a whole day that blocks nobody's time, told with id and source."""
+    (entry,) = dates(render(catalogue())).values()
+    assert entry["summary"] == "Claude Late retires (anthropic)"
+    assert entry["dtstart"].dt == date(2026, 9, 1)
+    assert entry["dtstart"].params["VALUE"] == "DATE"
+    assert entry["transp"] == "TRANSPARENT"
+    assert entry["description"].splitlines() == [
+        "Model: claude-late",
+        "Source: anthropic",
+        "Deprecated: 2026-05-01",
+    ]
+
+
+def test_a_revised_date_moves_under_its_uid() -> None:
+    """The UID stays, the number of the revision grows, and both stamps are the event's time."""
+    plans = [None, "2026-08-01", "2026-09-01", None, "2026-10-01"]
+    steps = [
+        record("a", retires_at=plan and f"{plan}T00:00:00Z", display_name="A") for plan in plans
+    ]
+    moments = ["2026-02-02", "2026-03-01", "2026-04-01", "2026-05-01", "2026-06-01"]
+    events = [told(step, Kind.UPDATED, at) for step, at in zip(steps, moments, strict=True)]
+    uids = set()
+    for until, sequence in ((2, 0), (3, 1), (5, 3)):
+        (entry,) = dates(render(contents([steps[until - 1]], events[:until]))).values()
+        uids.add(str(entry["uid"]))
+        assert entry["sequence"] == sequence
+        assert entry["dtstart"].dt.isoformat() == plans[until - 1]
+        assert entry["dtstamp"].dt == entry["last-modified"].dt == day(moments[until - 1])
+    assert uids == {"922832bc-432f-5916-bc59-76fc2462162e"}
+    assert dates(render(contents([steps[3]], events[:4]))) == {}
+
+
+def test_a_date_that_all_models_got_at_once() -> None:
+    """A field that appeared on the whole catalogue tells dates, too."""
+    one, two = (record(id_, retires_at="2026-09-01T00:00:00Z") for id_ in "ab")
+    before = [replace(added(m), payload={**m.info.payload, "retires_at": None}) for m in (one, two)]
+    objects = {m.info.id: m.info.payload for m in (one, two)}
+    appeared = Event(Kind.SCHEMA_CHANGED, day("2026-03-01"), None, {}, objects, "anthropic")
+    entries = dates(render(contents([one, two], [*before, appeared])))
+    assert {entry["dtstamp"].dt for entry in entries.values()} == {day("2026-03-01")}
+    assert {int(entry["sequence"]) for entry in entries.values()} == {0}
+
+
+@pytest.mark.parametrize(
+    ("removed", "shown"), [("2026-08-31", False), ("2026-09-01", True), ("2026-09-05", True)]
+)
+def test_who_left_early_retires_no_more(removed: str, shown: bool) -> None:
+    """A model that left before its date has no entry; one that left on it or after keeps it."""
+    left = record("a", retires_at="2026-09-01T00:00:00Z", removed=day(removed))
+    assert bool(dates(render(contents([left])))) is shown
+
+
+def test_a_calendar_without_dates_is_one() -> None:
+    """Where nothing retires the calendar is empty, and still has the component it must have."""
+    content = render(contents([record("a")]))["retirements.ics"]
+    calendar = icalendar.Calendar.from_ical(content)
+    assert calendar.walk("VEVENT") == []
+    assert len(calendar.subcomponents) == 1
+
+
+def test_hostile_names_in_the_calendar() -> None:
+    """Names are text in the calendar: they end no line, start no entry and are folded whole."""
+    content = render(hostile())["retirements.ics"]
+    assert content.endswith(b"END:VCALENDAR\r\n")
+    lines = content.split(b"\r\n")
+    assert max(map(len, lines)) <= 75
+    assert all(b"\n" not in line and b"\r" not in line and line.decode() for line in lines[:-1])
+    entries = dates(render(hostile()))
+    assert len(entries) == len(HOSTILE) + 1
+    assert entries["комма, точка; \\n"]["summary"].endswith(
+        "R&D <beta>, a;b\\c retires (anthropic)"
+    )
+    assert entries["blank"]["summary"] == "blank retires (anthropic)"
+
+
+# --- the page ----------------------------------------------------------------------------------
+
+
+def test_the_page_tells_it_all_without_a_script() -> None:
+    """Every model stands in the table with its dates, and in the picture."""
+    page = Page(render(catalogue()))
+    for id_ in ("claude-opus-5", "claude-late", "claude-old", "local/llama", "local/phi"):
+        assert id_ in page.texts
+    for text in ("2026-06-19", "2026-09-01", "2024-03-07", "unknown", "64,000", "was active"):
+        assert text in page.text
+    assert "1970" not in page.text
+    assert len([a for a in page.all("g") if "transform" in a]) == 5
+    (picture,) = [a for a in page.all("svg") if a.get("role") == "img"]
+    assert picture["aria-labelledby"] == "picture-title picture-text"
+
+
+def test_the_page_asks_for_nothing() -> None:
+    """The policy allows the style and the script that stand in the page, and nothing else."""
+    files = render(hostile())
+    page = Page(files)
+    (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv")]
+    text = files["index.html"].decode()
+    for tag in ("style", "script"):
+        assert len(page.all(tag)) == 1
+        (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert all("src" not in a and "style" not in a for _, a in page.tags)
+    assert not [key for _, a in page.tags for key in a if key.startswith("on")]
+    outside = [a["href"] for _, a in page.tags if re.match(r"\w+:|//", a.get("href") or "")]
+    assert [href.partition(",")[0] for href in outside] == ["data:image/svg+xml"]
+
+
+def test_the_page_names_its_feed_and_files() -> None:
+    """The page links to every other file, and announces the feed."""
+    page = Page(render(catalogue()))
+    assert {a["href"] for a in page.all("a")} >= set(FILES) - {"index.html"}
+    (feed,) = [a for a in page.all("link") if a.get("type") == "application/atom+xml"]
+    assert (feed["rel"], feed["href"]) == ("alternate", "feed.xml")
+
+
+def test_hostile_names_in_the_page() -> None:
+    """Names are text in the page: the elements are those of a harmless catalogue."""
+    page = Page(render(hostile()))
+    harmless = Page(render(catalogue()))
+    assert {tag for tag, _ in page.tags} <= {tag for tag, _ in harmless.tags} | {"tspan"}
+    assert "</title><img src=x onerror=alert(1)>" in page.texts
+    assert r"turn \u202e and \u2066 bell \x07 line\r" in page.text
+
+
+def test_ids_of_rows_are_their_own() -> None:
+    """No two rows have the same fragment, whatever their sources and ids hold."""
+    pairs = [("a", "b/c"), ("a/b", "c"), ("a", "b c"), ("a", "b%20c"), ("a%2Fb", "c"), ("a", "B/c")]
+    models = [record(id_, name) for name, id_ in pairs]
+    page = Page(render(contents(models, sources=[source(name) for name, _ in pairs])))
+    ids = [a["id"] for a in page.all("tr") if "id" in a]
+    assert len(set(ids)) == len(pairs)
+    assert all(re.fullmatch(r"[!-~]+", id_) for id_ in ids)
+    assert [unquote(id_) for id_ in ids] == [f"{name}/{id_}" for name, id_ in pairs]
+
+
+def test_an_empty_catalogue() -> None:
+    """A catalogue whose every model is excluded is a page, a feed and a calendar nonetheless."""
+    files = render(contents([]))
+    page = Page(files)
+    assert "No model that is listed has a retirement date." in page.text
+    assert read_feed(files).feed.updated == "2026-02-01T18:00:00Z"
+    assert json.loads(files["models.json"]) == []
+
+
+# --- the picture -------------------------------------------------------------------------------
+
+
+def draw(site):
+    picture = timeline(site, lives(site))
+    return {bar.life.record.info.id: bar for bar in picture.bars}, picture
+
+
+def stages(bar) -> list[str]:
+    return [segment.stage for segment in bar.segments]
+
+
+def test_a_bar_from_release_to_retirement() -> None:
+    """A bar begins at the release, turns at the deprecation, and ends at the date or open."""
+    bars, picture = draw(catalogue())
+    assert stages(bars["claude-opus-5"]) == ["live"]
+    assert bars["claude-opus-5"].open_end
+    assert stages(bars["claude-late"]) == ["live", "late", "ahead"]
+    assert bars["claude-late"].segments[-1].x == picture.now
+    assert bars["claude-late"].retires > picture.now
+    assert not bars["claude-late"].open_end
+    assert stages(bars["claude-old"]) == ["gone"]
+    assert bars["claude-old"].life.end == day("2026-04-20")
+    assert bars["claude-old"].segments[0].x == 0
+
+
+def test_an_unknown_release_is_not_in_1970() -> None:
+    """A model of unknown release begins, openly, when it was first seen."""
+    bars, picture = draw(catalogue())
+    assert bars["local/llama"].life.start == BASELINE
+    assert bars["local/llama"].open_start
+    assert picture.begin == datetime(2024, 3, 7, tzinfo=UTC)
+
+
+def test_a_date_that_passed_is_overdue_not_done() -> None:
+    """A model whose date passed while it is listed is drawn to today, and says that it is late."""
+    overdue = record("a", retires_at="2026-06-01T00:00:00Z", lifecycle="deprecated")
+    bars, picture = draw(contents([overdue]))
+    bar = bars["a"]
+    assert bar.life.overdue
+    assert bar.open_end
+    assert bar.end == picture.now
+    assert bar.retires < picture.now
+    assert "overdue" in Page(render(contents([overdue]))).text
+
+
+def test_the_end_of_one_that_is_listed_as_retired() -> None:
+    """A retired model ends at its event; without one at its date; a later date is not drawn."""
+    retired = record("a", lifecycle="retired", retires_at="2026-06-01T00:00:00Z")
+    assert draw(contents([retired]))[0]["a"].life.end == datetime(2026, 6, 1, tzinfo=UTC)
+    events = [added(retired), told(retired, Kind.RETIRED, "2026-05-30")]
+    bar = draw(contents([retired], events))[0]["a"]
+    assert bar.life.end == day("2026-05-30")
+    assert bar.retires is None
+
+
+def test_absurd_dates_do_not_press_the_others() -> None:
+    """The picture spans some twenty years at most, and everything is inside of it."""
+    bars, picture = draw(hostile())
+    assert picture.end - picture.begin < timedelta(days=25 * 366)
+    for bar in bars.values():
+        for segment in bar.segments:
+            assert 0 <= segment.x <= segment.x + segment.width <= 100.01
+            assert segment.width > 0
+        assert bar.segments
+
+
+@pytest.mark.parametrize("days", [0, 1, 20, 100, 400, 1000, 3000, 9000])
+def test_the_grid_suits_the_span(days: int) -> None:
+    """Between two days and decades there are one to six labels, in order, the first with a year."""
+    created = NOW - timedelta(days=days)
+    _, picture = draw(contents([record("a", created_at=created.isoformat())]))
+    assert 1 <= len(picture.ticks) <= 6
+    assert re.search(r"\d{4}$", picture.ticks[0].label)
+    assert all(one.x < two.x for one, two in itertools.pairwise(picture.ticks))
