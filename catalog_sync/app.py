@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
     from catalog_sync.channels import Channel, Heartbeat
     from catalog_sync.client import ModelsClient
-    from catalog_sync.records import Absence, Catalog, DeliveryCounts, RunReport, Status
+    from catalog_sync.records import (
+        Absence,
+        Catalog,
+        DeliveryCounts,
+        RunReport,
+        SourceStatus,
+        Status,
+    )
     from catalog_sync.settings import AlertSettings, Settings, SourceSettings
     from catalog_sync.sync import Walker
 
@@ -110,6 +117,20 @@ class App:
         ]
         said = {**status.to_json(), "ok": status.fresh}
         return status.fresh, {**said, "reason": "; ".join(stale)} if stale else said
+
+    def stale(self, sources: Sequence[str] = ()) -> list[SourceStatus]:
+        """Return the sources of the database, or the named ones, that are not fresh.
+
+        One that is not configured here is measured by the first that is.
+        """
+        configured = {source.name: source for source in self.settings.sources}
+        with self.reading(sources) as session:
+            limits = {
+                name: partial(self._max_age, configured.get(name, self.settings.sources[0]), None)
+                for name in sources or sorted(store.source_names(session))
+            }
+            found = catalog.status(session, limits, self.clock())
+        return [source for source in found.sources if not source.fresh]
 
     def _max_age(
         self, source: SourceSettings, max_age: timedelta | None, synced_at: datetime

@@ -40,6 +40,7 @@ __all__ = [
     "DeliveryCounts",
     "Event",
     "JsonObject",
+    "Judgement",
     "Kind",
     "Message",
     "ModelInfo",
@@ -55,7 +56,9 @@ __all__ = [
     "SourceSnapshot",
     "SourceState",
     "SourceStatus",
+    "Standing",
     "Status",
+    "Verdict",
 ]
 
 JsonObject: TypeAlias = Mapping[str, Any]
@@ -102,6 +105,18 @@ ENDED = (RunStatus.SUCCEEDED, RunStatus.HELD, RunStatus.FAILED)
 
 INTERRUPTED = "interrupted"
 """The `error` of a pass whose process was told to stop, or died."""
+
+
+class Verdict(StrEnum):
+    """What `check` says of a model, the gravest last; `fine` alone is no problem."""
+
+    FINE = "fine"
+    DEPRECATED = "deprecated"
+    RETIRING = "retiring"  # its retirement date is near
+    OVERDUE = "overdue"  # its retirement date has passed, and the API has not said that it is done
+    UNKNOWN = "unknown"  # no source ever listed it
+    RETIRED = "retired"
+    REMOVED = "removed"
 
 
 class Absence(StrEnum):
@@ -269,6 +284,29 @@ class ModelRecord:
     def retired(self) -> bool:
         """Whether the API itself said that the model is retired."""
         return self.info.lifecycle == "retired"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a model stands in one source that lists it, or did."""
+
+    verdict: Verdict
+    record: ModelRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whether a model can be depended on, over all sources that were asked about."""
+
+    model_id: str
+    verdict: Verdict
+    """The gravest of its standings; `unknown` without any."""
+    standings: tuple[Standing, ...] = ()
+    """The gravest first."""
+    successor: str | None = None
+    """The newest model of its line, where one is listed that is newer and fine; else null."""
+    closest: tuple[str, Verdict] | None = None
+    """Of an unknown model, the known one that may be meant; null where none is close."""
 
 
 @dataclass(frozen=True, slots=True)

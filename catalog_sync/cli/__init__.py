@@ -34,6 +34,7 @@ _COMMANDS = {
     "models": "catalog_sync.cli.read:models",
     "show": "catalog_sync.cli.read:show",
     "events": "catalog_sync.cli.read:events",
+    "check": "catalog_sync.cli.check:check",
     "status": "catalog_sync.cli.status:status",
     "alerts": "catalog_sync.cli.alerts:alerts",
     "publish": "catalog_sync.cli.publish:publish",
