@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter, defaultdict
-from dataclasses import replace
-from datetime import timedelta
+from collections import Counter
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -26,7 +24,7 @@ from catalog_sync.records import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from sqlalchemy.orm import Session
 
@@ -161,73 +159,30 @@ def _history(session: Session, source: str, model_id: str) -> list[Event]:
 
 
 def snapshot(
-    session: Session,
-    max_ages: Mapping[str, Callable[[datetime], timedelta]],
-    now: datetime,
+    session: Session, max_ages: Mapping[str, Callable[[datetime], timedelta]], now: datetime
 ) -> Snapshot:
     """Return how each source stands, and the deliveries of all.
 
     `max_ages`: by source, how old a success of some moment may become. A source of which nothing
-    is recorded yet stands at nothing. How many sources, models or runs there are does not change
-    the number of questions to the database.
+    is recorded yet stands at nothing.
     """
-    runs: defaultdict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
-    for source, status, number, last_id in store.count_runs(session):
-        runs[source][status] = number, last_id
-    last_ids = [last_id for counts in runs.values() for _, last_id in counts.values()]
-    times = store.select_run_times(session, last_ids)
-    standings = {name: _with_runs(SourceSnapshot(name), runs[name], times) for name in max_ages}
-    for name, moment in store.synced_at(session).items():
-        if name in standings and moment is not None:
-            limit = max_ages[name](moment)
-            standings[name] = replace(standings[name], last_success_at=moment, max_age=limit)
-    for source, state, lifecycle, number, retires_at in store.count_models(session, now):
-        if source in standings:
-            standings[source] = _with_models(
-                standings[source], state, lifecycle, number, retires_at
-            )
+    runs, groups = store.count_runs(session), store.count_models(session, now)
+    standings = []
+    for source in status(session, max_ages, now).sources:
+        models: Counter[str] = Counter()
+        lifecycles: Counter[str] = Counter()
+        retirements = []
+        for name, state, lifecycle, number, retires_at in groups:
+            if name != source.name:
+                continue
+            models[state] += number
+            if state != "removed":
+                lifecycles[lifecycle] += number
+            if retires_at is not None:
+                retirements.append(retires_at)
+        own = {status: number for (name, status), number in runs.items() if name == source.name}
+        next_one = min(retirements, default=None)
+        standings.append(SourceSnapshot(source, own, models, lifecycles, next_one))
     return Snapshot(
-        tuple(standings.values()), store.count_deliveries(session), store.oldest_pending(session)
-    )
-
-
-def _with_runs(
-    standing: SourceSnapshot,
-    runs: Mapping[str, tuple[int, int]],
-    times: Mapping[int, tuple[datetime, datetime | None]],
-) -> SourceSnapshot:
-    """Add what the runs say: by status, their number and the id of the last one."""
-    last = {status: last_id for status, (_, last_id) in runs.items()}
-    held = last.get(RunStatus.HELD, 0) > last.get(RunStatus.SUCCEEDED, 0)
-    last.pop(RunStatus.SKIPPED, None)
-    began_at, _ = times.get(max(last.values(), default=0), (None, None))
-    last.pop(RunStatus.RUNNING, None)
-    ended_began_at, ended_at = times.get(max(last.values(), default=0), (None, None))
-    duration = None
-    if ended_began_at is not None and ended_at is not None:
-        duration = max(ended_at - ended_began_at, timedelta())  # a clock that was set back
-    return replace(
-        standing,
-        last_attempt_at=began_at,
-        last_duration=duration,
-        held=held,
-        runs={status: number for status, (number, _) in runs.items()},
-    )
-
-
-def _with_models(
-    standing: SourceSnapshot, state: str, lifecycle: str, number: int, retires_at: datetime | None
-) -> SourceSnapshot:
-    """Add a group of models that have state and lifecycle in common."""
-    models = Counter(standing.models)
-    models[state] += number
-    lifecycles = Counter(standing.lifecycles)
-    if state != "removed":
-        lifecycles[lifecycle] += number
-    ahead = [moment for moment in (standing.next_retirement_at, retires_at) if moment]
-    return replace(
-        standing,
-        models=models,
-        lifecycles=lifecycles,
-        next_retirement_at=min(ahead, default=None),
+        tuple(standings), store.count_deliveries(session), store.oldest_pending(session)
     )

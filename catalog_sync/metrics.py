@@ -119,36 +119,41 @@ def _metrics(snapshot: Snapshot) -> Iterator[Metric]:
     )
     if not snapshot.database_up:
         return
-    yield _metric(
-        "last_success_timestamp_seconds",
-        "When the result of a pass was last applied; absent before the first.",
-        ["source"],
-        [((source.name,), source.last_success_at) for source in sources],
+    per_source: tuple[tuple[str, str, Callable[[SourceSnapshot], _Value]], ...] = (
+        (
+            "last_success_timestamp_seconds",
+            "When the result of a pass was last applied; absent before the first.",
+            lambda source: source.status.last_success_at,
+        ),
+        (
+            "max_age_seconds",
+            "How old the last success may become, as configured; absent before the first.",
+            lambda source: source.status.max_age,
+        ),
+        (
+            "last_attempt_timestamp_seconds",
+            "When the last pass began that has ended and was not skipped; absent before the first.",
+            lambda source: source.status.last_run.started_at if source.status.last_run else None,
+        ),
+        (
+            "last_run_duration_seconds",
+            "How long that pass took.",
+            lambda source: source.status.last_run.duration if source.status.last_run else None,
+        ),
+        (
+            "held",
+            "Whether a pass is held since the last one that succeeded: it waits for a person.",
+            lambda source: source.status.held,
+        ),
+        (
+            "next_retirement_timestamp_seconds",
+            "The next retirement date of a model not removed; absent when none is known.",
+            lambda source: source.next_retirement_at,
+        ),
     )
-    yield _metric(
-        "max_age_seconds",
-        "How old the last success may become, as the configuration says; absent before the first.",
-        ["source"],
-        [((source.name,), source.max_age) for source in sources],
-    )
-    yield _metric(
-        "last_attempt_timestamp_seconds",
-        "When the last pass began that was not skipped; absent before the first.",
-        ["source"],
-        [((source.name,), source.last_attempt_at) for source in sources],
-    )
-    yield _metric(
-        "last_run_duration_seconds",
-        "How long the last pass took that was not skipped and has ended.",
-        ["source"],
-        [((source.name,), source.last_duration) for source in sources],
-    )
-    yield _metric(
-        "held",
-        "Whether a pass is held since the last one that succeeded: it waits for a person.",
-        ["source"],
-        [((source.name,), source.held) for source in sources],
-    )
+    for name, documentation, value in per_source:
+        samples = [((source.status.name,), value(source)) for source in sources]
+        yield _metric(name, documentation, ["source"], samples)
     yield _metric(
         "runs_total",
         "Passes that ended, by how.",
@@ -167,12 +172,6 @@ def _metrics(snapshot: Snapshot) -> Iterator[Metric]:
         "Models not removed, by lifecycle; unknown where the API does not say.",
         ["source", "lifecycle"],
         _each(sources, _LIFECYCLES, lambda source: source.lifecycles),
-    )
-    yield _metric(
-        "next_retirement_timestamp_seconds",
-        "The next retirement date of a model not removed; absent when none is known.",
-        ["source"],
-        [((source.name,), source.next_retirement_at) for source in sources],
     )
     yield _metric(
         "deliveries",
@@ -197,7 +196,7 @@ def _each(
     for source in sources:
         counted = numbers(source)
         for word in words:
-            yield (source.name, word), counted.get(word, 0)
+            yield (source.status.name, word), counted.get(word, 0)
 
 
 def _metric(

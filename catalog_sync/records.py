@@ -450,6 +450,13 @@ class RunRecord:
     error: str | None = None
 
     @property
+    def duration(self) -> timedelta | None:
+        """How long it took, by a clock that may have been set back; null while it is running."""
+        if self.finished_at is None:
+            return None
+        return max(self.finished_at - self.started_at, timedelta())
+
+    @property
     def interrupted(self) -> bool:
         """Whether its process was told to stop, or died."""
         return self.status is RunStatus.FAILED and self.error == INTERRUPTED
@@ -460,12 +467,12 @@ class SourceStatus:
     """How fresh a source is."""
 
     name: str
-    last_success_at: datetime | None
+    last_success_at: datetime | None = None
     """The last pass that was applied; null before the first."""
-    max_age: timedelta | None
+    max_age: timedelta | None = None
     """How old that may be; null before the first."""
-    fresh: bool
-    held: bool
+    fresh: bool = False
+    held: bool = False
     """Whether a pass waits for a person."""
     last_run: RunRecord | None = None
     """The last one that ended and was not skipped; null when there was none."""
@@ -512,19 +519,9 @@ class Status:
 class SourceSnapshot:
     """How one source stands, as its metrics tell it."""
 
-    name: str
-    last_success_at: datetime | None = None
-    """The last pass whose result was applied, held removals included; null before it."""
-    max_age: timedelta | None = None
-    """How old that may become; null before it."""
-    last_attempt_at: datetime | None = None
-    """When the last pass that was not skipped began; null before it."""
-    last_duration: timedelta | None = None
-    """Of the last pass that was not skipped and has ended; null before it."""
-    held: bool = False
-    """Whether a pass was held since the last one that succeeded."""
+    status: SourceStatus
     runs: Mapping[str, int] = field(default_factory=dict)
-    """Passes that ended, by `status`; what is not named has none, here and below."""
+    """Passes by `status`; what is not named has none, here and below."""
     models: Mapping[str, int] = field(default_factory=dict)
     """Every model ever recorded: `listed`, `missing` (not confirmed gone) or `removed`."""
     lifecycles: Mapping[str, int] = field(default_factory=dict)

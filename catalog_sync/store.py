@@ -64,14 +64,12 @@ __all__ = [
     "select_deliveries",
     "select_events",
     "select_models",
-    "select_run_times",
     "select_source",
     "select_sources",
     "select_state",
     "settle",
     "source_names",
     "start_run",
-    "synced_at",
     "write_models",
     "write_source",
 ]
@@ -268,21 +266,11 @@ def failures(session: Session, source: str) -> tuple[int, list[str]]:
     return streak or 0, [str((payload or {}).get("error_class")) for payload in told]
 
 
-def count_runs(session: Session) -> list[tuple[str, str, int, int]]:
-    """Return for each source and status how many runs there are, and the id of the last one."""
-    statement = select(RunRow.source, RunRow.status, func.count(), func.max(RunRow.id))
+def count_runs(session: Session) -> dict[tuple[str, str], int]:
+    """Return how many runs there are, by source and status."""
+    statement = select(RunRow.source, RunRow.status, func.count())
     rows = session.execute(statement.group_by(RunRow.source, RunRow.status))
-    return [(source, status, number, last_id) for source, status, number, last_id in rows]
-
-
-def select_run_times(
-    session: Session, ids: Iterable[int]
-) -> dict[int, tuple[datetime, datetime | None]]:
-    """Return when each run began and when it ended, by id; null for one that is running."""
-    statement = select(RunRow.id, RunRow.started_at, RunRow.finished_at).where(
-        RunRow.id.in_(sorted(ids))
-    )
-    return {id_: (started, finished) for id_, started, finished in session.execute(statement)}
+    return {(source, status): number for source, status, number in rows}
 
 
 def _last_run(source: str, *statuses: RunStatus) -> Any:
@@ -355,12 +343,6 @@ def select_source(session: Session, name: str) -> SourceRecord | None:
     """Return what is known of a source; null when no pass was ever begun for it."""
     row = session.get(SourceRow, name)
     return None if row is None else _source(row)
-
-
-def synced_at(session: Session) -> dict[str, datetime | None]:
-    """Return when the result of a pass was last applied, by source; null where it never was."""
-    rows = session.execute(select(SourceRow.name, SourceRow.last_synced_at))
-    return {name: moment for name, moment in rows}  # noqa: C416
 
 
 def select_sources(session: Session) -> list[SourceRecord]:

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from catalog_sync.demo.history import moments
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.metrics import exposition
-from catalog_sync.records import Snapshot, SourceSnapshot
+from catalog_sync.records import RunRecord, RunStatus, Snapshot, SourceSnapshot, SourceStatus
 from support import KEY, run
 
 CHECKOUT = Path(__file__).parents[2]
@@ -27,7 +27,14 @@ DASHBOARD = json.loads((CHECKOUT / "config" / "grafana" / "catalog-sync.json").r
 
 NOW = datetime(2026, 7, 24, 18, 12, 21, tzinfo=UTC)
 FULL = Snapshot(
-    (SourceSnapshot("anthropic", NOW, NOW - NOW, NOW, NOW - NOW, next_retirement_at=NOW),),
+    (
+        SourceSnapshot(
+            SourceStatus(
+                "anthropic", NOW, NOW - NOW, last_run=RunRecord(RunStatus.SUCCEEDED, NOW, NOW)
+            ),
+            next_retirement_at=NOW,
+        ),
+    ),
     oldest_pending_at=NOW,
 )
 OURS = re.compile(r"\bcatalog_sync_\w+")
@@ -133,7 +140,12 @@ def test_a_file_that_nobody_would_read_is_refused(path: str) -> None:
         FULL,
         Snapshot(),
         Snapshot(database_up=False),
-        Snapshot(tuple(SourceSnapshot(name) for name in ('a"} 1\nb 2', "\\", "a\rb", "☃\u2028"))),
+        Snapshot(
+            tuple(
+                SourceSnapshot(SourceStatus(name))
+                for name in ('a"} 1\nb 2', "\\", "a\rb", "☃\u2028")
+            )
+        ),
     ],
     ids=["full", "nothing", "database down", "hostile names"],
 )
@@ -149,7 +161,7 @@ def test_the_rules_hold(promtool: str, tmp_path: Path) -> None:
     check(promtool, "check", "rules", "catalog-sync.rules.yml", cwd=PROMETHEUS)
     check(promtool, "check", "config", "prometheus.yml", cwd=PROMETHEUS)
     check(promtool, "test", "rules", "catalog-sync.tests.yml", cwd=PROMETHEUS)
-    [recipe] = re.findall(r"^```yaml\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    [recipe] = re.findall(r"^```yaml\n(scrape_configs:.*?)^```$", README, re.DOTALL | re.MULTILINE)
     (tmp_path / "readme.yml").write_text(recipe, encoding="utf-8")
     check(promtool, "check", "config", "readme.yml", cwd=tmp_path)
 

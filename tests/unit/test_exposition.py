@@ -9,21 +9,30 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from catalog_sync import __version__
 from catalog_sync.metrics import exposition
-from catalog_sync.records import Snapshot, SourceSnapshot
+from catalog_sync.records import RunRecord, RunStatus, Snapshot, SourceSnapshot, SourceStatus
 
 NOW = datetime(2026, 7, 24, 18, 12, 21, 500_000, tzinfo=UTC)
 FULL = SourceSnapshot(
-    "anthropic",
-    last_success_at=NOW,
-    max_age=timedelta(minutes=45),
-    last_attempt_at=NOW + timedelta(minutes=15),
-    last_duration=timedelta(milliseconds=210),
-    held=True,
+    SourceStatus(
+        "anthropic",
+        last_success_at=NOW,
+        max_age=timedelta(minutes=45),
+        held=True,
+        last_run=RunRecord(
+            RunStatus.FAILED,
+            NOW + timedelta(minutes=15),
+            NOW + timedelta(minutes=15, milliseconds=210),
+        ),
+    ),
     runs={"succeeded": 9, "held": 1, "failed": 2, "skipped": 3, "running": 1},
     models={"listed": 10, "missing": 1, "removed": 4},
     lifecycles={"active": 9, "deprecated": 1, "other": 1},
     next_retirement_at=NOW + timedelta(days=30),
 )
+
+
+def nothing_of(name: str, **fields: bool) -> SourceSnapshot:
+    return SourceSnapshot(SourceStatus(name, **fields))
 
 
 def read(snapshot: Snapshot, *, process: bool = False) -> dict[tuple[str, str], float]:
@@ -72,7 +81,7 @@ def test_everything_is_told() -> None:
 
 def test_of_nothing_every_count_is_told() -> None:
     """Before the first pass each count is 0, so that its first rise is one; no time is invented."""
-    told = read(Snapshot((SourceSnapshot("anthropic"),)))
+    told = read(Snapshot((nothing_of("anthropic"),)))
     assert {name for name, _ in told} == {
         "build_info",
         "database_up",
@@ -88,7 +97,7 @@ def test_of_nothing_every_count_is_told() -> None:
 
 def test_sources_stand_side_by_side() -> None:
     """Each source has the same series, in the order of the configuration."""
-    told = read(Snapshot((FULL, SourceSnapshot("gateway"))))
+    told = read(Snapshot((FULL, nothing_of("gateway"))))
     assert told["models", "listed/anthropic"] == 10
     assert told["models", "listed/gateway"] == 0
     ours = [key for key in told if "gateway" in key[1]]
@@ -118,17 +127,17 @@ def test_a_database_that_is_down_is_told_alone() -> None:
 )
 def test_a_hostile_name_stays_a_label(name: str) -> None:
     """Whatever a source is called, its name comes back whole, and no line is forged."""
-    text = exposition(Snapshot((SourceSnapshot(name, held=True),))).decode()
+    text = exposition(Snapshot((nothing_of(name, held=True),))).decode()
     lines = [line for line in text.split("\n") if line]
     assert all(line.startswith(("# HELP ", "# TYPE ", "catalog_sync_")) for line in lines)
-    told = read(Snapshot((SourceSnapshot(name, held=True),)))
+    told = read(Snapshot((nothing_of(name, held=True),)))
     assert told["held", name] == 1
 
 
 def test_unknown_words_make_no_series() -> None:
     """A state, status or lifecycle that we do not know adds no series: their number is bounded."""
-    strange = SourceSnapshot("a", runs={"x": 1}, models={"x": 1}, lifecycles={"x": 1})
-    assert read(Snapshot((strange,), {"x": 1})) == read(Snapshot((SourceSnapshot("a"),)))
+    strange = SourceSnapshot(SourceStatus("a"), runs={"x": 1}, models={"x": 1}, lifecycles={"x": 1})
+    assert read(Snapshot((strange,), {"x": 1})) == read(Snapshot((nothing_of("a"),)))
 
 
 def test_the_process_is_told_on_request_alone() -> None:
