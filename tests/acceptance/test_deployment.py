@@ -18,7 +18,7 @@ from catalog_sync import database, store
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.schedule import Schedule
 from catalog_sync.settings import DEFAULT_EVERY
-from conftest import REQUIRED
+from conftest import need
 from support import environment, model
 
 CHECKOUT = Path(__file__).parents[2]
@@ -28,17 +28,6 @@ PROGRAM = Path(sys.executable).with_name("catalog-sync")
 INSTALLED = "/opt/catalog-sync/bin/catalog-sync"
 """Where the units look for the program."""
 MODELS = [model("a"), model("b")]
-
-
-def need(tool: str) -> str:
-    """Return the path of a tool; without it the test is skipped, or fails where it is promised."""
-    found = shutil.which(tool) or shutil.which(tool, path=str(PROGRAM.parent))
-    if found is None:
-        reason = f"{tool} is not installed"
-        if REQUIRED:
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
 
 
 def execute(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
