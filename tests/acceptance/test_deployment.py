@@ -24,6 +24,7 @@ from support import environment, model
 CHECKOUT = Path(__file__).parents[2]
 CONFIG = CHECKOUT / "config"
 README = CHECKOUT.joinpath("README.md").read_text(encoding="utf-8")
+SECTION = README.partition("\n## Deployment\n")[2].partition("\n## ")[0]
 PROGRAM = Path(sys.executable).with_name("catalog-sync")
 INSTALLED = "/opt/catalog-sync/bin/catalog-sync"
 """Where the units look for the program."""
@@ -45,10 +46,7 @@ def execute(*command: str, **variables: str) -> subprocess.CompletedProcess[str]
 
 def write_configuration(folder: Path, sandbox: Sandbox, database_url: str) -> None:
     """Write README's two files; only the API and the database are others."""
-    _, _, section = README.partition("\n## Deployment\n")
-    (toml,) = re.findall(
-        r"^```toml\n(.*?)^```$", section.partition("\n## ")[0], re.DOTALL | re.MULTILINE
-    )
+    (toml,) = re.findall(r"^```toml\n(.*?)^```$", SECTION, re.DOTALL | re.MULTILINE)
     written = tomllib.loads(toml)
     (source,) = written["sources"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,11 +71,12 @@ def recorded(file: Path) -> tuple[list[str], list[str]]:
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:
-    """A path into config/ is one that exists; a link leads to what it names."""
-    for path in re.findall(r"config/[\w./-]+[\w*]", README):
-        assert list(CHECKOUT.glob(path)), path
-    for text, target in re.findall(r"\[(config/[^]]+)\]\(([^)]+)\)", README):
-        assert target.startswith(text)
+    """A path into config/ is one that exists, and each file to deploy has its place."""
+    named = set(re.findall(r"(config/[\w./-]+[\w*])", SECTION))
+    found = {path for name in named for path in CHECKOUT.glob(name)}
+    assert [name for name in named if not list(CHECKOUT.glob(name))] == []
+    assert {*CONFIG.joinpath("systemd").iterdir()} <= found
+    assert {CONFIG / "crontab", CONFIG / "Dockerfile", CONFIG / "compose.yaml"} <= found
 
 
 # --- cron --------------------------------------------------------------------------------------
