@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,18 @@ SERVERS = {
 REQUIRED = os.environ.get("CATALOG_SYNC_TEST_REQUIRE_SERVERS") == "1"
 # Prometheus's own judge of metrics and rules, which comes with it.
 PROMTOOL = os.environ.get("CATALOG_SYNC_TEST_PROMTOOL", "promtool")
+
+
+def need(tool: str) -> str:
+    """Return the path of a program; without it the test is skipped, or fails if it is promised."""
+    beside_python = Path(sys.executable).parent
+    found = shutil.which(tool) or shutil.which(tool, path=beside_python)
+    if found is None:
+        reason = f"{tool} is not installed"
+        if REQUIRED:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -76,10 +89,4 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
 @pytest.fixture
 def promtool() -> str:
     """Give the path of promtool."""
-    found = shutil.which(PROMTOOL)
-    if found:
-        return found
-    reason = "no promtool, neither on PATH nor where CATALOG_SYNC_TEST_PROMTOOL says"
-    if REQUIRED:
-        pytest.fail(reason)
-    pytest.skip(reason)
+    return need(PROMTOOL)

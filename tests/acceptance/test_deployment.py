@@ -1,0 +1,379 @@
+"""Cron, systemd and GitHub Actions: what the files say is run as those would run it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from catalog_sync import database, store
+from catalog_sync.demo.sandbox import Sandbox
+from catalog_sync.schedule import Schedule
+from catalog_sync.settings import DEFAULT_EVERY
+from conftest import need
+from support import environment, model
+
+CHECKOUT = Path(__file__).parents[2]
+CONFIG = CHECKOUT / "config"
+README = CHECKOUT.joinpath("README.md").read_text(encoding="utf-8")
+SECTION = README.partition("\n## Deployment\n")[2].partition("\n## ")[0]
+PROGRAM = Path(sys.executable).with_name("catalog-sync")
+INSTALLED = "/opt/catalog-sync/bin/catalog-sync"
+"""Where the units look for the program."""
+MODELS = [model("a"), model("b")]
+
+
+def execute(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with these variables and no others."""
+    return subprocess.run(
+        command,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def write_configuration(folder: Path, sandbox: Sandbox, database_url: str) -> None:
+    """Write README's two files; only the API and the database are others."""
+    (toml,) = re.findall(r"^```toml\n(.*?)^```$", SECTION, re.DOTALL | re.MULTILINE)
+    written = tomllib.loads(toml)
+    (source,) = written["sources"]
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.joinpath("catalog-sync.toml").write_text(
+        f'database_url = "{database_url}"\n[[sources]]\nbase_url = "{sandbox.url}"\n'
+        + "".join(f"{key} = {value!r}\n" for key, value in source.items()),
+        encoding="utf-8",
+    )
+    folder.joinpath(source["api_key_file"]).write_text(f"{sandbox.api_key}\n", encoding="utf-8")
+
+
+def recorded(file: Path) -> tuple[list[str], list[str]]:
+    """Return the ids that a database lists, and how its passes ended, oldest first."""
+    engine = database.create_engine(f"sqlite:///{file}")
+    try:
+        with engine.connect() as connection:
+            ids = connection.exec_driver_sql("SELECT id FROM current_models ORDER BY id")
+            runs = connection.exec_driver_sql("SELECT status FROM sync_runs ORDER BY id")
+            return [row[0] for row in ids], [row[0] for row in runs]
+    finally:
+        engine.dispose()
+
+
+def test_every_file_that_the_readme_names_is_there() -> None:
+    """A path into config/ is one that exists, and each file to deploy has its place."""
+    named = set(re.findall(r"(config/[\w./-]+[\w*])", SECTION))
+    found = {path for name in named for path in CHECKOUT.glob(name)}
+    assert [name for name in named if not list(CHECKOUT.glob(name))] == []
+    assert {*CONFIG.joinpath("systemd").iterdir()} <= found
+    assert {CONFIG / "crontab", CONFIG / "Dockerfile", CONFIG / "compose.yaml"} <= found
+
+
+# --- cron --------------------------------------------------------------------------------------
+
+
+def crontab() -> tuple[str, str]:
+    text = CONFIG.joinpath("crontab").read_text(encoding="utf-8")
+    assert text.endswith("\n")  # cron reads no line without its end
+    (line,) = [line for line in text.splitlines() if line and not line.startswith("#")]
+    *when, command = line.split(maxsplit=5)
+    return " ".join(when), command
+
+
+def test_the_crontab_has_the_interval_that_status_expects() -> None:
+    """Cron comes as often as the daemon would by default, so that `status` judges it rightly."""
+    when, command = crontab()
+    assert Schedule(DEFAULT_EVERY, when).interval(datetime.now().astimezone()) == DEFAULT_EVERY
+    assert "%" not in command  # cron makes a new line of it
+
+
+def test_cron_makes_a_pass(tmp_path: Path) -> None:
+    """The command is silent when all is well, and tells standard error alone when it is not."""
+    home = tmp_path / "home"
+    folder = home / "catalog-sync"
+    installed = folder / ".venv" / "bin" / "catalog-sync"
+    installed.parent.mkdir(parents=True)
+    installed.symlink_to(PROGRAM)
+    sleep = tmp_path / "bin" / "sleep"  # nobody waits here
+    sleep.parent.mkdir()
+    sleep.write_text('#!/bin/sh\necho "$1" >>"$HOME/slept"\n', encoding="utf-8")
+    sleep.chmod(0o755)
+    cron = {"HOME": str(home), "LOGNAME": "user", "PATH": f"{sleep.parent}:/usr/bin:/bin"}
+    _, command = crontab()
+    with Sandbox(MODELS) as sandbox:
+        write_configuration(folder, sandbox, "sqlite:///catalog.db")
+        done = execute("/bin/sh", "-c", command, **cron)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert recorded(folder / "catalog.db") == (["a", "b"], ["succeeded"])
+        sandbox.api_key = "another"
+        done = execute("/bin/sh", "-c", command, **cron)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"catalog-sync: .*\n", done.stderr)
+    assert all(0 <= int(line) < 60 for line in home.joinpath("slept").read_text().split())
+
+
+# --- systemd -----------------------------------------------------------------------------------
+
+
+def unit(name: str) -> dict[str, list[tuple[str, str]]]:
+    """Read a unit file: settings of a section in their order; a key may repeat."""
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for line in CONFIG.joinpath("systemd", name).read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            settings = sections.setdefault(line.strip("[]"), [])
+        elif line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            settings.append((key, value))
+    return sections
+
+
+def value(name: str, section: str, key: str) -> str:
+    (found,) = [each for setting, each in unit(name)[section] if setting == key]
+    return found
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> list[Path]:
+    """Copy the units, with the program where it is here."""
+    folder = tmp_path / "units"
+    folder.mkdir()
+    for file in CONFIG.joinpath("systemd").iterdir():
+        text = file.read_text(encoding="utf-8")
+        folder.joinpath(file.name).write_text(text.replace(INSTALLED, str(PROGRAM)), "utf-8")
+    return sorted(folder.iterdir())
+
+
+def test_systemd_knows_every_line(units: list[Path]) -> None:
+    """`systemd-analyze verify` has nothing to say about the units."""
+    names = [path.name for path in units]
+    assert names == ["catalog-sync-run.service", "catalog-sync.service", "catalog-sync.timer"]
+    done = subprocess.run(
+        [need("systemd-analyze"), "verify", *units], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["catalog-sync.service", "catalog-sync-run.service"])
+def test_the_services_are_shut_in(units: list[Path], name: str) -> None:
+    """Systemd's own measure of what a service could reach is at most 1.5 of 10; it was 1.2."""
+    (path,) = [path for path in units if path.name == name]
+    options = ("--offline=true", "--no-pager", "--threshold=15")
+    done = subprocess.run(
+        [need("systemd-analyze"), "security", *options, path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_both_services_are_shut_in_alike() -> None:
+    """What stands for the pass and for the daemon is the same, from the credentials on."""
+    shared = []
+    for name in ("catalog-sync.service", "catalog-sync-run.service"):
+        settings = unit(name)["Service"]
+        shared.append(settings[settings.index(("DynamicUser", "yes")) - 3 :])
+    assert shared[0] == shared[1]
+    assert [key for key, _ in shared[0]][:3] == ["LoadCredential"] * 2 + ["EnvironmentFile"]
+
+
+def test_the_timer_has_the_interval_that_status_expects() -> None:
+    """The timer comes as often as the daemon would by default."""
+    when = value("catalog-sync.timer", "Timer", "OnCalendar")
+    command = [need("systemd-analyze"), "calendar", "--iterations=2", when]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    first, second = (
+        datetime.fromisoformat(match)
+        for match in re.findall(r"(?:Next elapse|Iter\. #2): \w+ (\S+ \S+)", said)
+    )
+    assert second - first == DEFAULT_EVERY == timedelta(minutes=15)
+
+
+def test_the_service_makes_a_pass(tmp_path: Path) -> None:
+    """With README's files as credentials, and no other variable, the command line is a pass."""
+    settings = unit("catalog-sync.service")["Service"]
+    etc, credentials, state = (tmp_path / name for name in ("etc", "credentials", "state"))
+    with Sandbox(MODELS) as sandbox:
+        write_configuration(etc, sandbox, f"sqlite:///{state}/catalog.db")
+        for folder in (credentials, state):
+            folder.mkdir()
+        for key, said in settings:
+            if key == "LoadCredential":
+                name, _, path = said.partition(":")
+                shutil.copyfile(path.replace("/etc/catalog-sync", str(etc)), credentials / name)
+        shutil.rmtree(etc)
+        line = value("catalog-sync.service", "Service", "ExecStart")
+        line = line.replace("${CREDENTIALS_DIRECTORY}", str(credentials))
+        program, *arguments = line.split()
+        assert program == INSTALLED
+        done = execute(str(PROGRAM), *arguments, HOME="/", PATH="/usr/bin", LANG="C.UTF-8")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert recorded(state / "catalog.db") == (["a", "b"], ["succeeded"])
+
+
+# --- GitHub Actions ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def workflow() -> dict[Any, Any]:
+    return yaml.safe_load(CONFIG.joinpath("github", "sync.yml").read_text(encoding="utf-8"))
+
+
+def test_github_knows_every_key() -> None:
+    """The workflow is one by GitHub's schema."""
+    schema = ("--builtin-schema", "vendor.github-workflows")
+    done = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", *schema, CONFIG / "github" / "sync.yml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_workflow_can_do_little(workflow: dict[Any, Any]) -> None:
+    """It may write the repository's contents and no more; no text of others gets into a shell."""
+    assert workflow["permissions"] == {}
+    (job,) = workflow["jobs"].values()
+    assert job["permissions"] == {"contents": "write"}
+    assert [step["run"] for step in job["steps"] if "${{" in step.get("run", "")] == []
+    used = [step["uses"] for step in job["steps"] if "uses" in step]
+    assert used
+    assert all(re.fullmatch(r"actions/[\w-]+@v\d+", action) for action in used)
+    assert workflow["concurrency"] == {"group": "catalog-sync", "cancel-in-progress": False}
+
+
+class Runner:
+    """A machine of GitHub's: a fresh clone for each run, and the steps of the workflow's job."""
+
+    def __init__(self, workflow: dict[Any, Any], folder: Path, sandbox: Sandbox) -> None:
+        (job,) = workflow["jobs"].values()
+        self.steps = {step["name"]: step for step in job["steps"] if "run" in step}
+        self.variables = job["env"]
+        self.origin, self.clone, self.output = (folder / n for n in ("origin", "clone", "output"))
+        self.sandbox = sandbox
+        self.secrets = {"ANTHROPIC_API_KEY": sandbox.api_key, "CATALOG_SYNC_ALERTS": ""}
+        self.git("init", "--quiet", "--bare", "--initial-branch=main", str(self.origin))
+        self.git("init", "--quiet", "--initial-branch=main", str(folder / "first"))
+        first = ("-C", str(folder / "first"), "-c", "user.name=a", "-c", "user.email=a@example.com")
+        self.git(*first, "commit", "--quiet", "--allow-empty", "--message=The program")
+        self.git(*first, "push", "--quiet", str(self.origin), "main")
+
+    def git(self, *arguments: str) -> str:
+        command = ["git", *arguments]
+        done = subprocess.run(command, capture_output=True, env=environment(), check=True)
+        return done.stdout.decode(errors="replace").strip()
+
+    def begin(self) -> None:
+        """Check out afresh, as the first step does."""
+        shutil.rmtree(self.clone, ignore_errors=True)
+        self.git("clone", "--quiet", "--depth=1", f"file://{self.origin}", str(self.clone))
+        self.output.write_text("", encoding="utf-8")
+
+    def step(self, name: str, **expressions: str) -> subprocess.CompletedProcess[str]:
+        """Run a step as GitHub does; `expressions` are the values of what is not a secret."""
+        outputs = dict(line.split("=", 1) for line in self.output.read_text().splitlines())
+        known = {f"secrets.{key}": secret for key, secret in self.secrets.items()}
+        known |= {f"steps.fetch.outputs.{key}": each for key, each in outputs.items()}
+        known |= expressions
+        variables = {}
+        for key, said in {**self.variables, **self.steps[name].get("env", {})}.items():
+            expression = said.strip("${ }")
+            variables[key] = said if said == expression else known.get(expression, "")
+        return subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", self.steps[name]["run"]],
+            env=environment(
+                **variables,
+                PATH=f"{PROGRAM.parent}:/usr/local/bin:/usr/bin:/bin",
+                GITHUB_OUTPUT=str(self.output),
+                ANTHROPIC_BASE_URL=self.sandbox.url,
+            ),
+            cwd=self.clone,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def run(self, **expressions: str) -> list[int]:
+        """Make a whole run and return the exit codes of fetching, syncing and keeping."""
+        self.begin()
+        names = ("Fetch the database", "Sync", "Keep the database")
+        return [self.step(name, **expressions).returncode for name in names]
+
+    def kept(self) -> tuple[list[str], list[str]]:
+        """Return what the database on the branch holds."""
+        file = self.origin.parent / "kept.db"
+        blob = ["git", "-C", str(self.origin), "cat-file", "blob", "catalog:catalog.db"]
+        with file.open("wb") as written:
+            subprocess.run(blob, stdout=written, check=True)
+        return recorded(file)
+
+
+@pytest.fixture
+def runner(workflow: dict[Any, Any], tmp_path: Path) -> Any:
+    need("git")
+    with Sandbox(MODELS) as sandbox:
+        yield Runner(workflow, tmp_path, sandbox)
+
+
+def test_the_workflow_keeps_its_database_on_a_branch(runner: Runner) -> None:
+    """Each run goes on from the last one's database, also when its pass was held or failed."""
+    runner.sandbox.models = [model(id_) for id_ in "abcdef"]
+    assert runner.run() == [0, 0, 0]
+    runner.sandbox.models = MODELS
+    assert runner.run() == [0, 3, 0]
+    accept = runner.steps["Sync"]["env"]["ACCEPT"].strip("${ }")
+    assert accept == "inputs.accept-removals && '--accept-removals' || ''"
+    assert runner.run(**{accept: "--accept-removals"}) == [0, 0, 0]
+    assert runner.kept()[0] == ["a", "b"]
+    runner.secrets["ANTHROPIC_API_KEY"] = "wrong"
+    assert runner.run() == [0, 1, 0]
+    assert runner.kept() == (["a", "b"], ["succeeded", "held", "succeeded", "failed"])
+    origin = ("-C", str(runner.origin))  # which does not grow
+    assert runner.git(*origin, "rev-list", "--count", "catalog") == "1"
+    assert runner.git(*origin, "ls-tree", "--name-only", "catalog") == "catalog.db"
+    assert runner.git(*origin, "rev-list", "--count", "main") == "1"
+
+
+def test_the_workflow_loses_no_record(runner: Runner) -> None:
+    """A fetch that fails is no beginning, and a database that another run kept is not replaced."""
+    assert runner.run() == [0, 0, 0]
+    kept = runner.git("-C", str(runner.origin), "rev-parse", "catalog")
+    refused = runner.step("Keep the database")  # again, as if there had been no branch
+    assert (refused.returncode, "stale info" in refused.stderr) == (1, True)
+    assert runner.git("-C", str(runner.origin), "rev-parse", "catalog") == kept
+    runner.begin()
+    runner.origin.rename(runner.origin.with_name("out of reach"))
+    assert runner.step("Fetch the database").returncode not in {0, 2}
+    assert runner.output.read_text() == ""
+
+
+def test_the_workflow_keeps_what_a_killed_pass_had_written(runner: Runner) -> None:
+    """What lies in the write-ahead log beside the file gets into what is kept."""
+    assert runner.run() == [0, 0, 0]
+    runner.begin()
+    assert runner.step("Fetch the database").returncode == 0
+    engine = database.create_engine(f"sqlite:///{runner.clone}/catalog.db")
+    with database.reading(engine) as reader:  # while somebody reads, the log stays
+        store.source_names(reader)
+        with database.transaction(engine) as session:
+            store.start_run(session, "anthropic", datetime.now().astimezone())
+        log = runner.clone / "catalog.db-wal"
+        copies = {file: file.read_bytes() for file in (log, runner.clone / "catalog.db")}
+    engine.dispose()
+    for file, content in copies.items():
+        file.write_bytes(content)
+    assert runner.step("Keep the database").returncode == 0
+    assert runner.kept() == (["a", "b"], ["succeeded", "running"])
