@@ -351,6 +351,7 @@ def test_the_workflow_loses_no_record(runner: Runner) -> None:
     """A fetch that fails is no beginning, and a database that another run kept is not replaced."""
     assert runner.run() == [0, 0, 0]
     kept = runner.git("-C", str(runner.origin), "rev-parse", "catalog")
+    assert runner.step("Sync").returncode == 0
     refused = runner.step("Keep the database")  # again, as if there had been no branch
     assert (refused.returncode, "stale info" in refused.stderr) == (1, True)
     assert runner.git("-C", str(runner.origin), "rev-parse", "catalog") == kept
