@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         Absence,
         Catalog,
         DeliveryCounts,
+        Event,
+        ModelRecord,
         RunReport,
         SourceStatus,
         Status,
@@ -85,6 +87,45 @@ class App:
             known = store.source_names(session) | {s.name for s in self.settings.sources}
             self._refuse_unknown(sources, known)
             yield session
+
+    def models(
+        self,
+        *,
+        sources: Sequence[str] = (),
+        lifecycles: Sequence[str] = (),
+        removed: bool = False,
+        as_of: datetime | None = None,
+    ) -> list[ModelRecord]:
+        """Return the models listed now, or `as_of` an aware moment, newest first.
+
+        Empty `sources` and `lifecycles` choose all; `removed` adds those that have left. A record
+        of the past has the object as it was then, no `missing_since`, and as `last_seen_at` a time
+        that it was seen at, not always the last. Raises ConfigError for an unknown source,
+        DatabaseError, and ValueError for a moment without a zone.
+        """
+        with self.reading(sources) as session:
+            return catalog.list_models(
+                session, sources=sources, lifecycles=lifecycles, removed=removed, as_of=as_of
+            )
+
+    def events(
+        self,
+        *,
+        sources: Sequence[str] = (),
+        kinds: Sequence[Kind] = (),
+        models: str | None = None,
+        since: datetime | None = None,
+    ) -> Iterator[Event]:
+        """Yield what changed, oldest first, `since` an aware moment, that one included.
+
+        `models` is a glob of ids, which events without a model never match; what is empty or null
+        chooses all. Rows are read as they are asked for, in a transaction that ends with the
+        iterator. Raises as `models`, at the first event.
+        """
+        with self.reading(sources) as session:
+            yield from catalog.iter_events(
+                session, sources=sources, kinds=kinds, models=models, since=since
+            )
 
     def delivery_counts(self) -> DeliveryCounts:
         """Return how the alerts stand."""

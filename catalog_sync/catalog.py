@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from catalog_sync import reconcile, store
+from catalog_sync.clock import to_utc
 from catalog_sync.errors import NotFoundError
 from catalog_sync.records import (
     ENDED,
@@ -23,20 +25,25 @@ from catalog_sync.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from sqlalchemy.orm import Session
 
 __all__ = [
     "begun",
-    "list_events",
+    "closest",
+    "iter_events",
     "list_models",
     "list_sources",
     "show_model",
     "snapshot",
     "status",
+    "unrecorded",
 ]
+
+_SUGGESTIONS = 3
+"""Ids that a typing error is answered with."""
 
 
 def list_models(
@@ -49,14 +56,15 @@ def list_models(
 ) -> list[ModelRecord]:
     """Return the models listed now or `as_of` a moment, newest first; with `removed`, all ever.
 
-    A record of the past has the times that its events tell: it was last seen at its last event.
+    A record of the past is what its events tell: the object as it was then and whether it was
+    listed, but not `missing_since`, and of `last_seen_at` only that it was not before.
     """
-    records: Sequence[ModelRecord]
+    records: Iterable[ModelRecord]
     if as_of is None:
-        records = list(store.select_models(session))
+        records = store.select_models(session)
     else:
-        past = store.select_events(session, until=as_of)
-        records = list(reconcile.replay(past).values())
+        past = store.select_last_told(session, until=to_utc(as_of), sources=sources)
+        records = reconcile.replay(past).values()
     chosen = [
         record
         for record in records
@@ -68,22 +76,19 @@ def list_models(
     return sorted(chosen, key=lambda record: record.info.created_at, reverse=True)
 
 
-def list_events(
+def iter_events(
     session: Session,
     *,
     sources: Sequence[str] = (),
     kinds: Sequence[Kind] = (),
     models: str | None = None,
     since: datetime | None = None,
-    until: datetime | None = None,
-) -> list[Event]:
-    """Return what changed, oldest first. `models` is a glob; events without a model match none."""
-    events = store.select_events(session, sources=sources, kinds=kinds, since=since, until=until)
-    return [
-        event
-        for event in events
-        if models is None or (event.model_id is not None and fnmatchcase(event.model_id, models))
-    ]
+) -> Iterator[Event]:
+    """Yield what changed, oldest first. `models` is a glob; events without a model match none."""
+    begin = None if since is None else to_utc(since)
+    for event in store.select_events(session, sources=sources, kinds=kinds, since=begin):
+        if models is None or (event.model_id is not None and fnmatchcase(event.model_id, models)):
+            yield event
 
 
 def list_sources(session: Session, *, sources: Sequence[str] = ()) -> list[SourceRecord]:
@@ -95,9 +100,23 @@ def list_sources(session: Session, *, sources: Sequence[str] = ()) -> list[Sourc
     ]
 
 
-def begun(session: Session) -> bool:
-    """Whether any catalogue was recorded: a pass that failed has recorded none."""
-    return store.has_baseline(session)
+def begun(session: Session, *, sources: Sequence[str] = ()) -> bool:
+    """Whether any catalogue was recorded, of these sources or of any; a failed pass has none."""
+    return bool(list_sources(session, sources=sources))
+
+
+def unrecorded(
+    session: Session, as_of: datetime, *, sources: Sequence[str] = ()
+) -> dict[str, datetime]:
+    """Return the sources whose record begins only after a moment, by name, and when it does.
+
+    What they listed at that moment is not known: that nothing is told is no empty catalogue.
+    """
+    return {
+        source.name: source.baseline_at
+        for source in list_sources(session, sources=sources)
+        if source.baseline_at is not None and source.baseline_at > as_of
+    }
 
 
 def status(
@@ -136,18 +155,47 @@ def show_model(session: Session, model_id: str) -> list[tuple[ModelRecord, list[
 
     Raises NotFoundError, with the closest ids that are known, for one that was never listed.
     """
-    records = list(store.select_models(session))
+    records = list_models(session, removed=True)
     found = [record for record in records if record.info.id == model_id]
     if not found:
-        known = sorted({record.info.id for record in records})
-        close = difflib.get_close_matches(model_id, known, n=3)
+        close = closest(model_id, {each.info.id: each.info.display_name for each in records})
         advice = "see: catalog-sync models --all"
         if close:
             advice = f"did you mean {' or '.join(close)}?"
-        elif not known:
+        elif not records:
             advice = "nothing was recorded yet; run: catalog-sync sync"
         raise NotFoundError(f"no model {model_id!r} was ever listed", advice)
     return [(record, _history(session, record.source, model_id)) for record in found]
+
+
+def closest(asked: str, names: Mapping[str, str]) -> list[str]:
+    """Return the ids that somebody may have meant, the likeliest first; none if nothing is like it.
+
+    `names`: by id, what the models are called. Another case, the name in the place of the id, a
+    date or a vendor that is missing or too many: that says clearly what was meant. The rest are
+    typing errors.
+    """
+    wanted = asked.strip().casefold()
+    folded = {id_: id_.casefold() for id_ in names}
+    meant = [id_ for id_ in names if wanted in {folded[id_], names[id_].casefold()}]
+    if not meant and wanted:
+        meant = [id_ for id_ in names if _part(wanted, folded[id_]) or _part(folded[id_], wanted)]
+        meant.sort(key=lambda id_: (not _dated(wanted, folded[id_]), abs(len(id_) - len(wanted))))
+    if not meant:
+        ids = {folded[id_]: id_ for id_ in names}
+        meant = [ids[id_] for id_ in difflib.get_close_matches(wanted, ids, n=_SUGGESTIONS)]
+    return meant[:_SUGGESTIONS]
+
+
+def _part(short: str, long: str) -> bool:
+    """Whether whole words of one id are the other: opus-4 is a part of opus-4-1, not of opus-45."""
+    return re.search(rf"(?<![^\W_]){re.escape(short)}(?![^\W_])", long) is not None
+
+
+def _dated(one: str, other: str) -> bool:
+    """Whether two ids are the same but for a date."""
+    short, long = sorted((one, other), key=len)
+    return re.fullmatch(rf"{re.escape(short)}[-@]\d{{8}}", long) is not None
 
 
 def _history(session: Session, source: str, model_id: str) -> list[Event]:

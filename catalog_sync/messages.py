@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from catalog_sync.clock import format_instant, parse_rfc3339
+from catalog_sync.clock import format_instant, parse_rfc3339, to_utc
 from catalog_sync.errors import one_line
 from catalog_sync.records import (
     DeliveryCounts,
@@ -32,11 +32,14 @@ if TYPE_CHECKING:
 __all__ = [
     "age_text",
     "capabilities",
+    "capabilities_text",
     "change_texts",
     "compose",
     "deliveries_text",
+    "distance_text",
     "escaped",
     "event_text",
+    "past_notes",
     "problems",
     "report_text",
     "sample",
@@ -180,6 +183,31 @@ def deliveries_text(counts: DeliveryCounts) -> str:
     )
 
 
+def past_notes(as_of: datetime, now: datetime, later: Mapping[str, datetime]) -> list[str]:
+    """Return what else a person must know who asks how the catalogue was.
+
+    `later`: the sources of which nothing was recorded yet then, and when their records begin.
+    """
+    when = format_instant(as_of)
+    notes = [
+        f"source {source}: nothing was recorded yet at {when}; "
+        f"its record begins at {format_instant(begin)}"
+        for source, begin in later.items()
+    ]
+    return [*notes, f"{when} lies ahead: this is what is known now"] if as_of > now else notes
+
+
+def distance_text(moment: datetime, now: datetime, *, past: str = "ago") -> str:
+    """Return how far a moment is away in calendar days of UTC: "in 87 days", "421 days ago".
+
+    `past`: what a day that is over is called.
+    """
+    days = (to_utc(moment).date() - to_utc(now).date()).days
+    if days == 0:
+        return "today"
+    return f"in {_count(days, 'day')}" if days > 0 else f"{_count(-days, 'day')} {past}"
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
@@ -188,6 +216,19 @@ def capabilities(payload: Mapping[str, Any]) -> list[str]:
     """Return the paths of what a model supports, such as "effort.high"; empty when unsaid."""
     stated = payload.get("capabilities")
     return list(_supported(stated, "")) if isinstance(stated, Mapping) else []
+
+
+def capabilities_text(payload: Mapping[str, Any]) -> str:
+    """Return what a model supports as a list to read: "batch, effort (high, low)"; "-" if none."""
+    groups: dict[str, list[str]] = {}
+    for path in capabilities(payload):
+        name, _, part = path.partition(".")
+        if part and name in groups:  # "thinking.types.disabled" says nothing of "thinking"
+            groups[name].append(part.removeprefix("types."))
+        else:
+            groups[path] = []
+    texts = (f"{name} ({', '.join(parts)})" if parts else name for name, parts in groups.items())
+    return ", ".join(texts) or "-"
 
 
 def _supported(node: Mapping[str, Any], path: str) -> list[str]:

@@ -18,6 +18,7 @@ from catalog_sync.records import (
     Catalog,
     Changes,
     Event,
+    JsonObject,
     Kind,
     ModelInfo,
     ModelRecord,
@@ -43,6 +44,7 @@ __all__ = [
     "recovery_event",
     "replay",
     "to_ask",
+    "told_of",
     "without",
 ]
 
@@ -442,24 +444,66 @@ def alerts(
 
 
 def replay(events: Iterable[Event]) -> dict[tuple[str, str], ModelRecord]:
-    """Rebuild the rows, by source and id, from all events up to some moment, oldest first.
+    """Rebuild the rows, by source and id, from the events up to some moment, oldest first.
 
-    What no event tells is not there: `last_seen_at` is the last event's time, `missing_since` null.
+    Of a model's own events the first and the last are enough, and reminders say nothing new. What
+    no event tells is not there: `last_seen_at` is the last of these events that shows the model on
+    the list, `missing_since` is null.
     """
-    rows: dict[tuple[str, str], ModelRecord] = {}
+    payloads: dict[tuple[str, str], JsonObject] = {}
+    seen: dict[tuple[str, str], tuple[datetime, datetime]] = {}
+    removed: dict[tuple[str, str], datetime] = {}
     for event in events:
         if event.kind is Kind.SCHEMA_CHANGED:
-            for id_, payload in (event.payload or {}).items():
-                key = event.source, id_
-                if key in rows:
-                    rows[key] = replace(rows[key], info=ModelInfo.from_payload(payload))
-        elif event.model_id is not None and event.payload is not None:
-            key = event.source, event.model_id
-            info = ModelInfo.from_payload(event.payload)
-            first_seen = rows[key].first_seen_at if key in rows else event.occurred_at
-            record = ModelRecord(event.source, info, first_seen, event.occurred_at)
-            rows[key] = replace(record, removed_at=event.occurred_at) if _left_by(event) else record
-    return rows
+            told = {(event.source, id_): value for id_, value in (event.payload or {}).items()}
+        elif event.model_id is None or event.payload is None or event.kind is Kind.RETIRING:
+            continue
+        else:
+            told = {(event.source, event.model_id): event.payload}
+        payloads |= told
+        for key in told:
+            first, last = seen.get(key, (event.occurred_at, event.occurred_at))
+            if _left_by(event):
+                removed[key] = event.occurred_at
+            else:
+                removed.pop(key, None)
+                last = event.occurred_at
+            seen[key] = first, last
+    return {
+        key: ModelRecord(
+            key[0], ModelInfo.from_payload(payload), *seen[key], removed_at=removed.get(key)
+        )
+        for key, payload in payloads.items()
+    }
+
+
+def told_of(model_id: str, history: Iterable[Event]) -> list[Event]:
+    """Return a model's history, newest first, with what changed on all models told as its own.
+
+    `history`: newest first, its own events and those of the whole catalogue that hold its object.
+    An object that appeared or vanished is told as that, without what is in it.
+    """
+    told: list[Event] = []
+    before: JsonObject = {}
+    for event in sorted(history, key=lambda event: event.id or 0):
+        payload = event.payload or {}
+        if event.kind is Kind.SCHEMA_CHANGED:
+            payload = payload[model_id]
+            own = {**event.changes, **_changes(diff(before, payload))}
+            changes = {path: _without_objects(own[path]) for path in event.changes}
+            told.append(replace(event, changes=changes, payload=payload))
+        else:
+            told.append(event)
+        before = payload
+    return told[::-1]
+
+
+def _without_objects(change: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        side: value
+        for side, value in change.items()
+        if not (isinstance(value, Mapping) and len(value) > 1)
+    }
 
 
 def _left_by(event: Event) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, insert, or_, select, union, update
 from sqlalchemy.exc import IntegrityError
 
 from catalog_sync.records import (
@@ -49,7 +49,6 @@ __all__ = [
     "due_batches",
     "failures",
     "finish_run",
-    "has_baseline",
     "insert_deliveries",
     "insert_events",
     "last_instant",
@@ -63,6 +62,7 @@ __all__ = [
     "revive",
     "select_deliveries",
     "select_events",
+    "select_last_told",
     "select_models",
     "select_source",
     "select_sources",
@@ -82,6 +82,8 @@ _PENDING, _DELIVERED, _FAILED = "pending", "delivered", "failed"
 _LIFECYCLES = ("active", "deprecated", "retired")
 """Those that the API documents; what else a server sends has no end."""
 _MAX_IDS = 500
+_BATCH = 1000
+"""Events that are in memory at once while a long history is read."""
 _INFO_FIELDS = tuple(name for name in ModelInfo.model_fields if name != "id")
 
 
@@ -350,12 +352,6 @@ def select_sources(session: Session) -> list[SourceRecord]:
     return sorted(map(_source, session.scalars(select(SourceRow))), key=lambda source: source.name)
 
 
-def has_baseline(session: Session) -> bool:
-    """Whether the first complete walk of any source was recorded."""
-    begun = select(SourceRow.name).where(SourceRow.baseline_at.is_not(None)).limit(1)
-    return session.scalar(begun) is not None
-
-
 def select_models(session: Session, *, source: str | None = None) -> Iterator[ModelRecord]:
     """Yield every model that was ever recorded, of one source or of all."""
     statement = select(ModelRow.__table__)
@@ -493,7 +489,39 @@ def select_events(
         statement = statement.where(EventRow.occurred_at >= since)
     if until is not None:
         statement = statement.where(EventRow.occurred_at <= until)
-    for row in session.execute(statement).mappings():
+    yield from _events(session, statement)
+
+
+def select_last_told(
+    session: Session, *, until: datetime, sources: Sequence[str] = ()
+) -> Iterator[Event]:
+    """Yield what `replay` needs of all events up to a moment, that one included, oldest first.
+
+    Of each model: when it was first seen, when last, and what was told last; and the events of the
+    whole catalogue.
+    """
+    past = EventRow.occurred_at <= until
+    if sources:
+        past = and_(past, EventRow.source.in_(sources))
+    on_the_list = case((EventRow.kind != Kind.REMOVED, EventRow.id))
+    models = (
+        select(
+            func.min(EventRow.id).label("first"),
+            func.max(on_the_list).label("seen"),
+            func.max(EventRow.id).label("last"),
+        )
+        .where(past, EventRow.model_id.is_not(None), EventRow.kind != Kind.RETIRING)
+        .group_by(EventRow.source, EventRow.model_id)
+        .cte("models")
+    )
+    shared = select(EventRow.id).where(past, EventRow.kind == Kind.SCHEMA_CHANGED)
+    told = union(*(select(column) for column in models.c), shared).subquery()
+    statement = select(EventRow.__table__).join(told, EventRow.id == told.c[0])
+    yield from _events(session, statement.order_by(EventRow.id))
+
+
+def _events(session: Session, statement: Any) -> Iterator[Event]:
+    for row in session.execute(statement.execution_options(yield_per=_BATCH)).mappings():
         yield Event(
             Kind(row["kind"]),
             row["occurred_at"],

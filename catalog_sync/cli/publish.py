@@ -41,7 +41,7 @@ def publish(context: Context, folder: str, sources: Sequence[str]) -> None:
             with app.reading(sources) as session:
                 contents = site.Contents(
                     tuple(catalog.list_models(session, sources=sources, removed=True)),
-                    tuple(catalog.list_events(session, sources=sources, kinds=site.KINDS)),
+                    tuple(catalog.iter_events(session, sources=sources, kinds=site.KINDS)),
                     tuple(catalog.list_sources(session, sources=sources)),
                     app.settings.public_url,
                     tuple(sources),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -10,9 +11,9 @@ import click
 from catalog_sync.cli.options import MOMENT, format_option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+    from collections.abc import Iterable, Sequence
 
+    from catalog_sync.app import App
     from catalog_sync.cli import Context
     from catalog_sync.records import Event, ModelRecord
 
@@ -57,53 +58,52 @@ def models(
     format_: str,
 ) -> None:
     """Print the models that are listed, newest first."""
-    from catalog_sync import catalog  # noqa: PLC0415  # heavy
+    from catalog_sync import catalog, messages  # noqa: PLC0415  # heavy
     from catalog_sync.cli import render  # noqa: PLC0415
 
-    with context.app() as app, app.reading(sources) as session:
-        records = catalog.list_models(
-            session, sources=sources, lifecycles=lifecycles, removed=removed, as_of=as_of
-        )
-        begun = catalog.begun(session)
-    rows = [render.model_row(record) for record in records]
+    notes: list[str] = []
+    with context.app() as app:
+        records = app.models(sources=sources, lifecycles=lifecycles, removed=removed, as_of=as_of)
+        if as_of is not None:
+            with app.reading() as session:
+                later = catalog.unrecorded(session, as_of, sources=sources)
+            notes = messages.past_notes(as_of, app.clock(), later)
+        if format_ == "table" and not (records or notes):
+            past = removed or as_of is not None
+            notes = [_nothing(app, "no such model" if past else "no such model is listed", sources)]
     if format_ == "json":
-        render.write_json(rows)
+        render.write_json_rows(map(render.model_row, records))
     elif format_ == "csv":
-        render.write_csv(rows, render.MODEL_COLUMNS)
-    elif not records:
-        _nothing("no such model" if removed or as_of else "no such model is listed", begun=begun)
+        render.write_csv(map(render.model_row, records), render.MODEL_COLUMNS)
     else:
         _write_models(records, removed=removed)
+    for note in notes:
+        print(note, file=sys.stderr)  # noqa: T201
 
 
 def _write_models(records: Sequence[ModelRecord], *, removed: bool) -> None:
     from catalog_sync.cli import render  # noqa: PLC0415
 
-    columns = ["id", "name", "lifecycle", "created", "retires", "first seen"]
+    columns = ["id", "source", "name", "lifecycle", "created", "retires", "first seen", "removed"]
     rows = [
         [
             record.info.id,
+            record.source,
             record.info.display_name,
             record.info.lifecycle or "-",
-            render.instant(record.info.created_at),
-            render.instant(record.info.retires_at),
+            render.date(record.info.created_at),
+            render.date(record.info.retires_at),
             render.day(record.first_seen_at),
+            render.day(record.removed_at),
         ]
         for record in records
     ]
-    if removed:
-        columns.append("removed")
-        for row, record in zip(rows, records, strict=True):
-            row.append(render.day(record.removed_at))
-    if len({record.source for record in records}) > 1:
-        columns.insert(1, "source")
-        for row, record in zip(rows, records, strict=True):
-            row.insert(1, record.source)
-    if render.on_terminal():  # has room for what people look for; `show` and the formats have it
-        position = columns.index("created")
-        for row in (columns, *rows):
-            del row[position]
-    render.write_table(columns, rows, text={"name"})
+    if not removed:
+        _leave_out("removed", columns, rows)
+    if len({record.source for record in records}) < 2:  # noqa: PLR2004  # several
+        _leave_out("source", columns, rows)
+    # What a terminal may have no room for: `show` and the other formats have it all.
+    render.write_table(columns, rows, text={"name"}, spare=["first seen", "created"])
 
 
 @click.command()
@@ -124,44 +124,48 @@ def events(
     format_: str,
 ) -> None:
     """Print what changed, oldest first."""
-    from catalog_sync import catalog  # noqa: PLC0415  # heavy
-    from catalog_sync.cli import render  # noqa: PLC0415
+    from catalog_sync.cli import render  # noqa: PLC0415  # heavy
     from catalog_sync.records import Kind  # noqa: PLC0415
 
-    with context.app() as app, app.reading(sources) as session:
-        found = catalog.list_events(
-            session, since=since, kinds=[Kind(k) for k in kinds], models=glob, sources=sources
-        )
-        begun = catalog.begun(session)
-    if format_ == "json":
-        render.write_json([render.event_row(event) for event in found])
-    elif format_ == "csv":
-        render.write_csv([render.event_row(event) for event in found], render.EVENT_COLUMNS)
-    elif not found:
-        _nothing("no such event", begun=begun)
-    else:
-        _write_events(found)
+    chosen = [Kind(kind) for kind in kinds]
+    with context.app() as app:
+        found = app.events(since=since, kinds=chosen, models=glob, sources=sources)
+        if format_ == "json":
+            render.write_json_rows(map(render.event_row, found))
+        elif format_ == "csv":
+            render.write_csv(map(render.event_row, found), render.EVENT_COLUMNS)
+        elif not _write_events(found):
+            print(_nothing(app, "no such event", sources), file=sys.stderr)  # noqa: T201
 
 
-def _write_events(found: Sequence[Event], *, with_model: bool = True) -> None:
+def _write_events(found: Iterable[Event], *, with_model: bool = True) -> bool:
+    """Print a row per event; false when there is none."""
     from catalog_sync import messages  # noqa: PLC0415
     from catalog_sync.cli import render  # noqa: PLC0415
 
-    columns = ["when", "kind", *(["model"] if with_model else []), "what"]
+    columns = ["when", "kind", "source", "model", "what"]
     rows = [
         [
             render.instant(event.occurred_at),
             event.kind.value,
-            *([event.model_id or "-"] if with_model else []),
+            event.source,
+            event.model_id or "-",
             messages.event_text(event),
         ]
         for event in found
     ]
-    if with_model and len({event.source for event in found}) > 1:
-        columns.insert(2, "source")
-        for row, event in zip(rows, found, strict=True):
-            row.insert(2, event.source)
+    if not with_model:
+        _leave_out("model", columns, rows)
+    if not with_model or len({row[2] for row in rows}) < 2:  # noqa: PLR2004  # several
+        _leave_out("source", columns, rows)
     render.write_table(columns, rows, text={"what"})
+    return bool(rows)
+
+
+def _leave_out(name: str, columns: list[str], rows: Iterable[list[str]]) -> None:
+    position = columns.index(name)
+    for row in (columns, *rows):
+        del row[position]
 
 
 @click.command()
@@ -170,11 +174,13 @@ def _write_events(found: Sequence[Event], *, with_model: bool = True) -> None:
 @click.pass_obj
 def show(context: Context, model: str, format_: str) -> None:
     """Print one model: what is known of it, and its history, newest first."""
-    from catalog_sync import catalog, messages  # noqa: PLC0415  # heavy
+    from catalog_sync import catalog  # noqa: PLC0415  # heavy
     from catalog_sync.cli import render  # noqa: PLC0415
 
-    with context.app() as app, app.reading() as session:
-        found = catalog.show_model(session, model)
+    with context.app() as app:
+        with app.reading() as session:
+            found = catalog.show_model(session, model)
+        now = app.clock()
     if format_ == "json":
         render.write_json(
             [
@@ -190,20 +196,39 @@ def show(context: Context, model: str, format_: str) -> None:
         rows = [render.event_row(event) for _, history in found for event in history]
         render.write_csv(rows, render.EVENT_COLUMNS)
         return
-    for record, history in found:
-        row = render.model_row(record)
-        facts = [
-            [name, messages.value_text(value) if value is not None else "-"]
-            for name, value in row.items()
-            if name != "payload"
-        ]
-        facts.append(["capabilities", ", ".join(messages.capabilities(record.info.payload)) or "-"])
-        render.write_table(["fact", "value"], facts, text={"value"}, header=False)
-        render.write("")
-        _write_events(history, with_model=False)
+    for number, (record, history) in enumerate(found):
+        if number:
+            render.write("")
+        _write_model(record, history, now)
 
 
-def _nothing(what: str, *, begun: bool) -> None:
-    """Say on standard error that there is nothing to print, and why that may be."""
-    text = what if begun else "nothing was recorded yet; run: catalog-sync sync"
-    print(text, file=sys.stderr)  # noqa: T201
+def _write_model(record: ModelRecord, history: Sequence[Event], now: datetime) -> None:
+    from catalog_sync import messages, reconcile  # noqa: PLC0415
+    from catalog_sync.cli import render  # noqa: PLC0415
+
+    facts = {}
+    for name in render.MODEL_COLUMNS:
+        value = getattr(record if hasattr(record, name) else record.info, name)
+        if name == "payload":
+            continue
+        if isinstance(value, datetime):
+            overdue = name == "retires_at" and record.listed and not record.retired
+            away = messages.distance_text(value, now, past="overdue" if overdue else "ago")
+            facts[name] = f"{render.date(value)} ({away})"
+        else:
+            facts[name] = "-" if value is None else messages.value_text(value)
+    facts["capabilities"] = messages.capabilities_text(record.info.payload)
+    render.write_facts(facts)
+    render.write("")
+    _write_events(reconcile.told_of(record.info.id, history), with_model=False)
+
+
+def _nothing(app: App, what: str, sources: Sequence[str]) -> str:
+    """Say that there is nothing to print, and why that may be."""
+    from catalog_sync import catalog  # noqa: PLC0415
+
+    with app.reading(sources) as session:
+        if catalog.begun(session, sources=sources):
+            return what
+    named = " of " + ", ".join(sources) if sources else ""
+    return f"nothing was recorded yet{named}; run: catalog-sync sync"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,90 +24,17 @@ from catalog_sync.records import (
     SourceState,
 )
 from catalog_sync.sync import _later
+from histories import ABSENT, DAY, START, URL, Step, World, histories
 from support import model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-START = datetime(2026, 2, 1, tzinfo=UTC)
-DAY = timedelta(days=1)
 TICK = timedelta(microseconds=1)
 REMINDERS = (30 * DAY, 7 * DAY)
-SCOPE = Scope("org_a", "ws_1")
-URL, OTHER_URL = "https://api.example", "https://other.example"
-IDS = [f"m{number}" for number in range(7)]
 LEAVING = {Kind.REMOVED, Kind.RETIRED}
-ABSENT = object()
 
 bounded = settings(derandomize=True, max_examples=100, deadline=None)
-
-
-# --- what an API may do from one pass to the next ----------------------------------------------
-
-
-@dataclass(frozen=True)
-class Step:
-    """What has changed about the API since the pass before, and how this pass is made."""
-
-    put: Mapping[str, Mapping[str, Any]]
-    """Models that come or change."""
-    gone: frozenset[str]
-    """Models that leave the list, with what the API says of them by id."""
-    answers: Mapping[str, Absence]
-    otherwise: Absence
-    common: Mapping[str, Any]
-    """Fields that every model has from now on, or has no more."""
-    turned: bool
-    """Whether the list and its objects come in the opposite order."""
-    passed: timedelta
-    """By the host's clock, which may go backwards."""
-    accept: bool
-    exclude: tuple[str, ...]
-    scope: Scope
-    base_url: str
-
-
-abilities = st.sampled_from([None, {}, {"a": {"on": True}}, {"a": {"on": 1}, "b": {"on": False}}])
-objects = st.fixed_dictionaries(
-    {"display_name": st.sampled_from(["One", "Two"])},
-    optional={
-        "lifecycle": st.sampled_from([None, "active", "deprecated", "retired"]),
-        "retires_at": st.sampled_from([None, "2026-03-01T00:00:00Z", "2026-04-15T12:00:00Z"]),
-        "capabilities": abilities,
-        "regions": st.sampled_from([[], [1], [True], [{"id": "eu"}]]),
-    },
-)
-common = st.fixed_dictionaries(
-    {},
-    optional={
-        "capabilities": st.one_of(st.just(ABSENT), abilities),
-        "line": st.sampled_from([ABSENT, None, "opus"]),
-        "lifecycle": st.sampled_from([ABSENT, "active", "deprecated"]),
-    },
-)
-ids = st.sampled_from(IDS)
-answers = st.sampled_from(Absence)
-parts: dict[str, Any] = {
-    "put": st.dictionaries(ids, objects, max_size=4),
-    "gone": st.one_of(
-        st.just(frozenset()), st.frozensets(ids, max_size=6), st.just(frozenset(IDS))
-    ),
-    "answers": st.dictionaries(ids, answers, max_size=3),
-    "otherwise": st.one_of(st.just(Absence.UNKNOWN), answers),
-    "common": st.one_of(st.just({}), st.just({}), common),
-    "turned": st.booleans(),
-    "passed": st.sampled_from([-DAY, timedelta(), timedelta(minutes=15), DAY, 20 * DAY]),
-    "accept": st.sampled_from([False, False, False, False, True]),
-    "exclude": st.sampled_from([(), (), (), ("m0",), ("m[12]", "x")]),
-    "scope": st.sampled_from([SCOPE] * 5 + [Scope(), Scope("org_a"), Scope("org_b")]),
-    "base_url": st.sampled_from([URL] * 9 + [OTHER_URL]),
-}
-first = {**parts, "put": st.dictionaries(ids, objects, min_size=2), "gone": st.just(frozenset())}
-histories = st.builds(
-    lambda baseline, more: [baseline, *more],
-    st.builds(Step, **first),
-    st.lists(st.builds(Step, **parts), min_size=2, max_size=8),
-)
 
 
 # --- the job, without a network and a database -------------------------------------------------
@@ -135,16 +62,15 @@ class Job:
     rows: dict[str, ModelRecord] = field(default_factory=dict)
     walks: list[datetime] = field(default_factory=list)
     held: bool = False
-    world: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What the API lists."""
-    common: dict[str, Any] = field(default_factory=dict)
+    world: World = field(default_factory=World)
     clock: datetime = START
 
     def make(self, step: Step) -> Made:
         """Make one pass over what the API has become."""
+        self.clock += step.passed
         now = _later(self.clock, self.source.last_synced_at)
         seen = Catalog(
-            reconcile.without({info.id: info for info in self._list(step)}, step.exclude),
+            reconcile.without({info.id: info for info in self.world.turn(step)}, step.exclude),
             pages=1,
             scope=step.scope,
         )
@@ -160,7 +86,7 @@ class Job:
             return self._made(step, seen, now, [told] if told else [], held=True, refused=True)
         reason = None
         if not step.accept:
-            reason = reconcile.hold_reason(state, seen, now, empty=not self.world)
+            reason = reconcile.hold_reason(state, seen, now, empty=not self.world.objects)
         questions = [] if reason else reconcile.to_ask(reconcile.missing(state, seen))
         result = reconcile.reconcile(
             state,
@@ -184,19 +110,6 @@ class Job:
         self.walks.append(now)
         events = [*result.events, *([told] if told else [])]
         return self._made(step, seen, now, events, held=reason is not None, before=before)
-
-    def _list(self, step: Step) -> list[ModelInfo]:
-        self.clock += step.passed
-        self.common.update(step.common)
-        self.world.update({id_: dict(fields) for id_, fields in step.put.items()})
-        for id_ in step.gone:
-            self.world.pop(id_, None)
-        listed = []
-        for id_, fields in self.world.items():
-            payload = {**model(id_), **fields, **self.common}
-            items = [(key, value) for key, value in payload.items() if value is not ABSENT]
-            listed.append(ModelInfo.from_payload(dict(items[::-1] if step.turned else items)))
-        return listed[::-1] if step.turned else listed
 
     def _made(
         self,
