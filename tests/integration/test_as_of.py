@@ -1,0 +1,183 @@
+"""`--as-of` is exact: at every moment of any history it is what was listed then.
+
+The passes are real ones, into a real database; the model beside it simply keeps every catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import count, zip_longest
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from catalog_sync import catalog, database, store
+from catalog_sync.app import App
+from catalog_sync.errors import BadAnswerError
+from catalog_sync.records import Absence, Catalog, Kind, ModelRecord
+from catalog_sync.settings import Settings, SourceSettings
+from catalog_sync.sync import Pass, PassOptions
+from histories import DAY, SCOPE, START, URL, Step, World, histories
+
+TICK = timedelta(microseconds=1)
+LONG_AGO, ALWAYS = START - 3650 * DAY, START + 3650 * DAY
+
+
+class Api:
+    """What a pass asks, answered from a step instead of a server."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.step: Step
+
+    def walk(self, **_: object) -> Catalog:
+        listed = self.world.turn(self.step)
+        return Catalog({info.id: info for info in listed}, pages=1, scope=self.step.scope)
+
+    def ask(self, ids: Sequence[str]) -> dict[str, Absence]:
+        return {id_: self.step.answers.get(id_, self.step.otherwise) for id_ in ids}
+
+
+class Source:
+    """A source whose passes follow a history, and the catalogues that were kept of it."""
+
+    def __init__(self, app: App, name: str) -> None:
+        self.app = app
+        self.name = name
+        self.api = Api()
+        self.clock = START
+        self.kept: dict[datetime, list[ModelRecord]] = {LONG_AGO: []}
+        """Every row of the source, by the instant that it was written at."""
+
+    def make(self, step: Step) -> None:
+        self.clock += step.passed
+        self.api.step = step
+        options = PassOptions(accept_removals=step.accept, reminders=(30 * DAY, 7 * DAY))
+        source = SourceSettings(name=self.name, base_url=step.base_url, exclude=step.exclude)
+        one = Pass(
+            self.app.engine,
+            self.api,  # type: ignore[arg-type]  # answers what a pass asks
+            source,
+            lambda: self.clock,
+            options,
+            lambda _pages, _models: None,
+        )
+        report = one.run()
+        assert report.error is None or report.status == "held" or _empty_first(report.cause)
+        with self.app.reading() as session:
+            synced = {each.name: each.last_synced_at for each in store.select_sources(session)}
+        if (synced_at := synced[self.name]) is not None:
+            self.kept[synced_at] = self.app.models(sources=[self.name], removed=True)
+
+    def then(self, moment: datetime) -> list[ModelRecord]:
+        return self.kept[max(instant for instant in self.kept if instant <= moment)]
+
+
+def _empty_first(cause: object) -> bool:
+    return isinstance(cause, BadAnswerError)
+
+
+def told(records: list[ModelRecord]) -> list[ModelRecord]:
+    """Rows without what no event tells."""
+    return [replace(each, last_seen_at=each.first_seen_at, missing_since=None) for each in records]
+
+
+@pytest.fixture
+def app(database_url: str) -> Iterator[App]:
+    sources = (SourceSettings(name="unused"),)
+    with App(Settings(database_url=SecretStr(database_url), sources=sources)) as app:
+        database.ensure_schema(app.engine)
+        yield app
+
+
+def play(app: App, names: Sequence[str], both: Sequence[list[Step]]) -> list[Source]:
+    """Make the passes of several sources in turn."""
+    sources = [Source(app, name) for name in names]
+    for steps in zip_longest(*both):
+        for source, step in zip(sources, steps, strict=True):
+            if step is not None:
+                source.make(step)
+    return sources
+
+
+def instants_of(sources: Sequence[Source]) -> list[datetime]:
+    """Return each instant at which something was written, and those just before and after it."""
+    written = {ALWAYS}.union(*(source.kept for source in sources)) - {LONG_AGO}
+    return sorted({each + shift for each in written for shift in (-TICK, timedelta(), TICK)})
+
+
+def test_every_moment(app: App) -> None:
+    """At every instant of two sources, and a microsecond around it, each row is as it was then.
+
+    The histories have everything in them: an event of every kind, held passes, excluded ids.
+    """
+    numbers = count()
+
+    @settings(derandomize=True, max_examples=12, deadline=None)
+    @given(st.tuples(histories, histories), st.sampled_from(["active", "deprecated", "retired"]))
+    def check(both: tuple[list[Step], list[Step]], stage: str) -> None:
+        names = [f"s{next(numbers)}" for _ in both]
+        sources = play(app, names, both)
+        with app.reading() as session:
+            ask = partial(catalog.list_models, session, sources=names)
+            for moment in instants_of(sources):
+                then = [record for source in sources for record in source.then(moment)]
+                then.sort(key=lambda each: (each.info.id, each.source))
+                then.sort(key=lambda each: each.info.created_at, reverse=True)
+                listed = [each for each in then if each.listed]
+                staged = [each for each in listed if each.info.lifecycle == stage]
+
+                everything = ask(removed=True, as_of=moment)
+                assert told(everything) == told(then)
+                for past, real in zip(everything, then, strict=True):
+                    assert real.first_seen_at <= past.last_seen_at <= real.last_seen_at
+                assert told(ask(as_of=moment)) == told(listed)
+                assert told(ask(as_of=moment, lifecycles=[stage])) == told(staged)
+
+    check()
+    assert {event.kind for event in app.events()} >= set(Kind) - {
+        Kind.SYNC_FAILED,
+        Kind.SYNC_RECOVERED,
+    }
+
+
+def test_what_was_not_recorded_yet(app: App) -> None:
+    """Before a source's record begins nothing is known of it, and that is told by source."""
+    first, second = Source(app, "first"), Source(app, "second")
+    begin = Step(
+        put={"m": {"display_name": "One"}},
+        gone=frozenset(),
+        answers={},
+        otherwise=Absence.UNKNOWN,
+        common={},
+        turned=False,
+        passed=DAY,
+        accept=False,
+        exclude=(),
+        scope=SCOPE,
+        base_url=URL,
+    )
+    first.make(begin)
+    second.make(replace(begin, passed=3 * DAY))
+    with app.reading() as session:
+        assert catalog.unrecorded(session, START + DAY - TICK) == {
+            "first": START + DAY,
+            "second": START + 3 * DAY,
+        }
+        assert catalog.unrecorded(session, START + DAY) == {"second": START + 3 * DAY}
+        assert catalog.unrecorded(session, START + DAY, sources=["first"]) == {}
+        assert catalog.unrecorded(session, START + 3 * DAY) == {}
+
+
+def test_a_moment_needs_a_zone(app: App) -> None:
+    """A time without a zone is no moment: nothing guesses one."""
+    naive = START.replace(tzinfo=None)
+    with pytest.raises(ValueError, match="without a time zone"):
+        app.models(as_of=naive)
+    with pytest.raises(ValueError, match="without a time zone"):
+        list(app.events(since=naive))
