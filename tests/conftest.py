@@ -7,6 +7,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,15 +50,15 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Yield the URL of an empty database, of each kind in turn, as a user would write it."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/catalog.db"
+@contextmanager
+def empty_database(kind: str, folder: Path) -> Iterator[str]:
+    """Yield the URL of an empty database of a kind, as a user would write it."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder}/catalog.db"
         return
-    server = database.create_engine(SERVERS[request.param])
+    server = database.create_engine(SERVERS[kind])
     # A server's default is not ours to choose: the tables must say themselves what they need.
-    options = " CHARACTER SET latin1" if request.param == "mariadb" else ""
+    options = " CHARACTER SET latin1" if kind == "mariadb" else ""
     name = f"catalog_sync_test_{uuid.uuid4().hex[:12]}"
     autocommit = server.execution_options(isolation_level="AUTOCOMMIT")
     try:
@@ -65,16 +66,23 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
             connection.execute(sa.text(f"CREATE DATABASE {name}{options}"))
     except sa.exc.OperationalError as error:
         server.dispose()
-        reason = f"no {request.param} server answers: {one_line(str(error.orig))}"
+        reason = f"no {kind} server answers: {one_line(str(error.orig))}"
         if REQUIRED:
             pytest.fail(reason)
         pytest.skip(reason)
-    url = sa.make_url(SERVERS[request.param]).set(database=name)
+    url = sa.make_url(SERVERS[kind]).set(database=name)
     yield url.render_as_string(hide_password=False)
     with autocommit.connect() as connection:
-        force = " WITH (FORCE)" if request.param == "postgresql" else ""
+        force = " WITH (FORCE)" if kind == "postgresql" else ""
         connection.execute(sa.text(f"DROP DATABASE {name}{force}"))
     server.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Yield the URL of an empty database, of each kind in turn."""
+    with empty_database(request.param, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture

@@ -41,8 +41,12 @@ def new_file(folder: Path) -> Path:
     raise AssertionError("there is always a next number")
 
 
-def replay(file: Path) -> Iterator[tuple[Moment, RunReport]]:
-    """Make one pass per moment of the history into an SQLite file, and yield what each did."""
+def replay(database: Path | str) -> Iterator[tuple[Moment, RunReport]]:
+    """Make one pass per moment of the history, and yield what each did.
+
+    `database`: an SQLite file, or the URL of any database.
+    """
+    url = f"sqlite:///{database}" if isinstance(database, Path) else database
     with Sandbox() as sandbox, TemporaryDirectory() as folder:
         key_file = Path(folder, "api-key")
         key_file.write_text(sandbox.api_key, encoding="utf-8")
@@ -54,7 +58,6 @@ def replay(file: Path) -> Iterator[tuple[Moment, RunReport]]:
                 api_key_file=str(key_file),
                 anthropic_version=moment.anthropic_version,
             )
-            database_url = SecretStr(f"sqlite:///{file}")
-            settings = Settings(database_url=database_url, sources=(source,))
+            settings = Settings(database_url=SecretStr(url), sources=(source,))
             with App(settings, clock=partial(getattr, moment, "at"), direct=True) as app:
                 yield moment, app.sync()[0]
