@@ -1,0 +1,179 @@
+"""The program as a library: `from catalog_sync import ...`, as the README shows it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import catalog_sync
+from catalog_sync import (
+    App,
+    ConfigError,
+    DatabaseError,
+    Kind,
+    RunStatus,
+    SourceError,
+    load,
+)
+from catalog_sync.demo import story
+from catalog_sync.demo.history import moments
+from catalog_sync.demo.sandbox import Sandbox
+from cookbook import README
+from support import KEY, environment, settings_for
+
+USER = """
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from catalog_sync import (
+    AlertSettings, App, CatalogSyncError, DeliveryCounts, Event, Kind, ModelInfo, ModelRecord,
+    PassOptions, RunReport, RunStatus, Settings, SourceSettings, load,
+)
+
+
+def use(settings: Settings) -> None:
+    with App(settings) as app:
+        reports: list[RunReport] = app.sync(PassOptions(dry_run=True), names=["anthropic"])
+        failed = [r.cause for r in reports if r.status is RunStatus.FAILED]
+        causes: list[CatalogSyncError | None] = failed
+        then = datetime(2026, 6, 1, tzinfo=UTC)
+        models: list[ModelRecord] = app.models(sources=["a"], as_of=then, removed=True)
+        infos: list[ModelInfo] = [model.info for model in models]
+        events: Iterator[Event] = app.events(kinds=[Kind.ADDED], models="claude-*", since=then)
+        counts: DeliveryCounts = app.deliver()
+        reveal_type(infos[0].retires_at)
+        print(causes, events, counts.pending)
+
+
+alert = AlertSettings(name="team", url=SecretStr("json://localhost"))
+use(Settings(sources=(SourceSettings(name="a"),), alerts=(alert,)))
+use(load(Path("catalog-sync.toml")))
+load("a path is no text")
+"""
+
+
+def example() -> str:
+    text = README.read_text(encoding="utf-8").partition("\n## As a library\n")[2]
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+
+
+def test_the_readmes_example() -> None:
+    """The README's lines make a pass and tell what they find, and print nothing else."""
+    with Sandbox(moments()[-1].models, api_key=KEY) as sandbox:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", example()],
+            env=environment(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=sandbox.url),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    first, past, *events = done.stdout.splitlines()
+    assert first == f"anthropic succeeded {len(moments()[-1].models)} None"
+    assert past == "[]"
+    assert [line.split()[3] for line in events] == [model["id"] for model in moments()[-1].models]
+
+
+def test_types_reach_the_user() -> None:
+    """A strictly typed program sees the types of all that is public, and its mistakes are seen."""
+    Path("user.py").write_text(USER, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "user.py"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    told = done.stdout.splitlines()
+    assert 'note: Revealed type is "datetime.datetime | None"' in told[0].replace(
+        "Union[datetime.datetime, None]", "datetime.datetime | None"
+    )
+    assert 'error: Argument 1 to "load" has incompatible type "str"' in told[1]
+    assert told[2:] == ["Found 1 error in 1 file (checked 1 source file)"]
+
+
+def test_every_name_is_there_and_documented() -> None:
+    """What `__all__` names can be imported, says what it is, and stands in the README or there."""
+    for name in catalog_sync.__all__:
+        value = getattr(catalog_sync, name)
+        assert name == "__version__" or (value.__doc__ or "").strip(), name
+    assert set(catalog_sync.__all__) <= set(dir(catalog_sync))
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        catalog_sync.Nothing  # noqa: B018
+    namespace: dict[str, object] = {}
+    exec("from catalog_sync import *", namespace)
+    assert set(catalog_sync.__all__) <= set(namespace)
+
+
+def test_a_guest_in_its_process() -> None:
+    """It leaves logging, signals and threads as it found them, and prints nothing."""
+    code = """
+import logging, signal, sys, threading
+signals = [signal.getsignal(number) for number in signal.valid_signals()]
+from catalog_sync import App, load
+with App(load()) as app:
+    assert app.sync()[0].status == "succeeded"
+    assert app.deliver().pending == 0
+    assert list(app.events())
+assert [signal.getsignal(number) for number in signal.valid_signals()] == signals
+assert threading.enumerate() == [threading.main_thread()]
+assert logging.getLogger().handlers == []
+named = [logging.getLogger(name) for name in logging.root.manager.loggerDict]
+assert [each.name for each in named if each.name.startswith("catalog") and each.handlers] == []
+assert logging.getLogger("catalog_sync").level == logging.NOTSET
+"""
+    with Sandbox(moments()[0].models, api_key=KEY) as sandbox:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=sandbox.url),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_errors(tmp_path: Path) -> None:
+    """What concerns all sources is raised, what concerns one is in its report, and no key shows."""
+    with Sandbox(moments()[0].models, api_key=KEY) as sandbox:
+        settings = settings_for(f"sqlite:///{tmp_path}/c.db", sandbox.url, key="sk-wrong-9d1f")
+        with App(settings) as app:
+            [report] = app.sync()
+            assert report.status is RunStatus.FAILED
+            assert isinstance(report.cause, SourceError)
+            assert "sk-wrong-9d1f" not in repr([report, app, app.settings, app.engine])
+            with pytest.raises(ConfigError, match="no source is named"):
+                app.models(sources=["other"])
+            with pytest.raises(ConfigError, match="no source is named"):
+                app.sync(names=["other"])
+    nowhere = settings_for("sqlite:///gone/catalog.db", "http://127.0.0.1:9")
+    with App(nowhere) as app, pytest.raises(DatabaseError):
+        app.sync()
+    with pytest.raises(ConfigError, match=r"none\.toml"):
+        load(Path("none.toml"))
+
+
+def test_events_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
+    """The first event comes before the last is read, and an iterator that is left holds nothing."""
+    assert [r.error for _, r in story.replay(tmp_path / "catalog.db") if r.error] == []
+    with App(settings_for(f"sqlite:///{tmp_path}/catalog.db", "http://127.0.0.1:9")) as app:
+        events = app.events(models="claude-opus-4-*", since=datetime(2026, 2, 5, 18, tzinfo=UTC))
+        first = next(events)
+        assert first.model_id == "claude-opus-4-6"
+        assert app.engine.pool.checkedout() == 1
+        events.close()
+        assert app.engine.pool.checkedout() == 0
+        after = first.occurred_at + timedelta(microseconds=1)
+        kinds = {event.kind for event in app.events(since=after)}
+        assert kinds >= {Kind.ADDED, Kind.REMOVED, Kind.SCHEMA_CHANGED}
