@@ -716,6 +716,20 @@ def test_models_chosen(history: Path) -> None:
     assert dict(zip(cases, found, strict=True)) == cases
 
 
+def test_as_of_where_nothing_is_known(history: Path) -> None:
+    """A list of a time before the record, or after today, says on stderr what it does not know."""
+    before, ahead, past = run_all(
+        "models --as-of 2026-01-01", "models --as-of 9999-01-01", "models --as-of 2026-02-02"
+    )
+    assert (before.returncode, before.stdout) == (0, "")
+    (line,) = before.stderr.splitlines()
+    assert "nothing was recorded yet at 2026-01-01T00:00:00Z" in line
+    assert "begins at 2026-02-01T18:00:00Z" in line
+    assert [line.split()[0] for line in ahead.stdout.splitlines()] == LISTED
+    assert "lies ahead" in ahead.stderr
+    assert past.stderr == ""
+
+
 def test_ages(api: Sandbox) -> None:
     """Times may be given as an age: an hour ago is before a sync just made."""
     synced(api.url)
@@ -766,6 +780,22 @@ def test_events_chosen(history: Path) -> None:
         assert ids
 
 
+def test_a_reader_that_has_seen_enough(history: Path) -> None:
+    """`| head -1` ends a long output without a word, in every format."""
+    for format_ in ("table", "json", "csv"):
+        command = shlex.join(program("events", "--format", format_))
+        done = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {command} | head -1"],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert len(done.stdout.splitlines()) == 1
+
+
 def test_events_json_and_csv(history: Path) -> None:
     """Both formats have the columns of `model_events`, and say the same."""
     as_json, as_csv = run_all("events --format json", "events --format csv")
@@ -787,6 +817,7 @@ def test_events_json_and_csv(history: Path) -> None:
 def test_show(history: Path) -> None:
     """`show` prints what is known of a model, and below it its history, newest first.
 
+    Beside a date stands how many days away it is; what changed on all models is told as its own.
     As JSON it is an array with a source's row and its events each, as CSV it is the events.
     """
     text, as_json, as_csv = run_all(
@@ -796,8 +827,12 @@ def test_show(history: Path) -> None:
     known = dict(line.split(maxsplit=1) for line in facts.splitlines())
     assert known["display_name"] == "Claude Sonnet 4.5"
     assert known["lifecycle"] == "deprecated"
-    assert known["first_seen_at"] == "2026-02-01T18:00:00Z"
-    assert "image_input" in known["capabilities"]
+    assert known["first_seen_at"] == f"2026-02-01T18:00:00Z ({days_to('2026-02-01')})"
+    assert known["created_at"] == f"2025-09-29 ({days_to('2025-09-29')})"
+    assert known["retires_at"] == f"2027-02-19 ({days_to('2027-02-19', past='overdue')})"
+    assert known["removed_at"] == "-"
+    assert "context_management (clear_thinking_20251015, clear_tool_uses_20250919)" in text.stdout
+    assert "max_input_tokens: nothing → 1000000; max_tokens: nothing → 64000" in past
     kinds = ["retiring", "retiring", "deprecated", *["schema_changed"] * 3, "added"]
     assert [line.split()[1] for line in past.splitlines()] == kinds
     (shown,) = json.loads(as_json.stdout)
@@ -809,11 +844,32 @@ def test_show(history: Path) -> None:
     assert list(records[0]) == columns("model_events", history)
 
 
+def days_to(day: str, past: str = "ago") -> str:
+    """Say how far a day is from today, as `show` does."""
+    days = (datetime.fromisoformat(day).date() - datetime.now(UTC).date()).days
+    if days == 0:
+        return "today"
+    number = f"{abs(days)} day{'' if abs(days) == 1 else 's'}"
+    return f"in {number}" if days > 0 else f"{number} {past}"
+
+
+def test_show_a_model_of_several_sources(api: Sandbox) -> None:
+    """Each source's row and history is shown, one below the other."""
+    synced(api.url, name="ours")
+    synced(api.url, name="theirs")
+    text, as_json = run_all("show claude-opus-5", "show claude-opus-5 --format json")
+    sources = [line.split()[1] for line in text.stdout.splitlines() if line.startswith("source ")]
+    assert sources == ["ours", "theirs"]
+    assert [shown["model"]["source"] for shown in json.loads(as_json.stdout)] == sources
+
+
 def test_show_an_unknown_model(history: Path) -> None:
     """An id that was never listed is exit 1, with the closest that were, or where to look."""
     cases = {
         "claude-opus-55": "did you mean claude-opus-5",
-        "CLAUDE-OPUS-5": "catalog-sync models --all",
+        "CLAUDE-OPUS-5": "did you mean claude-opus-5?",
+        "claude-opus-4-1": "did you mean claude-opus-4-1-20250805?",
+        "gpt": "catalog-sync models --all",
     }
     results = run_all(*(f"show {asked}" for asked in cases))
     for (asked, advice), result in zip(cases.items(), results, strict=True):

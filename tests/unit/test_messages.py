@@ -104,6 +104,60 @@ def test_days_left() -> None:
 
 
 @pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        ("2026-06-15T00:00:00+00:00", "today"),
+        ("2026-06-15T23:59:59+00:00", "today"),
+        ("2026-06-16T00:00:00+00:00", "in 1 day"),
+        ("2026-06-15T22:00:00-04:00", "in 1 day"),
+        ("2026-06-14T23:59:59.999999+00:00", "1 day ago"),
+        ("2026-09-13T12:00:00+00:00", "in 90 days"),
+        ("1970-01-01T00:00:00+00:00", "20619 days ago"),
+    ],
+)
+def test_distance(moment: str, text: str) -> None:
+    """How far a time is away is told in calendar days of UTC, whatever zone it is written in."""
+    assert messages.distance_text(datetime.fromisoformat(moment), NOW) == text
+
+
+def test_overdue() -> None:
+    """A day that is over may be called otherwise than past."""
+    yesterday = NOW - timedelta(days=1)
+    assert messages.distance_text(yesterday, NOW, past="overdue") == "1 day overdue"
+
+
+def leaf(**below: Any) -> dict[str, Any]:
+    return {"supported": True, **below}
+
+
+@pytest.mark.parametrize(
+    ("stated", "text"),
+    [
+        (
+            {"batch": leaf(), "effort": leaf(high=leaf(), max={"supported": False})},
+            "batch, effort (high)",
+        ),
+        (
+            {"thinking": leaf(types={"adaptive": leaf(), "enabled": leaf()})},
+            "thinking (adaptive, enabled)",
+        ),
+        (
+            {"thinking": {"supported": False, "types": {"disabled": leaf()}}},
+            "thinking.types.disabled",
+        ),
+        ({"batch": {"supported": False}}, "-"),
+        ({}, "-"),
+        (None, "-"),
+        ("all", "-"),
+        ({"odd": 1, "batch": leaf()}, "batch"),
+    ],
+)
+def test_capabilities_to_read(stated: Any, text: str) -> None:
+    """What a model can do is a short list, its parts in brackets; what it cannot do is left out."""
+    assert messages.capabilities_text({"capabilities": stated}) == text
+
+
+@pytest.mark.parametrize(
     "told",
     [
         event(Kind.ADDED, display_name="A\nB"),

@@ -416,6 +416,33 @@ def test_sources_do_not_mix() -> None:
     assert rows["b", "m"].first_seen_at == START + DAY
 
 
+def test_a_models_own_history() -> None:
+    """What changed on all models is told as the model's own old and new values, newest first.
+
+    A whole object that appeared is told as that.
+    """
+    tokens = {"max_tokens": {"old": None}, "abilities": {"old": None}}
+    after = model("m", max_tokens=5, abilities={"a": {"on": True}, "b": {"on": False}})
+    gone = {key: value for key, value in after.items() if key != "max_tokens"}
+    events = [
+        Event(Kind.ADDED, START, "m", {}, model("m"), id=1),
+        Event(Kind.SCHEMA_CHANGED, START + DAY, None, tokens, {"m": after, "n": model("n")}, id=2),
+        Event(
+            Kind.SCHEMA_CHANGED,
+            START + 2 * DAY,
+            None,
+            {"max_tokens": {"new": None}},
+            {"m": gone, "n": model("n")},
+            id=3,
+        ),
+    ]
+    told = reconcile.told_of("m", events[::-1])
+    assert [event.id for event in told] == [3, 2, 1]
+    assert told[0].changes == {"max_tokens": {"old": 5, "new": None}}
+    assert told[1].changes == {"max_tokens": {"old": None, "new": 5}, "abilities": {"old": None}}
+    assert told[1].payload == after
+
+
 @pytest.mark.parametrize("kind", [Kind.SYNC_FAILED, Kind.SYNC_RECOVERED, Kind.SYNC_HELD])
 def test_events_of_the_job_change_no_model(kind: Kind) -> None:
     """What happened to the job itself is no part of the catalogue."""
