@@ -17,7 +17,7 @@ from catalog_sync.records import AlertRule, Kind, Snapshot
 from catalog_sync.sync import Pass, PassOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
 
     import sqlalchemy as sa
@@ -115,16 +115,18 @@ class App:
         kinds: Sequence[Kind] = (),
         models: str | None = None,
         since: datetime | None = None,
+        payloads: Collection[Kind] | None = None,
     ) -> Iterator[Event]:
         """Yield what changed, oldest first, `since` an aware moment, that one included.
 
         `models` is a glob of ids, which events without a model never match; what is empty or null
-        chooses all. Rows are read as they are asked for, in a transaction that ends with the
+        chooses all. `payloads`: the kinds whose objects are read, which is most of the work; null
+        reads them all. Rows are read as they are asked for, in a transaction that ends with the
         iterator. Raises as `models`, at the first event.
         """
         with self.reading(sources) as session:
             yield from catalog.iter_events(
-                session, sources=sources, kinds=kinds, models=models, since=since
+                session, sources=sources, kinds=kinds, models=models, since=since, payloads=payloads
             )
 
     def delivery_counts(self) -> DeliveryCounts:

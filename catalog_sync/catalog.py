@@ -25,7 +25,7 @@ from catalog_sync.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from sqlalchemy.orm import Session
@@ -83,10 +83,16 @@ def iter_events(
     kinds: Sequence[Kind] = (),
     models: str | None = None,
     since: datetime | None = None,
+    payloads: Collection[Kind] | None = None,
 ) -> Iterator[Event]:
-    """Yield what changed, oldest first. `models` is a glob; events without a model match none."""
+    """Yield what changed, oldest first. `models` is a glob; events without a model match none.
+
+    `payloads`: the kinds whose objects are read; null reads them all.
+    """
     begin = None if since is None else to_utc(since)
-    for event in store.select_events(session, sources=sources, kinds=kinds, since=begin):
+    for event in store.select_events(
+        session, sources=sources, kinds=kinds, since=begin, payloads=payloads
+    ):
         if models is None or (event.model_id is not None and fnmatchcase(event.model_id, models)):
             yield event
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
 __all__ = [
+    "WITH_PAYLOAD",
     "age_text",
     "capabilities",
     "capabilities_text",
@@ -55,6 +56,8 @@ _MAX_LINES = 20
 
 _UNKNOWN_RELEASE = "1970-01-01"
 """The day of `created_at` where the API does not know it."""
+WITH_PAYLOAD = frozenset({Kind.ADDED, Kind.REMOVED, Kind.RETIRING})
+"""The kinds of which `event_text` tells something that is not among the changes."""
 _DATES = frozenset({"created_at", "deprecated_at", "retires_at"})
 
 # How a kind reads alone, and how when counted; the order is that of a subject: the gravest first.

@@ -32,7 +32,7 @@ from catalog_sync.records import (
 from catalog_sync.schema import DeliveryRow, EventRow, ModelRow, RunRow, SourceRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from sqlalchemy.orm import Session
@@ -476,9 +476,18 @@ def select_events(
     model_id: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    payloads: Collection[Kind] | None = None,
 ) -> Iterator[Event]:
-    """Yield events, oldest first; both ends of the time are included."""
+    """Yield events, oldest first; both ends of the time are included.
+
+    `payloads`: the kinds whose objects are read, which is most of the work; null reads them all.
+    """
     statement = select(EventRow.__table__).order_by(EventRow.id)
+    if payloads is not None:
+        wanted = EventRow.kind.in_([kind.value for kind in payloads])
+        others = [column for column in EventRow.__table__.c if column.name != "payload"]
+        payload = case((wanted, EventRow.payload)).label("payload")
+        statement = statement.with_only_columns(*others, payload)
     if sources:
         statement = statement.where(EventRow.source.in_(sources))
     if kinds:

@@ -124,12 +124,14 @@ def events(
     format_: str,
 ) -> None:
     """Print what changed, oldest first."""
-    from catalog_sync.cli import render  # noqa: PLC0415  # heavy
+    from catalog_sync import messages  # noqa: PLC0415  # heavy
+    from catalog_sync.cli import render  # noqa: PLC0415
     from catalog_sync.records import Kind  # noqa: PLC0415
 
     chosen = [Kind(kind) for kind in kinds]
+    shown = messages.WITH_PAYLOAD if format_ == "table" else None
     with context.app() as app:
-        found = app.events(since=since, kinds=chosen, models=glob, sources=sources)
+        found = app.events(since=since, kinds=chosen, models=glob, sources=sources, payloads=shown)
         if format_ == "json":
             render.write_json_rows(map(render.event_row, found))
         elif format_ == "csv":

@@ -84,6 +84,8 @@ def write(text: str, end: str = "\n") -> bool:
 
 def visible(text: str) -> str:
     """Return text from outside with its control characters escaped: it may not move the cursor."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

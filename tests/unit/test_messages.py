@@ -90,6 +90,13 @@ def test_event(told: Event, text: str) -> None:
     assert messages.event_text(told) == text
 
 
+@pytest.mark.parametrize("kind", sorted(set(Kind) - messages.WITH_PAYLOAD))
+def test_told_without_the_object(kind: Kind) -> None:
+    """What an event says needs its object only where that is promised: the rest is not read."""
+    told = event(kind, {"removed_at": change(None, "2026-06-15T12:00:00Z"), "a": {"old": None}})
+    assert messages.event_text(told) == messages.event_text(replace(told, payload=None))
+
+
 def reminder(days: int) -> str:
     changes = {"days_left": change(None, days)}
     return messages.event_text(event(Kind.RETIRING, changes, retires_at="2026-06-15T00:00:00Z"))
