@@ -5,11 +5,13 @@ What SQLAlchemy and the drivers raise is translated here, and no password gets o
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
@@ -151,6 +153,10 @@ def _prepare_connections(engine: sa.Engine) -> None:
     @event.listens_for(engine, "do_connect")
     def _do_connect(dialect: Any, _record: Any, args: Any, options: Any) -> Any:
         try:
+            if backend == "sqlite" and _only_to_read(args[0]):
+                # SQLite would want to write beside it, if only to share it with a writer.
+                uri = f"file:{quote(args[0])}?immutable=1"
+                return dialect.connect(uri, *args[1:], **{**options, "uri": True})
             return dialect.connect(*args, **options)
         except (AttributeError, TypeError, ValueError) as error:
             # A driver that stumbles over the URL's options says so in a hundred ways.
@@ -191,6 +197,18 @@ def _prepare_connections(engine: sa.Engine) -> None:
             cursor.execute(statement)
         cursor.close()
         connection.commit()
+
+
+def _only_to_read(file: str) -> bool:
+    """Whether an SQLite file is complete, and in a place where this user may change nothing.
+
+    While somebody writes there is a log beside it, and with that SQLite knows what to do.
+    """
+    path = Path(file)
+    with suppress(OSError, ValueError):  # as connecting will say
+        writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+        return path.is_file() and not writable and not Path(f"{file}-wal").exists()
+    return False
 
 
 # --- transactions ------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ The passes are real ones, into a real database; the model beside it simply keeps
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ from catalog_sync.errors import BadAnswerError
 from catalog_sync.records import Absence, Catalog, Kind, ModelRecord
 from catalog_sync.settings import Settings, SourceSettings
 from catalog_sync.sync import Pass, PassOptions
+from cookbook import recipes
 from histories import DAY, SCOPE, START, URL, Step, World, histories
 
 TICK = timedelta(microseconds=1)
@@ -114,9 +116,13 @@ def instants_of(sources: Sequence[Source]) -> list[datetime]:
 def test_every_moment(app: App) -> None:
     """At every instant of two sources, and a microsecond around it, each row is as it was then.
 
-    The histories have everything in them: an event of every kind, held passes, excluded ids.
+    The README's recipe for a date says the same. The histories have everything in them: an event
+    of every kind, held passes, excluded ids.
     """
     numbers = count()
+    kind = app.engine.dialect.name.replace("mysql", "mariadb")
+    recipe = recipes()["What was listed when 1 June 2026 began"][kind]
+    zone = "+00" if kind == "postgresql" else ""
 
     @settings(derandomize=True, max_examples=12, deadline=None)
     @given(st.tuples(histories, histories), st.sampled_from(["active", "deprecated", "retired"]))
@@ -138,6 +144,13 @@ def test_every_moment(app: App) -> None:
                     assert real.first_seen_at <= past.last_seen_at <= real.last_seen_at
                 assert told(ask(as_of=moment)) == told(listed)
                 assert told(ask(as_of=moment, lifecycles=[stage])) == told(staged)
+
+                after = f"'{moment + TICK:%Y-%m-%d %H:%M:%S.%f}{zone}'"
+                query = re.sub(r"'2026-06-01[^']*'", after, recipe)
+                rows = session.connection().exec_driver_sql(query).all()
+                assert sorted(row for row in map(tuple, rows) if row[0] in names) == sorted(
+                    (each.source, each.info.id) for each in listed
+                )
 
     check()
     assert {event.kind for event in app.events()} >= set(Kind) - {

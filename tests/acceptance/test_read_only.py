@@ -1,0 +1,75 @@
+"""A catalogue that somebody else keeps: it is read from where this user may write nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from catalog_sync.demo import story
+from support import KEY, environment, program
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[Path]:
+    """Give a file that may not be written, in a folder that may not be written."""
+    made = tmp_path / "catalog.db"
+    assert [report.error for _, report in story.replay(made) if report.error] == []
+    folder = tmp_path / "a folder?#%41"
+    folder.mkdir()
+    file = made.rename(folder / "catalog.db")
+    file.chmod(0o444)
+    folder.chmod(0o555)
+    yield file
+    folder.chmod(0o755)
+
+
+def run(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the program as somebody whom the permissions bind, which the superuser is not."""
+    bound: list[str] = []
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("setpriv is not installed, and the superuser may write everywhere")
+        bound = ["setpriv", "--bounding-set=-dac_override"]
+    path = str(file).replace("%", "%25").replace("?", "%3F")
+    return subprocess.run(
+        [*bound, *program(*arguments)],
+        env=environment(CATALOG_SYNC_DATABASE_URL=f"sqlite:///{path}", ANTHROPIC_API_KEY=KEY),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_reading_where_nothing_may_be_written(shared: Path) -> None:
+    """Questions are answered, also while somebody else writes; a pass says that it cannot."""
+    before = sorted(shared.parent.iterdir())
+    result = run(shared, "models")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.split()[0] == "claude-opus-5"
+    sync = run(shared, "sync")
+    assert sync.returncode == 4
+    assert "may be written" in sync.stderr
+    assert sorted(shared.parent.iterdir()) == before
+
+    with closing(sqlite3.connect(shared)) as writer, writer:
+        writer.execute("UPDATE models SET id = 'claude-opus-6' WHERE id = 'claude-opus-5'")
+        writer.commit()
+        assert shared.with_name("catalog.db-wal").stat().st_size > 0
+        assert run(shared, "models").stdout.split()[0] == "claude-opus-6"
+
+
+def test_the_file_alone_is_complete(shared: Path, tmp_path: Path) -> None:
+    """When no pass runs nothing lies beside the file: copied alone it is the whole catalogue."""
+    assert [each.name for each in shared.parent.iterdir()] == ["catalog.db"]
+    copy = shutil.copy(shared, tmp_path / "copy.db")
+    with closing(sqlite3.connect(f"file:{copy}?immutable=1", uri=True)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("SELECT count(*) FROM current_models").fetchone() == (10,)
