@@ -153,6 +153,7 @@ def test_tables_fit(columns: int, history: None) -> None:
     assert [line for screen in shown for line in screen.lines if len(line) > columns] == []
     for screen in shown[:3]:
         assert [id_ for id_ in LISTED if id_ not in screen.text.split()] == []
+    assert DEPRECATED in shown[3].text.split()
 
 
 @pytest.mark.parametrize("columns", [80, 40])
@@ -165,6 +166,40 @@ def test_nothing_is_cut(columns: int, history: None) -> None:
     # A word may be folded too: count the characters of all that stands behind the time.
     piped = "".join(line.partition("  ")[2] for line in run("events").stdout.splitlines())
     assert Counter("".join(piped.split())) - Counter("".join(events.text.split())) == Counter()
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_words_are_not_torn(columns: int, history: None) -> None:
+    """A line is folded between words, so that each can be read and copied."""
+    shown = screens("events", f"show {DEPRECATED}", columns=columns)
+    for word in ("deprecated_at:", "2026-11-10T00:00:00Z;"):
+        assert [word in screen.text.split() for screen in shown] == [True, True]
+    assert "clear_tool_uses_20250919)," in shown[1].text.split()
+
+
+def test_what_has_no_room_is_left_out(history: None) -> None:
+    """`models --all` keeps a model to a line of 80 columns; a wider terminal shows all of it."""
+    narrow, wide = (at_terminal("models", "--all", columns=columns) for columns in (80, 130))
+    assert len(narrow.lines) == len(wide.lines) == len(LISTED) + 4 + 1
+    assert narrow.lines[0].split() == ["id", "name", "lifecycle", "retires", "removed"]
+    assert " created " in wide.lines[0]
+    assert " first seen " in wide.lines[0]
+
+
+def test_times_are_the_readers_own(history: None) -> None:
+    """A terminal tells when something happened in its zone; a pipe, JSON and CSV tell UTC.
+
+    A date of the API stays the day that the API said.
+    """
+    away = {"TZ": "Pacific/Kiritimati"}  # fourteen hours ahead
+    events = at_terminal("events", "--kind", "deprecated", columns=200, **away)
+    assert events.lines[1].startswith("2026-11-11 08:00 ")
+    models = at_terminal("models", columns=200, **away)
+    (line,) = [line for line in models.lines if DEPRECATED in line]
+    assert line.split()[-4:] == ["deprecated", "2025-09-29", "2027-02-19", "2026-02-02"]
+    for format_ in ("table", "json", "csv"):
+        piped = run("events", "--kind", "deprecated", "--format", format_, **away).stdout
+        assert "2026-11-10T18:00:00Z" in piped
 
 
 def test_header(history: None) -> None:

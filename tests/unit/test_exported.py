@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -94,7 +95,30 @@ def test_help_is_light(arguments: list[str]) -> None:
 
 def test_importing_the_door_costs_nothing() -> None:
     """Importing the package or its `__main__` loads no other module of the program."""
-    loaded = loaded_by("import catalog_sync.__main__")
+    loaded = loaded_by("import catalog_sync.__main__; dir(catalog_sync); catalog_sync.__version__")
     ours = {name for name in loaded if name.startswith("catalog_sync")}
     assert ours == {"catalog_sync", "catalog_sync.__main__"}
     assert loaded.isdisjoint(["click", *HEAVY])
+
+
+def test_values_are_imported_without_a_database() -> None:
+    """A program that handles errors and values alone pays for no database and no network."""
+    loaded = loaded_by("from catalog_sync import ConfigError, Event, Kind, Settings, load")
+    assert loaded.isdisjoint(DATABASE_OR_NETWORK)
+
+
+def test_what_is_typed_is_what_is_there() -> None:
+    """What a type checker is told of the package is what `__all__` names, each from its home."""
+    (block,) = [
+        node for node in ast.parse(inspect.getsource(catalog_sync)).body if isinstance(node, ast.If)
+    ]
+    typed = {
+        alias.name: each.module
+        for each in block.body
+        if isinstance(each, ast.ImportFrom)
+        for alias in each.names
+    }
+    assert {*typed, "__version__"} == set(catalog_sync.__all__)
+    assert len(catalog_sync.__all__) == len(set(catalog_sync.__all__))
+    for name, home in typed.items():
+        assert getattr(catalog_sync, name) is getattr(importlib.import_module(home), name)
