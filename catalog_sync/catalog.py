@@ -195,7 +195,8 @@ def closest(asked: str, names: Mapping[str, str]) -> list[str]:
 
 def _part(short: str, long: str) -> bool:
     """Whether whole words of one id are the other: opus-4 is a part of opus-4-1, not of opus-45."""
-    return re.search(rf"(?<![^\W_]){re.escape(short)}(?![^\W_])", long) is not None
+    before, found, after = long.partition(short)
+    return bool(found) and not (before[-1:].isalnum() or after[:1].isalnum())
 
 
 def _dated(one: str, other: str) -> bool:

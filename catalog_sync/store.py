@@ -481,6 +481,7 @@ def select_events(
     """Yield events, oldest first; both ends of the time are included.
 
     `payloads`: the kinds whose objects are read, which is most of the work; null reads them all.
+    A long history comes in batches, so that no statement waits for whoever reads it slowly.
     """
     statement = select(EventRow.__table__).order_by(EventRow.id)
     if payloads is not None:
@@ -498,7 +499,14 @@ def select_events(
         statement = statement.where(EventRow.occurred_at >= since)
     if until is not None:
         statement = statement.where(EventRow.occurred_at <= until)
-    yield from _events(session, statement)
+    last_id = 0
+    while True:
+        batch = statement.where(EventRow.id > last_id).limit(_BATCH)
+        events = list(_events(session, batch))
+        yield from events
+        if len(events) < _BATCH:
+            return
+        last_id = events[-1].id or 0
 
 
 def select_last_told(
@@ -513,7 +521,7 @@ def select_last_told(
     if sources:
         past = and_(past, EventRow.source.in_(sources))
     on_the_list = case((EventRow.kind != Kind.REMOVED, EventRow.id))
-    models = (
+    spans = (
         select(
             func.min(EventRow.id).label("first"),
             func.max(on_the_list).label("seen"),
@@ -521,16 +529,16 @@ def select_last_told(
         )
         .where(past, EventRow.model_id.is_not(None), EventRow.kind != Kind.RETIRING)
         .group_by(EventRow.source, EventRow.model_id)
-        .cte("models")
+        .cte("spans")
     )
     shared = select(EventRow.id).where(past, EventRow.kind == Kind.SCHEMA_CHANGED)
-    told = union(*(select(column) for column in models.c), shared).subquery()
+    told = union(*(select(column) for column in spans.c), shared).subquery()
     statement = select(EventRow.__table__).join(told, EventRow.id == told.c[0])
     yield from _events(session, statement.order_by(EventRow.id))
 
 
 def _events(session: Session, statement: Any) -> Iterator[Event]:
-    for row in session.execute(statement.execution_options(yield_per=_BATCH)).mappings():
+    for row in session.execute(statement).mappings():
         yield Event(
             Kind(row["kind"]),
             row["occurred_at"],

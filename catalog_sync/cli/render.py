@@ -276,8 +276,8 @@ def _write_records(console: Console, columns: Sequence[str], rows: Sequence[Sequ
     label = max(len(name) for name in columns[1:]) + 4
     for row in rows:
         console.out(*_folded(row[0], console.width), sep="\n", style="bold")
+        lines: list[str] = []
         for name, cell in zip(columns[1:], row[1:], strict=True):
             first, *others = _folded(cell, console.width - label)
-            console.out(f"  {name}".ljust(label) + first)
-            for other in others:
-                console.out(" " * label + other)
+            lines += [f"  {name}".ljust(label) + first, *(" " * label + other for other in others)]
+        write("\n".join(lines))

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from catalog_sync import catalog, database, store
 from catalog_sync.app import App, PassOptions
-from catalog_sync.records import RunStatus
+from catalog_sync.records import Kind, RunStatus
 from support import Answer, ScriptedServer, model, page, settings_for
 
 if TYPE_CHECKING:
@@ -91,6 +91,10 @@ def test_changes_are_written_in_batches(database_url: str) -> None:
                 "updated": 800,
                 "removed": 100,
             }
+        ids = [event.id for event in app.events()]  # read in batches, each of them once
+        assert len(ids) == 1700
+        assert ids == sorted(set(ids))
+        assert sum(1 for _ in app.events(kinds=[Kind.UPDATED])) == 800
 
 
 # --- the network -------------------------------------------------------------------------------
