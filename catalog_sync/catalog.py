@@ -181,7 +181,7 @@ def closest(asked: str, names: Mapping[str, str]) -> list[str]:
     date or a vendor that is missing or too many: that says clearly what was meant. The rest are
     typing errors.
     """
-    wanted = asked.strip().casefold()
+    wanted = asked.strip().casefold().removesuffix("-latest")
     folded = {id_: id_.casefold() for id_ in names}
     meant = [id_ for id_ in names if wanted in {folded[id_], names[id_].casefold()}]
     if not meant and wanted:

@@ -17,6 +17,7 @@ NAMES = {model["id"]: model["display_name"] for model in moments()[0].models} | 
     ("asked", "meant"),
     [
         pytest.param("claude-opus-4-1", ["claude-opus-4-1-20250805"], id="no date"),
+        pytest.param("claude-opus-4-1-latest", ["claude-opus-4-1-20250805"], id="an alias"),
         pytest.param("claude-opus-5-20260724", ["claude-opus-5"], id="a date too many"),
         pytest.param("claude-opus-5@20260724", ["claude-opus-5"], id="another vendor's date"),
         pytest.param("Claude-OPUS-5", ["claude-opus-5"], id="case"),
