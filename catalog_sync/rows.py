@@ -25,6 +25,7 @@ __all__ = [
     "csv_text",
     "delivery_row",
     "event_row",
+    "json_array",
     "json_text",
     "model_row",
 ]
@@ -122,6 +123,12 @@ def _jsonable(row: Mapping[str, Any]) -> dict[str, Any]:
 def json_text(value: Any, *, ascii_only: bool = False) -> str:
     """Return one JSON value as indented lines; `ascii_only` escapes all other characters."""
     return json.dumps(value, ensure_ascii=ascii_only, indent=2)
+
+
+def json_array(rows: Iterable[Mapping[str, Any]], *, ascii_only: bool = False) -> str:
+    """Return an array of objects, each on a line of its own; `ascii_only` as in `json_text`."""
+    lines = ",\n".join(json.dumps(row, ensure_ascii=ascii_only) for row in rows)
+    return f"[\n{lines}\n]" if lines else "[]"
 
 
 def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:

@@ -5,7 +5,6 @@ Nothing is ever cut: what does not fit a line of the terminal is folded.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from datetime import time
@@ -21,6 +20,7 @@ from catalog_sync.rows import (
     csv_text,
     delivery_row,
     event_row,
+    json_array,
     json_text,
     model_row,
 )
@@ -119,11 +119,11 @@ def write_json(value: Any) -> None:
 
 
 def write_json_rows(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print a JSON array of objects, each on a line of its own, as the rows come."""
+    """Print an array as `json_array` writes it, as the rows come."""
     opened = False
     for batch in _batches(rows):
-        lines = ",\n".join(json.dumps(row, ensure_ascii=not _unicode()) for row in batch)
-        if not write(f"{',' if opened else '['}\n{lines}", end=""):
+        lines = json_array(batch, ascii_only=not _unicode())[1:-2]
+        if not write(f"{',' if opened else '['}{lines}", end=""):
             return
         opened = True
     write("\n]" if opened else "[]")

@@ -29,9 +29,9 @@ def render(contents: Contents) -> Mapping[str, bytes]:
     events = [rows.event_row(event) for event in contents.events]
     news = entries(contents)
     return {
-        "models.json": f"{rows.json_text(models)}\n".encode(),
+        "models.json": f"{rows.json_array(models)}\n".encode(),
         "models.csv": rows.csv_text(models, rows.MODEL_COLUMNS).encode(),
-        "events.json": f"{rows.json_text(events)}\n".encode(),
+        "events.json": f"{rows.json_array(events)}\n".encode(),
         FEED: feed(contents, news),
         "retirements.ics": calendar(contents),
         PAGE: page(contents, news),

@@ -257,6 +257,6 @@ def test_the_answers_of_one_reading_are_of_one_moment(database_url: str) -> None
             api.models = catalogue(5)
             with App(settings_for(database_url, api.url)) as other:
                 assert other.sync()[0].status is RunStatus.SUCCEEDED
-            assert len(catalog.list_events(session)) == 2
+            assert len(list(catalog.iter_events(session))) == 2
         with app.reading() as session:
-            assert len(catalog.list_events(session)) == 5
+            assert len(list(catalog.iter_events(session))) == 5

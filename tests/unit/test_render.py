@@ -1,0 +1,46 @@
+"""How results are written: in batches as they come, folded where there is no room."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from catalog_sync import rows
+from catalog_sync.cli import render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.mark.parametrize("number", [0, 1, 999, 1000, 1001, 2500])
+def test_batches_leave_no_seam(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """However many rows there are, what is written batch by batch is what whole text would be."""
+
+    def some() -> Iterator[dict[str, Any]]:
+        for n in range(number):
+            yield {"id": n, "name": "two\nlines, 💡", "payload": {"a": [n, None]}}
+
+    render.write_json_rows(some())
+    assert capsys.readouterr().out == rows.json_array(some()) + "\n"
+    render.write_csv(some(), ["id", "name", "payload"])
+    assert capsys.readouterr().out == rows.csv_text(some(), ["id", "name", "payload"])
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "lines"),
+    [
+        ("", 5, [""]),
+        ("a b", 3, ["a b"]),
+        ("one two three", 7, ["one two", "three"]),
+        ("one two three", 8, ["one two", "three"]),
+        ("a long-long-word b", 6, ["a", "long-l", "ong-wo", "rd b"]),
+        (" a  b", 9, [" a  b"]),
+        ("日本 語", 4, ["日本", "語"]),
+        ("日本語", 4, ["日本", "語"]),
+        ("日本", 1, ["日", "本"]),
+    ],
+)
+def test_folding(text: str, width: int, lines: list[str]) -> None:
+    """Text is folded at blanks; only a word that is longer than a line is cut, into all of it."""
+    assert render._folded(text, width) == lines
