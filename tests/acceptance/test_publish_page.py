@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from threading import Thread
 
@@ -17,7 +18,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from catalog_sync.publish import Folder, render
-from published import NOW, catalogue, contents, hostile, record
+from published import NOW, catalogue, contents, hostile, record, source
 
 ARGUMENTS = [
     "--no-sandbox",  # tests may run as root
@@ -53,10 +54,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
     """Publish a catalogue, and in folders of it others; yield where, and the address it has."""
     folder = tmp_path_factory.mktemp("site")
     many = [
-        record(f"vendor/model-{number}", created_at=f"20{10 + number % 15}-03-01T00:00:00Z")
+        record(f"vendor/some-model-{number}", created_at=f"20{10 + number % 17}-03-01T00:00:00Z")
         for number in range(1000)
     ]
-    sites = {".": catalogue(), "hostile": hostile(), "many": contents(many), "none": contents([])}
+    several = [source(), source("gateway")]
+    sites = {
+        ".": catalogue(),
+        "hostile": hostile(),
+        "many": contents(many, sources=several),
+        "none": contents([]),
+    }
     for name, each in sites.items():
         with Folder(folder / name) as place:
             place.write(render(each))
@@ -104,6 +111,24 @@ def labels(page: Page) -> list[str]:
         " bar.querySelector('text').firstChild.data])"
     )
     return [label for _, label in sorted(bars)]
+
+
+def assert_labels_are_whole(page: Page) -> None:
+    """Each bar has one label, which no edge of the screen cuts; on the axis none overlap."""
+    bars, ticks = (
+        page.locator(place).evaluate_all(
+            "texts => texts.map(text => [text.textContent, text.getBoundingClientRect()])"
+            ".map(([text, {left, right}]) => [text, left, right])"
+        )
+        for place in ("#picture g text:visible", ".axis text:not(.today)")
+    )
+    assert len(bars) == page.locator("#picture g").count()
+    assert all(
+        left >= 0 and right <= page.viewport_size["width"]
+        for text, left, right in bars + ticks
+        if "WWWW" not in text
+    )
+    assert all(one[2] < other[1] for one, other in pairwise(ticks))
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
@@ -173,6 +198,7 @@ def test_on_a_phone(browser: Browser, site, which: str) -> None:
             assert page.evaluate("document.documentElement.scrollWidth") == 360
             assert page.evaluate("visualViewport.width") == 360
             assert page.get_by_role("heading", name="Every model").is_visible()
+            assert_labels_are_whole(page)
             if which == "":
                 page.get_by_label("Search").fill("claude")
                 page.get_by_role("button", name="Model").click()

@@ -459,9 +459,9 @@ def test_absurd_dates_do_not_press_the_others() -> None:
 
 @pytest.mark.parametrize("days", [0, 1, 20, 100, 400, 1000, 3000, 9000])
 def test_the_grid_suits_the_span(days: int) -> None:
-    """Between two days and decades there are one to six labels, in order, the first with a year."""
+    """Between two days and decades there are one to six labels, in order, and one tells a year."""
     created = NOW - timedelta(days=days)
     _, picture = draw(contents([record("a", created_at=created.isoformat())]))
     assert 1 <= len(picture.ticks) <= 6
-    assert re.search(r"\d{4}$", picture.ticks[0].label)
+    assert any(re.search(r"\d{4}$", tick.label) for tick in picture.ticks)
     assert all(one.x < two.x for one, two in itertools.pairwise(picture.ticks))
