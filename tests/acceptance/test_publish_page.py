@@ -205,6 +205,18 @@ def test_on_a_phone(browser: Browser, site, which: str) -> None:
                 assert names(page) == sorted(NAMES[:2] + NAMES[3:4])
 
 
+def test_on_paper(browser: Browser, site) -> None:
+    """Printed it is black on white at night, too, a table, and the whole of a long picture."""
+    with opened(browser, f"{site[1]}many/index.html", color_scheme="dark") as page:
+        page.set_viewport_size({"width": 680, "height": 900})  # what A4 leaves
+        page.emulate_media(media="print")
+        assert luminance(page.evaluate("getComputedStyle(document.body).color")) < 0.1
+        row = page.locator("#models tbody tr").first
+        assert row.evaluate("row => getComputedStyle(row).display") == "table-row"
+        assert page.locator(".scroll").evaluate("it => it.clientHeight === it.scrollHeight")
+        assert page.locator("input:visible, select:visible, nav:visible").count() == 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_it_is_accessible(browser: Browser, site, scheme: str, viewport) -> None:
