@@ -15,7 +15,7 @@ from threading import Thread
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from catalog_sync.publish import Folder, render
 from published import NOW, catalogue, contents, hostile, record, source
@@ -146,7 +146,9 @@ def test_filter_and_sort(browser: Browser, site, scheme: str) -> None:
         page.get_by_label("Search").fill("no such")
         assert names(page) == labels(page) == []
         assert page.get_by_text("No model is like that.").is_visible()
-        page.get_by_label("Search").fill("")
+        page.get_by_role("button", name="Show all").click()
+        assert names(page) == labels(page) == NAMES
+        assert page.get_by_label("Search").input_value() == ""
         for label, option, wanted in (
             ("Lifecycle", "deprecated", ["Claude Late"]),
             ("Lifecycle", "not stated", ["Local/Llama"]),
@@ -175,7 +177,7 @@ def test_filter_and_sort(browser: Browser, site, scheme: str) -> None:
         assert sorted_by("Released") == ("descending", NAMES)
         assert sorted_by("Released") == ("ascending", [*NAMES[3::-1], NAMES[4]])
         assert sorted_by("Retires")[1][0] == "Claude Late"
-        page.get_by_role("button", name="Left").focus()
+        page.get_by_role("button", name="Removed").focus()
         page.keyboard.press("Enter")
         assert names(page)[0] == "Claude Old"
 
@@ -257,6 +259,20 @@ def test_a_link_leads_to_its_row(browser: Browser, site) -> None:
         for id_ in ids[-3:]:
             with opened(browser, f"{site[1]}{which}index.html#{id_}") as page:
                 assert page.evaluate("document.querySelector(':target').id") == id_
+
+
+def test_a_row_that_is_filtered_out_comes_back_for_its_link(browser: Browser, site) -> None:
+    """News, and a bar of the picture, lead to a row; a filter that hides it gives way."""
+    with opened(browser, f"{site[1]}index.html") as page:
+        page.get_by_label("Source").select_option(label="anthropic")
+        page.locator("#picture g", has_text="Claude Late").click()
+        assert names(page) == [name for name in NAMES if name.startswith("Claude")]
+        assert page.locator("tr:target .name").inner_text() == "Claude Late"
+        page.get_by_label("Search").fill("late")
+        page.get_by_role("link", name="Model removed: Claude Old").click()
+        assert names(page) == NAMES
+        expect(page.locator("tr:target")).to_be_in_viewport()
+        assert page.locator("tr:target .name").inner_text() == "Claude Old"
 
 
 def test_days_are_the_browsers_to_count(browser: Browser, site) -> None:

@@ -202,7 +202,7 @@ def test_links() -> None:
     for entry in feed.entries:
         page, _, fragment = entry.link.partition("#")
         assert page == "https://example.com/models/index.html"
-        assert fragment in rows | {"changes", "all"}
+        assert fragment in rows | {"all"}
     (date_,) = dates(files).values()
     assert date_["url"] == "https://example.com/models/index.html#anthropic/claude-late"
 
