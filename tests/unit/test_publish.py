@@ -143,6 +143,7 @@ def test_an_entry_for_each_event() -> None:
         "Claude Late (claude-late): deprecated, retires 2026-09-01 (123 days left)",
         "Source: anthropic",
     ]
+    assert deprecated.author == "anthropic"
     assert deprecated.tags[0].term == "deprecated"
 
 
