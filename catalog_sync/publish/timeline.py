@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
 from catalog_sync.clock import to_utc
-from catalog_sync.publish.contents import Contents, plain, released_at
+from catalog_sync.publish.contents import Contents, called, plain, released_at
 from catalog_sync.records import Kind
 
 if TYPE_CHECKING:
@@ -211,8 +211,7 @@ def _bar(contents: Contents, life: Life, axis: _Axis, as_of: datetime) -> Bar:
     if not life.ended:
         stages = [("live", start, turn), ("late", turn, end), ("ahead", end, stop)]
     marked = life.retires_at is not None and axis.holds(life.retires_at)
-    name = record.info.display_name.strip() or record.info.id
-    label = _cut(plain(name), _NAME_WIDTH)
+    label = _cut(plain(called(record)), _NAME_WIDTH)
     source = _cut(record.source, _SOURCE_WIDTH) if contents.several else ""
     room = (100 - start) / _columns(f"{label} {source}")
     return Bar(
