@@ -48,7 +48,7 @@ _SOURCE_WIDTH: Final = 14
 _ON_A_PHONE: Final = 2.2
 """Percent of the width that a character of a label takes."""
 _ON_A_DESK: Final = 1.0
-_TICK_GAP: Final = 3
+_TICK_GAP: Final = 2
 """Columns between the labels of two ticks, at least."""
 _HALF: Final = 50
 _MARGIN: Final = 0.07
