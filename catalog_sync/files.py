@@ -7,10 +7,11 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["atomic_write"]
+__all__ = ["FILE_MODE", "SUFFIX", "atomic_write", "stage"]
 
-_MODE = 0o644
+FILE_MODE = 0o644
 """For whoever serves or scrapes the file, which is rarely the user who writes it."""
+SUFFIX = ".tmp"
 
 
 def atomic_write(path: Path, content: bytes) -> None:
@@ -19,19 +20,33 @@ def atomic_write(path: Path, content: bytes) -> None:
     It is written beside `path` under a hidden name first, which no failure leaves behind; a link
     at `path` is replaced, not followed. Raises OSError, and then `path` is as it was.
     """
-    descriptor, name = tempfile.mkstemp(prefix=".catalog-sync-", suffix=".tmp", dir=path.parent)
+    staged = stage(path.parent, content, ".catalog-sync-")
+    try:
+        staged.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            staged.unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def stage(folder: Path, content: bytes, prefix: str) -> Path:
+    """Write a new file into `folder` whose name nobody has, to take another's place; return it.
+
+    Its name begins with `prefix` and ends with `SUFFIX`. Raises OSError, and then nothing is left.
+    """
+    descriptor, name = tempfile.mkstemp(SUFFIX, prefix, folder)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
+            Path(name).chmod(FILE_MODE)
             os.fsync(file.fileno())  # or a power cut could leave the new name without its content
-        Path(name).chmod(_MODE)
-        Path(name).replace(path)
     except BaseException:
         with suppress(OSError):
             Path(name).unlink()
         raise
-    _sync_folder(path.parent)
+    return Path(name)
 
 
 def _sync_folder(folder: Path) -> None:

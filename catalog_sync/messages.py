@@ -417,7 +417,7 @@ def _dated(path: str, change: Mapping[str, Any], now: datetime) -> Mapping[str, 
 
 def _named(event: Event) -> str:
     name = _display_name(event)
-    return f"{name} ({event.model_id})" if name else str(event.model_id)
+    return f"{name} ({event.model_id})" if name and one_line(name) else str(event.model_id)
 
 
 def _display_name(event: Event) -> str | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from catalog_sync.clock import parse_rfc3339, to_utc
-from catalog_sync.publish.contents import PAGE, Contents, anchor, plain
+from catalog_sync.publish.contents import PAGE, Contents, anchor, called, plain
 from catalog_sync.publish.news import name_uuid
 from catalog_sync.records import Kind
 
@@ -87,7 +87,6 @@ def _entry(
     told = revisions.get(key)
     stamp = _instant(told.at if told else record.first_seen_at)
     day = to_utc(info.retires_at or record.first_seen_at)
-    name = plain(info.display_name.strip()) or plain(info.id)
     where = f" ({record.source})" if contents.several else ""
     facts = [f"Model: {plain(info.id)}", f"Source: {record.source}"]
     if info.deprecated_at is not None:
@@ -98,7 +97,7 @@ def _entry(
     yield f"LAST-MODIFIED:{stamp}"
     yield f"SEQUENCE:{told.number if told else 0}"
     yield f"DTSTART;VALUE=DATE:{day:%Y%m%d}"
-    yield f"SUMMARY:{_text(f'{name} retires{where}')}"
+    yield f"SUMMARY:{_text(f'{plain(called(record))} retires{where}')}"
     yield f"DESCRIPTION:{_text(chr(10).join(facts))}"
     if contents.public_url:
         yield f"URL:{contents.link(PAGE, anchor(*key))}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from catalog_sync.records import Event, ModelRecord, SourceRecord
 
-__all__ = ["KINDS", "PAGE", "Contents", "anchor", "plain", "released_at"]
+__all__ = ["KINDS", "PAGE", "Contents", "anchor", "called", "plain", "released_at"]
 
 KINDS: Final = tuple(kind for kind in Kind if not kind.value.startswith("sync_"))
 """What a site tells. Events about the job quote errors and addresses, which are nobody else's."""
@@ -70,6 +70,11 @@ class Contents:
 def anchor(source: str, model_id: str) -> str:
     """Return the fragment at which the page tells of a model: no other pair has the same."""
     return f"{quote(source, safe='')}/{quote(model_id, safe='/:@')}"
+
+
+def called(record: ModelRecord) -> str:
+    """Return what people call a model: its id, where its name is blank."""
+    return record.info.display_name.strip() or record.info.id
 
 
 def released_at(record: ModelRecord) -> datetime | None:

@@ -6,25 +6,25 @@ import errno
 import logging
 import os
 import stat
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from catalog_sync.errors import OutputError
+from catalog_sync.files import FILE_MODE, SUFFIX, stage
 from catalog_sync.logs import fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 __all__ = ["Folder"]
 
 logger = logging.getLogger(__name__)
 
-_FILE_MODE: Final = 0o644
 _FOLDER_MODE: Final = 0o755
 """A web server that is another user may read what we write, whatever the umask says."""
-_PREFIX, _SUFFIX = ".catalog-sync-", ".tmp"
+_PREFIX: Final = ".catalog-sync-site-"
+"""Of what only a process that has the folder's lock writes."""
 
 
 class Folder:
@@ -63,7 +63,7 @@ class Folder:
             self._sweep()
             for name, content in files.items():
                 if not _holds(self._path / name, content):
-                    staged[name] = self._stage(content)
+                    staged[name] = stage(self._path, content, _PREFIX)
             for name, temporary in staged.items():
                 temporary.replace(self._path / name)
             if staged and self._lock is not None:
@@ -76,23 +76,10 @@ class Folder:
                     temporary.unlink(missing_ok=True)
         return list(staged)
 
-    def _stage(self, content: bytes) -> Path:
-        number, name = tempfile.mkstemp(_SUFFIX, _PREFIX, self._path)
-        try:
-            with os.fdopen(number, "wb") as file:
-                file.write(content)
-                file.flush()
-                Path(name).chmod(_FILE_MODE)
-                os.fsync(number)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        return Path(name)
-
     def _sweep(self) -> None:
         """Remove what a process that was killed left; while the lock is ours, all of it is that."""
         if self._lock is not None:
-            for left in self._path.glob(f"{_PREFIX}*{_SUFFIX}"):
+            for left in self._path.glob(f"{_PREFIX}*{SUFFIX}"):
                 left.unlink(missing_ok=True)
 
     def _error(self, error: OSError) -> OutputError:
@@ -110,7 +97,7 @@ def _holds(file: Path, content: bytes) -> bool:
         return False
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, f"{file.name} is a folder")
-    as_is = stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) == _FILE_MODE
+    as_is = stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) == FILE_MODE
     return as_is and found.st_size == len(content) and file.read_bytes() == content
 
 

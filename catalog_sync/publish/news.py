@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from catalog_sync import messages
 from catalog_sync.clock import format_instant
-from catalog_sync.publish.contents import PAGE, Contents, anchor
+from catalog_sync.publish.contents import anchor
 from catalog_sync.records import Kind
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from catalog_sync.publish.contents import Contents
     from catalog_sync.records import Event
 
 __all__ = ["Entry", "entries", "name_uuid"]
@@ -40,7 +41,8 @@ class Entry:
     """Lines, of which the last names the source."""
     kind: str
     source: str
-    link: str
+    fragment: str
+    """Where the page tells of what it is about."""
 
 
 def entries(contents: Contents) -> list[Entry]:
@@ -56,9 +58,9 @@ def entries(contents: Contents) -> list[Entry]:
         if event.kind is Kind.ADDED and event.occurred_at == baselines.get(event.source):
             recorded[event.source] += 1
         else:
-            found.append((event.occurred_at, event.id or 0, _told(contents, event)))
+            found.append((event.occurred_at, event.id or 0, _told(event)))
     found += [
-        (at, 0, _baseline(contents, source, recorded[source], at))
+        (at, 0, _baseline(source, recorded[source], at))
         for source, at in baselines.items()
         if recorded[source]
     ]
@@ -66,10 +68,9 @@ def entries(contents: Contents) -> list[Entry]:
     return [entry for _, _, entry in found]
 
 
-def _told(contents: Contents, event: Event) -> Entry:
+def _told(event: Event) -> Entry:
     at = format_instant(event.occurred_at)
     key = (event.source, str(event.id), at, event.kind.value, event.model_id or "")
-    fragment = anchor(event.source, event.model_id) if event.model_id is not None else "changes"
     return Entry(
         name_uuid("event", *key).urn,
         messages.subject([event]),
@@ -77,11 +78,11 @@ def _told(contents: Contents, event: Event) -> Entry:
         messages.compose("", [event], event.run_id).text,
         event.kind.value,
         event.source,
-        contents.link(PAGE, fragment),
+        anchor(event.source, event.model_id) if event.model_id is not None else "all",
     )
 
 
-def _baseline(contents: Contents, source: str, number: int, at: datetime) -> Entry:
+def _baseline(source: str, number: int, at: datetime) -> Entry:
     models = "1 model" if number == 1 else f"{number} models"
     return Entry(
         name_uuid("baseline", source, format_instant(at)).urn,
@@ -90,5 +91,5 @@ def _baseline(contents: Contents, source: str, number: int, at: datetime) -> Ent
         f"{models} on the first list; news begins with the next change\nSource: {source}",
         "baseline",
         source,
-        contents.link(PAGE, "all"),
+        "all",
     )

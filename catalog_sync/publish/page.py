@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from markupsafe import Markup
 
 from catalog_sync.clock import to_utc
-from catalog_sync.publish.contents import PAGE, Contents, anchor
+from catalog_sync.publish.contents import PAGE, Contents, anchor, called
 from catalog_sync.publish.templates import fill, source
 from catalog_sync.publish.timeline import Life, lives, timeline
 
@@ -54,8 +54,7 @@ class Row:
     @property
     def name(self) -> str:
         """Return what people call it."""
-        info = self.life.record.info
-        return info.display_name.strip() or info.id
+        return called(self.life.record)
 
 
 def page(contents: Contents, news: Sequence[Entry]) -> bytes:

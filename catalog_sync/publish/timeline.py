@@ -9,10 +9,11 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
 from catalog_sync.clock import to_utc
-from catalog_sync.publish.contents import Contents, plain, released_at
+from catalog_sync.publish.contents import Contents, called, plain, released_at
 from catalog_sync.records import Kind
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ Stage = Literal["live", "late", "ahead", "gone"]
 _FARTHEST_BACK: Final = timedelta(days=12 * 366)
 _FARTHEST_AHEAD: Final = timedelta(days=8 * 366)
 """An absurd date of one model must not press all others into a line; beyond, bars are cut."""
-_MOST_TICKS: Final = 6
-"""Labels that stand side by side on a phone."""
 _MONTHS: Final = (
     "Jan",
     "Feb",
@@ -46,8 +45,11 @@ _MONTHS: Final = (
 _STEPS: Final = (1, 3, 6, 12, 24, 60)
 _NAME_WIDTH: Final = 28
 _SOURCE_WIDTH: Final = 14
-_PERCENT_PER_COLUMN: Final = 2.1
-"""What a character of a label takes of a phone's width."""
+_ON_A_PHONE: Final = 2.2
+"""Percent of the width that a character of a label takes."""
+_ON_A_DESK: Final = 1.0
+_TICK_GAP: Final = 2
+"""Columns between the labels of two ticks, at least."""
 _HALF: Final = 50
 _MARGIN: Final = 0.07
 """Of the width, on the right: where what has no end fades out."""
@@ -99,9 +101,8 @@ class Bar:
     label: str
     source: str
     """Empty where there is one source alone."""
-    label_x: float
-    label_from_right: bool
-    """Whether the label ends at `label_x`, for want of room to the right of it."""
+    room: Literal["everywhere", "wide", "nowhere"]
+    """Where the label can begin with the bar; elsewhere it ends with the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +211,9 @@ def _bar(contents: Contents, life: Life, axis: _Axis, as_of: datetime) -> Bar:
     if not life.ended:
         stages = [("live", start, turn), ("late", turn, end), ("ahead", end, stop)]
     marked = life.retires_at is not None and axis.holds(life.retires_at)
-    name = record.info.display_name.strip() or record.info.id
-    label = _cut(plain(name), _NAME_WIDTH)
+    label = _cut(plain(called(record)), _NAME_WIDTH)
     source = _cut(record.source, _SOURCE_WIDTH) if contents.several else ""
-    room = (100 - start) / _PERCENT_PER_COLUMN
-    from_right = start > _HALF and _columns(label) + _columns(source) > room
+    room = (100 - start) / _columns(f"{label} {source}")
     return Bar(
         life,
         tuple(Segment(s, x, round(to - x, 2)) for s, x, to in stages if to > x),
@@ -225,29 +224,32 @@ def _bar(contents: Contents, life: Life, axis: _Axis, as_of: datetime) -> Bar:
         retires=stop if marked else None,
         label=label,
         source=source,
-        label_x=max(stop, end) if from_right else start,
-        label_from_right=from_right,
+        room="everywhere" if room >= _ON_A_PHONE else "wide" if room >= _ON_A_DESK else "nowhere",
     )
 
 
 def _ticks(axis: _Axis) -> list[Tick]:
+    """Return as many ticks as have room for their labels on a phone."""
     months = [month for month in _months(axis.begin, axis.end) if axis.holds(month)]
-    step = next(
-        (n for n in _STEPS if sum(_on(month, n) for month in months) <= _MOST_TICKS), _STEPS[-1]
-    )
-    ticks = [month for month in months if _on(month, step)]
-    return [Tick(axis.x(month), _month_label(month, first=month is ticks[0])) for month in ticks]
+    for step in _STEPS:
+        chosen = [month for month in months if (month.year * 12 + month.month - 1) % step == 0]
+        ticks = [
+            Tick(axis.x(month), label) for month, label in zip(chosen, _labels(chosen), strict=True)
+        ]
+        if all(
+            (_columns(tick.label) + _TICK_GAP) * _ON_A_PHONE <= following.x - tick.x
+            for tick, following in pairwise(ticks)
+        ):
+            break
+    return ticks
 
 
-def _on(month: datetime, step: int) -> bool:
-    return (month.year * 12 + month.month - 1) % step == 0
-
-
-def _month_label(month: datetime, *, first: bool) -> str:
-    if month.month == 1:
-        return str(month.year)
-    name = _MONTHS[month.month - 1]
-    return f"{name} {month.year}" if first else name
+def _labels(months: Sequence[datetime]) -> list[str]:
+    """Return a name for each month: a January is its year, which the first tells if none does."""
+    labels = [str(m.year) if m.month == 1 else _MONTHS[m.month - 1] for m in months]
+    if months and not any(month.month == 1 for month in months):
+        labels[0] = f"{labels[0]} {months[0].year}"
+    return labels
 
 
 def _months(begin: datetime, end: datetime) -> list[datetime]:

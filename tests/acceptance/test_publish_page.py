@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from threading import Thread
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from catalog_sync.publish import Folder, render
-from published import NOW, catalogue, contents, hostile, record
+from published import NOW, catalogue, contents, hostile, record, source
 
 ARGUMENTS = [
     "--no-sandbox",  # tests may run as root
@@ -53,10 +54,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
     """Publish a catalogue, and in folders of it others; yield where, and the address it has."""
     folder = tmp_path_factory.mktemp("site")
     many = [
-        record(f"vendor/model-{number}", created_at=f"20{10 + number % 15}-03-01T00:00:00Z")
+        record(f"vendor/some-model-{number}", created_at=f"20{10 + number % 17}-03-01T00:00:00Z")
         for number in range(1000)
     ]
-    sites = {".": catalogue(), "hostile": hostile(), "many": contents(many), "none": contents([])}
+    several = [source(), source("gateway")]
+    sites = {
+        ".": catalogue(),
+        "hostile": hostile(),
+        "many": contents(many, sources=several),
+        "none": contents([]),
+    }
     for name, each in sites.items():
         with Folder(folder / name) as place:
             place.write(render(each))
@@ -77,7 +84,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
 @contextmanager
 def opened(browser: Browser, url: str, **options) -> Iterator[Page]:
     """A page that has said nothing on its console and asked for nothing but itself, to the end."""
-    context = browser.new_context(**{"viewport": DESKTOP, "locale": "en-GB", **options})
+    common = {"viewport": DESKTOP, "locale": "en-GB", "reduced_motion": "reduce"}
+    context = browser.new_context(**{**common, **options})
     page = context.new_page()
     complaints: list[str] = []
     asked: list[str] = []
@@ -106,12 +114,27 @@ def labels(page: Page) -> list[str]:
     return [label for _, label in sorted(bars)]
 
 
-@pytest.mark.parametrize("scheme", ["http", "file"])
-def test_filter_and_sort(browser: Browser, site, scheme: str) -> None:
+def assert_labels_are_whole(page: Page) -> None:
+    """Each bar has one label, which no edge of the screen cuts; on the axis none overlap."""
+    bars, ticks = (
+        page.locator(place).evaluate_all(
+            "texts => texts.map(text => [text.textContent, text.getBoundingClientRect()])"
+            ".map(([text, {left, right}]) => [text, left, right])"
+        )
+        for place in ("#picture g text:visible", ".axis text:not(.today)")
+    )
+    assert len(bars) == page.locator("#picture g").count()
+    assert all(
+        left >= 0 and right <= page.viewport_size["width"]
+        for text, left, right in bars + ticks
+        if "WWWW" not in text
+    )
+    assert all(one[2] < other[1] for one, other in pairwise(ticks))
+
+
+def test_filter_and_sort(browser: Browser, site) -> None:
     """Text, lifecycle, listing and source filter the table and the picture; headers sort both."""
-    folder, url = site
-    address = f"{url}index.html" if scheme == "http" else (folder / "index.html").as_uri()
-    with opened(browser, address) as page:
+    with opened(browser, f"{site[1]}index.html") as page:
         assert names(page) == labels(page) == NAMES
         count = page.locator("#count")
         assert count.inner_text() == "5 models"
@@ -121,7 +144,9 @@ def test_filter_and_sort(browser: Browser, site, scheme: str) -> None:
         page.get_by_label("Search").fill("no such")
         assert names(page) == labels(page) == []
         assert page.get_by_text("No model is like that.").is_visible()
-        page.get_by_label("Search").fill("")
+        page.get_by_role("button", name="Show all").click()
+        assert names(page) == labels(page) == NAMES
+        assert page.get_by_label("Search").input_value() == ""
         for label, option, wanted in (
             ("Lifecycle", "deprecated", ["Claude Late"]),
             ("Lifecycle", "not stated", ["Local/Llama"]),
@@ -150,9 +175,17 @@ def test_filter_and_sort(browser: Browser, site, scheme: str) -> None:
         assert sorted_by("Released") == ("descending", NAMES)
         assert sorted_by("Released") == ("ascending", [*NAMES[3::-1], NAMES[4]])
         assert sorted_by("Retires")[1][0] == "Claude Late"
-        page.get_by_role("button", name="Left").focus()
+        page.get_by_role("button", name="Removed").focus()
         page.keyboard.press("Enter")
         assert names(page)[0] == "Claude Old"
+
+
+def test_from_a_disk(browser: Browser, site) -> None:
+    """A page that is opened from a folder filters and sorts, too."""
+    with opened(browser, (site[0] / "index.html").as_uri()) as page:
+        page.get_by_label("Search").fill("claude")
+        page.get_by_role("button", name="Model").click()
+        assert names(page) == labels(page) == sorted(NAMES[:2] + NAMES[3:4])
 
 
 def test_without_a_script(browser: Browser, site) -> None:
@@ -166,36 +199,53 @@ def test_without_a_script(browser: Browser, site) -> None:
 
 @pytest.mark.parametrize("which", ["", "hostile/", "many/", "none/"])
 def test_on_a_phone(browser: Browser, site, which: str) -> None:
-    """Nothing is wider than a phone, dark or light, whatever the names."""
-    for scheme in ("light", "dark"):
-        options = {"viewport": PHONE, "color_scheme": scheme, "is_mobile": True}
-        with opened(browser, f"{site[1]}{which}index.html", **options) as page:
-            assert page.evaluate("document.documentElement.scrollWidth") == 360
-            assert page.evaluate("visualViewport.width") == 360
-            assert page.get_by_role("heading", name="Every model").is_visible()
-            if which == "":
-                page.get_by_label("Search").fill("claude")
-                page.get_by_role("button", name="Model").click()
-                assert names(page) == sorted(NAMES[:2] + NAMES[3:4])
+    """Nothing is wider than a phone, whatever the names."""
+    options = {"viewport": PHONE, "color_scheme": "dark", "is_mobile": True}
+    with opened(browser, f"{site[1]}{which}index.html", **options) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        assert page.evaluate("visualViewport.width") == 360
+        assert page.get_by_role("heading", name="Every model").is_visible()
+        assert_labels_are_whole(page)
+        if which == "":
+            page.get_by_label("Search").fill("claude")
+            page.get_by_role("button", name="Model").click()
+            assert names(page) == sorted(NAMES[:2] + NAMES[3:4])
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_it_is_accessible(browser: Browser, site, scheme: str, viewport) -> None:
+def test_on_paper(browser: Browser, site) -> None:
+    """Printed it is black on white at night, too, a table, and the whole of a long picture."""
+    with opened(browser, f"{site[1]}many/index.html", color_scheme="dark") as page:
+        page.set_viewport_size({"width": 680, "height": 900})  # what A4 leaves
+        page.emulate_media(media="print")
+        assert luminance(page.evaluate("getComputedStyle(document.body).color")) < 0.1
+        row = page.locator("#models tbody tr").first
+        assert row.evaluate("row => getComputedStyle(row).display") == "table-row"
+        assert page.locator(".scroll").evaluate("it => it.clientHeight === it.scrollHeight")
+        assert page.locator("input:visible, select:visible, nav:visible").count() == 0
+
+
+@pytest.mark.parametrize("which", ["", "hostile/"])
+@pytest.mark.parametrize(
+    ("scheme", "viewport"), [("light", DESKTOP), ("dark", PHONE)], ids=["desktop", "phone"]
+)
+def test_it_is_accessible(browser: Browser, site, scheme: str, viewport, which: str) -> None:
     """Axe finds nothing, and text has the contrast that WCAG asks for, in the picture, too."""
-    for which in ("", "hostile/"):
-        options = {"viewport": viewport, "color_scheme": scheme}
-        with opened(browser, f"{site[1]}{which}index.html", **options) as page:
-            found = Axe().run(page).response["violations"]
-            assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
-            paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
-            assert (luminance(paper) > 0.5) is (scheme == "light")
-            for place in ("body", "td time", "tr.gone .name", "code", "th button", "footer"):
-                colour = page.locator(place).first.evaluate("e => getComputedStyle(e).color")
-                assert contrast(colour, paper) >= 4.5, place
-            for place in ("#picture .live text", "#picture .gone text", ".axis text"):
-                colour = page.locator(place).first.evaluate("e => getComputedStyle(e).fill")
-                assert contrast(colour, paper) >= 4.5, place
+    options = {"viewport": viewport, "color_scheme": scheme}
+    with opened(browser, f"{site[1]}{which}index.html", **options) as page:
+        found = Axe().run(page).response["violations"]
+        assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+        paper = colour(page, "body", "backgroundColor")
+        assert (luminance(paper) > 0.5) is (scheme == "light")
+        for place in ("body", "td time", "tr.gone .name", "code", "th button", "footer"):
+            assert contrast(colour(page, place, "color"), paper) >= 4.5, place
+        for place in ("#picture .live text", "#picture .gone text", ".axis text"):
+            assert contrast(colour(page, place, "fill"), paper) >= 4.5, place
+        for place in ("rect.live", "rect.late", "rect.gone", ".date"):
+            assert contrast(colour(page, place, "fill"), paper) >= 3, place
+
+
+def colour(page: Page, place: str, what: str) -> str:
+    return page.locator(place).first.evaluate(f"e => getComputedStyle(e).{what}")
 
 
 def luminance(colour: str) -> float:
@@ -210,15 +260,29 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_a_link_leads_to_its_row(browser: Browser, site) -> None:
+@pytest.mark.parametrize("which", ["", "hostile/"])
+def test_a_link_leads_to_its_row(browser: Browser, site, which: str) -> None:
     """The fragment that feed and calendar link to is in view, whatever its characters are."""
-    for which in ("", "hostile/"):
-        with opened(browser, f"{site[1]}{which}index.html") as page:
-            rows = page.locator("#models tbody tr")
-            ids = rows.evaluate_all("rows => rows.map(row => row.id)")
-        for id_ in ids[-3:]:
-            with opened(browser, f"{site[1]}{which}index.html#{id_}") as page:
-                assert page.evaluate("document.querySelector(':target').id") == id_
+    with opened(browser, f"{site[1]}{which}index.html") as page:
+        rows = page.locator("#models tbody tr")
+        for id_ in rows.evaluate_all("rows => rows.map(row => row.id)"):
+            page.goto(f"{site[1]}{which}index.html#{id_}")
+            assert page.evaluate("document.querySelector(':target').id") == id_
+            expect(page.locator(":target")).to_be_in_viewport()
+
+
+def test_a_row_that_is_filtered_out_comes_back_for_its_link(browser: Browser, site) -> None:
+    """News, and a bar of the picture, lead to a row; a filter that hides it gives way."""
+    with opened(browser, f"{site[1]}index.html") as page:
+        page.get_by_label("Source").select_option(label="anthropic")
+        page.locator("#picture g", has_text="Claude Late").click()
+        assert names(page) == [name for name in NAMES if name.startswith("Claude")]
+        assert page.locator("tr:target .name").inner_text() == "Claude Late"
+        page.get_by_label("Search").fill("late")
+        page.get_by_role("link", name="Model removed: Claude Old").click()
+        assert names(page) == NAMES
+        expect(page.locator("tr:target")).to_be_in_viewport()
+        assert page.locator("tr:target .name").inner_text() == "Claude Old"
 
 
 def test_days_are_the_browsers_to_count(browser: Browser, site) -> None:

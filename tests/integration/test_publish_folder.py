@@ -70,10 +70,10 @@ def test_a_file_that_was_tampered_with_is_made_good() -> None:
 
 
 def test_foreign_files_stay_and_what_a_dead_process_left_goes() -> None:
-    """Nothing is removed but the temporary files of a process that was killed."""
+    """Nothing is removed but what a process that was killed staged: not a metrics file's, say."""
     SITE.mkdir()
-    foreign = {".catalog-sync.tmp": b"1", "CNAME": b"2", "models.json.bak": b"3", ".tmp": b"4"}
-    for name, content in {**foreign, ".catalog-sync-x1y2.tmp": b"half"}.items():
+    foreign = {".catalog-sync-x1y2.tmp": b"1", "CNAME": b"2", "models.json.bak": b"3", ".tmp": b"4"}
+    for name, content in {**foreign, ".catalog-sync-site-x1y2.tmp": b"half"}.items():
         (SITE / name).write_bytes(content)
     publish()
     assert found() == {**foreign, **FILES}

@@ -138,6 +138,13 @@ def test_subject_with_an_odd_name(name: str) -> None:
     assert message(told).subject == f"New model: {ODD_NAMES[name]} (x-1)"
 
 
+@pytest.mark.parametrize("name", ["", "  ", "\n\x07"])
+def test_a_name_that_shows_nothing(name: str) -> None:
+    """Where a name is blank the id stands alone."""
+    told = message(event(payload=model("x-1", display_name=name)))
+    assert (told.subject, told.text.partition(":")[0]) == ("New model: x-1", "x-1")
+
+
 def test_long_subject() -> None:
     """A subject stays short, however long a name is."""
     assert len(subject([event(payload=model("x" * 255, display_name="N" * 5000))])) <= 200

@@ -143,6 +143,7 @@ def test_an_entry_for_each_event() -> None:
         "Claude Late (claude-late): deprecated, retires 2026-09-01 (123 days left)",
         "Source: anthropic",
     ]
+    assert deprecated.author == "anthropic"
     assert deprecated.tags[0].term == "deprecated"
 
 
@@ -202,7 +203,7 @@ def test_links() -> None:
     for entry in feed.entries:
         page, _, fragment = entry.link.partition("#")
         assert page == "https://example.com/models/index.html"
-        assert fragment in rows | {"changes", "all"}
+        assert fragment in rows | {"all"}
     (date_,) = dates(files).values()
     assert date_["url"] == "https://example.com/models/index.html#anthropic/claude-late"
 
@@ -459,9 +460,9 @@ def test_absurd_dates_do_not_press_the_others() -> None:
 
 @pytest.mark.parametrize("days", [0, 1, 20, 100, 400, 1000, 3000, 9000])
 def test_the_grid_suits_the_span(days: int) -> None:
-    """Between two days and decades there are one to six labels, in order, the first with a year."""
+    """Between two days and decades there are one to six labels, in order, and one tells a year."""
     created = NOW - timedelta(days=days)
     _, picture = draw(contents([record("a", created_at=created.isoformat())]))
     assert 1 <= len(picture.ticks) <= 6
-    assert re.search(r"\d{4}$", picture.ticks[0].label)
+    assert any(re.search(r"\d{4}$", tick.label) for tick in picture.ticks)
     assert all(one.x < two.x for one, two in itertools.pairwise(picture.ticks))

@@ -16,7 +16,8 @@
   const search = byId("search");
   const step = bars.length ? (Number(picture.getAttribute("height")) - 6) / bars.length : 0;
   const collator = new Intl.Collator("en", { numeric: true });
-  const plural = (number, unit) => `${number} ${unit}${number === 1 ? "" : "s"}`;
+  const plural = (number, unit) =>
+    `${number.toLocaleString("en")} ${unit}${number === 1 ? "" : "s"}`;
 
   const show = () => {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -70,7 +71,23 @@
     cell.replaceChildren(button);
   });
   head[2].setAttribute("aria-sort", "descending"); // as the list comes: newest first
-  for (const control of [search, ...selects]) control.addEventListener("input", show);
+  const controls = [search, ...selects];
+  for (const control of controls) control.addEventListener("input", show);
+  const reset = () => {
+    for (const control of controls) control.value = "";
+    show();
+  };
+  byId("reset").addEventListener("click", () => {
+    reset();
+    search.focus(); // the button has gone
+  });
+  addEventListener("hashchange", () => {
+    const row = document.querySelector("tr:target");
+    if (!row?.hidden) return;
+    reset();
+    row.scrollIntoView();
+  });
+  for (const { row, bar } of rows) bar?.addEventListener("click", () => (location.hash = row.id));
   byId("controls").hidden = false;
   document.documentElement.classList.add("live");
   show();
