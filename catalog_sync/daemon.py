@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from catalog_sync import __version__, database
@@ -30,6 +31,7 @@ from catalog_sync.sync import PassOptions, log_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from catalog_sync.app import App
     from catalog_sync.metrics import Listener
@@ -46,6 +48,7 @@ _DELIVERY_EVERY = timedelta(seconds=10)
 """How often is looked for alerts that have become due."""
 _RETRY = timedelta(seconds=10)
 """How soon the first pass is tried again while the database cannot be used."""
+_DELIVERIES = "deliveries"
 _LOOK_SECONDS = 5.0
 """How often the clock is looked at."""
 _CLOCK_STEP_SECONDS = 2.0
@@ -105,7 +108,7 @@ class Daemon:
             before, ahead = ahead, time.time() - time.monotonic()
             if abs(ahead - before) > _CLOCK_STEP_SECONDS:
                 logger.warning("the clock was set", extra=fields(seconds=round(ahead - before)))
-                self._service.keep_time(set_back=ahead < before)
+                self._service.keep_time(timedelta(seconds=ahead - before))
 
     def _end(self) -> None:
         """Stop what is under way; what does not end in time is left behind, for others to redo."""
@@ -223,27 +226,36 @@ class _Service:
 
     def _plan(self) -> None:
         """Set each job's next time by the clock as it is now."""
-        now = self.app.clock()
         for number, schedule in enumerate(self._groups):
-            jitter = schedule.at_most(self.app.settings.jitter, now)
-            self._scheduler.add_job(
-                self._guarded,
-                schedule.trigger(jitter),
-                args=[self._pass, schedule, str(number)],
-                id=str(number),
-                replace_existing=True,
-            )
+            self._plan_passes(str(number), schedule)
         every = IntervalTrigger(seconds=_DELIVERY_EVERY.total_seconds(), timezone=UTC)
+        self._scheduler.add_job(self._guarded, _Onward(every), args=[self._deliver], id=_DELIVERIES)
+
+    def _plan_passes(self, job_id: str, schedule: Schedule) -> None:
+        jitter = schedule.at_most(self.app.settings.jitter, self.app.clock())
         self._scheduler.add_job(
-            self._guarded, every, args=[self._deliver], id="deliveries", replace_existing=True
+            self._guarded,
+            _Onward(schedule.trigger(jitter)),
+            args=[self._pass, schedule, job_id],
+            id=job_id,
+            replace_existing=True,
         )
 
-    def keep_time(self, *, set_back: bool) -> None:
-        """Follow a clock that was set: APScheduler would wait until it is again what it was."""
-        if set_back:
-            self._plan()
-        else:
+    def keep_time(self, step: timedelta) -> None:
+        """Follow a clock that was set: APScheduler would wait until it is again what it was.
+
+        What comes every so often comes when it would have come: a clock that is set back again
+        and again puts nothing off.
+        """
+        if step > timedelta():
             self._scheduler.wakeup()  # what has become due meanwhile runs late
+            return
+        schedules = {str(number): schedule for number, schedule in enumerate(self._groups)}
+        for job in self._scheduler.get_jobs():
+            if job.id in schedules and schedules[job.id].cron:
+                self._plan_passes(job.id, schedules[job.id])
+            else:
+                job.modify(next_run_time=job.next_run_time + step)
 
     def stop(self) -> None:
         """Start nothing more, and abandon what can be."""
@@ -293,6 +305,25 @@ class _Service:
             self.app.deliver()
         except DatabaseError as error:
             logger.debug("no alerts delivered", extra=fields(reason=str(error)))
+
+
+class _Onward(BaseTrigger):
+    """A trigger that leaves behind what was missed: it runs late, once, and then it goes on.
+
+    APScheduler would go through every run that was missed, if only to make one of them: after a
+    clock that began in 1970, for minutes and with gigabytes.
+    """
+
+    def __init__(self, trigger: BaseTrigger) -> None:
+        self._trigger = trigger
+
+    def get_next_fire_time(
+        self, previous_fire_time: datetime | None, now: datetime
+    ) -> datetime | None:
+        coming = self._trigger.get_next_fire_time(previous_fire_time, now)
+        if coming is not None and coming <= now:
+            coming = self._trigger.get_next_fire_time(now, now)
+        return coming
 
 
 @contextmanager
