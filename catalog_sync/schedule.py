@@ -85,11 +85,11 @@ class Schedule:
 
     def _run_after(self, moment: datetime) -> datetime:
         """Return the next run, in UTC; what an hour that comes twice repeats is none of its own."""
-        trigger, run = self.trigger(), moment
-        while True:
+        trigger = self.trigger()
+        run: datetime = trigger.get_next_fire_time(None, moment + _INSTANT)
+        while run.fold:
             run = trigger.get_next_fire_time(None, run.astimezone(UTC) + _INSTANT)
-            if not run.fold:
-                return run.astimezone(UTC)
+        return run.astimezone(UTC)
 
     def _last_run(self, now: datetime) -> datetime:
         """Return the last run up to `now`, in UTC: a crontab is read forwards only."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import os
 import resource
 import shutil
 import signal
 import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -150,6 +151,8 @@ def test_a_delivery_that_does_not_end_is_left_to_the_next(api: Sandbox) -> None:
         )
         with Daemon() as daemon:
             assert receiver.wait_for(1)
+            daemon.send(signal.SIGHUP)  # neither does it hold up a reload, and is not forgotten
+            daemon.wait_for(message="reloaded")
             assert daemon.end() == 0
             assert "left behind" in daemon.log[-1]["message"]
         held.set()
@@ -176,6 +179,54 @@ def test_a_second_signal_ends_it_at_once(api: Sandbox) -> None:
         held.set()
 
 
+def test_a_second_signal_waits_for_nothing(api: Sandbox) -> None:
+    """It ends even a process whose main thread is held: by a secret that does not come."""
+    write_config(api.url, top=SELDOM)
+    os.mkfifo("key")
+    with Daemon() as daemon, closing_files() as opened:
+        daemon.passes("succeeded")
+        with Path("catalog-sync.toml").open("a") as file:
+            file.write('api_key_file = "key"\n')
+        daemon.send(signal.SIGHUP)
+        daemon.wait_until(lambda: opened(Path("key")))
+        daemon.send(signal.SIGTERM)
+        daemon.wait_until(lambda: daemon.send(signal.SIGTERM) or daemon.process.poll() is not None)
+        assert daemon.exit_code() == 128 + signal.SIGTERM
+
+
+@contextmanager
+def closing_files() -> Iterator[Callable[[Path], bool]]:
+    """Yield a function that holds a named pipe open for writing, once somebody reads it."""
+    held: list[int] = []
+
+    def opened(path: Path) -> bool:
+        with suppress(OSError):  # nobody reads it yet
+            held.append(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(held)
+
+    yield opened
+    for each in held:
+        os.close(each)
+
+
+def test_a_ping_that_does_not_end_does_not_hold_it(api: Sandbox) -> None:
+    """What cannot be abandoned is left behind, and its run is closed all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        write_config(api.url, top=f'heartbeat_url = "http://127.0.0.1:{port}"\n{SELDOM}')
+        config = Path("catalog-sync.toml")
+        config.write_text(config.read_text().replace("[[sources]]", '[[sources]]\ndeadline = "1s"'))
+        with Daemon() as daemon:
+            connection, _ = silent.accept()
+            assert daemon.end() == 0
+            connection.close()
+    assert "left behind" in daemon.log[-1]["message"]
+    (row,) = rows(URL, RunRow)
+    assert (row.status, row.error) == (RunStatus.FAILED, "interrupted")
+    (source,) = rows(URL, SourceRow)
+    assert source.lease_run_id is None
+
+
 def test_a_transaction_that_waits_does_not_hold_it(api: Sandbox) -> None:
     """A database that another holds locked delays the end by the walk's deadline at most."""
     write_config(api.url, top=OFTEN)
@@ -190,7 +241,7 @@ def test_a_transaction_that_waits_does_not_hold_it(api: Sandbox) -> None:
 
 
 def test_it_stops_before_it_has_begun() -> None:
-    """A signal while the database is still waited for at the start ends it with 0 as well."""
+    """A signal while the database is still waited for ends it with 0 as well; SIGHUP does not."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         write_config(
@@ -198,6 +249,7 @@ def test_it_stops_before_it_has_begun() -> None:
         )
         with Daemon() as daemon:
             connection, _ = silent.accept()
+            daemon.send(signal.SIGHUP)
             assert daemon.end() == 0
             connection.close()
 
@@ -208,11 +260,18 @@ def test_a_reload_takes_the_new_configuration(api: Sandbox) -> None:
     good = Path("catalog-sync.toml").read_text()
     with Daemon() as daemon:
         daemon.passes("succeeded")
-        Path("catalog-sync.toml").write_text(good + '[[sources]]\nname = "anthropic"\n')
-        daemon.send(signal.SIGHUP)
-        (refused,) = daemon.wait_for(level="error")
-        assert "the name 'anthropic' is used twice" in refused["reason"]
-        daemon.passes("succeeded", 2, after=daemon.log.index(refused))
+        for bad, wanted in (
+            (good + '[[sources]]\nname = "anthropic"\n', "the name 'anthropic' is used twice"),
+            (None, "catalog-sync.toml is gone"),
+            ("a = " + "[" * 20_000, "RecursionError"),
+        ):
+            Path("catalog-sync.toml").unlink(missing_ok=True)
+            if bad is not None:
+                Path("catalog-sync.toml").write_text(bad)
+            daemon.send(signal.SIGHUP)
+            (refused,) = daemon.wait_for(after=len(daemon.log), level="error")
+            assert wanted in refused["reason"]
+            daemon.passes("succeeded", 2, after=daemon.log.index(refused))
         Path("catalog-sync.toml").write_text(
             good + f'[[sources]]\nname = "second"\nbase_url = "{api.url}"\n'
         )
@@ -390,7 +449,7 @@ def test_a_secret_that_vanishes_fails_its_source_alone(api: Sandbox) -> None:
 
 
 def test_a_clock_that_is_set_stops_nothing(api: Sandbox, tmp_path: Path) -> None:
-    """From 1970 to now, and an hour back: the passes go on, no time in the tables runs backwards."""
+    """From 1970 to now, and an hour back: passes go on, no time in the tables runs backwards."""
     faketime = shutil.which("faketime")
     if faketime is None:
         reason = "faketime, which sets a process's clock, is not installed"
