@@ -56,6 +56,7 @@ class App:
         self._under_way: dict[Walker, Callable[[], None]] = {}
         """What closes a run in its pass's stead."""
         self._channels: dict[str, Channel] | None = None
+        self._turns = {alert.name: threading.Lock() for alert in settings.alerts}
 
     def __enter__(self) -> Self:
         return self
@@ -275,6 +276,7 @@ class App:
             self.clock,
             attempts=self.settings.delivery_attempts,
             stopped=self._stopped.is_set,
+            turns=self._turns,
         )
         return replace(self.delivery_counts(), delivered=delivered)
 

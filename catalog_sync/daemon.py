@@ -206,12 +206,14 @@ class _Service:
         for source in app.settings.sources:
             self._groups.setdefault(app.settings.schedule(source), []).append(source.name)
         self._begun: set[Schedule] = set()
+        # A delivery lasts as long as its slowest channel: one that hangs holds up no other.
+        self._senders = len(app.settings.alerts) + 1
         self._running = 0
         self._stopped = False
         self._lock = threading.Lock()
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={"default": ThreadPoolExecutor(len(self._groups) + 1)},
+            executors={"default": ThreadPoolExecutor(len(self._groups) + self._senders)},
             # A late pass runs late, and never twice.
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
@@ -247,7 +249,13 @@ class _Service:
         for number, schedule in enumerate(self._groups):
             self._plan_passes(str(number), schedule)
         every = IntervalTrigger(seconds=_DELIVERY_EVERY.total_seconds(), timezone=UTC)
-        self._scheduler.add_job(self._guarded, _Onward(every), args=[self._deliver], id=_DELIVERIES)
+        self._scheduler.add_job(
+            self._guarded,
+            _Onward(every),
+            args=[self._deliver],
+            id=_DELIVERIES,
+            max_instances=self._senders,
+        )
 
     def _plan_passes(self, job_id: str, schedule: Schedule) -> None:
         jitter = schedule.at_most(self.app.settings.jitter, self.app.clock())
@@ -304,8 +312,6 @@ class _Service:
             self.app.sync(
                 options, names=self._groups[schedule], each_alone=True, on_report=log_report
             )
-            self._begun.add(schedule)
-            self.app.deliver()
         except DatabaseError as error:
             _log_failure("no pass could be made", error)
             if first:
@@ -314,6 +320,10 @@ class _Service:
                     self._scheduler.modify_job(job_id, next_run_time=soon)
         except CatalogSyncError as error:
             _log_failure("no pass could be made", error)
+        else:
+            self._begun.add(schedule)
+            with suppress(JobLookupError):  # by itself: no receiver holds up the next pass
+                self._scheduler.modify_job(_DELIVERIES, next_run_time=self.app.clock())
 
     def _fresh_for(self, schedule: Schedule) -> timedelta:
         """Return how long a pass serves all replicas: an interval, less the time that one takes."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import sqlalchemy as sa
@@ -429,6 +430,31 @@ def test_an_alert_goes_out_between_passes(api: Sandbox) -> None:
             daemon.wait_until(lambda: rows(URL, DeliveryRow, DeliveryRow.status == "delivered"))
             assert daemon.end() == 0
         assert len([entry for entry in daemon.log if entry["message"] == "pass ended"]) == 1
+
+
+def test_a_channel_that_hangs_holds_up_nothing(api: Sandbox) -> None:
+    """While a chat service drips its answer, passes go on and the other channel has its alert."""
+    held = threading.Event()
+
+    def drip(answer: BinaryIO) -> None:
+        answer.write(b"HTTP/1.1 200 OK\r\n")
+        while not held.wait(0.5):
+            answer.write(b"x: y\r\n")
+
+    with Receiver(drip) as slow, Receiver() as receiver:
+        chat = f'name = "chat"\nurl = "json://127.0.0.1:{slow.port}"'
+        write_config(
+            api.url, chat, f'name = "hook"\nwebhook = "{receiver.url}"', top='every = "500ms"\n'
+        )
+        with Daemon() as daemon:
+            daemon.passes("succeeded")
+            for number in range(1, 3):
+                api.models = [*api.models, model(f"claude-new-{number}")]
+                assert slow.wait_for(1)
+                assert receiver.wait_for(number)
+                daemon.passes("succeeded", 2, after=len(daemon.log))
+            assert daemon.end() == 0
+        held.set()
 
 
 def test_a_secret_that_vanishes_fails_its_source_alone(api: Sandbox) -> None:
