@@ -119,7 +119,10 @@ def _source_status(
     session: Session, name: str, max_age: Callable[[datetime], timedelta], now: datetime
 ) -> SourceStatus:
     source = store.select_source(session, name)
-    synced_at = source.last_synced_at if source else None
+    succeeded = store.last_run(session, name, RunStatus.SUCCEEDED)
+    synced_at = _really(
+        source.last_synced_at if source else None, succeeded.started_at if succeeded else None, now
+    )
     walked = store.last_run(session, name, RunStatus.SUCCEEDED, RunStatus.HELD)
     limit = max_age(synced_at) if synced_at else None
     return SourceStatus(
@@ -131,6 +134,19 @@ def _source_status(
         held=walked is not None and walked.status is RunStatus.HELD,
         last_run=store.last_run(session, name, *ENDED),
     )
+
+
+def _really(
+    synced_at: datetime | None, began_at: datetime | None, now: datetime
+) -> datetime | None:
+    """Return when the last success was: where its time lies ahead, when its run began.
+
+    What is written never runs backwards. After a clock that was set back it stays ahead for as
+    long, but for the beginning of the runs.
+    """
+    if synced_at is None or began_at is None or began_at > now:
+        return synced_at
+    return began_at if synced_at > now else synced_at
 
 
 def show_model(session: Session, model_id: str) -> list[tuple[ModelRecord, list[Event]]]:
@@ -177,7 +193,9 @@ def snapshot(
     last_ids = [last_id for counts in runs.values() for _, last_id in counts.values()]
     times = store.select_run_times(session, last_ids)
     standings = {name: _with_runs(SourceSnapshot(name), runs[name], times) for name in max_ages}
-    for name, moment in store.synced_at(session).items():
+    for name, synced_at in store.synced_at(session).items():
+        _, last_id = runs[name].get(RunStatus.SUCCEEDED, (0, 0))
+        moment = _really(synced_at, times.get(last_id, (None, None))[0], now)
         if name in standings and moment is not None:
             limit = max_ages[name](moment)
             standings[name] = replace(standings[name], last_success_at=moment, max_age=limit)
