@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -25,7 +26,7 @@ from catalog_sync.records import RunStatus
 from catalog_sync.schema import DeliveryRow, RunRow, SourceRow
 from conftest import REQUIRED
 from daemons import Daemon, Gate
-from receivers import Receiver, Reply, write_config
+from receivers import Receiver, Reply, closed_port, write_config
 from support import Answer, ScriptedServer, model, page, run
 
 MODELS = [model(f"claude-{number}") for number in range(4)]
@@ -301,6 +302,74 @@ def test_a_reload_reads_what_passes_need(api: Sandbox, bad: str, wanted: str) ->
         assert wanted in refused["reason"]
         daemon.passes("succeeded", 2, after=daemon.log.index(refused))
         assert daemon.end() == 0
+
+
+# --- the listener ------------------------------------------------------------------------------
+
+
+def test_it_tells_how_it_is() -> None:
+    """/healthz is 200, 503 with the reason while the API fails, and 200 again; so are metrics."""
+    answers = [page(MODELS)]
+    last = 'catalog_sync_last_success_timestamp_seconds{source="anthropic"} '
+    with ScriptedServer(lambda _: answers[0]) as server:
+        write_config(server.url, top=f'http_listen = "127.0.0.1:0"\nmax_age = "1s"\n{OFTEN}')
+        with Daemon() as daemon:
+            daemon.wait_until(lambda: daemon.get("/healthz").status_code == 200)
+            assert daemon.get("/healthz").json()["ok"] is True
+            metrics = daemon.get("/metrics").text
+            assert last in metrics
+            assert "process_open_fds" in metrics
+            answers[0] = Answer({"error": {"message": "no such key"}}, status=401)
+            daemon.wait_until(lambda: daemon.get("/healthz").status_code == 503)
+            said = daemon.get("/healthz").json()
+            assert said["ok"] is False
+            assert "source anthropic: last success" in said["reason"]
+            assert "no such key" in said["reason"]
+            assert last in daemon.get("/metrics").text
+            answers[0] = page(MODELS)
+            daemon.wait_until(lambda: daemon.get("/healthz").status_code == 200)
+            assert daemon.end() == 0
+
+
+def test_its_port_may_move(api: Sandbox) -> None:
+    """A reload moves the listener; to a port that is taken it does not, and all stays as it was."""
+    port = closed_port()
+
+    def configure(line: str) -> None:
+        write_config(api.url, top=f"{line}\n{SELDOM}")
+
+    configure('http_listen = "127.0.0.1:0"')
+    with Receiver() as other, Daemon() as daemon:
+        assert daemon.get("/metrics").status_code == 200
+        (listening,) = daemon.wait_for(message="listening")
+        configure(f'http_listen = "127.0.0.1:{port}"')
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for(message="reloaded")
+        assert httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).status_code == 200
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", listening["port"]))
+        configure(f'http_listen = "127.0.0.1:{other.port}"')
+        daemon.send(signal.SIGHUP)
+        (refused,) = daemon.wait_for(level="error")
+        assert f"127.0.0.1:{other.port} cannot be listened on" in refused["reason"]
+        assert daemon.get("/metrics").status_code == 200
+        configure("")
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for(2, message="reloaded")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        assert daemon.end() == 0
+
+
+def test_a_port_that_is_taken_ends_it_at_the_start(api: Sandbox) -> None:
+    """Who cannot be asked how it is does not begin: 2, and nothing was asked of the API."""
+    with Receiver() as other:
+        write_config(api.url, top=f'http_listen = "127.0.0.1:{other.port}"\n')
+        with Daemon() as daemon:
+            assert daemon.exit_code() == 2
+    (entry,) = daemon.log
+    assert f"127.0.0.1:{other.port} cannot be listened on: Address already" in entry["message"]
+    assert rows(URL, RunRow) == []
 
 
 # --- what ends it, and only at the start -------------------------------------------------------
