@@ -55,7 +55,10 @@ class App:
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._walking: set[Walker] = set()
+        self._under_way: dict[Walker, Callable[[], None]] = {}
+        """What closes a run in its pass's stead."""
         self._channels: dict[str, Channel] | None = None
+        self._turns = {alert.name: threading.Lock() for alert in settings.alerts}
 
     def __enter__(self) -> Self:
         return self
@@ -240,9 +243,15 @@ class App:
                 def tell(pages: int, models: int) -> None:
                     on_page(source.name, pages, models)
 
-                report = Pass(
-                    self.engine, client, source, self.clock, options, tell, heartbeat.start
-                ).run()
+                def begin(report: RunReport) -> None:
+                    self._under_way[client] = partial(made.abandon, report)
+                    heartbeat.start()
+
+                made = Pass(self.engine, client, source, self.clock, options, tell, begin)
+                try:
+                    report = made.run()
+                finally:
+                    self._under_way.pop(client, None)
                 on_report(report)
                 return report
 
@@ -277,6 +286,11 @@ class App:
             for client in self._walking:
                 client.abort()
 
+    def abandon(self) -> None:
+        """Close the runs of passes that `stop` could not end in time, as interrupted."""
+        for close in list(self._under_way.values()):
+            close()
+
     @contextmanager
     def _stoppable(self, clients: Sequence[Walker]) -> Iterator[None]:
         with self._lock:
@@ -305,6 +319,7 @@ class App:
             self.clock,
             attempts=self.settings.delivery_attempts,
             stopped=self._stopped.is_set,
+            turns=self._turns,
         )
         return replace(self.delivery_counts(), delivered=delivered)
 

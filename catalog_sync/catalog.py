@@ -142,7 +142,10 @@ def _source_status(
     session: Session, name: str, max_age: Callable[[datetime], timedelta], now: datetime
 ) -> SourceStatus:
     source = store.select_source(session, name)
-    synced_at = source.last_synced_at if source else None
+    succeeded = store.last_run(session, name, RunStatus.SUCCEEDED)
+    synced_at = _really(
+        source.last_synced_at if source else None, succeeded.started_at if succeeded else None, now
+    )
     walked = store.last_run(session, name, RunStatus.SUCCEEDED, RunStatus.HELD)
     limit = max_age(synced_at) if synced_at else None
     return SourceStatus(
@@ -154,6 +157,19 @@ def _source_status(
         held=walked is not None and walked.status is RunStatus.HELD,
         last_run=store.last_run(session, name, *ENDED),
     )
+
+
+def _really(
+    synced_at: datetime | None, began_at: datetime | None, now: datetime
+) -> datetime | None:
+    """Return when the last success was: where its time lies ahead, when its run began.
+
+    What is written never runs backwards. After a clock that was set back it stays ahead for as
+    long, but for the beginning of the runs.
+    """
+    if synced_at is None or began_at is None or began_at > now:
+        return synced_at
+    return began_at if synced_at > now else synced_at
 
 
 def show_model(session: Session, model_id: str) -> list[tuple[ModelRecord, list[Event]]]:

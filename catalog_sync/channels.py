@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 10.0
 """Of silence, and of an answer's head as a whole: who drips bytes is never silent for long."""
+_LONGEST_SECONDS = 240.0
+"""For a message of several parts, which some services want minutes apart; less than a claim."""
 _NOT_FINAL = frozenset({408, 409, 425, 429})
 """Refusals that say "not now": timeouts, conflicts, rate limits."""
 
@@ -183,6 +185,14 @@ class _Service:
         self._apprise.add(service)
 
     def send(self, message: Message, now: datetime) -> Outcome:  # noqa: ARG002  # as the protocol
+        """Send it in a thread that is not waited for for ever: a plugin's patience is its own."""
+        said: list[Outcome] = []
+        sending = threading.Thread(target=lambda: said.append(self._notify(message)), daemon=True)
+        sending.start()
+        sending.join(_LONGEST_SECONDS)
+        return said[0] if said else Outcome(f"{self.place}: no answer in {_LONGEST_SECONDS:g} s")
+
+    def _notify(self, message: Message) -> Outcome:
         form = self._formats.MARKDOWN if self._markdown else self._formats.TEXT
         body = message.markdown if self._markdown else message.text
         title = escaped(message.subject) if self._markdown else message.subject

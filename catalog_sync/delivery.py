@@ -16,8 +16,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from catalog_sync import database, messages, store
@@ -54,11 +56,13 @@ def deliver_due(
     *,
     attempts: int,
     stopped: Callable[[], bool] = lambda: False,
+    turns: Mapping[str, threading.Lock] = MappingProxyType({}),
 ) -> int:
     """Send what is due and return how many deliveries were accepted.
 
     `attempts`: how often a message is sent before it counts as failed. `stopped`: asked before
-    each message; what is not sent then stays due. Raises DatabaseError.
+    each message; what is not sent then stays due. `turns`: by channel, held while it is sent to;
+    one that is held is left out. Raises DatabaseError.
     """
     with database.reading(engine) as session:
         orphaned = store.pending_channels(session) - channels.keys()
@@ -74,7 +78,13 @@ def deliver_due(
         return 0
 
     def work(name: str) -> int:
-        return _deliver_all(engine, channels[name], by_channel[name], clock, attempts, stopped)
+        turn = turns.get(name, threading.Lock())
+        if not turn.acquire(blocking=False):
+            return 0
+        try:
+            return _deliver_all(engine, channels[name], by_channel[name], clock, attempts, stopped)
+        finally:
+            turn.release()
 
     with ThreadPoolExecutor(min(len(by_channel), _MAX_CHANNELS)) as threads:
         return sum(threads.map(work, by_channel))

@@ -25,6 +25,11 @@ _MISSED = 3
 """Passes in a row that did not succeed, from which on a source is not fresh any more."""
 _JITTER_SHARE = 10
 _EPOCH = datetime.fromtimestamp(0, UTC)
+_INSTANT = timedelta(microseconds=1)
+_LOOK_BACK = timedelta(days=100 * 365)
+"""Longer than any crontab's line pauses: a 29 February on a Sunday may be forty years away."""
+_APART = timedelta(seconds=30)
+"""Less than there is between two runs of a crontab."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +57,15 @@ class Schedule:
         return IntervalTrigger(seconds=every, timezone=UTC, jitter=seconds)
 
     def interval(self, now: datetime) -> timedelta:
-        """Return the time between two runs: of a crontab, between the next two after `now`."""
+        """Return the time between two runs: of a crontab, the lesser of before and after its last.
+
+        So that the last run of a day is not taken for one that serves the whole night, nor the
+        first for one that the evening before has served.
+        """
         if self.cron is None:
             return self.every
-        first, second = self._runs_after(now, 2)
-        return second - first
+        last = self._last_run(now)
+        return min(last - self._last_run(last - _INSTANT), self._run_after(last) - last)
 
     def at_most(self, jitter: timedelta, now: datetime) -> timedelta:
         """Return a jitter that leaves the intervals recognisable: at most a tenth of one."""
@@ -69,10 +78,29 @@ class Schedule:
         return self._runs_after(synced_at, _MISSED)[-1] - synced_at
 
     def _runs_after(self, moment: datetime, number: int) -> list[datetime]:
-        trigger, runs = self.trigger(), [moment]
+        runs = [moment]
         for _ in range(number):
-            runs.append(trigger.get_next_fire_time(None, runs[-1] + timedelta(microseconds=1)))
+            runs.append(self._run_after(runs[-1]))
         return runs[1:]
+
+    def _run_after(self, moment: datetime) -> datetime:
+        """Return the next run, in UTC; what an hour that comes twice repeats is none of its own."""
+        trigger = self.trigger()
+        run: datetime = trigger.get_next_fire_time(None, moment + _INSTANT)
+        while run.fold:
+            run = trigger.get_next_fire_time(None, run.astimezone(UTC) + _INSTANT)
+        return run.astimezone(UTC)
+
+    def _last_run(self, now: datetime) -> datetime:
+        """Return the last run up to `now`, in UTC: a crontab is read forwards only."""
+        before, after = now - _LOOK_BACK, now
+        while after - before > _APART:
+            middle = before + (after - before) / 2
+            if self._run_after(middle) <= now:
+                before = middle
+            else:
+                after = middle
+        return self._run_after(before)
 
 
 def _cron_trigger(line: str, zone: ZoneInfo, jitter: float) -> BaseTrigger:

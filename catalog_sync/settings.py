@@ -410,6 +410,11 @@ class Settings(BaseSettings):
     _file: Path | None = PrivateAttr(default=None)
 
     @property
+    def file(self) -> Path | None:
+        """The configuration file; null where there was none."""
+        return self._file
+
+    @property
     def folder(self) -> Path:
         """Where the configuration file lies; relative secret files are looked for there."""
         return self._file.parent if self._file else Path()

@@ -127,7 +127,7 @@ class Pass:
     options: PassOptions
     on_page: Callable[[int, int], None]
     """Told the number of pages and models that the walk has seen so far."""
-    on_begin: Callable[[], None] = lambda: None
+    on_begin: Callable[[RunReport], None] = lambda _report: None
     """Told when the pass really begins: it has the lease, and is not skipped."""
 
     def run(self) -> RunReport:
@@ -157,8 +157,8 @@ class Pass:
         report = self._begin(report)
         if report.status is RunStatus.SKIPPED:
             return report
-        self.on_begin()
         try:
+            self.on_begin(report)
             outcome = self._observe(self.engine)
             return _reported(report, outcome, self._apply(report, outcome))
         except SourceError as error:
@@ -166,9 +166,13 @@ class Pass:
             return replace(failed, events=self._fail(failed))
         except BaseException as error:  # the database, a signal, a bug: nobody need wait for us
             reason = str(error) if isinstance(error, DatabaseError) else INTERRUPTED
-            with suppress(DatabaseError), database.transaction(self.engine) as session:
-                self._close(session, report, reason)
+            self.abandon(report, reason)
             raise
+
+    def abandon(self, report: RunReport, reason: str = INTERRUPTED) -> None:
+        """Close the run, as far as the database can be used; what the pass still does is lost."""
+        with suppress(DatabaseError), database.transaction(self.engine) as session:
+            self._close(session, report, reason)
 
     # --- 1. begin ------------------------------------------------------------------------------
 

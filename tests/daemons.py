@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+import httpx
+
 from receivers import PATIENCE_SECONDS
 from support import environment, program
 
@@ -21,16 +23,17 @@ Entry = Mapping[str, Any]
 class Daemon:
     """`catalog-sync run`, in the current folder; a context manager that leaves no process behind.
 
-    `log` holds what it wrote, an object per line; `printed` what was no object.
+    `log` holds what it wrote, an object per line; `printed` what was no object; `output` all of it.
     """
 
-    def __init__(self, **variables: str) -> None:
+    def __init__(self, *options: str, **variables: str) -> None:
+        self.output: list[str] = []
         self.log: list[Entry] = []
         self.printed: list[str] = []
         self._changed = threading.Condition()
         self._ended = False
         self.process = subprocess.Popen(
-            program("--log-format", "json", "run"),
+            program("--log-format", "json", *options, "run"),
             # Reading the whole world's certificates takes a while, and nothing here needs them.
             env=environment(
                 **{"ANTHROPIC_API_KEY": "sandbox-key", "SSL_CERT_DIR": str(Path.cwd()), **variables}
@@ -47,6 +50,7 @@ class Daemon:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             with self._changed:
+                self.output.append(line)
                 try:
                     self.log.append(json.loads(line))
                 except ValueError:
@@ -79,6 +83,11 @@ class Daemon:
     def passes(self, status: str, count: int = 1, *, after: int = 0) -> list[Entry]:
         """Wait for passes that ended so."""
         return self.wait_for(count, after=after, message="pass ended", status=status)
+
+    def get(self, path: str) -> httpx.Response:
+        """Ask its listener, at the port that it named last."""
+        port = self.wait_for(message="listening")[-1]["port"]
+        return httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False, timeout=30)
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import os
 import resource
 import shutil
 import signal
 import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -23,7 +26,7 @@ from catalog_sync.records import RunStatus
 from catalog_sync.schema import DeliveryRow, RunRow, SourceRow
 from conftest import REQUIRED
 from daemons import Daemon, Gate
-from receivers import Receiver, Reply, write_config
+from receivers import Receiver, Reply, closed_port, write_config
 from support import Answer, ScriptedServer, model, page, run
 
 MODELS = [model(f"claude-{number}") for number in range(4)]
@@ -150,6 +153,8 @@ def test_a_delivery_that_does_not_end_is_left_to_the_next(api: Sandbox) -> None:
         )
         with Daemon() as daemon:
             assert receiver.wait_for(1)
+            daemon.send(signal.SIGHUP)  # neither does it hold up a reload, and is not forgotten
+            daemon.wait_for(message="reloaded")
             assert daemon.end() == 0
             assert "left behind" in daemon.log[-1]["message"]
         held.set()
@@ -176,6 +181,54 @@ def test_a_second_signal_ends_it_at_once(api: Sandbox) -> None:
         held.set()
 
 
+def test_a_second_signal_waits_for_nothing(api: Sandbox) -> None:
+    """It ends even a process whose main thread is held: by a secret that does not come."""
+    write_config(api.url, top=SELDOM)
+    os.mkfifo("key")
+    with Daemon() as daemon, closing_files() as opened:
+        daemon.passes("succeeded")
+        with Path("catalog-sync.toml").open("a") as file:
+            file.write('api_key_file = "key"\n')
+        daemon.send(signal.SIGHUP)
+        daemon.wait_until(lambda: opened(Path("key")))
+        daemon.send(signal.SIGTERM)
+        daemon.wait_until(lambda: daemon.send(signal.SIGTERM) or daemon.process.poll() is not None)
+        assert daemon.exit_code() == 128 + signal.SIGTERM
+
+
+@contextmanager
+def closing_files() -> Iterator[Callable[[Path], bool]]:
+    """Yield a function that holds a named pipe open for writing, once somebody reads it."""
+    held: list[int] = []
+
+    def opened(path: Path) -> bool:
+        with suppress(OSError):  # nobody reads it yet
+            held.append(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(held)
+
+    yield opened
+    for each in held:
+        os.close(each)
+
+
+def test_a_ping_that_does_not_end_does_not_hold_it(api: Sandbox) -> None:
+    """What cannot be abandoned is left behind, and its run is closed all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        write_config(api.url, top=f'heartbeat_url = "http://127.0.0.1:{port}"\n{SELDOM}')
+        config = Path("catalog-sync.toml")
+        config.write_text(config.read_text().replace("[[sources]]", '[[sources]]\ndeadline = "1s"'))
+        with Daemon() as daemon:
+            connection, _ = silent.accept()
+            assert daemon.end() == 0
+            connection.close()
+    assert "left behind" in daemon.log[-1]["message"]
+    (row,) = rows(URL, RunRow)
+    assert (row.status, row.error) == (RunStatus.FAILED, "interrupted")
+    (source,) = rows(URL, SourceRow)
+    assert source.lease_run_id is None
+
+
 def test_a_transaction_that_waits_does_not_hold_it(api: Sandbox) -> None:
     """A database that another holds locked delays the end by the walk's deadline at most."""
     write_config(api.url, top=OFTEN)
@@ -190,7 +243,7 @@ def test_a_transaction_that_waits_does_not_hold_it(api: Sandbox) -> None:
 
 
 def test_it_stops_before_it_has_begun() -> None:
-    """A signal while the database is still waited for at the start ends it with 0 as well."""
+    """A signal while the database is still waited for ends it with 0 as well; SIGHUP does not."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         write_config(
@@ -198,6 +251,7 @@ def test_it_stops_before_it_has_begun() -> None:
         )
         with Daemon() as daemon:
             connection, _ = silent.accept()
+            daemon.send(signal.SIGHUP)
             assert daemon.end() == 0
             connection.close()
 
@@ -208,11 +262,18 @@ def test_a_reload_takes_the_new_configuration(api: Sandbox) -> None:
     good = Path("catalog-sync.toml").read_text()
     with Daemon() as daemon:
         daemon.passes("succeeded")
-        Path("catalog-sync.toml").write_text(good + '[[sources]]\nname = "anthropic"\n')
-        daemon.send(signal.SIGHUP)
-        (refused,) = daemon.wait_for(level="error")
-        assert "the name 'anthropic' is used twice" in refused["reason"]
-        daemon.passes("succeeded", 2, after=daemon.log.index(refused))
+        for bad, wanted in (
+            (good + '[[sources]]\nname = "anthropic"\n', "the name 'anthropic' is used twice"),
+            (None, "catalog-sync.toml is gone"),
+            ("a = " + "[" * 20_000, "RecursionError"),
+        ):
+            Path("catalog-sync.toml").unlink(missing_ok=True)
+            if bad is not None:
+                Path("catalog-sync.toml").write_text(bad)
+            daemon.send(signal.SIGHUP)
+            (refused,) = daemon.wait_for(after=len(daemon.log), level="error")
+            assert wanted in refused["reason"]
+            daemon.passes("succeeded", 2, after=daemon.log.index(refused))
         Path("catalog-sync.toml").write_text(
             good + f'[[sources]]\nname = "second"\nbase_url = "{api.url}"\n'
         )
@@ -241,6 +302,74 @@ def test_a_reload_reads_what_passes_need(api: Sandbox, bad: str, wanted: str) ->
         assert wanted in refused["reason"]
         daemon.passes("succeeded", 2, after=daemon.log.index(refused))
         assert daemon.end() == 0
+
+
+# --- the listener ------------------------------------------------------------------------------
+
+
+def test_it_tells_how_it_is() -> None:
+    """/healthz is 200, 503 with the reason while the API fails, and 200 again; so are metrics."""
+    answers = [page(MODELS)]
+    last = 'catalog_sync_last_success_timestamp_seconds{source="anthropic"} '
+    with ScriptedServer(lambda _: answers[0]) as server:
+        write_config(server.url, top=f'http_listen = "127.0.0.1:0"\nmax_age = "1s"\n{OFTEN}')
+        with Daemon() as daemon:
+            daemon.wait_until(lambda: daemon.get("/healthz").status_code == 200)
+            assert daemon.get("/healthz").json()["ok"] is True
+            metrics = daemon.get("/metrics").text
+            assert last in metrics
+            assert "process_open_fds" in metrics
+            answers[0] = Answer({"error": {"message": "no such key"}}, status=401)
+            daemon.wait_until(lambda: daemon.get("/healthz").status_code == 503)
+            said = daemon.get("/healthz").json()
+            assert said["ok"] is False
+            assert "source anthropic: last success" in said["reason"]
+            assert "no such key" in said["reason"]
+            assert last in daemon.get("/metrics").text
+            answers[0] = page(MODELS)
+            daemon.wait_until(lambda: daemon.get("/healthz").status_code == 200)
+            assert daemon.end() == 0
+
+
+def test_its_port_may_move(api: Sandbox) -> None:
+    """A reload moves the listener; to a port that is taken it does not, and all stays as it was."""
+    port = closed_port()
+
+    def configure(line: str) -> None:
+        write_config(api.url, top=f"{line}\n{SELDOM}")
+
+    configure('http_listen = "127.0.0.1:0"')
+    with Receiver() as other, Daemon() as daemon:
+        assert daemon.get("/metrics").status_code == 200
+        (listening,) = daemon.wait_for(message="listening")
+        configure(f'http_listen = "127.0.0.1:{port}"')
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for(message="reloaded")
+        assert httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).status_code == 200
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", listening["port"]))
+        configure(f'http_listen = "127.0.0.1:{other.port}"')
+        daemon.send(signal.SIGHUP)
+        (refused,) = daemon.wait_for(level="error")
+        assert f"127.0.0.1:{other.port} cannot be listened on" in refused["reason"]
+        assert daemon.get("/metrics").status_code == 200
+        configure("")
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for(2, message="reloaded")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        assert daemon.end() == 0
+
+
+def test_a_port_that_is_taken_ends_it_at_the_start(api: Sandbox) -> None:
+    """Who cannot be asked how it is does not begin: 2, and nothing was asked of the API."""
+    with Receiver() as other:
+        write_config(api.url, top=f'http_listen = "127.0.0.1:{other.port}"\n')
+        with Daemon() as daemon:
+            assert daemon.exit_code() == 2
+    (entry,) = daemon.log
+    assert f"127.0.0.1:{other.port} cannot be listened on: Address already" in entry["message"]
+    assert rows(URL, RunRow) == []
 
 
 # --- what ends it, and only at the start -------------------------------------------------------
@@ -372,6 +501,31 @@ def test_an_alert_goes_out_between_passes(api: Sandbox) -> None:
         assert len([entry for entry in daemon.log if entry["message"] == "pass ended"]) == 1
 
 
+def test_a_channel_that_hangs_holds_up_nothing(api: Sandbox) -> None:
+    """While a chat service drips its answer, passes go on and the other channel has its alert."""
+    held = threading.Event()
+
+    def drip(answer: BinaryIO) -> None:
+        answer.write(b"HTTP/1.1 200 OK\r\n")
+        while not held.wait(0.5):
+            answer.write(b"x: y\r\n")
+
+    with Receiver(drip) as slow, Receiver() as receiver:
+        chat = f'name = "chat"\nurl = "json://127.0.0.1:{slow.port}"'
+        write_config(
+            api.url, chat, f'name = "hook"\nwebhook = "{receiver.url}"', top='every = "500ms"\n'
+        )
+        with Daemon() as daemon:
+            daemon.passes("succeeded")
+            for number in range(1, 3):
+                api.models = [*api.models, model(f"claude-new-{number}")]
+                assert slow.wait_for(1)
+                assert receiver.wait_for(number)
+                daemon.passes("succeeded", 2, after=len(daemon.log))
+            assert daemon.end() == 0
+        held.set()
+
+
 def test_a_secret_that_vanishes_fails_its_source_alone(api: Sandbox) -> None:
     """The other source goes on; the failure is a run's; with the file the source is back."""
     Path("key").write_text("sandbox-key")
@@ -389,15 +543,15 @@ def test_a_secret_that_vanishes_fails_its_source_alone(api: Sandbox) -> None:
         assert daemon.end() == 0
 
 
-def test_a_clock_that_is_set_back_stops_nothing(api: Sandbox, tmp_path: Path) -> None:
-    """An hour back, the passes go on in time, and no time in the tables runs backwards."""
+def test_a_clock_that_is_set_stops_nothing(api: Sandbox, tmp_path: Path) -> None:
+    """From 1970 to now, and an hour back: passes go on, no time in the tables runs backwards."""
     faketime = shutil.which("faketime")
     if faketime is None:
         reason = "faketime, which sets a process's clock, is not installed"
         pytest.fail(reason) if REQUIRED else pytest.skip(reason)
     write_config(api.url, top='every = "500ms"\njitter = "0s"\n')
     offset = tmp_path / "offset"
-    offset.write_text("+0")
+    offset.write_text(f"-{datetime.now(UTC).timestamp() - 60:.0f}")
     library = next(Path("/usr/lib").rglob("libfaketime.so.1"))
     variables = {
         "LD_PRELOAD": str(library),
@@ -406,16 +560,18 @@ def test_a_clock_that_is_set_back_stops_nothing(api: Sandbox, tmp_path: Path) ->
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     with Daemon(**variables) as daemon:
-        daemon.passes("succeeded", 2)
-        offset.write_text("-3600")
-        (told,) = daemon.wait_for(message="the clock was set")
+        for setting in ("+0", "-3600"):
+            daemon.passes("succeeded", 2, after=len(daemon.log))
+            offset.write_text(setting)
+            told = daemon.wait_for(message="the clock was set", after=len(daemon.log))[0]
         assert abs(told["seconds"] + 3600) < 60
         daemon.passes("succeeded", 3, after=daemon.log.index(told))
         assert daemon.end() == 0
-    runs = rows(URL, RunRow)
-    assert runs[-1].started_at < runs[0].started_at
+    times = [row.started_at for row in rows(URL, RunRow)]
+    assert times[0].year == 1970
+    assert times[-1] < max(times)
     (source,) = rows(URL, SourceRow)
-    assert source.last_synced_at > runs[0].started_at
+    assert source.last_synced_at > max(times)
 
 
 # --- several of them ---------------------------------------------------------------------------

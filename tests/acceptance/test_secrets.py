@@ -6,7 +6,8 @@ The server of these tests is a bad one: what it is sent, it repeats wherever it 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 import sqlalchemy as sa
 
 from catalog_sync import database
+from daemons import Daemon
+from receivers import Received, Receiver, Reply
 from support import Answer, Request, ScriptedServer, model, page, run
 
 SECRETS = {
@@ -24,6 +27,11 @@ SECRETS = {
     "database password": "hunter2-c0ffee-0005",
     "database option": "hunter2-c0ffee-0006",
     "proxy password": "hunter2-c0ffee-0007",
+    "heartbeat token": "ping-c0ffee-0008",
+    "chat token": "chat-c0ffee-0009",
+    "webhook token": "hook-c0ffee-0010",
+    "signing secret": "c2lnbi1jMGZmZWUtMDAxMQ==",
+    "secret of a bad file": "sk-ant-api03-c0ffee-0012",
 }
 VERBOSE = ("--verbose", "--log-format", "json")
 
@@ -83,14 +91,15 @@ class Printed:
         return result.stdout + result.stderr
 
 
-def configure(url: str, database_url: str) -> None:
+def configure(url: str, database_url: str, *top: str, channels: Sequence[str] = ()) -> None:
     """Write a configuration with a source for each way to authenticate and each mood."""
-    lines = [f"database_url = {json.dumps(database_url)}"]
+    lines = [f"database_url = {json.dumps(database_url)}", *top]
     for mood in ("fine", *MOODS):
         for name, way in WAYS.items():
             values = {"name": f"{mood} by {name}", "base_url": f"{url}/{mood}", **way}
             lines += ["[[sources]]", *(f"{key} = {json.dumps(values[key])}" for key in values)]
             lines += [f"headers.x-workspace = {json.dumps(SECRETS['extra header'])}"]
+    lines += [f"[[alerts]]\n{channel}" for channel in channels]
     Path("catalog-sync.toml").write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -140,6 +149,71 @@ def test_a_life_of_a_database(database_url: str, server: Echo) -> None:
     assert [name for name, text in files.items() if leaks(text)] == []
 
 
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+def test_a_life_of_a_daemon(
+    database_url: str, server: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon's passes, alerts, pings and reloads, good and bad, leave no secret anywhere.
+
+    Neither in its log, with all tracebacks, nor in its rows and files, nor at its port.
+    """
+    monkeypatch.setenv("HOOK_SECRET", f"whsec_{SECRETS['signing secret']}")
+    url = sa.make_url(database_url)
+    if url.get_backend_name() == "postgresql":
+        url = url.set(password=SECRETS["database password"])
+
+    def repeat(request: Received) -> Reply:
+        words = "".join(c for c in request.text if c.isprintable())
+        return Reply(503, {"x-said": request.path}, f"{request.path} {request.headers} {words}")
+
+    events = 'events = ["added", "sync_failed"]'
+    signed = f'secret_env = "HOOK_SECRET"\n{events}'
+    with Receiver(decide=repeat) as receiver:
+        place = f"127.0.0.1:{receiver.port}"
+        configure(
+            server.url,
+            url.render_as_string(hide_password=False),
+            'http_listen = "127.0.0.1:0"\nevery = "1s"\nfailure_alert_after = 1',
+            f'heartbeat_url = "{receiver.url}/{SECRETS["heartbeat token"]}"',
+            channels=[
+                f'name = "hook"\nwebhook = "{receiver.url}/{SECRETS["webhook token"]}"\n{signed}',
+                f'name = "chat"\nurl = "json://{place}/{SECRETS["chat token"]}"\n{events}',
+            ],
+        )
+        good = Path("catalog-sync.toml").read_text(encoding="utf-8")
+        with Daemon("--verbose") as daemon:
+            for mood in MOODS:
+                daemon.wait_for(source=f"{mood} by token", status="failed")
+            daemon.wait_for(2, source="fine by token", status="succeeded")
+            for channel in ("hook", "chat"):
+                daemon.wait_for(message="alert not delivered", channel=channel)
+            told = daemon.get("/healthz").text
+            assert "[redacted]" in told
+            for mistake in (*MISTAKES.values(), *TOP_MISTAKES):
+                line = mistake.format(SECRETS["secret of a bad file"])
+                bad = f'[[sources]]\nname = "a"\n{line}\n' if mistake not in TOP_MISTAKES else line
+                Path("catalog-sync.toml").write_text(bad, encoding="utf-8")
+                seen = len(daemon.log)
+                daemon.send(signal.SIGHUP)
+                daemon.wait_for(
+                    after=seen, message="not reloaded; the configuration before it stays"
+                )
+            Path("catalog-sync.toml").write_text(good, encoding="utf-8")
+            daemon.send(signal.SIGHUP)
+            daemon.wait_for(message="reloaded")
+            told += "".join(daemon.get(path).text for path in ("/healthz", "/metrics", "/"))
+            assert daemon.end() == 0
+        sent = " ".join(f"{got.path} {got.headers}" for got in receiver.received)
+    assert {"heartbeat token", "chat token", "webhook token"} <= set(leaks(sent))
+    assert "heartbeat not accepted" in "".join(daemon.output)
+    assert "Traceback" in "".join(daemon.output)
+    rows = contents(database_url)
+    assert "sync_failed" in rows
+    files = {path.name: path.read_bytes().decode("latin-1") for path in Path().glob("*.db*")}
+    for text in ("".join(daemon.output), told, rows, *files.values()):
+        assert leaks(text) == []
+
+
 DATABASES = {
     "no server": ("postgresql://catalog:{password}@127.0.0.1:1/catalog", 4),
     "refused": ("mysql://nobody:{password}@127.0.0.1:3306/test", 4),
@@ -171,6 +245,21 @@ MISTAKES = {
     "a URL with a query": 'base_url = "https://example.com/?key={}"',
     "no TOML": 'api_key = "{}',
 }
+
+
+TOP_MISTAKES = (
+    'database_url = "{}"',
+    'heartbeat_url = "{}"',
+    'http_listen = "{}"',
+    'every = "{}"',
+    'cron = "{}"',
+    'timezone = "{}"',
+    '[[alerts]]\nname = "a"\nwebhook = "{}"',
+    '[[alerts]]\nname = "a"\nurl = "slack://{}"',
+    '[[alerts]]\nname = "a"\nurl = "json://u:{}@[:1"',
+    '[[alerts]]\nname = "a"\nwebhook = "https://example.com"\nsecret_env = "{}"',
+)
+"""The same at the top, and in a channel."""
 
 
 @pytest.mark.parametrize("line", MISTAKES.values(), ids=MISTAKES)

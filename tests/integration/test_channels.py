@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from catalog_sync import channels
 from catalog_sync.app import App, PassOptions
 from catalog_sync.channels import Channel, open_channel
 from catalog_sync.clock import utc_now
@@ -394,6 +395,22 @@ def test_refused_mail(mail: MailServer) -> None:
 # --- Apprise: chat -----------------------------------------------------------------------------
 
 MATTERMOST = "3ccdd113474722377935511fc85d3dd4"
+
+
+def test_a_service_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service whose answer never ends, and is never silent for long, is tried again later."""
+    monkeypatch.setattr(channels, "_LONGEST_SECONDS", 0.3)
+    stop = threading.Event()
+
+    def drip(connection: BinaryIO) -> None:
+        connection.write(b"HTTP/1.1 200 OK\r\n")
+        while not stop.wait(0.05):
+            connection.write(b"x: y\r\n")
+
+    with Receiver(drip) as slow:
+        outcome = send(service(f"json://127.0.0.1:{slow.port}/T0KEN"))
+        stop.set()
+    assert outcome == Outcome("json://127.0.0.1: no answer in 0.3 s")
 
 
 def test_json_service(receiver: Receiver) -> None:

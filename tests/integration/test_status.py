@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -64,7 +65,7 @@ def test_the_life_of_a_source(database_url: str) -> None:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_success_in_the_far_future_says_nothing(database_url: str) -> None:
-    """After a clock that was set back by a year, a source does not count as fresh for a year."""
+    """After a clock that was set back by a year, a source is not fresh until it is synced again."""
     clock = Clock()
     with (
         ScriptedServer([page(MODELS)]) as server,
@@ -74,4 +75,12 @@ def test_a_success_in_the_far_future_says_nothing(database_url: str) -> None:
         clock.now -= timedelta(minutes=30)
         assert app.status().fresh
         clock.now -= timedelta(days=365)
+        assert not app.status().fresh
+        app.sync()
+        (source,) = app.status().sources
+        assert (source.fresh, source.last_success_at) == (True, clock.now)
+        gauge = r'catalog_sync_last_success_timestamp_seconds{source="anthropic"} (\S+)'
+        (told,) = re.findall(gauge, app.metrics().decode())
+        assert float(told) == clock.now.timestamp()
+        clock.now += timedelta(hours=1)
         assert not app.status().fresh

@@ -73,3 +73,36 @@ def test_jitter_is_at_most_a_tenth_of_the_interval() -> None:
     assert Schedule(MINUTE).at_most(30 * MINUTE, TUESDAY) == timedelta(seconds=6)
     assert Schedule(MINUTE, "*/5 * * * *").at_most(10 * MINUTE, TUESDAY) == timedelta(seconds=30)
     assert Schedule(MINUTE, "0 6 * * *").at_most(MINUTE, TUESDAY) == MINUTE
+
+
+@pytest.mark.parametrize(
+    ("cron", "at", "minutes"),
+    [
+        ("0 8-18 * * *", "17:00:05", 60),
+        ("0 8-18 * * *", "18:00:05", 60),
+        ("0 8-18 * * *", "08:00:05", 60),
+        ("0,5,10 * * * *", "17:05:05", 5),
+        ("0,5,10 * * * *", "17:10:05", 5),
+        ("30 2 * * *", "12:00:00", 24 * 60),
+        ("30 2 * * *", "02:30:00", 24 * 60),
+    ],
+)
+def test_the_interval_of_an_uneven_crontab(cron: str, at: str, minutes: int) -> None:
+    """The run at the edge of a pause is as far from the others as they are from each other.
+
+    By the pause that follows, what the run before it saw would count as fresh, and it be skipped.
+    """
+    now = datetime.fromisoformat(f"2026-11-24T{at}+00:00")
+    assert Schedule(MINUTE, cron).interval(now) == minutes * MINUTE
+
+
+@pytest.mark.parametrize("minute", range(0, 240, 15))
+def test_a_clock_change_bends_no_interval(minute: int) -> None:
+    """In the nights of summer and winter time a quarter of an hour stays one, and a day a day."""
+    often = Schedule(MINUTE, "*/15 * * * *", "Europe/Berlin")
+    daily = Schedule(MINUTE, "30 2 * * *", "Europe/Berlin")
+    for night in ("2026-03-29", "2026-10-25"):
+        now = datetime.fromisoformat(f"{night}T00:00:01+00:00") + minute * MINUTE
+        assert often.interval(now) == 15 * MINUTE
+        assert 45 * MINUTE - timedelta(seconds=1) <= often.max_age(now) <= 105 * MINUTE
+        assert abs(daily.interval(now) - 24 * 60 * MINUTE) <= 60 * MINUTE
