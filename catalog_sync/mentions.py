@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Mentions"]
 
-_SEVERAL_WORDS = re.compile(r"\w+[^\w\s](?=\S)")
+_SEVERAL_WORDS = re.compile(r"[^\w\s]*\w+[^\w\s](?=\S)")
 """Where an id of several words begins: the first word, and what joins it to the next."""
 _SHAPE = re.compile(
     r"([a-z]+)(?=.*\d)(?:-\d{1,2}){0,2}-([a-z]+)(?:-\d{1,2}){0,2}(?:-20\d{6})?", re.ASCII

@@ -11,7 +11,9 @@ from catalog_sync.mentions import Mentions
 
 HELD = sorted({model["id"] for moment in moments() for model in moment.models})
 MENTIONS = Mentions(HELD)
-GATEWAY = Mentions(["fast", "o3", "gpt-4.1", "gpt-4.1-mini", "anthropic/claude-x", "claude-x"])
+GATEWAY = Mentions(
+    ["fast", "o3", "gpt-4.1", "gpt-4.1-mini", "anthropic/claude-x", "claude-x", "@cf/meta/llama"]
+)
 
 
 def found(text: str, mentions: Mentions = MENTIONS) -> list[str]:
@@ -158,12 +160,13 @@ def test_is_no_id(word: str) -> None:
 
 def test_a_gateways_names() -> None:
     """A name of one word is not looked for; of two that overlap, the longer counts."""
-    text = "fast o3 gpt-4.1 gpt-4.1-mini gpt-4 anthropic/claude-x claude-x"
+    text = "fast o3 gpt-4.1 gpt-4.1-mini gpt-4 anthropic/claude-x claude-x @cf/meta/llama"
     assert found(text, GATEWAY) == [
         "gpt-4.1",
         "gpt-4.1-mini",
         "anthropic/claude-x",
         "claude-x",
+        "@cf/meta/llama",
     ]
 
 
