@@ -1,4 +1,4 @@
-"""Where a text mentions models: what an id is, and where one begins and ends. Pure.
+r"""Where a text mentions models: what an id is, and where one begins and ends. Pure.
 
 Looked for are the ids that the catalogue ever held, and ids that look like those of its families
 but were never held. Both are matched whole, exactly and with their case:
@@ -6,9 +6,10 @@ but were never held. Both are matched whole, exactly and with their case:
 - No letter, digit, `_` or `-` stands beside an id, so that `claude-opus-4` is not found in
   `claude-opus-4-20250514`. A `.` before a letter or digit belongs to the word (`claude-opus-4.1`,
   `claude-opus-5.json`), a `.` that ends a sentence does not.
-- A provider may stand before it (`anthropic/`, `anthropic:`, `models/`). But Bedrock's
-  `anthropic.claude-…` and Vertex' `claude-…@20250805` are ids of other catalogues, with dates of
-  their own, and so is what has a template's `{` or a glob's `*` at its end no id.
+- A provider may stand before it (`anthropic/`, `anthropic:`, `models/`), and so may an escape
+  (`\n`, `%2F`) or a shell's `:-`. But Bedrock's `anthropic.claude-…` and Vertex'
+  `claude-…@20250805` are ids of other catalogues, with dates of their own, and so is what goes on
+  as a template (`{`), a glob (`*`) or a pattern (`\.`) no id.
 - An id of one word, such as a gateway's `fast`, is a word of any text: it is not looked for.
 
 A family is the first word of the held ids that are made of it, a line's name and a version:
@@ -34,15 +35,33 @@ if TYPE_CHECKING:
 
 __all__ = ["Mentions"]
 
-_SEVERAL_WORDS = re.compile(r"\w+[^\w\s](?=\S)")
+_SEVERAL_WORDS = re.compile(r"[^\w\s]*\w+[^\w\s](?=\S)")
 """Where an id of several words begins: the first word, and what joins it to the next."""
 _SHAPE = re.compile(
     r"([a-z]+)(?=.*\d)(?:-\d{1,2}){0,2}-([a-z]+)(?:-\d{1,2}){0,2}(?:-20\d{6})?", re.ASCII
 )
 """What an id of a family looks like: the family, a version, a line and a date."""
 
-# After an id: what would make it a longer word, a glob, a template or another catalogue's id.
-_END = rb"(?![\w@*{-]|\.[\w*]|\$[\w{])"
+_BEGIN = (
+    rb"(?<![\w-]STEM)",
+    rb"(?<=\\[abfnrtv]STEM)",  # "\n" of source code, "\b" of a pattern
+    rb"(?<=\\u[0-9A-Fa-f]{4}STEM)",  # "\u0022" of JSON
+    rb"(?<=%[0-9A-F]{2}STEM)",  # "%2F" of a URL
+    rb"(?<=:-STEM)",  # "${MODEL:-claude-opus-5}" of a shell
+)
+"""What may stand before an id, looked at from the end of its stem."""
+_ALONE = (
+    rb"(?<!/STEM)(?<!%2FSTEM)",
+    *(
+        rb"(?<=\b%b%bSTEM)" % (folder, slash)
+        for folder in (b"anthropic", b"models")
+        for slash in (b"/", rb"\\/", b"%2F")
+    ),
+)
+"""What may stand before one that was never held besides: no folder."""
+# After an id: what would make it a longer word, a glob, a template or another catalogue's id, or
+# the pattern of a longer one: `claude-opus-4\.1`, `claude-opus-4[.-]1`, `claude-opus-4(?:-1)?`.
+_END = rb"(?![\w@*{-]|\.[\w*?+]|\$[\w{]|\\{1,4}[dw.-]|[(\[](?:\?:)?[.-])"
 _NUMBERS = rb"(?:\d{1,2}-){0,2}"
 _DATED = rb"20\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
 
@@ -93,13 +112,13 @@ def _pattern(stem: str, rests: Iterable[str], lines: Iterable[str]) -> re.Patter
     from there.
     """
     first = re.escape(stem.encode())
-    # In source code "\n" is two characters, of which the second is no letter of the id.
-    begin = rb"(?:(?<![\w-]%b)|(?<=\\[nrt]%b))(?<!anthropic\.%b)" % (first, first, first)
+    begin = b"|".join(_BEGIN).replace(b"STEM", first)
+    begin = rb"(?:%b)(?<!anthropic\.%b)" % (begin, first)
     known = b"|".join(re.escape(rest.encode()) for rest in sorted(rests, reverse=True))
     whole = rb"%b%b(?:%b)%b" % (first, begin, known, _END)
     names = b"|".join(re.escape(name.encode()) for name in sorted(lines))
     if names:
-        alone = rb"(?:(?<!/%b)|(?<=\banthropic/%b)|(?<=\bmodels/%b))" % (first, first, first)
+        alone = rb"(?:%b)" % b"|".join(_ALONE).replace(b"STEM", first)
         numbered = rb"(?=[a-z-]{0,40}(?:\d|-latest))"
         line = rb"%b%b(?:%b)(?:-\d{1,2}){0,2}(?:-%b|-latest)?" % (numbered, _NUMBERS, names, _DATED)
         dated = rb"(?=[a-z-]{0,40}\d{1,2}-)%b[a-z]{1,32}(?:-\d{1,2}){0,2}-%b" % (_NUMBERS, _DATED)

@@ -11,7 +11,9 @@ from catalog_sync.mentions import Mentions
 
 HELD = sorted({model["id"] for moment in moments() for model in moment.models})
 MENTIONS = Mentions(HELD)
-GATEWAY = Mentions(["fast", "o3", "gpt-4.1", "gpt-4.1-mini", "anthropic/claude-x", "claude-x"])
+GATEWAY = Mentions(
+    ["fast", "o3", "gpt-4.1", "gpt-4.1-mini", "anthropic/claude-x", "claude-x", "@cf/meta/llama"]
+)
 
 
 def found(text: str, mentions: Mentions = MENTIONS) -> list[str]:
@@ -41,14 +43,20 @@ def found(text: str, mentions: Mentions = MENTIONS) -> list[str]:
         "[models.{}]",
         "^{}$",
         "{}:thinking",
+        "{}[1m]",
         r'"\n{}\n"',
+        r"\b{}\b",
+        r"\u0022{}\u0022",
+        r"anthropic\/{}",
+        "?model=anthropic%2F{}%26x",
+        "${{MODEL:-{}}}",
         "使用{}模型",
         "\ufeff{}\u200b",
         "x\r\n{}\r\n",
     ],
 )
 def test_where_an_id_stands(around: str) -> None:
-    """Quotes, brackets, punctuation, providers, URLs and other scripts may stand beside an id."""
+    """Quotes, brackets, punctuation, escapes, providers, URLs may stand beside an id."""
     for model_id in HELD:
         assert found(around.format(model_id)) == [model_id]
 
@@ -69,13 +77,18 @@ def test_where_an_id_stands(around: str) -> None:
         "{}${{suffix}}",
         "{}*",
         "{}.*",
+        r"{}\.5",
+        r"{}\\d+",
+        "{}[.-]1",
+        "{}(?:-1)?",
+        "{}.?1",
         "{}@20250805",
         "anthropic.{}",
         "us.anthropic.{}-v1:0",
     ],
 )
 def test_where_no_id_stands(around: str) -> None:
-    """Part of a longer word, a glob, a template or another catalogue's id is no id."""
+    """Part of a longer word, a glob, a template, a pattern or another catalogue's id is no id."""
     for model_id in HELD:
         assert found(around.format(model_id)) == []
 
@@ -106,7 +119,8 @@ def test_looks_like_an_id(word: str) -> None:
     """What is made as the ids of a family is found, though the catalogue never held it."""
     assert word not in HELD
     assert found(f'"{word}"') == [word]
-    assert found(f"anthropic/{word}") == [word]
+    for slash in ("/", r"\/", "%2F"):
+        assert found(f"anthropic{slash}{word}") == [word]
 
 
 @pytest.mark.parametrize(
@@ -133,6 +147,7 @@ def test_looks_like_an_id(word: str) -> None:
         "claude-v3-opus-20240229",
         "claude.ai",
         "docs/claude-opus-4-5",
+        "docs%2Fclaude-opus-4-5",
         "https://www.anthropic.com/news/claude-opus-4-5",
         "anthropic/claude-opus-4-5/prompt.txt",
         "gpt-opus-4",
@@ -145,12 +160,13 @@ def test_is_no_id(word: str) -> None:
 
 def test_a_gateways_names() -> None:
     """A name of one word is not looked for; of two that overlap, the longer counts."""
-    text = "fast o3 gpt-4.1 gpt-4.1-mini gpt-4 anthropic/claude-x claude-x"
+    text = "fast o3 gpt-4.1 gpt-4.1-mini gpt-4 anthropic/claude-x claude-x @cf/meta/llama"
     assert found(text, GATEWAY) == [
         "gpt-4.1",
         "gpt-4.1-mini",
         "anthropic/claude-x",
         "claude-x",
+        "@cf/meta/llama",
     ]
 
 
