@@ -29,6 +29,8 @@ __all__ = ["check"]
 
 _WITHIN = timedelta(days=60)
 """The notice that Anthropic promises before it retires a model."""
+_ALONE = "--"
+"""What `--scan` is given where an option or `--` follows: the paths are among the words."""
 
 
 @click.command()
@@ -37,6 +39,8 @@ _WITHIN = timedelta(days=60)
     "--scan",
     "paths",
     multiple=True,
+    is_flag=False,
+    flag_value=_ALONE,
     metavar="PATH...",
     help="Look for ids in this file or folder; the words after it that name files or folders are "
     "looked into as well.",
@@ -77,12 +81,12 @@ def check(
 
     Checked are the named models, and with --scan the ids that files mention.
     """
-    if not words and not paths:
+    if not words and set(paths) <= {_ALONE}:
         raise click.UsageError("nothing to check; name a MODEL, or files with --scan PATH", ctx)
     if "" in (*words, *paths):  # a variable that was meant to be set
         raise click.UsageError("an empty MODEL or PATH", ctx)
     for path in paths:
-        if not os.path.lexists(path):
+        if path != _ALONE and not os.path.lexists(path):
             raise ConfigError(f"--scan {path}: no such file or folder")
     from catalog_sync import catalog, messages  # noqa: PLC0415  # heavy
     from catalog_sync.mentions import Mentions  # noqa: PLC0415
@@ -112,9 +116,15 @@ def _sorted(
     With --scan, a word that names a file or a folder is a path, and one that also was listed is
     checked besides; one with a slash that is neither is a path that is missing.
     """
-    if not paths:
-        return list(dict.fromkeys(words)), []
     there = [word for word in words if os.path.lexists(word)]
+    if not paths:
+        for word in there:
+            if word not in mentions.held:
+                complain(f"{word} is a file or folder; look for ids in it with --scan {word}")
+        return list(dict.fromkeys(words)), []
+    paths = [path for path in paths if path != _ALONE] + there
+    if not paths:
+        raise ConfigError("--scan: no file or folder is named")
     models = [word for word in dict.fromkeys(words) if word not in there or word in mentions.held]
     for word in models:
         if word in mentions.held or mentions.whole(word):
@@ -122,7 +132,7 @@ def _sorted(
         if "/" in word:
             raise ConfigError(f"--scan {word}: no such file or folder", "nor was it ever a model")
         complain(f"{word} is no file or folder here; it is checked as a model")
-    return models, [*paths, *there]
+    return models, paths
 
 
 def _scan(paths: Sequence[str], mentions: Mentions) -> Scan | None:

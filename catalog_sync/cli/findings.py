@@ -46,12 +46,15 @@ class Finding:
 
 def line(finding: Finding, now: datetime) -> str:
     """Return `path:line:column: id: verdict: why`, to which editors jump."""
-    judgement = finding.judgement
-    text = f"{judgement.model_id}: {judgement.verdict}: {messages.verdict_text(judgement, now)}"
+    text = _text(finding.judgement, now)
     if finding.found is not None:
         place = finding.found.place
         text = f"{finding.found.path}:{place.line}:{place.column}: {text}"
     return shown(text)
+
+
+def _text(judgement: Judgement, now: datetime) -> str:
+    return f"{judgement.model_id}: {judgement.verdict}: {messages.verdict_text(judgement, now)}"
 
 
 def shown(text: str) -> str:
@@ -89,7 +92,7 @@ def annotation(finding: Finding, now: datetime) -> str:
         place = finding.found.place
         width = len(judgement.model_id)
         properties |= {
-            "file": _relative(finding.found.path),
+            "file": _relative(finding.found.path) or finding.found.path,
             "line": str(place.line),
             "col": str(place.column),
             "endColumn": str(place.column + width),
@@ -107,10 +110,10 @@ def _property(text: str) -> str:
     return _message(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _relative(path: str) -> str:
-    """Return a path as seen from the current folder, where it lies below it; else as it is."""
-    below = os.path.relpath(path)
-    return path if Path(below).parts[:1] == (os.pardir,) else Path(below).as_posix()
+def _relative(path: str) -> str | None:
+    """Return a path as seen from the current folder; null where it does not lie below it."""
+    below = Path(os.path.relpath(path))
+    return None if below.parts[:1] == (os.pardir,) else below.as_posix()
 
 
 # --- JSON --------------------------------------------------------------------------------------
@@ -183,12 +186,11 @@ def _notification(path: str, reason: str) -> dict[str, Any]:
 
 def _result(finding: Finding, rules: Sequence[Verdict], now: datetime) -> dict[str, Any]:
     judgement = finding.judgement
-    text = f"{judgement.model_id}: {judgement.verdict}: {messages.verdict_text(judgement, now)}"
     result: dict[str, Any] = {
         "ruleId": f"model-{judgement.verdict}",
         "ruleIndex": rules.index(judgement.verdict),
         "level": "error",
-        "message": {"text": text},
+        "message": {"text": _text(judgement, now)},
     }
     if finding.found is not None:
         place = finding.found.place
@@ -206,6 +208,6 @@ def _result(finding: Finding, rules: Sequence[Verdict], now: datetime) -> dict[s
 def _at(path: str) -> dict[str, str]:
     """Return a path as a URI: relative to the current folder, the root of the sources."""
     relative = _relative(path)
-    if relative == path and (Path(path).is_absolute() or Path(path).parts[:1] == (os.pardir,)):
+    if relative is None:
         return {"uri": Path(path).resolve().as_uri()}
     return {"uri": quote(os.fsencode(relative)), "uriBaseId": "%SRCROOT%"}

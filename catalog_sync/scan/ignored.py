@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Self
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
 __all__ = ["Ignored"]
 
@@ -39,15 +39,12 @@ _FOLDER = "ps_d"
 class _Rule:
     """A line of a `.gitignore`."""
 
-    folder: str
-    """Where the file lies, without a slash at the end."""
     pattern: re.Pattern[str]
     ignores: bool
     """False for a line that begins with "!"."""
 
-    def match(self, path: str) -> bool:
+    def match(self, below: str) -> bool:
         """Whether the line speaks of a path itself; a folder's has a slash at the end."""
-        below = path[len(self.folder) + 1 :]
         for match in self.pattern.finditer(below):
             if _FOLDER in self.pattern.groupindex:
                 if match.end(_FOLDER) in {-1, len(below)}:
@@ -58,10 +55,28 @@ class _Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Ignored:
-    """The rules that hold in a folder; the last one that speaks of a path decides."""
+class _Rules:
+    """A `.gitignore`."""
 
-    rules: tuple[_Rule, ...] = ()
+    folder: str
+    """Where it lies, without a slash at the end."""
+    lines: tuple[_Rule, ...]
+    any: re.Pattern[str]
+    """Matches what any of the lines may speak of: most paths are passed over at once."""
+
+    def match(self, path: str) -> bool | None:
+        """Whether a path is ignored by the last line that speaks of it; null if none does."""
+        below = path[len(self.folder) + 1 :]
+        if not self.any.match(below):
+            return None
+        return next((line.ignores for line in reversed(self.lines) if line.match(below)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """The files that hold in a folder; the last one that speaks of a path decides."""
+
+    files: tuple[_Rules, ...] = ()
 
     @classmethod
     def above(cls, folder: str) -> Self:
@@ -76,7 +91,7 @@ class Ignored:
             if place != root and rules.match(str(place), is_folder=True):
                 return cls()
             if place != here and place.is_relative_to(root):
-                rules = cls((*rules.rules, *_read(str(place))))
+                rules = cls((*rules.files, *_read(str(place))))
         return rules
 
     def entering(self, folder: str, entries: Collection[os.DirEntry[str]]) -> Self:
@@ -85,18 +100,19 @@ class Ignored:
         A repository within a repository has rules of its own.
         """
         names = {entry.name for entry in entries}
-        above = () if ".git" in names else self.rules
+        above = () if ".git" in names else self.files
         own = _read(folder) if _FILE in names else ()
         return type(self)((*above, *own))
 
     def match(self, path: str, *, is_folder: bool) -> bool:
         """Whether a file or a folder is ignored; what lies in an ignored folder is not asked."""
         named = f"{path}/" if is_folder else path
-        return next((rule.ignores for rule in reversed(self.rules) if rule.match(named)), False)
+        said = (rules.match(named) for rules in reversed(self.files))
+        return next((ignores for ignores in said if ignores is not None), False)
 
 
-def _read(folder: str) -> tuple[_Rule, ...]:
-    """Return the rules of a folder's own file; one that cannot be read has none."""
+def _read(folder: str) -> tuple[_Rules, ...]:
+    """Return the rules of a folder's own file; none where it has no line, or cannot be read."""
     path = Path(folder, _FILE)
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
@@ -106,17 +122,23 @@ def _read(folder: str) -> tuple[_Rule, ...]:
     except OSError:
         return ()  # it is a file of the folder as well, and told of there
     lines = text.decode("utf-8", "surrogateescape").split("\n")
-    return tuple(rule for line in lines if (rule := _rule(folder.rstrip("/"), line)))
-
-
-def _rule(folder: str, line: str) -> _Rule | None:
-    """Return what a line means; null for a comment, and for what git passes over as well."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of "[[:alpha:]]", from re
-        try:
-            pattern = GitIgnoreSpecPattern(line)
-        except (ValueError, re.error):
-            return None
+        rules = tuple(rule for line in lines if (rule := _rule(line)))
+        return (_Rules(folder.rstrip("/"), rules, _any(rules)),) if rules else ()
+
+
+def _rule(line: str) -> _Rule | None:
+    """Return what a line means; null for a comment, and for what git passes over as well."""
+    try:
+        pattern = GitIgnoreSpecPattern(line)
+    except (ValueError, re.error):
+        return None
     if pattern.regex is None or pattern.include is None:
         return None
-    return _Rule(folder, pattern.regex, pattern.include)
+    return _Rule(pattern.regex, pattern.include)
+
+
+def _any(rules: Iterable[_Rule]) -> re.Pattern[str]:
+    patterns = (rule.pattern.pattern.replace(f"(?P<{_FOLDER}>", "(?:") for rule in rules)
+    return re.compile("|".join(one if one[0] == "^" else f"(?s:.*){one}" for one in patterns))

@@ -140,8 +140,8 @@ def test_each_verdict() -> None:
 @pytest.mark.usefixtures("catalogue")
 def test_what_is_no_problem() -> None:
     """A fine model, one whose retirement is further away, one that is ignored: exit code 0."""
-    assert lines(run("check", "claude-opus-5"), 0) == ["1 model checked: no problem"]
-    assert lines(run("check", RETIRING["id"], "--within", "30d"), 0)[-1].endswith("no problem")
+    fine = run("check", "claude-opus-5", RETIRING["id"], "--within", "30d")
+    assert lines(fine, 0) == ["2 models checked: no problem"]
     assert lines(run("check", RETIRING["id"], "--within", "50d"))[-1].endswith("1 problem")
     ignored = run("check", "claude-opus-5", GONE["id"], "x", "--ignore", "*-opus-4*", "--ignore=x")
     assert lines(ignored, 0) == ["1 model checked, 2 ignored: no problem"]
@@ -153,8 +153,8 @@ def test_several_sources() -> None:
     (told, _) = lines(run("check", GONE["id"]))
     assert "removed: source anthropic: gone from the list" in told
     assert told.endswith("; fine in other; successor: claude-opus-5")
-    assert lines(run("check", GONE["id"], "--source", "other"), 0)
-    assert "unknown" in lines(run("check", "claude-fable-5", "--source", "other"))[0]
+    (told, _) = lines(run("check", GONE["id"], "claude-fable-5", "--source", "other"))
+    assert told.startswith("claude-fable-5: unknown")
     assert "'nope'" in complaint(run("check", "x", "--source", "nope"), 2)
 
 
@@ -165,6 +165,7 @@ def test_several_sources() -> None:
         ([""], "an empty MODEL or PATH"),
         (["x", "--within", "soon"], "'--within'"),
         (["--scan", "missing"], "--scan missing: no such file or folder"),
+        (["x", "--scan", "--"], "--scan: no file or folder is named"),
         (["--scan", ".", "missing/"], "--scan missing/: no such file or folder"),
     ],
 )
@@ -228,16 +229,21 @@ def test_scan() -> None:
 
 @pytest.mark.usefixtures("catalogue")
 def test_models_and_paths_together() -> None:
-    """With --scan a word that names a file is one, and a model too if it was ever listed."""
+    """With --scan a word that names a file is one, and a model too if it was ever listed.
+
+    Behind `--` a name is never an option.
+    """
     write("a.py", GONE["id"])
     write("claude-fable-5", "claude-opus-9")
     write(OVERDUE["id"], "nothing")
-    told = lines(run("check", "claude-opus-5", "--scan", "a.py", "claude-fable-5", OVERDUE["id"]))
+    write("--ignore=*", "no option")
+    names = ["--ignore=*", "a.py", "claude-fable-5", OVERDUE["id"]]
+    told = lines(run("check", "claude-opus-5", "--scan", "--", *names))
     assert [line.split(": ")[0] for line in told] == [
         OVERDUE["id"],
         "a.py:1:1",
         "claude-fable-5:1:1",
-        "5 models checked, 3 files scanned",
+        "5 models checked, 4 files scanned",
     ]
     typed = run("check", "--scan", "a.py", "b.py")
     assert typed.returncode == 1
@@ -245,6 +251,9 @@ def test_models_and_paths_together() -> None:
         "catalog-sync: b.py is no file or folder here; it is checked as a model\n"
     )
     assert typed.stdout.startswith("b.py: unknown: the catalogue never held it")
+    assert run("check", "a.py").stderr == (
+        "catalog-sync: a.py is a file or folder; look for ids in it with --scan a.py\n"
+    )
 
 
 @pytest.mark.usefixtures("catalogue")
@@ -419,8 +428,9 @@ def test_pre_commit() -> None:
     write(".pre-commit-config.yaml", yaml.safe_dump(config))
     write("a change/x.py", f'"{RETIRING["id"]}" "{GONE["id"]}"')
     write("data.bin", b"\0" + GONE["id"].encode())
+    write("--ignore=*", "a name, and no option")
     write("not staged.py", GONE["id"])
-    for command in ("git init -q", "git add -- .pre-commit-config.yaml *.bin */x.py"):
+    for command in ("git init -q", "git add -- .pre-commit-config.yaml *.bin */x.py --ig*"):
         subprocess.run(command, shell=True, check=True)
     refused = subprocess.run(
         [sys.executable, "-m", "pre_commit", "run"],
@@ -432,7 +442,7 @@ def test_pre_commit() -> None:
     assert refused.returncode == 1, refused.stdout
     told = [line for line in refused.stdout.splitlines() if ": removed: " in line]
     assert [line.split(": removed")[0] for line in told] == [f"a change/x.py:1:31: {GONE['id']}"]
-    assert "2 models checked, 2 files scanned: 1 problem" in refused.stdout
+    assert "2 models checked, 3 files scanned: 1 problem" in refused.stdout
 
 
 def test_the_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
