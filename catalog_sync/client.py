@@ -138,8 +138,11 @@ class ModelsClient:
         self.close()
 
     def close(self) -> None:
-        """Give the connection back."""
-        self._http.close()
+        """Give the connection back; a closed one asks no more."""
+        if "_http" in self.__dict__:
+            self._http.close()
+            # What retries remember refers to us until it is collected: its certificates are heavy.
+            del self._http
         if self._socket is not None:
             self._socket.close()
 

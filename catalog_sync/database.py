@@ -166,9 +166,16 @@ def _prepare_connections(engine: sa.Engine) -> None:
     if backend == "sqlite":
 
         @event.listens_for(engine, "connect")
-        def _connect(connection: sqlite3.Connection, _record: Any) -> None:
+        def _connect(connection: sqlite3.Connection, record: Any) -> None:
             connection.isolation_level = None  # BEGIN is ours to say, see below
             connection.execute("PRAGMA foreign_keys = ON")
+            record.info["file"] = _file_of(engine)
+
+        @event.listens_for(engine, "checkout")
+        def _checkout(_connection: sqlite3.Connection, record: Any, _proxy: Any) -> None:
+            # What is written to a file that was deleted, or replaced by another, is lost.
+            if record.info["file"] != _file_of(engine):
+                raise exc.DisconnectionError("the file is another one")  # it is opened anew
 
         @event.listens_for(engine, "begin")
         def _begin(connection: sa.Connection) -> None:
@@ -211,6 +218,15 @@ def _only_to_read(file: str) -> bool:
     return False
 
 
+def _file_of(engine: sa.Engine) -> tuple[int, int] | None:
+    """Return which file an SQLite database is; null where there is none."""
+    try:
+        found = Path(engine.url.database or "").stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
 # --- transactions ------------------------------------------------------------------------------
 
 
@@ -245,11 +261,12 @@ def _translated(engine: sa.Engine) -> Iterator[None]:
         reason = _without_password(error.orig or error, engine.url)
         cause = _cause(error, engine.url)
         raise ValueRefusedError(f"the database refused a value: {reason}") from cause
-    except exc.SQLAlchemyError as error:
+    except (exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
+        # The driver's own: SQLAlchemy passes it on where a connection breaks as it is set up.
         raise _unusable(engine, error) from _cause(error, engine.url)
 
 
-def _unusable(engine: sa.Engine, error: exc.SQLAlchemyError) -> DatabaseError:
+def _unusable(engine: sa.Engine, error: Exception) -> DatabaseError:
     cause = getattr(error, "orig", None) or error
     reason = _without_password(cause, engine.url)
     advice = "check database_url and that the database is up"

@@ -36,7 +36,12 @@ class Daemon:
             program("--log-format", "json", *options, "run"),
             # Reading the whole world's certificates takes a while, and nothing here needs them.
             env=environment(
-                **{"ANTHROPIC_API_KEY": "sandbox-key", "SSL_CERT_DIR": str(Path.cwd()), **variables}
+                **{
+                    "ANTHROPIC_API_KEY": "sandbox-key",
+                    "SSL_CERT_FILE": "",
+                    "SSL_CERT_DIR": str(Path.cwd()),
+                    **variables,
+                }
             ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -458,6 +458,19 @@ def test_it_recovers_from_a_disk_that_is_full(api: Sandbox) -> None:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def test_it_recovers_from_a_file_that_is_another(api: Sandbox) -> None:
+    """A database that is deleted is set up anew, and one that is put in its place is taken."""
+    write_config(api.url, top=OFTEN)
+    with Daemon() as daemon:
+        daemon.passes("succeeded", 2)
+        Path("catalog.db").rename("backup.db")
+        for name in ("catalog.db-wal", "catalog.db-shm"):
+            Path(name).rename(name.replace("catalog", "backup"))
+        daemon.wait_for(2, status="succeeded", added=4)
+        assert daemon.end() == 0
+    assert 1 in [row.id for row in rows(URL, RunRow)]
+
+
 def test_it_recovers_from_a_database_that_is_locked() -> None:
     """Another that takes the file during a walk delays what the walk saw, and no more."""
     with closing(
@@ -612,6 +625,10 @@ def test_replicas_share_the_work(database_url: str) -> None:
 def test_a_thousand_passes_gather_nothing(api: Sandbox) -> None:
     """After a thousand fast passes it holds no more files, threads or memory than after fifty."""
     write_config(api.url, top='every = "1ms"\njitter = "0s"\n')
+    with Path("catalog-sync.toml").open("a") as file:  # several a round: their costs are shared
+        file.writelines(
+            f'[[sources]]\nname = "{number}"\nbase_url = "{api.url}"\n' for number in range(7)
+        )
     with Daemon() as daemon:
         daemon.passes("succeeded", 50)
         files, threads, memory = held_by(daemon.process.pid)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from catalog_sync import catalog, database, store
 from catalog_sync.app import App, PassOptions
+from catalog_sync.errors import DatabaseError
 from catalog_sync.records import Kind, RunStatus
 from support import Answer, ScriptedServer, model, page, settings_for
 
@@ -228,6 +229,32 @@ def test_no_statement_waits_for_long(engine: sa.Engine) -> None:
     }[engine.dialect.name]
     with database.reading(engine) as session:
         assert {ask: session.scalar(sa.text(ask)) for ask in limits} == limits
+
+
+@pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+def test_a_connection_may_break_as_it_is_set_up(engine: sa.Engine, database_url: str) -> None:
+    """One that the server ends once it was found alive is an error like any other, and replaced."""
+    other = database.create_engine(database_url)
+    asked, kill = {
+        "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})"),
+        "mysql": ("SELECT connection_id()", "KILL {}"),
+    }[engine.dialect.name.replace("mariadb", "mysql")]
+
+    def end(connection: Any, *_: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute(asked)
+        (number,) = cursor.fetchone()
+        connection.rollback()
+        with other.connect() as killer:
+            killer.exec_driver_sql(kill.format(number))
+
+    sa.event.listen(engine, "checkout", end)
+    with pytest.raises(DatabaseError), database.reading(engine, snapshot=True) as session:
+        store.source_names(session)
+    sa.event.remove(engine, "checkout", end)
+    with database.reading(engine, snapshot=True) as session:
+        assert store.source_names(session) == set()
+    other.dispose()
 
 
 def test_the_store_never_commits(engine: sa.Engine) -> None:
