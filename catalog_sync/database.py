@@ -164,27 +164,8 @@ def _prepare_connections(engine: sa.Engine) -> None:
             raise ConfigError(f"database_url: the driver does not take it: {reason}") from None
 
     if backend == "sqlite":
-
-        @event.listens_for(engine, "connect")
-        def _connect(connection: sqlite3.Connection, record: Any) -> None:
-            connection.isolation_level = None  # BEGIN is ours to say, see below
-            connection.execute("PRAGMA foreign_keys = ON")
-            record.info["file"] = _file_of(engine)
-
-        @event.listens_for(engine, "checkout")
-        def _checkout(_connection: sqlite3.Connection, record: Any, _proxy: Any) -> None:
-            # What is written to a file that was deleted, or replaced by another, is lost.
-            if record.info["file"] != _file_of(engine):
-                raise exc.DisconnectionError("the file is another one")  # it is opened anew
-
-        @event.listens_for(engine, "begin")
-        def _begin(connection: sa.Connection) -> None:
-            # A writer that begins as a reader could be refused half-way; one that says so waits.
-            reading = connection.get_execution_options().get("catalog_sync_reading")
-            connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
+        _prepare_sqlite(engine)
         return
-
     statements = (
         ["SET TIME ZONE 'UTC'", f"SET lock_timeout = '{_LOCK_TIMEOUT_SECONDS}s'"]
         if backend == "postgresql"
@@ -204,6 +185,26 @@ def _prepare_connections(engine: sa.Engine) -> None:
             cursor.execute(statement)
         cursor.close()
         connection.commit()
+
+
+def _prepare_sqlite(engine: sa.Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _connect(connection: sqlite3.Connection, record: Any) -> None:
+        connection.isolation_level = None  # BEGIN is ours to say, see below
+        connection.execute("PRAGMA foreign_keys = ON")
+        record.info["file"] = _file_of(engine)
+
+    @event.listens_for(engine, "checkout")
+    def _checkout(_connection: sqlite3.Connection, record: Any, _proxy: Any) -> None:
+        # What is written to a file that was deleted, or replaced by another, is lost.
+        if record.info["file"] != _file_of(engine):
+            raise exc.DisconnectionError("the file is another one")  # it is opened anew
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # A writer that begins as a reader could be refused half-way; one that says so waits.
+        reading = connection.get_execution_options().get("catalog_sync_reading")
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def _only_to_read(file: str) -> bool:
