@@ -23,7 +23,6 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
 )
-from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from catalog_sync.clock import to_utc
@@ -56,6 +55,8 @@ class UtcDateTime(TypeDecorator[datetime]):
     def load_dialect_impl(self, dialect: Dialect) -> Any:
         """MariaDB and MySQL cut fractions of seconds unless told otherwise."""
         if dialect.name in {"mysql", "mariadb"}:
+            from sqlalchemy.dialects import mysql  # noqa: PLC0415  # heavy: six drivers' dialects
+
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         return dialect.type_descriptor(DateTime(timezone=True))
 
