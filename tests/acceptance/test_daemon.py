@@ -528,6 +528,8 @@ def test_a_channel_that_hangs_holds_up_nothing(api: Sandbox) -> None:
         write_config(
             api.url, chat, f'name = "hook"\nwebhook = "{receiver.url}"', top='every = "500ms"\n'
         )
+        config = Path("catalog-sync.toml")
+        config.write_text(config.read_text().replace("[[sources]]", '[[sources]]\ndeadline = "1s"'))
         with Daemon() as daemon:
             daemon.passes("succeeded")
             for number in range(1, 3):

@@ -2,31 +2,65 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from pydantic import SecretStr
 
+from catalog_sync import database
 from catalog_sync.app import App
 from catalog_sync.daemon import _Onward, _Service
 from catalog_sync.schedule import Schedule
+from catalog_sync.schema import RunRow
 from catalog_sync.settings import Settings, SourceSettings
+from support import KEY, ScriptedServer, model, page
 
 MINUTE = timedelta(minutes=1)
 
 
+class Api(ScriptedServer):
+    """Answers with one model, `after` an event."""
+
+    def __init__(self) -> None:
+        self.asked, self.after = threading.Event(), threading.Event()
+        self.after.set()
+        super().__init__(self._answer)
+
+    def _answer(self, _request: object) -> object:
+        self.asked.set()
+        self.after.wait(30)
+        return page([model("claude")])
+
+
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[_Service]:
-    """Yield a service at work whose passes fail at once: its source has no key."""
+def api() -> Iterator[Api]:
+    with Api() as server:
+        yield server
+
+
+@pytest.fixture
+def ended() -> threading.Semaphore:
+    """Give what counts the passes that ended."""
+    return threading.Semaphore(0)
+
+
+@pytest.fixture
+def service(
+    tmp_path: Path, api: Api, ended: threading.Semaphore, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[_Service]:
+    """Yield a service at work, of which nothing is due for an hour."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     sources = [
-        SourceSettings(name="often", every=60 * MINUTE, api_key_env="NO_KEY"),
-        SourceSettings(name="daily", cron="0 3 * * *", api_key_env="NO_KEY"),
+        SourceSettings(name="often", base_url=api.url, every=60 * MINUTE),
+        SourceSettings(name="daily", base_url=api.url, cron="0 3 * * *"),
     ]
     url = SecretStr(f"sqlite:///{tmp_path}/catalog.db")
     with App(Settings(database_url=url, sources=tuple(sources), jitter=timedelta())) as app:
-        service = _Service(app, done=lambda: None)
+        service = _Service(app, done=ended.release)
         service._plan()
         service._scheduler.start()
         yield service
@@ -36,6 +70,36 @@ def service(tmp_path: Path) -> Iterator[_Service]:
 def coming(service: _Service) -> list[datetime]:
     """Return when the passes of the two schedules come next."""
     return [service._scheduler.get_job(id_).next_run_time for id_ in ("0", "1")]
+
+
+def runs(service: _Service) -> list[str]:
+    with database.reading(service.app.engine) as session:
+        return list(session.scalars(sa.select(RunRow.status)))
+
+
+def test_a_late_pass_runs_late_and_once(service: _Service, ended: threading.Semaphore) -> None:
+    """Of a pass that was due three times while the machine slept, one is made; then it waits."""
+    service._scheduler.modify_job("0", next_run_time=datetime.now(UTC) - 150 * MINUTE)
+    assert ended.acquire(timeout=30)  # the pass
+    assert ended.acquire(timeout=30)  # what it owes
+    assert runs(service) == ["succeeded"]
+    assert coming(service)[0] > datetime.now(UTC) + 20 * MINUTE
+
+
+def test_no_pass_begins_beside_itself(
+    service: _Service, api: Api, ended: threading.Semaphore
+) -> None:
+    """A pass that is due while the one before it is under way is not made."""
+    api.after.clear()
+    service._scheduler.modify_job("0", next_run_time=datetime.now(UTC))
+    assert api.asked.wait(30)
+    service._scheduler.modify_job("0", next_run_time=datetime.now(UTC))
+    while coming(service)[0] <= datetime.now(UTC):
+        ended.acquire(timeout=0.01)
+    assert service._running == 1
+    api.after.set()
+    assert ended.acquire(timeout=30)
+    assert runs(service) == ["succeeded"]
 
 
 def test_a_clock_set_back_again_and_again_puts_nothing_off(service: _Service) -> None:
