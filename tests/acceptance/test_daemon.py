@@ -75,9 +75,10 @@ def test_it_begins_at_once_and_goes_on(api: Sandbox) -> None:
     )
     assert (first["added"], first["reason"]) == (4, None)
     assert first["duration_seconds"] >= 0
-    ids = [row.id for row in rows(URL, RunRow)]
+    ids = [row.id for row in rows(URL, RunRow, RunRow.status == "succeeded")]
     assert [entry["run_id"] for entry in (first, *others)] == ids[:4]
-    assert [entry["message"] for entry in daemon.log[-2:]] == ["stopping", "stopped"]
+    messages = [entry["message"] for entry in daemon.log if entry["message"] != "pass ended"]
+    assert messages == ["started", "stopping", "stopped"]
     assert daemon.printed == []
 
 
@@ -415,11 +416,15 @@ def test_it_recovers_from_an_api_that_is_down_or_lies() -> None:
                 answers[0] = page(MODELS)
                 daemon.passes("succeeded", after=len(daemon.log))
             assert daemon.end() == 0
-    levels = {(entry["status"], entry["level"]) for entry in daemon.log if "status" in entry}
-    assert levels == {("succeeded", "info"), ("failed", "error"), ("held", "warning")}
-    runs = rows(URL, RunRow)
-    logged = [entry["run_id"] for entry in daemon.log if entry["message"] == "pass ended"]
-    assert logged == [row.id for row in runs if row.error != "interrupted"]
+    # The end may interrupt a pass, and one that comes late is followed by one that is skipped.
+    ended = [entry for entry in daemon.log if entry["message"] == "pass ended"]
+    levels = {(e["status"], e["level"]) for e in ended if e["reason"] != "interrupted"}
+    assert levels - {("skipped", "info")} == {
+        ("succeeded", "info"),
+        ("failed", "error"),
+        ("held", "warning"),
+    }
+    assert [entry["run_id"] for entry in ended] == [row.id for row in rows(URL, RunRow)]
 
 
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
