@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["check"]
 
 _WITHIN = timedelta(days=60)
-"""The notice that Anthropic promises before it retires a model."""
+"""Where nobody says otherwise: time enough to plan a move."""
 _ALONE = "--"
 """What `--scan` is given where an option or `--` follows: the paths are among the words."""
 
