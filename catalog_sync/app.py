@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
-from catalog_sync import catalog, database, messages, metrics, store
+from catalog_sync import catalog, database, messages, store
 from catalog_sync.clock import Clock, utc_now
 from catalog_sync.delivery import deliver_due
 from catalog_sync.errors import ConfigError, DatabaseError, SecretError
@@ -196,12 +196,14 @@ class App:
         A database that cannot be asked is told, not raised; so is one that is not set up, for its
         file may be gone. `process`: with the figures of this process.
         """
+        from catalog_sync.metrics import exposition  # noqa: PLC0415  # few ask for them
+
         snapshot = Snapshot(database_up=False)
         with suppress(DatabaseError):
             if database.current_revision(self.engine) is not None:
                 with self.reading() as session:
                     snapshot = catalog.snapshot(session, self._limits(), self.clock())
-        return metrics.exposition(snapshot, process=process)
+        return exposition(snapshot, process=process)
 
     def sync(
         self,
