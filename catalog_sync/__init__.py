@@ -15,21 +15,17 @@ DatabaseError are raised, what concerns one source alone is in its RunReport.
 
 from typing import TYPE_CHECKING, Any
 
+from catalog_sync._version import __version__
+
 if TYPE_CHECKING:
     from catalog_sync.app import App, PassOptions
+    from catalog_sync.config.load import load
+    from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
+    from catalog_sync.db.outbox import DeliveryCounts
+    from catalog_sync.domain.kinds import Kind, RunStatus
+    from catalog_sync.domain.model import Event, ModelInfo, ModelRecord
     from catalog_sync.errors import CatalogSyncError, ConfigError, DatabaseError, SourceError
-    from catalog_sync.records import (
-        DeliveryCounts,
-        Event,
-        Kind,
-        ModelInfo,
-        ModelRecord,
-        RunReport,
-        RunStatus,
-    )
-    from catalog_sync.settings import AlertSettings, Settings, SourceSettings, load
-
-__version__ = "0.1.0"
+    from catalog_sync.sync.report import RunReport
 
 __all__ = [
     "AlertSettings",
@@ -52,19 +48,34 @@ __all__ = [
     "load",
 ]
 
-_HOMES = ("errors", "records", "settings", "app")
-"""The modules that `__all__` is taken from: the light ones first."""
+_HOMES = {
+    "AlertSettings": "config.settings",
+    "App": "app",
+    "CatalogSyncError": "errors",
+    "ConfigError": "errors",
+    "DatabaseError": "errors",
+    "DeliveryCounts": "db.outbox",
+    "Event": "domain.model",
+    "Kind": "domain.kinds",
+    "ModelInfo": "domain.model",
+    "ModelRecord": "domain.model",
+    "PassOptions": "app",
+    "RunReport": "sync.report",
+    "RunStatus": "domain.kinds",
+    "Settings": "config.settings",
+    "SourceError": "errors",
+    "SourceSettings": "config.settings",
+    "load": "config.load",
+}
+"""The module of each public name: importing the package alone loads none of them."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: a program that only wants the version pays for nothing else."""
+    """Import a public name when it is first used."""
     from importlib import import_module  # noqa: PLC0415
 
-    if name in __all__:
-        for home in _HOMES:
-            module = import_module(f"{__name__}.{home}")
-            if name in module.__all__:
-                return getattr(module, name)
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

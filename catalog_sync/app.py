@@ -9,12 +9,18 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
-from catalog_sync import catalog, database, messages, store
+from catalog_sync.alerts.delivery import deliver_due
 from catalog_sync.clock import Clock, utc_now
-from catalog_sync.delivery import deliver_due
+from catalog_sync.db import engine as db_engine
+from catalog_sync.db import migrate, outbox
+from catalog_sync.db import runs as db_runs
+from catalog_sync.domain.alert_rules import AlertRule
+from catalog_sync.domain.kinds import Kind
 from catalog_sync.errors import ConfigError, DatabaseError, SecretError
-from catalog_sync.records import AlertRule, Kind, Snapshot
-from catalog_sync.sync import Pass, PassOptions
+from catalog_sync.queries import catalog as queries_catalog
+from catalog_sync.queries import health as queries_health
+from catalog_sync.queries.health import Snapshot
+from catalog_sync.sync.one_source import Pass, PassOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -23,20 +29,16 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from sqlalchemy.orm import Session
 
-    from catalog_sync.channels import Channel, Heartbeat
-    from catalog_sync.client import ModelsClient
-    from catalog_sync.records import (
-        Absence,
-        Catalog,
-        DeliveryCounts,
-        Event,
-        ModelRecord,
-        RunReport,
-        SourceStatus,
-        Status,
-    )
-    from catalog_sync.settings import AlertSettings, Settings, SourceSettings
-    from catalog_sync.sync import Walker
+    from catalog_sync.alerts.channels import Channel
+    from catalog_sync.alerts.heartbeat import Heartbeat
+    from catalog_sync.client.anthropic import ModelsClient
+    from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
+    from catalog_sync.db.outbox import DeliveryCounts
+    from catalog_sync.domain.kinds import Absence
+    from catalog_sync.domain.model import Catalog, Event, ModelRecord
+    from catalog_sync.queries.health import SourceStatus, Status
+    from catalog_sync.sync.one_source import Walker
+    from catalog_sync.sync.report import RunReport
 
 __all__ = ["App", "PassOptions"]
 
@@ -74,7 +76,7 @@ class App:
     @cached_property
     def engine(self) -> sa.Engine:
         """The configured database; nothing is connected or created by asking for it."""
-        return database.create_engine(self.settings.database_url.get_secret_value())
+        return db_engine.create_engine(self.settings.database_url.get_secret_value())
 
     @contextmanager
     def reading(self, sources: Sequence[str] = ()) -> Iterator[Session]:
@@ -84,10 +86,10 @@ class App:
         was never configured and never walked raises ConfigError.
         """
         with (
-            database.readable(self.engine) as engine,
-            database.reading(engine, snapshot=True) as session,
+            migrate.readable(self.engine) as engine,
+            db_engine.reading(engine, snapshot=True) as session,
         ):
-            known = store.source_names(session) | {s.name for s in self.settings.sources}
+            known = db_runs.source_names(session) | {s.name for s in self.settings.sources}
             self._refuse_unknown(sources, known)
             yield session
 
@@ -107,7 +109,7 @@ class App:
         DatabaseError, and ValueError for a moment without a zone.
         """
         with self.reading(sources) as session:
-            return catalog.list_models(
+            return queries_catalog.list_models(
                 session, sources=sources, lifecycles=lifecycles, removed=removed, as_of=as_of
             )
 
@@ -128,14 +130,14 @@ class App:
         iterator. Raises as `models`, at the first event.
         """
         with self.reading(sources) as session:
-            yield from catalog.iter_events(
+            yield from queries_catalog.iter_events(
                 session, sources=sources, kinds=kinds, models=models, since=since, payloads=payloads
             )
 
     def delivery_counts(self) -> DeliveryCounts:
         """Return how the alerts stand."""
         with self.reading() as session:
-            return store.delivery_counts(session)
+            return outbox.delivery_counts(session)
 
     def status(self, max_age: timedelta | None = None) -> Status:
         """Return how fresh the configured sources are and how the alerts stand.
@@ -143,7 +145,7 @@ class App:
         `max_age`: how old a source's last success may be; null as the configuration says.
         """
         with self.reading() as session:
-            return catalog.status(session, self._limits(max_age), self.clock())
+            return queries_health.status(session, self._limits(max_age), self.clock())
 
     def _limits(
         self, max_age: timedelta | None = None
@@ -159,7 +161,9 @@ class App:
         except DatabaseError as error:
             return False, {"ok": False, "reason": str(error)}
         stale = [
-            messages.stale_text(source, status.at) for source in status.sources if not source.fresh
+            queries_health.stale_text(source, status.at)
+            for source in status.sources
+            if not source.fresh
         ]
         said = {**status.to_json(), "ok": status.fresh}
         return status.fresh, {**said, "reason": "; ".join(stale)} if stale else said
@@ -173,9 +177,9 @@ class App:
         with self.reading(sources) as session:
             limits = {
                 name: partial(self._max_age, configured.get(name, self.settings.sources[0]), None)
-                for name in sources or sorted(store.source_names(session))
+                for name in sources or sorted(db_runs.source_names(session))
             }
-            found = catalog.status(session, limits, self.clock())
+            found = queries_health.status(session, limits, self.clock())
         return [source for source in found.sources if not source.fresh]
 
     def _max_age(
@@ -196,13 +200,13 @@ class App:
         A database that cannot be asked is told, not raised; so is one that is not set up, for its
         file may be gone. `process`: with the figures of this process.
         """
-        from catalog_sync.metrics import exposition  # noqa: PLC0415  # few ask for them
+        from catalog_sync.queries.metrics import exposition  # noqa: PLC0415  # few ask for them
 
         snapshot = Snapshot(database_up=False)
         with suppress(DatabaseError):
-            if database.current_revision(self.engine) is not None:
+            if migrate.current_revision(self.engine) is not None:
                 with self.reading() as session:
-                    snapshot = catalog.snapshot(session, self._limits(), self.clock())
+                    snapshot = queries_health.snapshot(session, self._limits(), self.clock())
         return exposition(snapshot, process=process)
 
     def sync(
@@ -236,7 +240,7 @@ class App:
             if not options.dry_run:
                 self.channels()  # a wrong one is told now, not when it is needed
                 try:
-                    database.ensure_schema(self.engine)
+                    migrate.ensure_schema(self.engine)
                 except DatabaseError as error:
                     heartbeat.fail(str(error))
                     raise
@@ -308,7 +312,7 @@ class App:
     def channels(self) -> Mapping[str, Channel]:
         """Return the alert channels by name. Raises ConfigError for one that cannot be used."""
         if self._channels is None:
-            from catalog_sync.channels import open_channel  # noqa: PLC0415  # questions send nothing
+            from catalog_sync.alerts.channels import open_channel  # noqa: PLC0415  # questions send nothing
 
             self._channels = {alert.name: open_channel(alert) for alert in self.settings.alerts}
         return self._channels
@@ -328,19 +332,19 @@ class App:
     def channel_names(self) -> list[str]:
         """Return the channels that are configured, or were ever owed something."""
         with self.reading() as session:
-            owed = store.channels(session)
+            owed = outbox.channels(session)
         return sorted(owed | {alert.name for alert in self.settings.alerts})
 
     def revive(self, channel: str | None = None) -> int:
         """Make failed deliveries due again, of one channel or of all, and return how many."""
-        if database.current_revision(self.engine) is None:
+        if migrate.current_revision(self.engine) is None:
             return 0  # nothing was ever owed, and asking creates nothing
-        database.ensure_schema(self.engine)
-        with database.transaction(self.engine) as session:
-            return store.revive(session, self.clock(), channel=channel)
+        migrate.ensure_schema(self.engine)
+        with db_engine.transaction(self.engine) as session:
+            return outbox.revive(session, self.clock(), channel=channel)
 
     def _heartbeat(self, options: PassOptions) -> Heartbeat:
-        from catalog_sync.channels import Heartbeat  # noqa: PLC0415  # questions send nothing
+        from catalog_sync.alerts.heartbeat import Heartbeat  # noqa: PLC0415  # questions send nothing
 
         url = self.settings.heartbeat_url
         return Heartbeat(url.get_secret_value() if url and not options.dry_run else None)
@@ -366,7 +370,7 @@ class App:
             return _NoClient(error)
 
     def _client(self, source: SourceSettings) -> ModelsClient:
-        from catalog_sync.client import ModelsClient  # noqa: PLC0415  # questions need no HTTP
+        from catalog_sync.client.anthropic import ModelsClient  # noqa: PLC0415  # questions need no HTTP
 
         credential = self.settings.credential(source)
         headers = {

@@ -26,41 +26,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = [
-    "BadAnswerError",
-    "CatalogSyncError",
-    "ConfigError",
-    "DatabaseError",
-    "DeadlineError",
-    "DriverMissingError",
-    "InterruptedSyncError",
-    "LeaseLostError",
-    "NotFoundError",
-    "OutputError",
-    "OverloadedError",
-    "RefusedError",
-    "SchemaError",
-    "SecretError",
-    "SourceError",
-    "UnauthorizedError",
-    "UnreachableError",
-    "ValueRefusedError",
-    "one_line",
-]
-
-
-_JOINERS = "\u200c\u200d\u200e\u200f"  # parts of emoji and of right-to-left words, not controls
-
-
-def one_line(text: str, limit: int | None = 1000) -> str:
-    """Return `text` without line breaks and control characters, cut to `limit` characters if any.
-
-    What a server or a driver says ends up in a terminal, in a log and in a table; it may not
-    move a cursor, forge a second line or fill a disk.
-    """
-    visible = "".join(c if c.isprintable() or c in _JOINERS else " " for c in text)
-    joined = " ".join(visible.split())
-    return joined if limit is None or len(joined) <= limit else joined[: limit - 1] + "…"
+from catalog_sync.text import one_line
 
 
 class CatalogSyncError(Exception):

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from alembic import context
 
-from catalog_sync import database, settings
-from catalog_sync.schema import VERSION_TABLE, Base
+from catalog_sync.config import load as config_load
+from catalog_sync.db import engine as db_engine
+from catalog_sync.db.schema import VERSION_TABLE, Base
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -34,6 +35,6 @@ def _run(connection: Connection) -> None:
 if (given := context.config.attributes.get("connection")) is not None:
     _run(given)
 else:
-    engine = database.create_engine(settings.load().database_url.get_secret_value())
+    engine = db_engine.create_engine(config_load.load().database_url.get_secret_value())
     with engine.begin() as opened:
         _run(opened)

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from catalog_sync import database
-from catalog_sync.errors import one_line
+from catalog_sync.db import engine as db_engine
+from catalog_sync.db import migrate
+from catalog_sync.text import one_line
 
 SERVERS = {
     "postgresql": os.environ.get(
@@ -56,7 +57,7 @@ def empty_database(kind: str, folder: Path) -> Iterator[str]:
     if kind == "sqlite":
         yield f"sqlite:///{folder}/catalog.db"
         return
-    server = database.create_engine(SERVERS[kind])
+    server = db_engine.create_engine(SERVERS[kind])
     # A server's default is not ours to choose: the tables must say themselves what they need.
     options = " CHARACTER SET latin1" if kind == "mariadb" else ""
     name = f"catalog_sync_test_{uuid.uuid4().hex[:12]}"
@@ -88,8 +89,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 @pytest.fixture
 def engine(database_url: str) -> Iterator[sa.Engine]:
     """Yield an engine on an empty database that has the schema."""
-    engine = database.create_engine(database_url)
-    database.ensure_schema(engine)
+    engine = db_engine.create_engine(database_url)
+    migrate.ensure_schema(engine)
     yield engine
     engine.dispose()
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from catalog_sync.records import Absence, ModelInfo, Scope
+from catalog_sync.domain.kinds import Absence
+from catalog_sync.domain.model import ModelInfo, Scope
 from support import model
 
 START = datetime(2026, 2, 1, tzinfo=UTC)

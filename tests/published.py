@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from catalog_sync.publish import Contents
-from catalog_sync.records import Event, Kind, ModelInfo, ModelRecord, SourceRecord
+from catalog_sync.domain.kinds import Kind
+from catalog_sync.domain.model import Event, ModelInfo, ModelRecord, SourceRecord
+from catalog_sync.site.content import Contents
 from support import model
 
 BASELINE = datetime(2026, 2, 1, 18, tzinfo=UTC)

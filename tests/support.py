@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import SecretStr
 
-from catalog_sync.settings import Settings, SourceSettings
+from catalog_sync.config.settings import Settings, SourceSettings
 
 KEY = "sk-ant-test-4f1c9a27"
 """Looks like a key, opens nothing."""

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from catalog_sync import __version__
-from catalog_sync.errors import CatalogSyncError, one_line
+from catalog_sync._version import __version__
+from catalog_sync.errors import CatalogSyncError
+from catalog_sync.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,10 +53,10 @@ class Context:
 
     def app(self) -> App:
         """Load the configuration and return the wired program; to be used as a context manager."""
-        from catalog_sync import settings  # noqa: PLC0415  # heavy
         from catalog_sync.app import App  # noqa: PLC0415  # heavy
+        from catalog_sync.config import load as config_load  # noqa: PLC0415  # heavy
 
-        return App(settings.load(self.config))
+        return App(config_load.load(self.config))
 
 
 class _LazyGroup(click.Group):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from catalog_sync.cli import Context
-    from catalog_sync.records import Delivery
+    from catalog_sync.db.outbox import Delivery
 
 __all__ = ["alerts"]
 
@@ -33,7 +33,7 @@ def alerts() -> None:
 @click.pass_obj
 def test(context: Context, channel: str | None) -> int:
     """Send a test message to CHANNEL, or to every channel; fail when one does not accept it."""
-    from catalog_sync import messages  # noqa: PLC0415  # heavy
+    from catalog_sync.alerts import message  # noqa: PLC0415  # heavy
     from catalog_sync.cli import render  # noqa: PLC0415
 
     with context.app() as app:
@@ -44,7 +44,7 @@ def test(context: Context, channel: str | None) -> int:
         failed = False
         for name in [channel] if channel is not None else channels:
             now = app.clock()
-            outcome = channels[name].send(messages.sample(name, now), now)
+            outcome = channels[name].send(message.sample(name, now), now)
             if outcome.error is None:
                 render.write(f"{name}: accepted by {channels[name].place}")
             else:
@@ -58,11 +58,11 @@ def test(context: Context, channel: str | None) -> int:
 @click.pass_obj
 def list_(context: Context, format_: str) -> None:
     """Print the deliveries that wait or failed, and the latest that were accepted."""
-    from catalog_sync import store  # noqa: PLC0415  # heavy
     from catalog_sync.cli import render  # noqa: PLC0415
+    from catalog_sync.db import outbox  # noqa: PLC0415  # heavy
 
     with context.app() as app, app.reading() as session:
-        found = store.select_deliveries(session, limit=_RECENT)
+        found = outbox.select_deliveries(session, limit=_RECENT)
     if format_ == "json":
         render.write_json([render.delivery_row(delivery) for delivery in found])
     elif format_ == "csv":

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from catalog_sync.check.ids import Mentions
+    from catalog_sync.check.scan import Scan
     from catalog_sync.cli import Context
-    from catalog_sync.mentions import Mentions
-    from catalog_sync.records import ModelRecord
-    from catalog_sync.scan import Scan
+    from catalog_sync.domain.model import ModelRecord
 
 __all__ = ["check"]
 
@@ -88,13 +88,14 @@ def check(
     for path in paths:
         if path != _ALONE and not os.path.lexists(path):
             raise ConfigError(f"--scan {path}: no such file or folder")
-    from catalog_sync import catalog, messages  # noqa: PLC0415  # heavy
-    from catalog_sync.mentions import Mentions  # noqa: PLC0415
+    from catalog_sync.check.ids import Mentions  # noqa: PLC0415
+    from catalog_sync.queries import catalog as queries_catalog  # noqa: PLC0415  # heavy
+    from catalog_sync.queries import health  # noqa: PLC0415  # heavy
 
     context: Context = ctx.obj
     with context.app() as app:
         with app.reading(sources) as session:
-            records = catalog.list_models(session, sources=sources, removed=True)
+            records = queries_catalog.list_models(session, sources=sources, removed=True)
         if not records:
             complain("nothing was recorded yet; run: catalog-sync sync")
             return 1
@@ -104,7 +105,7 @@ def check(
         scan = _scan(paths, mentions)
         now = app.clock()
         for source in app.stale(sources):
-            complain(f"{messages.stale_text(source, now)}; run: catalog-sync sync")
+            complain(f"{health.stale_text(source, now)}; run: catalog-sync sync")
     return _report(records, models, scan, now, within, ignored, format_)
 
 
@@ -137,8 +138,8 @@ def _sorted(
 
 def _scan(paths: Sequence[str], mentions: Mentions) -> Scan | None:
     """Look into the files; say which could not be read. Null where there are none to look into."""
+    from catalog_sync.check.scan import scan  # noqa: PLC0415
     from catalog_sync.cli.findings import shown  # noqa: PLC0415  # heavy
-    from catalog_sync.scan import scan  # noqa: PLC0415
 
     if not paths:
         return None
@@ -157,9 +158,8 @@ def _report(
     ignored: Sequence[str],
     format_: str,
 ) -> int:
+    from catalog_sync.check.verdicts import Verdict, judge  # noqa: PLC0415
     from catalog_sync.cli import findings, render  # noqa: PLC0415  # heavy
-    from catalog_sync.records import Verdict  # noqa: PLC0415
-    from catalog_sync.verdicts import judge  # noqa: PLC0415
 
     found = scan.found if scan else ()
     ids = dict.fromkeys([*models, *(one.place.model_id for one in found)])

@@ -22,7 +22,7 @@ def run(context: Context) -> int:
     SIGTERM and SIGINT end it, SIGHUP lets it read its configuration anew.
     """
     from catalog_sync import logs  # noqa: PLC0415
-    from catalog_sync.daemon import Daemon  # noqa: PLC0415  # heavy
+    from catalog_sync.service.process import Daemon  # noqa: PLC0415  # heavy
 
     logs.show_progress()
     try:

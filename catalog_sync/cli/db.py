@@ -21,11 +21,11 @@ def db() -> None:
 @click.pass_obj
 def upgrade(context: Context) -> None:
     """Bring the schema to this program's revision; safe to repeat."""
-    from catalog_sync import database  # noqa: PLC0415  # heavy
     from catalog_sync.cli import render  # noqa: PLC0415
+    from catalog_sync.db import migrate  # noqa: PLC0415  # heavy
 
     with context.app() as app:
-        before, after = database.upgrade(app.engine)
+        before, after = migrate.upgrade(app.engine)
     if before == after:
         render.write(f"already at {after}")
     else:
@@ -36,10 +36,10 @@ def upgrade(context: Context) -> None:
 @click.pass_obj
 def current(context: Context) -> None:
     """Print the revision of the database, and this program's."""
-    from catalog_sync import database  # noqa: PLC0415  # heavy
     from catalog_sync.cli import render  # noqa: PLC0415
+    from catalog_sync.db import migrate  # noqa: PLC0415  # heavy
 
     with context.app() as app:
-        revision = database.current_revision(app.engine)
-    state = "" if revision == database.HEAD else f" (this program: {database.HEAD})"
+        revision = migrate.current_revision(app.engine)
+    state = "" if revision == migrate.HEAD else f" (this program: {migrate.HEAD})"
     render.write(f"{revision or 'no schema yet'}{state}")

@@ -14,7 +14,7 @@ from catalog_sync.cli import StoppedError, complain
 if TYPE_CHECKING:
     from catalog_sync.cli import Context
     from catalog_sync.demo.history import Moment
-    from catalog_sync.records import RunReport
+    from catalog_sync.sync.report import RunReport
 
 __all__ = ["demo"]
 
@@ -62,16 +62,17 @@ def _tell() -> int:
 
 
 def _write_pass(moment: Moment, report: RunReport) -> None:
-    from catalog_sync import messages  # noqa: PLC0415
     from catalog_sync.cli import render  # noqa: PLC0415
+    from catalog_sync.domain import event_text  # noqa: PLC0415
+    from catalog_sync.sync import report as sync_report  # noqa: PLC0415
 
     render.write(f"\n{moment.at:%Y-%m-%d}  {moment.headline}")
     if not report.baseline:
         for event in report.events:
-            text = messages.event_text(event)
+            text = event_text.event_text(event)
             words = (event.kind.value, event.model_id, f"({text})" if text else None)
             render.write("            " + " ".join(word for word in words if word))
-    render.write(f"            {messages.report_text(report)}")
+    render.write(f"            {sync_report.report_text(report)}")
 
 
 def _program() -> str:

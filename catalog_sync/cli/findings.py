@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from catalog_sync import __version__, messages
+from catalog_sync._version import __version__
+from catalog_sync.check import report as check_report
+from catalog_sync.check.verdicts import Judgement, Verdict
 from catalog_sync.cli import render
 from catalog_sync.clock import format_instant
-from catalog_sync.records import Judgement, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from catalog_sync.scan import Found, Scan
+    from catalog_sync.check.scan import Found, Scan
 
 __all__ = ["Finding", "annotation", "line", "shown", "summary", "to_json", "to_sarif"]
 
@@ -54,7 +55,7 @@ def line(finding: Finding, now: datetime) -> str:
 
 
 def _text(judgement: Judgement, now: datetime) -> str:
-    return f"{judgement.model_id}: {judgement.verdict}: {messages.verdict_text(judgement, now)}"
+    return f"{judgement.model_id}: {judgement.verdict}: {check_report.verdict_text(judgement, now)}"
 
 
 def shown(text: str) -> str:
@@ -128,7 +129,7 @@ def to_json(finding: Finding, now: datetime) -> dict[str, Any]:
     return {
         "model_id": judgement.model_id,
         "verdict": judgement.verdict.value,
-        "message": messages.verdict_text(judgement, now),
+        "message": check_report.verdict_text(judgement, now),
         "successor": judgement.successor,
         "closest": judgement.closest and judgement.closest[0],
         "path": finding.found.path if finding.found else None,

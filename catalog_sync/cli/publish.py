@@ -26,27 +26,29 @@ def publish(context: Context, folder: str, sources: Sequence[str]) -> None:
 
     Files that are not the site's own stay. What has not changed is not written again.
     """
-    from catalog_sync import catalog  # noqa: PLC0415  # heavy
-    from catalog_sync import publish as site  # noqa: PLC0415
     from catalog_sync.cli import render  # noqa: PLC0415
     from catalog_sync.errors import NotFoundError  # noqa: PLC0415
+    from catalog_sync.queries import catalog as queries_catalog  # noqa: PLC0415  # heavy
+    from catalog_sync.site import content, write  # noqa: PLC0415
 
     if not folder:  # as from an unset variable; it would name the current folder
         raise click.UsageError("DIR is empty")
     with context.app() as app:
         with app.reading(sources) as session:
-            if not catalog.list_sources(session, sources=sources):
+            if not queries_catalog.list_sources(session, sources=sources):
                 raise NotFoundError("nothing was recorded yet", "run: catalog-sync sync")
-        with site.Folder(Path(folder)) as place:
+        with write.Folder(Path(folder)) as place:
             with app.reading(sources) as session:
-                contents = site.Contents(
-                    tuple(catalog.list_models(session, sources=sources, removed=True)),
-                    tuple(catalog.iter_events(session, sources=sources, kinds=site.KINDS)),
-                    tuple(catalog.list_sources(session, sources=sources)),
+                contents = content.Contents(
+                    tuple(queries_catalog.list_models(session, sources=sources, removed=True)),
+                    tuple(
+                        queries_catalog.iter_events(session, sources=sources, kinds=content.KINDS)
+                    ),
+                    tuple(queries_catalog.list_sources(session, sources=sources)),
                     app.settings.public_url,
                     tuple(sources),
                 )
-            files = site.render(contents)
+            files = write.render(contents)
             changed = place.write(files)
     models, events = len(contents.models), len(contents.events)
     render.write(

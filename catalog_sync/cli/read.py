@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from catalog_sync.app import App
     from catalog_sync.cli import Context
-    from catalog_sync.records import Event, ModelRecord
+    from catalog_sync.domain.model import Event, ModelRecord
 
 __all__ = ["events", "models", "show"]
 
@@ -58,16 +58,16 @@ def models(
     format_: str,
 ) -> None:
     """Print the models that are listed, newest first."""
-    from catalog_sync import catalog, messages  # noqa: PLC0415  # heavy
     from catalog_sync.cli import render  # noqa: PLC0415
+    from catalog_sync.queries import catalog as queries_catalog  # noqa: PLC0415  # heavy  # noqa: PLC0415  # heavy
 
     notes: list[str] = []
     with context.app() as app:
         records = app.models(sources=sources, lifecycles=lifecycles, removed=removed, as_of=as_of)
         if as_of is not None:
             with app.reading() as session:
-                later = catalog.unrecorded(session, as_of, sources=sources)
-            notes = messages.past_notes(as_of, app.clock(), later)
+                later = queries_catalog.unrecorded(session, as_of, sources=sources)
+            notes = queries_catalog.past_notes(as_of, app.clock(), later)
         if format_ == "table" and not (records or notes):
             past = removed or as_of is not None
             notes = [_nothing(app, "no such model" if past else "no such model is listed", sources)]
@@ -124,12 +124,12 @@ def events(
     format_: str,
 ) -> None:
     """Print what changed, oldest first."""
-    from catalog_sync import messages  # noqa: PLC0415  # heavy
     from catalog_sync.cli import render  # noqa: PLC0415
-    from catalog_sync.records import Kind  # noqa: PLC0415
+    from catalog_sync.domain import event_text  # noqa: PLC0415  # heavy
+    from catalog_sync.domain.kinds import Kind  # noqa: PLC0415
 
     chosen = [Kind(kind) for kind in kinds]
-    shown = messages.WITH_PAYLOAD if format_ == "table" else None
+    shown = event_text.WITH_PAYLOAD if format_ == "table" else None
     with context.app() as app:
         found = app.events(since=since, kinds=chosen, models=glob, sources=sources, payloads=shown)
         if format_ == "json":
@@ -142,8 +142,8 @@ def events(
 
 def _write_events(found: Iterable[Event], *, with_model: bool = True) -> bool:
     """Print a row per event; false when there is none."""
-    from catalog_sync import messages  # noqa: PLC0415
     from catalog_sync.cli import render  # noqa: PLC0415
+    from catalog_sync.domain import event_text  # noqa: PLC0415
 
     columns = ["when", "kind", "source", "model", "what"]
     rows = [
@@ -152,7 +152,7 @@ def _write_events(found: Iterable[Event], *, with_model: bool = True) -> bool:
             event.kind.value,
             event.source,
             event.model_id or "-",
-            messages.event_text(event),
+            event_text.event_text(event),
         ]
         for event in found
     ]
@@ -176,12 +176,12 @@ def _leave_out(name: str, columns: list[str], rows: Iterable[list[str]]) -> None
 @click.pass_obj
 def show(context: Context, model: str, format_: str) -> None:
     """Print one model: what is known of it, and its history, newest first."""
-    from catalog_sync import catalog  # noqa: PLC0415  # heavy
     from catalog_sync.cli import render  # noqa: PLC0415
+    from catalog_sync.queries import catalog as queries_catalog  # noqa: PLC0415  # heavy
 
     with context.app() as app:
         with app.reading() as session:
-            found = catalog.show_model(session, model)
+            found = queries_catalog.show_model(session, model)
         now = app.clock()
     if format_ == "json":
         render.write_json(
@@ -205,8 +205,10 @@ def show(context: Context, model: str, format_: str) -> None:
 
 
 def _write_model(record: ModelRecord, history: Sequence[Event], now: datetime) -> None:
-    from catalog_sync import messages, reconcile  # noqa: PLC0415
+    from catalog_sync import text  # noqa: PLC0415
     from catalog_sync.cli import render  # noqa: PLC0415
+    from catalog_sync.domain import event_text, replay  # noqa: PLC0415
+    from catalog_sync.queries import export  # noqa: PLC0415
 
     facts = {}
     for name in render.MODEL_COLUMNS:
@@ -215,22 +217,22 @@ def _write_model(record: ModelRecord, history: Sequence[Event], now: datetime) -
             continue
         if isinstance(value, datetime):
             overdue = name == "retires_at" and record.listed and not record.retired
-            away = messages.distance_text(value, now, past="overdue" if overdue else "ago")
+            away = text.distance_text(value, now, past="overdue" if overdue else "ago")
             facts[name] = f"{render.date(value)} ({away})"
         else:
-            facts[name] = "-" if value is None else messages.value_text(value)
-    facts["capabilities"] = messages.capabilities_text(record.info.payload)
+            facts[name] = "-" if value is None else event_text.value_text(value)
+    facts["capabilities"] = export.capabilities_text(record.info.payload)
     render.write_facts(facts)
     render.write("")
-    _write_events(reconcile.told_of(record.info.id, history), with_model=False)
+    _write_events(replay.told_of(record.info.id, history), with_model=False)
 
 
 def _nothing(app: App, what: str, sources: Sequence[str]) -> str:
     """Say that there is nothing to print, and why that may be."""
-    from catalog_sync import catalog  # noqa: PLC0415
+    from catalog_sync.queries import catalog as queries_catalog  # noqa: PLC0415
 
     with app.reading(sources) as session:
-        if catalog.begun(session, sources=sources):
+        if queries_catalog.begun(session, sources=sources):
             return what
     named = " of " + ", ".join(sources) if sources else ""
     return f"nothing was recorded yet{named}; run: catalog-sync sync"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from catalog_sync.clock import format_instant
 from catalog_sync.errors import OutputError
-from catalog_sync.rows import (
+from catalog_sync.queries.export import (
     DELIVERY_COLUMNS,
     EVENT_COLUMNS,
     MODEL_COLUMNS,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from catalog_sync.cli import Context
-    from catalog_sync.records import SourceStatus, Status
+    from catalog_sync.queries.health import SourceStatus, Status
 
 __all__ = ["status"]
 
@@ -30,8 +30,8 @@ __all__ = ["status"]
 @click.pass_obj
 def status(context: Context, max_age: timedelta | None, as_json: bool) -> int:
     """Print how fresh each source is and how the alerts stand; fail when somebody should look."""
-    from catalog_sync import messages  # noqa: PLC0415  # heavy
     from catalog_sync.cli import render  # noqa: PLC0415
+    from catalog_sync.queries import health  # noqa: PLC0415  # heavy
 
     with context.app() as app:
         found = app.status(max_age)
@@ -39,19 +39,19 @@ def status(context: Context, max_age: timedelta | None, as_json: bool) -> int:
         render.write_json(found.to_json())
     else:
         _write(found)
-    for problem in messages.problems(found):
+    for problem in health.problems(found):
         complain(problem)
     return int(not found.ok)
 
 
 def _write(found: Status) -> None:
-    from catalog_sync import messages  # noqa: PLC0415
+    from catalog_sync import text  # noqa: PLC0415
     from catalog_sync.cli import render  # noqa: PLC0415
 
     rows = []
     for source in found.sources:
         last = source.last_success_at
-        age = messages.since_text(last, found.at) if last else "-"
+        age = text.since_text(last, found.at) if last else "-"
         rows.append([source.name, _state(source), render.instant(last), age])
     render.write_table(["source", "state", "last success", "age"], rows)
     counts = found.deliveries

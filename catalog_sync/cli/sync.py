@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from catalog_sync.app import App
     from catalog_sync.cli import Context
     from catalog_sync.errors import OutputError
-    from catalog_sync.records import RunReport
+    from catalog_sync.sync.report import RunReport
 
 __all__ = ["sync"]
 
@@ -68,11 +68,11 @@ def sync(
     as_json: bool,
 ) -> int:
     """Bring the table `models` in line with what the API lists, and record what changed."""
-    from catalog_sync import messages  # noqa: PLC0415  # heavy
     from catalog_sync.app import PassOptions  # noqa: PLC0415
     from catalog_sync.cli import render  # noqa: PLC0415
     from catalog_sync.errors import DatabaseError  # noqa: PLC0415
-    from catalog_sync.sync import log_report  # noqa: PLC0415
+    from catalog_sync.queries import health  # noqa: PLC0415  # heavy
+    from catalog_sync.sync.report import log_report  # noqa: PLC0415
 
     options = PassOptions(dry_run, accept_removals, if_older_than)
     metrics_file = None if dry_run else metrics_file
@@ -101,7 +101,7 @@ def sync(
         else:
             _write_text(reports, dry_run=dry_run)
             if counts and any(asdict(counts).values()):
-                render.write(messages.deliveries_text(counts))
+                render.write(health.deliveries_text(counts))
     for report in reports:
         if report.cause is not None or report.status == "held":
             complain(str(report.error), report.cause)
@@ -133,20 +133,21 @@ def _write_metrics(app: App, path: Path | None) -> list[OutputError]:
 
 
 def _write_text(reports: Sequence[RunReport], *, dry_run: bool) -> None:
-    from catalog_sync import messages  # noqa: PLC0415
     from catalog_sync.cli import render  # noqa: PLC0415
+    from catalog_sync.domain import event_text  # noqa: PLC0415
+    from catalog_sync.sync import report as sync_report  # noqa: PLC0415
 
     for report in reports:
         if report.status == "failed":
             continue
         if not report.baseline:
             rows = [
-                [event.kind.value, event.model_id or "-", messages.event_text(event)]
+                [event.kind.value, event.model_id or "-", event_text.event_text(event)]
                 for event in report.events
                 if not event.kind.startswith("sync_")  # those are for who is not here
             ]
             render.write_table(["kind", "model", "what"], rows, text={"what"}, header=False)
-        render.write(messages.report_text(report, dry_run=dry_run))
+        render.write(sync_report.report_text(report, dry_run=dry_run))
 
 
 @contextmanager

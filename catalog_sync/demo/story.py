@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from catalog_sync.app import App
+from catalog_sync.config.settings import Settings, SourceSettings
 from catalog_sync.demo.history import Moment, moments
 from catalog_sync.demo.sandbox import Sandbox
-from catalog_sync.settings import Settings, SourceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from catalog_sync.records import RunReport
+    from catalog_sync.sync.report import RunReport
 
 __all__ = ["MODEL_TO_SHOW", "new_file", "replay"]
 

@@ -23,8 +23,8 @@ import pytest
 
 from catalog_sync.app import App, PassOptions
 from catalog_sync.clock import Clock, utc_now
+from catalog_sync.config.load import load
 from catalog_sync.demo.sandbox import Sandbox
-from catalog_sync.settings import load
 from receivers import Receiver, Reply, closed_port
 from support import KEY, environment, model, program, run
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from subprocess import CompletedProcess
 
-    from catalog_sync.records import RunReport
+    from catalog_sync.sync.report import RunReport
 
 DAY = timedelta(days=1)
 START = datetime(2026, 7, 24, 18, 0, tzinfo=UTC)

@@ -26,9 +26,10 @@ import yaml
 
 from catalog_sync import __version__
 from catalog_sync.clock import parse_duration
+from catalog_sync.config.load import load
+from catalog_sync.config.schedule import Schedule
+from catalog_sync.config.settings import DEFAULT_EVERY
 from catalog_sync.demo.sandbox import Sandbox
-from catalog_sync.schedule import Schedule
-from catalog_sync.settings import DEFAULT_EVERY, load
 from conftest import need
 from daemons import Daemon
 from support import environment, model, run

@@ -22,9 +22,9 @@ import pymysql
 import pytest
 import sqlalchemy as sa
 
-from catalog_sync import database
+from catalog_sync.db import engine
+from catalog_sync.db.schema import ModelRow, SourceRow
 from catalog_sync.demo import story
-from catalog_sync.schema import ModelRow, SourceRow
 from conftest import empty_database
 from cookbook import README, recipes
 from support import environment
@@ -119,7 +119,7 @@ class Calendar:
     """Moves the whole story in time, so that a day of it is today, and at the end back again."""
 
     def __init__(self, url: str) -> None:
-        self.engine = database.create_engine(url)
+        self.engine = engine.create_engine(url)
         self.moved = timedelta()
 
     def __enter__(self) -> Self:
@@ -135,7 +135,7 @@ class Calendar:
 
     def _move(self, by: timedelta) -> None:
         step, self.moved = by - self.moved, by
-        with database.transaction(self.engine) as session:
+        with engine.transaction(self.engine) as session:
             for row in session.scalars(sa.select(ModelRow)):
                 row.first_seen_at += step
                 row.retires_at = row.retires_at and row.retires_at + step

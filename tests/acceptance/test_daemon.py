@@ -20,10 +20,10 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from catalog_sync import database
+from catalog_sync.db import engine as db_engine
+from catalog_sync.db.schema import DeliveryRow, RunRow, SourceRow
 from catalog_sync.demo.sandbox import Sandbox
-from catalog_sync.records import RunStatus
-from catalog_sync.schema import DeliveryRow, RunRow, SourceRow
+from catalog_sync.domain.kinds import RunStatus
 from conftest import REQUIRED
 from daemons import Daemon, Gate
 from receivers import Receiver, Reply, closed_port, write_config
@@ -45,8 +45,8 @@ def api() -> Iterator[Sandbox]:
 
 def rows(url: str, table: type, *where: object) -> list:
     """Read rows, oldest first, from outside."""
-    engine = database.create_engine(url)
-    with database.reading(engine) as session:
+    engine = db_engine.create_engine(url)
+    with db_engine.reading(engine) as session:
         found = list(session.scalars(sa.select(table).where(*where)))
         session.expunge_all()
     engine.dispose()
@@ -54,8 +54,8 @@ def rows(url: str, table: type, *where: object) -> list:
 
 
 def change(url: str, *statements: object) -> None:
-    engine = database.create_engine(url)
-    with database.transaction(engine) as session:
+    engine = db_engine.create_engine(url)
+    with db_engine.transaction(engine) as session:
         for statement in statements:
             session.execute(statement)
     engine.dispose()

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from catalog_sync import database, store
+from catalog_sync.config.schedule import Schedule
+from catalog_sync.config.settings import DEFAULT_EVERY
+from catalog_sync.db import engine as db_engine
+from catalog_sync.db import runs as db_runs
 from catalog_sync.demo.sandbox import Sandbox
-from catalog_sync.schedule import Schedule
-from catalog_sync.settings import DEFAULT_EVERY
 from conftest import need
 from support import environment, model
 
@@ -60,7 +61,7 @@ def write_configuration(folder: Path, sandbox: Sandbox, database_url: str) -> No
 
 def recorded(file: Path) -> tuple[list[str], list[str]]:
     """Return the ids that a database lists, and how its passes ended, oldest first."""
-    engine = database.create_engine(f"sqlite:///{file}")
+    engine = db_engine.create_engine(f"sqlite:///{file}")
     try:
         with engine.connect() as connection:
             ids = connection.exec_driver_sql("SELECT id FROM current_models ORDER BY id")
@@ -366,11 +367,11 @@ def test_the_workflow_keeps_what_a_killed_pass_had_written(runner: Runner) -> No
     assert runner.run() == [0, 0, 0]
     runner.begin()
     assert runner.step("Fetch the database").returncode == 0
-    engine = database.create_engine(f"sqlite:///{runner.clone}/catalog.db")
-    with database.reading(engine) as reader:  # while somebody reads, the log stays
-        store.source_names(reader)
-        with database.transaction(engine) as session:
-            store.start_run(session, "anthropic", datetime.now().astimezone())
+    engine = db_engine.create_engine(f"sqlite:///{runner.clone}/catalog.db")
+    with db_engine.reading(engine) as reader:  # while somebody reads, the log stays
+        db_runs.source_names(reader)
+        with db_engine.transaction(engine) as session:
+            db_runs.start_run(session, "anthropic", datetime.now().astimezone())
         log = runner.clone / "catalog.db-wal"
         copies = {file: file.read_bytes() for file in (log, runner.clone / "catalog.db")}
     engine.dispose()

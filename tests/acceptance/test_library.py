@@ -11,15 +11,7 @@ from pathlib import Path
 import pytest
 
 import catalog_sync
-from catalog_sync import (
-    App,
-    ConfigError,
-    DatabaseError,
-    Kind,
-    RunStatus,
-    SourceError,
-    load,
-)
+from catalog_sync import App, ConfigError, DatabaseError, Kind, RunStatus, SourceError, load
 from catalog_sync.demo import story
 from catalog_sync.demo.history import moments
 from catalog_sync.demo.sandbox import Sandbox

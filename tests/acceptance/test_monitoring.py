@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from catalog_sync.db.runs import RunRecord
 from catalog_sync.demo.history import moments
 from catalog_sync.demo.sandbox import Sandbox
-from catalog_sync.metrics import exposition
-from catalog_sync.records import RunRecord, RunStatus, Snapshot, SourceSnapshot, SourceStatus
+from catalog_sync.domain.kinds import RunStatus
+from catalog_sync.queries.health import Snapshot, SourceSnapshot, SourceStatus
+from catalog_sync.queries.metrics import exposition
 from support import KEY, run
 
 CHECKOUT = Path(__file__).parents[2]

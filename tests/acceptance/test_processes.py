@@ -18,10 +18,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from catalog_sync import database, reconcile, store
 from catalog_sync.app import App
-from catalog_sync.records import RunStatus
-from catalog_sync.schema import EventRow, RunRow, SourceRow
+from catalog_sync.db import catalog as db_catalog
+from catalog_sync.db import engine as db_engine
+from catalog_sync.db import migrate
+from catalog_sync.db.schema import EventRow, RunRow, SourceRow
+from catalog_sync.domain import replay
+from catalog_sync.domain.kinds import RunStatus
 from support import Answer, Request, ScriptedServer, environment, model, page, program, settings_for
 
 KILLS = 10
@@ -135,7 +138,7 @@ def api() -> Any:
 @pytest.fixture
 def engine(database_url: str) -> Any:
     """Yield an engine on a database that is still empty."""
-    engine = database.create_engine(database_url)
+    engine = db_engine.create_engine(database_url)
     yield engine
     engine.dispose()
 
@@ -163,19 +166,19 @@ def assert_all_end_well(syncs: list[Sync]) -> None:
 
 
 def count(engine: sa.Engine, column: Any) -> Counter[Any]:
-    with database.reading(engine) as session:
+    with db_engine.reading(engine) as session:
         return Counter(session.scalars(sa.select(column)))
 
 
 def assert_whole(engine: sa.Engine) -> None:
     """Check that each pass is in the tables as a whole or not at all."""
-    with database.reading(engine) as session:
-        rows = {(each.source, each.info.id): each for each in store.select_models(session)}
-        events = list(store.select_events(session))
+    with db_engine.reading(engine) as session:
+        rows = {(each.source, each.info.id): each for each in db_catalog.select_models(session)}
+        events = list(db_catalog.select_events(session))
         runs = list(session.scalars(sa.select(RunRow)))
         leases = set(session.scalars(sa.select(SourceRow.lease_run_id))) - {None}
         session.expunge_all()
-    replayed = reconcile.replay(events)
+    replayed = replay.replay(events)
     assert {key: (row.info.payload, row.removed_at) for key, row in rows.items()} == {
         key: (row.info.payload, row.removed_at) for key, row in replayed.items()
     }
@@ -228,7 +231,7 @@ def test_killed_during_the_set_up(
     for sync in [start(api.url) for _ in range(4)]:
         sync.go()
         sync.kill(after=chance.uniform(0, 0.3))
-    if database.current_revision(engine) is not None:
+    if migrate.current_revision(engine) is not None:
         expire_leases(engine)
     sync_here(database_url, api)
     assert count(engine, EventRow.kind) == {"added": 3}
@@ -259,7 +262,7 @@ def test_killed_at_any_moment(database_url: str, engine: sa.Engine, start: Any, 
 
 def expire_leases(engine: sa.Engine) -> None:
     """Let the time of leases pass; this waits for what is left of a killed process's writing."""
-    with database.transaction(engine) as session:
+    with db_engine.transaction(engine) as session:
         session.execute(
             sa.update(SourceRow)
             .where(SourceRow.lease_run_id.is_not(None))
@@ -287,7 +290,7 @@ def test_told_to_stop(
         wait_until(lambda: silent.requests)
         sync.process.send_signal(number)
         assert sync.end() == SIGNALS[number]
-    with database.reading(engine) as session:
+    with db_engine.reading(engine) as session:
         run = session.scalars(sa.select(RunRow).order_by(RunRow.id.desc())).first()
         assert run is not None
         assert (run.status, run.error) == ("failed", "interrupted")

@@ -17,7 +17,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from catalog_sync.publish import Folder, render
+from catalog_sync.site.write import Folder, render
 from published import NOW, catalogue, contents, hostile, record, source
 
 ARGUMENTS = [

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from catalog_sync.channels import open_channel
-from catalog_sync.settings import load
+from catalog_sync.alerts.channels import open_channel
+from catalog_sync.config.load import load
 from support import environment, run
 
 README = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")

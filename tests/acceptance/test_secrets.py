@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from catalog_sync import database
+from catalog_sync.db import engine as db_engine
 from daemons import Daemon
 from receivers import Received, Receiver, Reply
 from support import Answer, Request, ScriptedServer, model, page, run
@@ -109,7 +109,7 @@ def leaks(text: str) -> list[str]:
 
 def contents(database_url: str) -> str:
     """Return every row of every table, as text."""
-    engine = database.create_engine(database_url)
+    engine = db_engine.create_engine(database_url)
     with engine.connect() as connection:
         tables = sa.inspect(connection).get_table_names()
         assert "model_events" in tables

@@ -67,7 +67,7 @@ def test_what_is_inside(wheel: Path) -> None:
         f"catalog_sync/{path.relative_to(CHECKOUT)}"
         for path in (CHECKOUT / "migrations").rglob("*.py")
     }
-    assert package | migrations | {"catalog_sync/config/catalog-sync.toml"} <= names
+    assert package | migrations | {"catalog_sync/examples/catalog-sync.toml"} <= names
     assert [name for name in names if "/test" in name or "/." in name or "pyc" in name] == []
     assert {name.split("/")[0].split("-")[0] for name in names} == {"catalog_sync"}
     assert any(name.endswith("/licenses/LICENSE") for name in names)
@@ -75,10 +75,10 @@ def test_what_is_inside(wheel: Path) -> None:
 
 def test_it_runs(installed: Path) -> None:
     """Installed, `catalog-sync db upgrade` finds its migrations and sets a database up."""
-    where = "from catalog_sync import database; print(database.__file__, database._MIGRATIONS)"
+    where = "from catalog_sync.db import migrate; print(migrate.__file__, migrate._MIGRATIONS)"
     package = installed / "catalog_sync"
     found = run_installed(installed, sys.executable, "-c", where)
-    assert found.stdout.split() == [str(package / "database.py"), str(package / "migrations")]
+    assert found.stdout.split() == [str(package / "db" / "migrate.py"), str(package / "migrations")]
     script = installed / "bin" / "catalog-sync"
     assert os.access(script, os.X_OK)
     result = run_installed(installed, str(script), "db", "upgrade")
@@ -89,7 +89,7 @@ def test_it_runs(installed: Path) -> None:
 
 def test_its_example_is_valid(installed: Path) -> None:
     """Installed, the example configuration can be used as it stands."""
-    example = installed / "catalog_sync" / "config" / "catalog-sync.toml"
+    example = installed / "catalog_sync" / "examples" / "catalog-sync.toml"
     command = (sys.executable, "-m", "catalog_sync", "--config", str(example), "db", "current")
     result = run_installed(installed, *command)
     assert (result.returncode, result.stderr) == (0, "")

@@ -21,9 +21,9 @@ from anthropic import Anthropic
 from pydantic import SecretStr
 
 from catalog_sync.app import App
+from catalog_sync.config.settings import Settings, SourceSettings
 from catalog_sync.demo.history import moments
 from catalog_sync.demo.sandbox import Sandbox
-from catalog_sync.settings import Settings, SourceSettings
 
 ROUNDS = 5
 

@@ -21,7 +21,8 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from catalog_sync import database
+from catalog_sync.db import engine as db_engine
+from catalog_sync.db import migrate
 from catalog_sync.demo.history import moments
 
 ROUNDS = 3
@@ -51,8 +52,8 @@ for row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2]):
 
 def fill(file: Path, models: int, events: int) -> None:
     """Write a history in which every model is changed again and again, one a minute."""
-    engine = database.create_engine(f"sqlite:///{file}")
-    database.ensure_schema(engine)
+    engine = db_engine.create_engine(f"sqlite:///{file}")
+    migrate.ensure_schema(engine)
     engine.dispose()
     sample = moments()[-1].models[0]
     objects = [

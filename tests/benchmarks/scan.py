@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from catalog_sync.check.ids import Mentions
+from catalog_sync.check.scan import scan
 from catalog_sync.demo import story
 from catalog_sync.demo.history import moments
-from catalog_sync.mentions import Mentions
-from catalog_sync.scan import scan
 
 ROUNDS = 5
 LINE = "def handler(request, client):  # one of many lines that say nothing of a model\n"

@@ -17,12 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from catalog_sync import catalog, database, store
 from catalog_sync.app import App
+from catalog_sync.config.settings import Settings, SourceSettings
+from catalog_sync.db import migrate, runs
+from catalog_sync.domain.kinds import Absence, Kind
+from catalog_sync.domain.model import Catalog, ModelRecord
 from catalog_sync.errors import BadAnswerError
-from catalog_sync.records import Absence, Catalog, Kind, ModelRecord
-from catalog_sync.settings import Settings, SourceSettings
-from catalog_sync.sync import Pass, PassOptions
+from catalog_sync.queries import catalog as queries_catalog
+from catalog_sync.sync.one_source import Pass, PassOptions
 from cookbook import recipes
 from histories import DAY, SCOPE, START, URL, Step, World, histories
 
@@ -72,7 +74,7 @@ class Source:
         report = one.run()
         assert report.error is None or report.status == "held" or _empty_first(report.cause)
         with self.app.reading() as session:
-            synced = {each.name: each.last_synced_at for each in store.select_sources(session)}
+            synced = {each.name: each.last_synced_at for each in runs.select_sources(session)}
         if (synced_at := synced[self.name]) is not None:
             self.kept[synced_at] = self.app.models(sources=[self.name], removed=True)
 
@@ -93,7 +95,7 @@ def told(records: list[ModelRecord]) -> list[ModelRecord]:
 def app(database_url: str) -> Iterator[App]:
     sources = (SourceSettings(name="unused"),)
     with App(Settings(database_url=SecretStr(database_url), sources=sources)) as app:
-        database.ensure_schema(app.engine)
+        migrate.ensure_schema(app.engine)
         yield app
 
 
@@ -130,7 +132,7 @@ def test_every_moment(app: App) -> None:
         names = [f"s{next(numbers)}" for _ in both]
         sources = play(app, names, both)
         with app.reading() as session:
-            ask = partial(catalog.list_models, session, sources=names)
+            ask = partial(queries_catalog.list_models, session, sources=names)
             for moment in instants_of(sources):
                 then = [record for source in sources for record in source.then(moment)]
                 then.sort(key=lambda each: (each.info.id, each.source))
@@ -178,13 +180,13 @@ def test_what_was_not_recorded_yet(app: App) -> None:
     first.make(begin)
     second.make(replace(begin, passed=3 * DAY))
     with app.reading() as session:
-        assert catalog.unrecorded(session, START + DAY - TICK) == {
+        assert queries_catalog.unrecorded(session, START + DAY - TICK) == {
             "first": START + DAY,
             "second": START + 3 * DAY,
         }
-        assert catalog.unrecorded(session, START + DAY) == {"second": START + 3 * DAY}
-        assert catalog.unrecorded(session, START + DAY, sources=["first"]) == {}
-        assert catalog.unrecorded(session, START + 3 * DAY) == {}
+        assert queries_catalog.unrecorded(session, START + DAY) == {"second": START + 3 * DAY}
+        assert queries_catalog.unrecorded(session, START + DAY, sources=["first"]) == {}
+        assert queries_catalog.unrecorded(session, START + 3 * DAY) == {}
 
 
 def test_a_moment_needs_a_zone(app: App) -> None:

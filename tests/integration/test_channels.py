@@ -21,15 +21,16 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from catalog_sync import channels
+from catalog_sync.alerts import channels
+from catalog_sync.alerts.channels import Channel, Outcome, open_channel
+from catalog_sync.alerts.message import Message, compose
 from catalog_sync.app import App, PassOptions
-from catalog_sync.channels import Channel, open_channel
 from catalog_sync.clock import utc_now
+from catalog_sync.config.settings import AlertSettings, Settings
 from catalog_sync.demo.sandbox import Sandbox
+from catalog_sync.domain.kinds import Kind
+from catalog_sync.domain.model import Event
 from catalog_sync.errors import ConfigError, DatabaseError
-from catalog_sync.messages import compose
-from catalog_sync.records import Event, Kind, Message, Outcome
-from catalog_sync.settings import AlertSettings, Settings
 from receivers import MailServer, Received, Receiver, Reply, closed_port, write_config
 from support import model, run, settings_for
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from catalog_sync import __version__
-from catalog_sync.client import ModelsClient
+from catalog_sync.client.anthropic import ModelsClient
 from catalog_sync.demo.history import moments
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.errors import BadAnswerError, RefusedError, SourceError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from catalog_sync.records import Catalog, ModelInfo
+    from catalog_sync.domain.model import Catalog, ModelInfo
 
 HEADERS = {"x-api-key": KEY}
 HISTORY = moments()[-1].models

@@ -23,7 +23,7 @@ import httpx
 import pytest
 from tenacity import RetryCallState
 
-from catalog_sync.client import ModelsClient, _delay_seconds, _Refusal
+from catalog_sync.client.anthropic import ModelsClient, _delay_seconds, _Refusal
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.errors import (
     ConfigError,
@@ -190,7 +190,7 @@ def retries() -> Iterator[list[str]]:
         def emit(self, record: logging.LogRecord) -> None:
             reasons.append(record.fields["reason"])
 
-    logger, collector = logging.getLogger("catalog_sync.client"), Collector()
+    logger, collector = logging.getLogger("catalog_sync.client.anthropic"), Collector()
     level = logger.level
     logger.addHandler(collector)
     logger.setLevel(logging.INFO)

@@ -17,14 +17,20 @@ from pydantic import SecretStr
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
 
-from catalog_sync import database, store
+from catalog_sync.alerts.channels import Outcome, open_channel
+from catalog_sync.alerts.delivery import deliver_due, next_attempt_at
 from catalog_sync.app import App
-from catalog_sync.channels import open_channel
 from catalog_sync.clock import utc_now
-from catalog_sync.delivery import deliver_due, next_attempt_at
+from catalog_sync.config.load import load
+from catalog_sync.config.settings import AlertSettings, Settings
+from catalog_sync.db import catalog as db_catalog
+from catalog_sync.db import engine as db_engine
+from catalog_sync.db import outbox
+from catalog_sync.db import runs as db_runs
+from catalog_sync.db.outbox import Batch, Delivery
 from catalog_sync.demo.sandbox import Sandbox
-from catalog_sync.records import Batch, Delivery, Event, Kind, Outcome, SourceRecord
-from catalog_sync.settings import AlertSettings, Settings, load
+from catalog_sync.domain.kinds import Kind
+from catalog_sync.domain.model import Event, SourceRecord
 from receivers import PATIENCE_SECONDS, Receiver, Reply, closed_port, write_config
 from support import environment, model, program, run, settings_for
 
@@ -124,19 +130,19 @@ class World:
         self.engine = engine
         self.clock = Clock()
         self.urls: dict[str, str] = {}
-        with database.transaction(engine) as session:
-            store.register_source(session, "anthropic", "https://api.example")
+        with db_engine.transaction(engine) as session:
+            db_runs.register_source(session, "anthropic", "https://api.example")
 
     def owe(self, *channels: str, models: int = 1, at: datetime | None = None) -> int:
         """Record a run in which so many models appeared, owed to these channels."""
         at = at or self.clock.now
-        with database.transaction(self.engine) as session:
-            run_id = store.start_run(session, "anthropic", at)
+        with db_engine.transaction(self.engine) as session:
+            run_id = db_runs.start_run(session, "anthropic", at)
             ids = [f"m-{run_id}-{number}" for number in range(models)]
             news = [Event(Kind.ADDED, at, id_, payload=model(id_)) for id_ in ids]
-            events = store.insert_events(session, "anthropic", run_id, news)
+            events = db_catalog.insert_events(session, "anthropic", run_id, news)
             owed = [(event, channel) for event in events for channel in channels]
-            store.insert_deliveries(session, run_id, owed, at)
+            outbox.insert_deliveries(session, run_id, owed, at)
         return run_id
 
     def deliver(
@@ -156,8 +162,8 @@ class World:
         return deliver_due(self.engine, channels, self.clock, attempts=attempts)
 
     def rows(self, channel: str | None = None) -> list[Delivery]:
-        with database.reading(self.engine) as session:
-            found = store.select_deliveries(session, limit=1000)
+        with db_engine.reading(self.engine) as session:
+            found = outbox.select_deliveries(session, limit=1000)
         return [each for each in found if channel in {None, each.channel}]
 
     def row(self, channel: str | None = None) -> Delivery:
@@ -168,8 +174,8 @@ class World:
         return [each.status for each in self.rows(channel)]
 
     def revive(self, channel: str | None = None) -> int:
-        with database.transaction(self.engine) as session:
-            return store.revive(session, self.clock.now, channel=channel)
+        with db_engine.transaction(self.engine) as session:
+            return outbox.revive(session, self.clock.now, channel=channel)
 
 
 @pytest.fixture
@@ -483,17 +489,17 @@ def test_claims_do_not_meet(world: World) -> None:
         table = "TABLE " if connection.dialect.name != "postgresql" else ""
         connection.execute(sa.text(f"ANALYZE {table}alert_deliveries"))
         connection.commit()
-    with database.reading(world.engine) as session:
-        one, other = store.due_batches(session, NOW)
+    with db_engine.reading(world.engine) as session:
+        one, other = outbox.due_batches(session, NOW)
 
     def claim(session: Session, batch: Batch) -> bool:
-        return store.claim(session, batch, NOW, until=NOW + MINUTE)
+        return outbox.claim(session, batch, NOW, until=NOW + MINUTE)
 
     def claim_other() -> bool:
-        with database.transaction(world.engine) as session:
+        with db_engine.transaction(world.engine) as session:
             return claim(session, other)
 
-    with ThreadPoolExecutor(1) as thread, database.transaction(world.engine) as session:
+    with ThreadPoolExecutor(1) as thread, db_engine.transaction(world.engine) as session:
         assert claim(session, one)
         assert thread.submit(claim_other).result(timeout=8)
 
@@ -537,8 +543,8 @@ def pretend_synced(world: World) -> None:
     """Let the source have been synced just now."""
     now = utc_now()
     synced = SourceRecord("anthropic", "https://api.example", baseline_at=now, last_synced_at=now)
-    with database.transaction(world.engine) as session:
-        store.write_source(session, synced)
+    with db_engine.transaction(world.engine) as session:
+        db_runs.write_source(session, synced)
 
 
 def test_two_processes(world: World, hook: Receiver, database_url: str) -> None:

@@ -28,14 +28,18 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from pydantic import SecretStr
 
-from catalog_sync import database, store
+from catalog_sync.alerts.channels import Channel, Outcome
+from catalog_sync.alerts.delivery import deliver_due
+from catalog_sync.alerts.message import Message
 from catalog_sync.app import App, PassOptions
-from catalog_sync.channels import Channel
 from catalog_sync.clock import format_instant
-from catalog_sync.delivery import deliver_due
+from catalog_sync.config.settings import AlertKind, AlertSettings, Settings
+from catalog_sync.db import catalog as db_catalog
+from catalog_sync.db import engine as db_engine
+from catalog_sync.db import migrate
 from catalog_sync.demo.sandbox import Sandbox
-from catalog_sync.records import Event, Message, Outcome, RunReport
-from catalog_sync.settings import AlertKind, AlertSettings, Settings
+from catalog_sync.domain.model import Event
+from catalog_sync.sync.report import RunReport
 from receivers import Decision, Received, Receiver, Reply
 from support import model, settings_for
 
@@ -318,9 +322,9 @@ class World:
 
     def check(self) -> None:
         """Compare what the receivers were told with what happened."""
-        engine = database.create_engine(self.database_url)
-        with database.reading(engine) as session:
-            events = list(store.select_events(session))
+        engine = db_engine.create_engine(self.database_url)
+        with db_engine.reading(engine) as session:
+            events = list(db_catalog.select_events(session))
             baseline = set(session.scalars(sa.text("SELECT id FROM sync_runs WHERE baseline")))
             owed = session.execute(sa.text("SELECT channel, event_id FROM alert_deliveries"))
             owed_pairs = sorted((channel, id_) for channel, id_ in owed)
@@ -516,8 +520,8 @@ def test_no_alert_is_lost_or_invented(
     It hears again only what a dead process had sent, whatever fails and whenever processes die.
     """
     empty = tmp_path / "empty.db"
-    engine = database.create_engine(f"sqlite:///{empty}")
-    database.ensure_schema(engine)
+    engine = db_engine.create_engine(f"sqlite:///{empty}")
+    migrate.ensure_schema(engine)
     engine.dispose()
     numbers = itertools.count()
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from catalog_sync import metrics
-from catalog_sync.metrics import Listener
+from catalog_sync.service import http
+from catalog_sync.service.http import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,7 @@ def log() -> Iterator[list[logging.LogRecord]]:
     records: list[logging.LogRecord] = []
     handler = logging.Handler()
     handler.emit = records.append  # type: ignore[method-assign]
-    logger = logging.getLogger("catalog_sync.metrics")
+    logger = logging.getLogger("catalog_sync.service.http")
     logger.addHandler(handler)
     yield records
     logger.removeHandler(handler)
@@ -60,8 +60,8 @@ def port() -> Iterator[int]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the listener wait for no client for long."""
-    monkeypatch.setattr(metrics, "_PATIENCE_SECONDS", 0.2)
-    monkeypatch.setattr(metrics, "_LINGER_SECONDS", 0.2)
+    monkeypatch.setattr(http, "_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(http, "_LINGER_SECONDS", 0.2)
 
 
 def connect(port: int, host: str = "127.0.0.1") -> socket.socket:

@@ -11,12 +11,14 @@ import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from catalog_sync import catalog, database
 from catalog_sync.app import App
+from catalog_sync.config.settings import Settings, SourceSettings
+from catalog_sync.db import engine as db_engine
+from catalog_sync.db import migrate
+from catalog_sync.db.schema import DeliveryRow, EventRow, ModelRow, RunRow, SourceRow
 from catalog_sync.demo import story
-from catalog_sync.records import Snapshot
-from catalog_sync.schema import DeliveryRow, EventRow, ModelRow, RunRow, SourceRow
-from catalog_sync.settings import Settings, SourceSettings
+from catalog_sync.queries import health
+from catalog_sync.queries.health import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,13 +63,13 @@ def max_age_of(synced_at: datetime) -> timedelta:
 
 
 def snapshot_of(engine: sa.Engine, *sources: str) -> Snapshot:
-    with database.reading(engine) as session:
-        return catalog.snapshot(session, dict.fromkeys(sources, max_age_of), NOW)
+    with db_engine.reading(engine) as session:
+        return health.snapshot(session, dict.fromkeys(sources, max_age_of), NOW)
 
 
 def test_runs_are_counted_and_the_last_ones_timed(engine: sa.Engine) -> None:
     """Runs count by status; attempt and duration are of the last that ended and was not skipped."""
-    with database.transaction(engine) as session:
+    with db_engine.transaction(engine) as session:
         add_source(session, "anthropic", synced_at=minutes(2))
         add_source(session, "gateway")
         add_runs(
@@ -102,7 +104,7 @@ def test_runs_are_counted_and_the_last_ones_timed(engine: sa.Engine) -> None:
 
 def test_models_are_counted_by_state_and_lifecycle(engine: sa.Engine) -> None:
     """A model counts in one state; removed ones have no lifecycle; unheard-of ones are `other`."""
-    with database.transaction(engine) as session:
+    with db_engine.transaction(engine) as session:
         add_source(session, "anthropic")
         add_source(session, "gateway")
         add_model(session, "anthropic", "a", lifecycle="active")
@@ -124,7 +126,7 @@ def test_models_are_counted_by_state_and_lifecycle(engine: sa.Engine) -> None:
 
 def test_the_next_retirement_is_one_ahead(engine: sa.Engine) -> None:
     """It is the earliest date after now of a model that is neither removed nor retired already."""
-    with database.transaction(engine) as session:
+    with db_engine.transaction(engine) as session:
         add_source(session, "anthropic")
         add_source(session, "gateway")
         add_model(session, "anthropic", "removed", retires_at=minutes(1), removed_at=NOW)
@@ -141,7 +143,7 @@ def test_the_next_retirement_is_one_ahead(engine: sa.Engine) -> None:
 
 def test_deliveries_are_counted_and_the_oldest_event_is_told(engine: sa.Engine) -> None:
     """Deliveries count by status; the oldest is by its event, and only among those that wait."""
-    with database.transaction(engine) as session:
+    with db_engine.transaction(engine) as session:
         add_source(session, "anthropic")
         [run] = add_runs(session, "anthropic", ("succeeded", NOW, NOW))
         statuses = ("delivered", "failed", "pending", "pending", "pending")
@@ -164,7 +166,7 @@ def test_deliveries_are_counted_and_the_oldest_event_is_told(engine: sa.Engine) 
 
 def test_the_configured_sources_are_told_alone(engine: sa.Engine) -> None:
     """One that was never begun stands at nothing; one that is configured no more is not told."""
-    with database.transaction(engine) as session:
+    with db_engine.transaction(engine) as session:
         add_source(session, "former", synced_at=NOW)
         add_runs(session, "former", ("failed", NOW, NOW))
         add_model(session, "former", "a")
@@ -204,11 +206,11 @@ def test_the_demos_story_is_told(tmp_path: Path) -> None:
 def test_an_empty_database_is_up(database_url: str) -> None:
     """Once it is set up, a database without any row has its counts at 0; asking writes nothing."""
     with App(settings(database_url, "anthropic", "gateway")) as app:
-        database.ensure_schema(app.engine)
+        migrate.ensure_schema(app.engine)
         text = app.metrics()
         assert b'catalog_sync_runs_total{source="gateway",status="failed"} 0.0' in text
         assert b"catalog_sync_database_up 1.0" in text
-        with database.reading(app.engine) as session:
+        with db_engine.reading(app.engine) as session:
             assert session.scalar(sa.select(sa.func.count()).select_from(SourceRow)) == 0
 
 
@@ -216,7 +218,7 @@ def test_a_database_that_is_not_set_up_is_down(database_url: str, tmp_path: Path
     """Without a schema it cannot be used, perhaps because its file is gone; none is made."""
     with App(settings(database_url)) as app:
         assert names_in(app.metrics()) == DOWN
-        assert database.current_revision(app.engine) is None
+        assert migrate.current_revision(app.engine) is None
     assert not (tmp_path / "catalog.db").exists()
 
 
@@ -239,7 +241,7 @@ def test_a_database_out_of_reach_is_told(url: str) -> None:
 
 def test_a_schema_of_another_version_is_told(engine: sa.Engine, database_url: str) -> None:
     """A schema that is not this program's counts as a database that cannot be used."""
-    with database.transaction(engine) as session:
+    with db_engine.transaction(engine) as session:
         session.execute(sa.text("UPDATE catalog_sync_version SET version_num = '9999'"))
     with App(settings(database_url)) as app:
         assert names_in(app.metrics()) == DOWN

@@ -14,9 +14,14 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from catalog_sync import database, reconcile, store
 from catalog_sync.app import App, PassOptions
+from catalog_sync.config.settings import AlertSettings, Settings
+from catalog_sync.db import catalog as db_catalog
+from catalog_sync.db import engine
+from catalog_sync.db.schema import Base
 from catalog_sync.demo.sandbox import Sandbox
+from catalog_sync.domain import replay
+from catalog_sync.domain.kinds import Kind, RunStatus
 from catalog_sync.errors import (
     BadAnswerError,
     ConfigError,
@@ -26,16 +31,14 @@ from catalog_sync.errors import (
     UnreachableError,
     ValueRefusedError,
 )
-from catalog_sync.records import Kind, RunStatus
-from catalog_sync.schema import Base
-from catalog_sync.settings import AlertSettings, Settings
 from support import KEY, Answer, ScriptedServer, model, page, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from catalog_sync.records import Event, RunReport
+    from catalog_sync.domain.model import Event
+    from catalog_sync.sync.report import RunReport
     from support import Request
 
 START = datetime(2026, 7, 24, 18, 12, 21, 500_000, UTC)
@@ -438,9 +441,9 @@ def test_events_rebuild_the_table(known: Bench) -> None:
 
 
 def assert_replayed(bench: Bench) -> None:
-    with database.reading(bench.app.engine) as session:
-        rows = {(each.source, each.info.id): each for each in store.select_models(session)}
-        replayed = reconcile.replay(store.select_events(session))
+    with engine.reading(bench.app.engine) as session:
+        rows = {(each.source, each.info.id): each for each in db_catalog.select_models(session)}
+        replayed = replay.replay(db_catalog.select_events(session))
     assert replayed.keys() == rows.keys()
     for key, row in rows.items():
         assert replayed[key].info.payload == row.info.payload
@@ -726,7 +729,7 @@ def test_a_value_that_mariadb_refuses(known: Bench, field: Mapping[str, Any]) ->
 def latin_url(database_url: str) -> Iterator[str]:
     """The URL of a PostgreSQL database that knows Latin letters only."""
     name = f"catalog_sync_test_{uuid.uuid4().hex[:12]}"
-    server = database.create_engine(database_url).execution_options(isolation_level="AUTOCOMMIT")
+    server = engine.create_engine(database_url).execution_options(isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
         options = "ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"
         connection.execute(sa.text(f"CREATE DATABASE {name} {options}"))
@@ -798,7 +801,7 @@ def test_a_locked_database(known: Bench) -> None:
     known.configure()
     impatient = "PRAGMA busy_timeout = 1"
     sa.event.listen(known.app.engine, "connect", lambda raw, _: raw.execute(impatient))
-    holder = database.create_engine(known.url)
+    holder = engine.create_engine(known.url)
     with holder.begin():
         report = known.sync()
     holder.dispose()
@@ -1024,8 +1027,8 @@ def test_a_failing_source_hurts_no_other(database_url: str, api: Api) -> None:
         )
         with App(settings) as app:
             reports = app.sync()
-            with database.reading(app.engine) as session:
-                rows = Counter(record.source for record in store.select_models(session))
+            with engine.reading(app.engine) as session:
+                rows = Counter(record.source for record in db_catalog.select_models(session))
     causes = [type(report.cause) for report in reports]
     none = type(None)
     assert [report.source for report in reports] == [source.name for source in settings.sources]

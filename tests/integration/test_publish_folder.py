@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from catalog_sync.errors import OutputError
-from catalog_sync.publish import Folder
+from catalog_sync.site.write import Folder
 
 SITE = Path("site")
 FILES = {"models.json": b"[]\n", "index.html": b"<!DOCTYPE html>\n"}

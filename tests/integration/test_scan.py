@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from catalog_sync.check import scan_text
+from catalog_sync.check.ids import Mentions
+from catalog_sync.check.scan import Scan, scan
 from catalog_sync.errors import ConfigError
-from catalog_sync.mentions import Mentions
-from catalog_sync.scan import Scan, scan
-from catalog_sync.scan import text as text_module
 from support import environment
 
 ID = "claude-opus-4-20250514"
@@ -112,7 +112,7 @@ def test_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Beside it, each line is looked for on its own.
     """
-    monkeypatch.setattr(text_module, "_PIECE_BYTES", 1499)
+    monkeypatch.setattr(scan_text, "_PIECE_BYTES", 1499)
     chance = random.Random(7)
     words = [
         ID,
@@ -205,7 +205,7 @@ def test_only_files_are_opened() -> None:
 
 def test_what_became_a_pipe_is_not_waited_for() -> None:
     """A file that is replaced between the listing and the opening does not stop the scan."""
-    from catalog_sync.scan import _VANISHED, _open
+    from catalog_sync.check.scan import _VANISHED, _open
 
     os.mkfifo("pipe")
     write("file")

@@ -17,7 +17,11 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from catalog_sync import database
+import catalog_sync
+from catalog_sync.db import engine as db_engine
+from catalog_sync.db import migrate
+from catalog_sync.db.schema import VERSION_TABLE, Base
+from catalog_sync.domain.kinds import Kind, RunStatus
 from catalog_sync.errors import (
     CatalogSyncError,
     ConfigError,
@@ -26,8 +30,6 @@ from catalog_sync.errors import (
     SchemaError,
     ValueRefusedError,
 )
-from catalog_sync.records import Kind, RunStatus
-from catalog_sync.schema import VERSION_TABLE, Base
 from support import ScriptedServer, model, page, run
 
 if TYPE_CHECKING:
@@ -123,7 +125,7 @@ def read(engine: sa.Engine, statement: Any) -> Any:
 
 def ask(engine: sa.Engine, question: str = "SELECT 1") -> Any:
     """Ask a question as the program's reading commands do."""
-    with database.readable(engine) as readable, database.reading(readable) as session:
+    with migrate.readable(engine) as readable, db_engine.reading(readable) as session:
         return session.execute(sa.text(question)).all()
 
 
@@ -136,7 +138,7 @@ def execute(engine: sa.Engine, *statements: str) -> None:
 @contextmanager
 def alembic(engine: sa.Engine) -> Iterator[Any]:
     """Yield a configuration for Alembic's own commands, on a connection of its own."""
-    config = database._alembic()
+    config = migrate._alembic()
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         yield config
@@ -426,7 +428,7 @@ def test_retiring_models(filled: sa.Engine) -> None:
 
 def test_one_head() -> None:
     """There is one newest revision, and the program knows it without loading Alembic."""
-    assert ScriptDirectory.from_config(database._alembic()).get_heads() == [database.HEAD]
+    assert ScriptDirectory.from_config(migrate._alembic()).get_heads() == [migrate.HEAD]
 
 
 def test_models_and_migrations_agree(engine: sa.Engine) -> None:
@@ -441,15 +443,15 @@ def test_round_trip(engine: sa.Engine) -> None:
     with alembic(engine) as config:
         command.downgrade(config, "base")
     assert names(engine) == {VERSION_TABLE}
-    assert database.current_revision(engine) is None
-    assert database.upgrade(engine) == (None, database.HEAD)
+    assert migrate.current_revision(engine) is None
+    assert migrate.upgrade(engine) == (None, migrate.HEAD)
     assert shape(engine) == before
 
 
 def test_upgrade_can_be_repeated(filled: sa.Engine) -> None:
     """Upgrading a current schema changes nothing and says so."""
     before = shape(filled)
-    assert database.upgrade(filled) == (database.HEAD, database.HEAD)
+    assert migrate.upgrade(filled) == (migrate.HEAD, migrate.HEAD)
     assert shape(filled) == before
     assert len(read(filled, "SELECT * FROM models")) == 1
 
@@ -462,9 +464,9 @@ def test_a_set_up_cut_short_is_completed(engine: sa.Engine, kept: int) -> None:
     views = [f"DROP VIEW {name}" for name in VIEWS]
     tables = [f"DROP TABLE {name}" for name in reversed([*COLUMNS][kept:])]
     execute(engine, f"DELETE FROM {VERSION_TABLE}", *views, *tables)
-    database.ensure_schema(engine)
+    migrate.ensure_schema(engine)
     assert shape(engine) == before
-    assert database.current_revision(engine) == database.HEAD
+    assert migrate.current_revision(engine) == migrate.HEAD
 
 
 @pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
@@ -473,15 +475,15 @@ def test_a_set_up_cut_short_between_indexes_is_completed(engine: sa.Engine) -> N
     before = shape(engine)
     drop = "DROP INDEX ix_model_events_occurred_at ON model_events"
     execute(engine, f"DELETE FROM {VERSION_TABLE}", "DROP TABLE alert_deliveries", drop)
-    database.ensure_schema(engine)
+    migrate.ensure_schema(engine)
     assert shape(engine) == before
 
 
 def test_questions_create_nothing(database_url: str, tmp_path: Path) -> None:
     """Asking for the revision, or reading an empty database, creates no file and no table."""
-    engine = database.create_engine(database_url)
-    assert database.current_revision(engine) is None
-    with database.readable(engine) as readable, database.reading(readable) as session:
+    engine = db_engine.create_engine(database_url)
+    assert migrate.current_revision(engine) is None
+    with migrate.readable(engine) as readable, db_engine.reading(readable) as session:
         assert session.execute(sa.text("SELECT * FROM current_models")).all() == []
     assert list(tmp_path.iterdir()) == []
     assert names(engine) == set()
@@ -490,13 +492,13 @@ def test_questions_create_nothing(database_url: str, tmp_path: Path) -> None:
 
 def test_tables_of_others_stay(database_url: str) -> None:
     """A user's own tables, a foreign Alembic's among them, live on beside ours."""
-    engine = database.create_engine(database_url)
+    engine = db_engine.create_engine(database_url)
     execute(
         engine,
         "CREATE TABLE alembic_version (version_num VARCHAR(32))",
         "INSERT INTO alembic_version VALUES ('theirs')",
     )
-    database.ensure_schema(engine)
+    migrate.ensure_schema(engine)
     with alembic(engine) as config:
         command.check(config)
         command.downgrade(config, "base")
@@ -513,12 +515,12 @@ def test_a_foreign_table_of_our_name_is_left_alone(
     database_url: str, theirs: str, tmp_path: Path
 ) -> None:
     """A table `models` that somebody else made is refused with what to do, and left as it is."""
-    engine = database.create_engine(database_url)
+    engine = db_engine.create_engine(database_url)
     execute(engine, theirs)
     before = shape(engine)
     engine.dispose()
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    for step in (ask, database.ensure_schema, database.upgrade):
+    for step in (ask, migrate.ensure_schema, migrate.upgrade):
         with pytest.raises(SchemaError, match=r"not made by catalog-sync; .* its own") as refused:
             step(engine)
         assert refused.value.exit_code == 4
@@ -533,21 +535,21 @@ def test_a_newer_schema_is_refused(filled: sa.Engine) -> None:
     """A schema of a later program is refused, naming both revisions, and left as it is."""
     execute(filled, f"UPDATE {VERSION_TABLE} SET version_num = '9001'")
     before = shape(filled)
-    for step in (ask, database.ensure_schema, database.upgrade):
-        with pytest.raises(SchemaError, match=rf"9001.*{database.HEAD}.*upgrade the program"):
+    for step in (ask, migrate.ensure_schema, migrate.upgrade):
+        with pytest.raises(SchemaError, match=rf"9001.*{migrate.HEAD}.*upgrade the program"):
             step(filled)
     assert shape(filled) == before
-    assert database.current_revision(filled) == "9001"
+    assert migrate.current_revision(filled) == "9001"
 
 
 @pytest.fixture
 def next_release(tmp_path: Path) -> Path:
     """A copy of the program that is one revision ahead."""
     folder = tmp_path / "next-release"
-    shutil.copytree(Path(database.__file__).parent, folder / "catalog_sync")
-    shutil.copytree(database._MIGRATIONS, folder / "migrations")
-    code = folder / "catalog_sync" / "database.py"
-    head = f'HEAD: Final = "{database.HEAD}"'
+    shutil.copytree(Path(catalog_sync.__file__).parent, folder / "catalog_sync")
+    shutil.copytree(migrate._MIGRATIONS, folder / "migrations")
+    code = folder / "catalog_sync" / "db" / "migrate.py"
+    head = f'HEAD: Final = "{migrate.HEAD}"'
     ours = code.read_text("utf-8")
     assert head in ours
     code.write_text(ours.replace(head, 'HEAD: Final = "next"'), "utf-8")
@@ -556,7 +558,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "next"
-down_revision = "{database.HEAD}"
+down_revision = "{migrate.HEAD}"
 
 def upgrade():
     op.add_column("models", sa.Column("note", sa.Text))
@@ -588,7 +590,7 @@ def test_an_older_schema_waits_for_db_upgrade(engine: sa.Engine, next_release: P
         assert shape(engine) == before
 
         upgraded = run("db", "upgrade", **environment)
-        assert upgraded.stdout == f"upgraded from {database.HEAD} to next\n"
+        assert upgraded.stdout == f"upgraded from {migrate.HEAD} to next\n"
         assert upgraded.stderr == ""
         assert run("sync", **environment).returncode == 0
     assert read(engine, "SELECT id, note FROM models ORDER BY id") == [
@@ -596,7 +598,7 @@ def test_an_older_schema_waits_for_db_upgrade(engine: sa.Engine, next_release: P
         ("claude-opus-5", None),
     ]
     with pytest.raises(SchemaError, match="made by a newer catalog-sync"):
-        database.ensure_schema(engine)
+        migrate.ensure_schema(engine)
 
 
 # --- databases that cannot be used -------------------------------------------------------------
@@ -606,9 +608,9 @@ def refusal(url: str, error: type[CatalogSyncError] = DatabaseError) -> str:
     """The one line that says why a database is not usable; not even a traceback has a secret."""
 
     def set_up() -> None:
-        engine = database.create_engine(url)
+        engine = db_engine.create_engine(url)
         try:
-            database.ensure_schema(engine)
+            migrate.ensure_schema(engine)
         finally:
             engine.dispose()
 
@@ -633,7 +635,7 @@ def account(database_url: str) -> Iterator[sa.URL]:
         if url.get_backend_name() == "postgresql"
         else (f"CREATE USER {user} IDENTIFIED BY 'hunter2'", f"DROP USER {user}")
     )
-    engine = database.create_engine(database_url)
+    engine = db_engine.create_engine(database_url)
     execute(engine, create)
     yield url.set(username=user, password="hunter2")
     execute(engine, drop)
@@ -643,7 +645,7 @@ def account(database_url: str) -> Iterator[sa.URL]:
 @servers_only
 def test_the_password_of_a_refused_user_stays_secret(database_url: str, account: sa.URL) -> None:
     """Who may not log in reads why and where, and never the password that was tried."""
-    engine = database.create_engine(database_url)
+    engine = db_engine.create_engine(database_url)
     postgresql = engine.dialect.name == "postgresql"  # where the test's server may trust everybody
     execute(
         engine,
@@ -759,7 +761,7 @@ def test_a_name_too_long_for_a_file(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/{'x' * 300}"
     assert "File name too long" in refusal(url)
     with pytest.raises(DatabaseError):
-        database.current_revision(database.create_engine(url))
+        migrate.current_revision(db_engine.create_engine(url))
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
@@ -773,26 +775,26 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 def test_an_empty_file_is_an_empty_database(tmp_path: Path) -> None:
     """A file of no bytes is set up as a new one is."""
     (tmp_path / "catalog.db").touch()
-    engine = database.create_engine(f"sqlite:///{tmp_path}/catalog.db")
-    assert database.current_revision(engine) is None
-    database.ensure_schema(engine)
-    assert database.current_revision(engine) == database.HEAD
+    engine = db_engine.create_engine(f"sqlite:///{tmp_path}/catalog.db")
+    assert migrate.current_revision(engine) is None
+    migrate.ensure_schema(engine)
+    assert migrate.current_revision(engine) == migrate.HEAD
     engine.dispose()
 
 
 def test_a_file_that_may_only_be_read(tmp_path: Path) -> None:
     """From a file that may not be written one can read; writing is an error that says so."""
-    writable = database.create_engine(f"sqlite:///{tmp_path}/catalog.db")
-    database.ensure_schema(writable)
+    writable = db_engine.create_engine(f"sqlite:///{tmp_path}/catalog.db")
+    migrate.ensure_schema(writable)
     insert(writable, "sources")
     writable.dispose()
-    engine = database.create_engine(f"sqlite:///file:{tmp_path}/catalog.db?mode=ro&uri=true")
-    database.ensure_schema(engine)
-    with database.readable(engine) as readable, database.reading(readable) as session:
+    engine = db_engine.create_engine(f"sqlite:///file:{tmp_path}/catalog.db?mode=ro&uri=true")
+    migrate.ensure_schema(engine)
+    with migrate.readable(engine) as readable, db_engine.reading(readable) as session:
         assert session.scalar(sa.text("SELECT name FROM sources")) == "anthropic"
     with (
         pytest.raises(DatabaseError, match=r"readonly database; check .* may be written"),
-        database.transaction(engine) as session,
+        db_engine.transaction(engine) as session,
     ):
         session.execute(sa.text("UPDATE sources SET scope = 'x'"))
     engine.dispose()
@@ -811,24 +813,24 @@ def test_an_empty_file_that_may_only_be_read(tmp_path: Path) -> None:
 
 def test_a_file_that_is_locked(tmp_path: Path) -> None:
     """A file that another process holds for too long is an error; questions do not wait for it."""
-    engine = database.create_engine(f"sqlite:///{tmp_path}/catalog.db")
+    engine = db_engine.create_engine(f"sqlite:///{tmp_path}/catalog.db")
     sa.event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA busy_timeout = 1"))
-    database.ensure_schema(engine)
+    migrate.ensure_schema(engine)
     with closing(sqlite3.connect(tmp_path / "catalog.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with (
             pytest.raises(DatabaseError, match="locked; another process holds it; try again"),
-            database.transaction(engine) as session,
+            db_engine.transaction(engine) as session,
         ):
             session.execute(sa.text("DELETE FROM models"))
-        with database.reading(engine) as session:
+        with db_engine.reading(engine) as session:
             assert session.scalar(sa.text("SELECT count(*) FROM models")) == 0
     engine.dispose()
 
 
 def test_a_transaction_is_whole_or_nothing(filled: sa.Engine) -> None:
     """What raises in a transaction undoes all of it."""
-    with suppress(KeyError), database.transaction(filled) as session:
+    with suppress(KeyError), db_engine.transaction(filled) as session:
         session.execute(sa.text("UPDATE sources SET scope = 'half'"))
         raise KeyError
     assert read(filled, "SELECT scope FROM sources") == [(None,)]
@@ -840,6 +842,6 @@ def test_a_value_too_large_is_refused_not_cut(filled: sa.Engine) -> None:
     row = {**ROWS["models"], "id": "x" * 256}
     with (
         pytest.raises(ValueRefusedError, match=r"the database refused a value: .* too long"),
-        database.transaction(filled) as session,
+        db_engine.transaction(filled) as session,
     ):
         session.execute(sa.insert(table("models")), row)

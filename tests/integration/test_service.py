@@ -11,12 +11,12 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from catalog_sync import database
 from catalog_sync.app import App
-from catalog_sync.daemon import _Onward, _Service
-from catalog_sync.schedule import Schedule
-from catalog_sync.schema import RunRow
-from catalog_sync.settings import Settings, SourceSettings
+from catalog_sync.config.schedule import Schedule
+from catalog_sync.config.settings import Settings, SourceSettings
+from catalog_sync.db import engine
+from catalog_sync.db.schema import RunRow
+from catalog_sync.service.jobs import _Onward, _Service
 from support import KEY, ScriptedServer, model, page
 
 MINUTE = timedelta(minutes=1)
@@ -73,7 +73,7 @@ def coming(service: _Service) -> list[datetime]:
 
 
 def runs(service: _Service) -> list[str]:
-    with database.reading(service.app.engine) as session:
+    with engine.reading(service.app.engine) as session:
         return list(session.scalars(sa.select(RunRow.status)))
 
 

@@ -16,12 +16,14 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from catalog_sync import database, reconcile, store
 from catalog_sync.app import App
-from catalog_sync.daemon import _Service
-from catalog_sync.records import ENDED
-from catalog_sync.schema import RunRow
-from catalog_sync.settings import AlertSettings
+from catalog_sync.config.settings import AlertSettings
+from catalog_sync.db import catalog as db_catalog
+from catalog_sync.db import engine
+from catalog_sync.db.schema import RunRow
+from catalog_sync.domain import replay
+from catalog_sync.domain.kinds import ENDED
+from catalog_sync.service.jobs import _Service
 from receivers import Received, Receiver, Reply
 from support import Answer, ScriptedServer, model, page, settings_for
 
@@ -109,9 +111,9 @@ def test_a_season(world: World, database_url: str) -> None:
                         replica._guarded(replica._pass, schedule, "0")
                     replica._guarded(replica._deliver)
             status = one.status()
-            with database.reading(one.engine) as session:
-                listed = {r.info.id for r in store.select_models(session) if r.listed}
-                rebuilt = reconcile.replay(store.select_events(session))
+            with engine.reading(one.engine) as session:
+                listed = {r.info.id for r in db_catalog.select_models(session) if r.listed}
+                rebuilt = replay.replay(db_catalog.select_events(session))
                 ended = sa.select(RunRow.status, RunRow.started_at).where(RunRow.status.in_(ENDED))
                 made = session.execute(ended.order_by(RunRow.id)).all()
         assert (status.ok, status.deliveries.pending) == (True, 0)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from catalog_sync.app import App
-from catalog_sync.records import RunStatus
+from catalog_sync.domain.kinds import RunStatus
 from support import Answer, ScriptedServer, model, page, settings_for
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from catalog_sync import catalog, database, store
 from catalog_sync.app import App, PassOptions
+from catalog_sync.db import engine as db_engine
+from catalog_sync.db import runs as db_runs
+from catalog_sync.domain.kinds import Kind, RunStatus
 from catalog_sync.errors import DatabaseError
-from catalog_sync.records import Kind, RunStatus
+from catalog_sync.queries import catalog as queries_catalog
 from support import Answer, ScriptedServer, model, page, settings_for
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ def test_changes_are_written_in_batches(database_url: str) -> None:
         assert statements_of(app) <= unchanged + 10
         api.models = catalogue(700, display_name="Claude")
         assert statements_of(app, PassOptions(accept_removals=True)) <= unchanged + 10
-        with database.reading(app.engine) as session:
+        with db_engine.reading(app.engine) as session:
             kinds = session.execute(
                 sa.text("SELECT kind, count(*) AS number FROM model_events GROUP BY 1")
             )
@@ -138,7 +140,7 @@ def can_be_locked(url: str) -> bool:
             # A checkpoint that starts the log anew waits for writers and for readers.
             [blocked, *_] = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
             return not blocked
-    engine = database.create_engine(url)
+    engine = db_engine.create_engine(url)
     tables = ("sources", "sync_runs", "models", "model_events")
     wait, lock, free = (
         ("SET lock_timeout = '1s'", f"LOCK TABLE {', '.join(tables)}", "ROLLBACK")
@@ -165,17 +167,17 @@ def can_be_locked(url: str) -> bool:
 
 def test_a_lease_has_one_holder(engine: sa.Engine) -> None:
     """Of many that want a source's lease at the same moment, one gets it."""
-    with database.transaction(engine) as session:
-        store.register_source(session, "anthropic", "https://api.anthropic.com")
+    with db_engine.transaction(engine) as session:
+        db_runs.register_source(session, "anthropic", "https://api.anthropic.com")
     ready = Barrier(8)
 
     def take(_: int) -> bool:
         ready.wait()
-        with database.transaction(engine) as session:
-            store.lock_source(session, "anthropic")
-            run_id = store.start_run(session, "anthropic", NOW)
+        with db_engine.transaction(engine) as session:
+            db_runs.lock_source(session, "anthropic")
+            run_id = db_runs.start_run(session, "anthropic", NOW)
             lease = timedelta(minutes=1)
-            return store.acquire(session, "anthropic", run_id, NOW, lease=lease)
+            return db_runs.acquire(session, "anthropic", run_id, NOW, lease=lease)
 
     with ThreadPoolExecutor(8) as threads:
         assert sorted(threads.map(take, range(8))) == [False] * 7 + [True]
@@ -193,11 +195,11 @@ def test_a_source_is_registered_once(engine: sa.Engine) -> None:
     sa.event.listen(engine, "before_cursor_execute", wait_before_writing)
 
     def register(_: int) -> str:
-        with database.transaction(engine) as session:
-            store.register_source(session, "anthropic", "https://api.anthropic.com")
-        with database.transaction(engine) as session:
-            store.lock_source(session, "anthropic")
-            return store.select_source(session, "anthropic").name
+        with db_engine.transaction(engine) as session:
+            db_runs.register_source(session, "anthropic", "https://api.anthropic.com")
+        with db_engine.transaction(engine) as session:
+            db_runs.lock_source(session, "anthropic")
+            return db_runs.select_source(session, "anthropic").name
 
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(register, range(2))) == ["anthropic"] * 2
@@ -206,18 +208,18 @@ def test_a_source_is_registered_once(engine: sa.Engine) -> None:
 def test_a_lease_ends(engine: sa.Engine) -> None:
     """A lease is refused until the instant at which it ends, and given from then on."""
     lease = timedelta(minutes=2)
-    with database.transaction(engine) as session:
-        store.register_source(session, "anthropic", "https://api.anthropic.com")
-        runs = [store.start_run(session, "anthropic", NOW) for _ in range(3)]
+    with db_engine.transaction(engine) as session:
+        db_runs.register_source(session, "anthropic", "https://api.anthropic.com")
+        runs = [db_runs.start_run(session, "anthropic", NOW) for _ in range(3)]
         at = [NOW, NOW + lease - timedelta(microseconds=1), NOW + lease]
         taken = [
-            store.acquire(session, "anthropic", run, now, lease=lease)
+            db_runs.acquire(session, "anthropic", run, now, lease=lease)
             for run, now in zip(runs, at, strict=True)
         ]
         assert taken == [True, False, True]
-        assert not store.release(session, "anthropic", runs[0])
-        assert store.release(session, "anthropic", runs[2])
-        assert not store.release(session, "anthropic", runs[2])
+        assert not db_runs.release(session, "anthropic", runs[0])
+        assert db_runs.release(session, "anthropic", runs[2])
+        assert not db_runs.release(session, "anthropic", runs[2])
 
 
 def test_no_statement_waits_for_long(engine: sa.Engine) -> None:
@@ -227,14 +229,14 @@ def test_no_statement_waits_for_long(engine: sa.Engine) -> None:
         "postgresql": {"SHOW lock_timeout": "30s"},
         "mysql": {"SELECT @@innodb_lock_wait_timeout": 30, "SELECT @@lock_wait_timeout": 30},
     }[engine.dialect.name]
-    with database.reading(engine) as session:
+    with db_engine.reading(engine) as session:
         assert {ask: session.scalar(sa.text(ask)) for ask in limits} == limits
 
 
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
 def test_a_connection_may_break_as_it_is_set_up(engine: sa.Engine, database_url: str) -> None:
     """One that the server ends once it was found alive is an error like any other, and replaced."""
-    other = database.create_engine(database_url)
+    other = db_engine.create_engine(database_url)
     asked, kill = {
         "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})"),
         "mysql": ("SELECT connection_id()", "KILL {}"),
@@ -249,11 +251,11 @@ def test_a_connection_may_break_as_it_is_set_up(engine: sa.Engine, database_url:
             killer.exec_driver_sql(kill.format(number))
 
     sa.event.listen(engine, "checkout", end)
-    with pytest.raises(DatabaseError), database.reading(engine, snapshot=True) as session:
-        store.source_names(session)
+    with pytest.raises(DatabaseError), db_engine.reading(engine, snapshot=True) as session:
+        db_runs.source_names(session)
     sa.event.remove(engine, "checkout", end)
-    with database.reading(engine, snapshot=True) as session:
-        assert store.source_names(session) == set()
+    with db_engine.reading(engine, snapshot=True) as session:
+        assert db_runs.source_names(session) == set()
     other.dispose()
 
 
@@ -261,16 +263,16 @@ def test_the_store_never_commits(engine: sa.Engine) -> None:
     """What the store writes is gone when its transaction is."""
 
     def write_and_fail() -> None:
-        with database.transaction(engine) as session:
-            store.register_source(session, "anthropic", "https://api.anthropic.com")
-            run_id = store.start_run(session, "anthropic", NOW)
-            store.acquire(session, "anthropic", run_id, NOW, lease=timedelta(minutes=1))
-            store.finish_run(session, run_id, RunStatus.FAILED, NOW, error="no matter")
+        with db_engine.transaction(engine) as session:
+            db_runs.register_source(session, "anthropic", "https://api.anthropic.com")
+            run_id = db_runs.start_run(session, "anthropic", NOW)
+            db_runs.acquire(session, "anthropic", run_id, NOW, lease=timedelta(minutes=1))
+            db_runs.finish_run(session, run_id, RunStatus.FAILED, NOW, error="no matter")
             raise KeyError
 
     with pytest.raises(KeyError):
         write_and_fail()
-    with database.reading(engine) as session:
+    with db_engine.reading(engine) as session:
         assert session.scalar(sa.text("SELECT count(*) FROM sources")) == 0
         assert session.scalar(sa.text("SELECT count(*) FROM sync_runs")) == 0
 
@@ -280,10 +282,10 @@ def test_the_answers_of_one_reading_are_of_one_moment(database_url: str) -> None
     with Api(*catalogue(2)) as api, App(settings_for(database_url, api.url)) as app:
         assert app.sync()[0].status is RunStatus.SUCCEEDED
         with app.reading() as session:
-            assert len(catalog.list_models(session)) == 2
+            assert len(queries_catalog.list_models(session)) == 2
             api.models = catalogue(5)
             with App(settings_for(database_url, api.url)) as other:
                 assert other.sync()[0].status is RunStatus.SUCCEEDED
-            assert len(list(catalog.iter_events(session))) == 2
+            assert len(list(queries_catalog.iter_events(session))) == 2
         with app.reading() as session:
-            assert len(list(catalog.iter_events(session))) == 5
+            assert len(list(queries_catalog.iter_events(session))) == 5

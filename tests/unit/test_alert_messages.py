@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from catalog_sync.messages import compose, report_text, sample, subject
-from catalog_sync.records import Event, Kind, Message, RunReport, RunStatus
+from catalog_sync.alerts.message import Message, compose, sample, subject
+from catalog_sync.domain.kinds import Kind, RunStatus
+from catalog_sync.domain.model import Event
+from catalog_sync.sync.report import RunReport, report_text
 from support import model
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)

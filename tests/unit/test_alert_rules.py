@@ -8,20 +8,14 @@ from typing import Any
 
 import pytest
 
-from catalog_sync import reconcile
 from catalog_sync.app import App, _rule
+from catalog_sync.config.load import load
+from catalog_sync.domain import reconcile as domain_reconcile
+from catalog_sync.domain.alert_rules import AlertRule, alerts
+from catalog_sync.domain.incidents import recovery_event
+from catalog_sync.domain.kinds import Kind
+from catalog_sync.domain.model import Catalog, Event, ModelInfo, SourceRecord, SourceState
 from catalog_sync.errors import ConfigError
-from catalog_sync.reconcile import alerts, recovery_event
-from catalog_sync.records import (
-    AlertRule,
-    Catalog,
-    Event,
-    Kind,
-    ModelInfo,
-    SourceRecord,
-    SourceState,
-)
-from catalog_sync.settings import load
 from support import model
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -169,7 +163,7 @@ def test_settings_become_rules() -> None:
 def test_baseline_is_silent() -> None:
     """The models of a baseline are no news to anybody."""
     listed = {id_: ModelInfo.from_payload(model(id_)) for id_ in ("a", "b")}
-    found = reconcile.reconcile(
+    found = domain_reconcile.reconcile(
         SourceState(SourceRecord("anthropic", "https://api.example"), {}),
         Catalog(listed, 1),
         NOW,

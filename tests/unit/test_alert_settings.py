@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from catalog_sync.config.load import load
+from catalog_sync.config.settings import AlertSettings, Settings
+from catalog_sync.domain.kinds import Kind
 from catalog_sync.errors import ConfigError
-from catalog_sync.records import Kind
-from catalog_sync.settings import AlertSettings, Settings, load
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "catalog-sync.toml"
 FILE = "catalog-sync.toml"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from catalog_sync.catalog import closest
 from catalog_sync.demo.history import moments
+from catalog_sync.queries.catalog import closest
 
 NAMES = {model["id"]: model["display_name"] for model in moments()[0].models} | {
     model["id"]: model["display_name"] for model in reversed(moments()[-1].models)

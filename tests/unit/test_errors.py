@@ -8,7 +8,8 @@ import re
 import pytest
 
 from catalog_sync import errors
-from catalog_sync.errors import CatalogSyncError, one_line
+from catalog_sync.errors import CatalogSyncError
+from catalog_sync.text import one_line
 
 CLASSES = {
     name: each

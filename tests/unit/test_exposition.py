@@ -8,8 +8,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from catalog_sync import __version__
-from catalog_sync.metrics import exposition
-from catalog_sync.records import RunRecord, RunStatus, Snapshot, SourceSnapshot, SourceStatus
+from catalog_sync.db.runs import RunRecord
+from catalog_sync.domain.kinds import RunStatus
+from catalog_sync.queries.health import Snapshot, SourceSnapshot, SourceStatus
+from catalog_sync.queries.metrics import exposition
 
 NOW = datetime(2026, 7, 24, 18, 12, 21, 500_000, tzinfo=UTC)
 FULL = SourceSnapshot(

@@ -3,8 +3,8 @@
 from typing import get_args
 
 from catalog_sync.cli import read
-from catalog_sync.records import Kind
-from catalog_sync.settings import DEFAULT_ALERT_KINDS, AlertKind
+from catalog_sync.config.settings import DEFAULT_ALERT_KINDS, AlertKind
+from catalog_sync.domain.kinds import Kind
 
 
 def test_the_kinds_agree() -> None:

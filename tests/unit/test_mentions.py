@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catalog_sync.check.ids import Mentions
 from catalog_sync.demo.history import moments
-from catalog_sync.mentions import Mentions
 
 HELD = sorted({model["id"] for moment in moments() for model in moment.models})
 MENTIONS = Mentions(HELD)

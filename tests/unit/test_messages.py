@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 
-from catalog_sync import messages
-from catalog_sync.records import Event, Kind, Message, RunReport, RunStatus
+from catalog_sync import text as text_
+from catalog_sync.alerts import message as alerts_message
+from catalog_sync.alerts.message import Message
+from catalog_sync.domain import event_text
+from catalog_sync.domain.kinds import Kind, RunStatus
+from catalog_sync.domain.model import Event
+from catalog_sync.queries import export
+from catalog_sync.sync import report as sync_report
+from catalog_sync.sync.report import RunReport
 from support import model
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -37,7 +44,7 @@ def change(old: Any, new: Any) -> dict[str, Any]:
 )
 def test_value(value: Any, text: str) -> None:
     """Text stands bare and intact, null is "nothing", all else is JSON."""
-    assert messages.value_text(value) == text
+    assert event_text.value_text(value) == text
 
 
 @pytest.mark.parametrize(
@@ -87,19 +94,19 @@ def test_value(value: Any, text: str) -> None:
 )
 def test_event(told: Event, text: str) -> None:
     """An event says what it is about: a name, a date, or what changed."""
-    assert messages.event_text(told) == text
+    assert event_text.event_text(told) == text
 
 
-@pytest.mark.parametrize("kind", sorted(set(Kind) - messages.WITH_PAYLOAD))
+@pytest.mark.parametrize("kind", sorted(set(Kind) - event_text.WITH_PAYLOAD))
 def test_told_without_the_object(kind: Kind) -> None:
     """What an event says needs its object only where that is promised: the rest is not read."""
     told = event(kind, {"removed_at": change(None, "2026-06-15T12:00:00Z"), "a": {"old": None}})
-    assert messages.event_text(told) == messages.event_text(replace(told, payload=None))
+    assert event_text.event_text(told) == event_text.event_text(replace(told, payload=None))
 
 
 def reminder(days: int) -> str:
     changes = {"days_left": change(None, days)}
-    return messages.event_text(event(Kind.RETIRING, changes, retires_at="2026-06-15T00:00:00Z"))
+    return event_text.event_text(event(Kind.RETIRING, changes, retires_at="2026-06-15T00:00:00Z"))
 
 
 def test_days_left() -> None:
@@ -124,13 +131,13 @@ def test_days_left() -> None:
 )
 def test_distance(moment: str, text: str) -> None:
     """How far a time is away is told in calendar days of UTC, whatever zone it is written in."""
-    assert messages.distance_text(datetime.fromisoformat(moment), NOW) == text
+    assert text_.distance_text(datetime.fromisoformat(moment), NOW) == text
 
 
 def test_overdue() -> None:
     """A day that is over may be called otherwise than past."""
     yesterday = NOW - timedelta(days=1)
-    assert messages.distance_text(yesterday, NOW, past="overdue") == "1 day overdue"
+    assert text_.distance_text(yesterday, NOW, past="overdue") == "1 day overdue"
 
 
 def leaf(**below: Any) -> dict[str, Any]:
@@ -161,7 +168,7 @@ def leaf(**below: Any) -> dict[str, Any]:
 )
 def test_capabilities_to_read(stated: Any, text: str) -> None:
     """What a model can do is a short list, its parts in brackets; what it cannot do is left out."""
-    assert messages.capabilities_text({"capabilities": stated}) == text
+    assert export.capabilities_text({"capabilities": stated}) == text
 
 
 @pytest.mark.parametrize(
@@ -174,7 +181,7 @@ def test_capabilities_to_read(stated: Any, text: str) -> None:
 )
 def test_event_is_one_line(told: Event) -> None:
     """Whatever the API sends, what an event says is one line."""
-    assert len(messages.event_text(told).splitlines()) == 1
+    assert len(event_text.event_text(told).splitlines()) == 1
 
 
 def report(**fields: Any) -> RunReport:
@@ -250,7 +257,7 @@ CHANGES = (
 )
 def test_report(made: RunReport, dry_run: bool, text: str) -> None:
     """A pass is one line: how it ended, what it saw, what changed, how long it took."""
-    assert messages.report_text(made, dry_run=dry_run) == f"anthropic: {text}"
+    assert sync_report.report_text(made, dry_run=dry_run) == f"anthropic: {text}"
 
 
 @pytest.mark.parametrize(
@@ -277,8 +284,8 @@ def test_report(made: RunReport, dry_run: bool, text: str) -> None:
 )
 def test_capabilities(stated: Any, paths: list[str]) -> None:
     """What a model supports is a list of paths; what it does not say is not there."""
-    assert messages.capabilities(model("m", capabilities=stated)) == paths
-    assert messages.capabilities(model("m")) == []
+    assert export.capabilities(model("m", capabilities=stated)) == paths
+    assert export.capabilities(model("m")) == []
 
 
 # --- alerts ------------------------------------------------------------------------------------
@@ -286,7 +293,7 @@ def test_capabilities(stated: Any, paths: list[str]) -> None:
 
 def compose(*events: Event) -> Message:
     told = [replace(each, source="anthropic") for each in events]
-    return messages.compose("msg_1", told, 7)
+    return alerts_message.compose("msg_1", told, 7)
 
 
 def test_message_of_one_event() -> None:

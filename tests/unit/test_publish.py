@@ -19,9 +19,11 @@ import feedparser
 import icalendar
 import pytest
 
-from catalog_sync.publish import KINDS, render
-from catalog_sync.publish.timeline import lives, timeline
-from catalog_sync.records import Event, Kind
+from catalog_sync.domain.kinds import Kind
+from catalog_sync.domain.model import Event
+from catalog_sync.site.content import KINDS
+from catalog_sync.site.timeline import lives, timeline
+from catalog_sync.site.write import render
 from published import (
     BASELINE,
     HOSTILE,

@@ -8,20 +8,21 @@ from typing import Any
 
 import pytest
 
-from catalog_sync import reconcile
-from catalog_sync.reconcile import Reconciliation
-from catalog_sync.records import (
-    Absence,
-    AlertRule,
+from catalog_sync.domain import alert_rules, guard, incidents
+from catalog_sync.domain import diff as domain_diff
+from catalog_sync.domain import reconcile as domain_reconcile
+from catalog_sync.domain.alert_rules import AlertRule
+from catalog_sync.domain.kinds import Absence, Kind
+from catalog_sync.domain.model import (
     Catalog,
     Event,
-    Kind,
     ModelInfo,
     ModelRecord,
     Scope,
     SourceRecord,
     SourceState,
 )
+from catalog_sync.domain.reconcile import Reconciliation
 from support import model
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -89,7 +90,7 @@ def catalog(*listed: ModelInfo | dict[str, Any], scope: Scope = UNKNOWN) -> Cata
 def decide(
     known: SourceState, seen: Catalog, now: datetime = NOW, **options: Any
 ) -> Reconciliation:
-    return reconcile.reconcile(known, seen, now, **{"absences": {}, **options})
+    return domain_reconcile.reconcile(known, seen, now, **{"absences": {}, **options})
 
 
 def told(result: Reconciliation) -> list[tuple[str, str | None]]:
@@ -340,7 +341,7 @@ def test_retired_by_id_where_the_list_says_no_lifecycle() -> None:
 def test_removed_models_stay_removed() -> None:
     """A model that was removed is no longer missed, and nothing is said of it again."""
     known = state(row(**REMOVED))
-    assert reconcile.missing(known, catalog()) == []
+    assert guard.missing(known, catalog()) == []
     assert decide(known, catalog(), accept=True) == Reconciliation()
 
 
@@ -354,8 +355,8 @@ def test_who_is_asked_for() -> None:
         row("removed", **REMOVED),
         row("retired", lifecycle="retired"),
     )
-    absent = reconcile.missing(known, catalog(info("listed")))
-    assert reconcile.to_ask(absent) == ["a", "b", "overdue"]
+    absent = guard.missing(known, catalog(info("listed")))
+    assert guard.to_ask(absent) == ["a", "b", "overdue"]
 
 
 # --- the guard ---------------------------------------------------------------------------------
@@ -384,7 +385,7 @@ def test_guard(gone: int, listed: int, held: bool) -> None:
     known = state(*numbered(range(listed)))
     seen = catalog(info("newcomer"), *(info(f"m{n}") for n in range(gone, listed)))
     reason = f"{gone} of {listed} models left the list at once" if held else None
-    assert reconcile.hold_reason(known, seen, NOW, empty=False) == reason
+    assert guard.hold_reason(known, seen, NOW, empty=False) == reason
 
 
 @pytest.mark.parametrize(
@@ -402,7 +403,7 @@ def test_guard(gone: int, listed: int, held: bool) -> None:
 def test_who_counts_for_the_guard(fields: dict[str, Any], counts: bool) -> None:
     """Models that retired, are past their date or were missing already may leave in any number."""
     known = state(row("stays"), row("a"), row("b"), row("c"), row("this one", **fields))
-    reason = reconcile.hold_reason(known, catalog(info("stays")), NOW, empty=False)
+    reason = guard.hold_reason(known, catalog(info("stays")), NOW, empty=False)
     assert reason == ("4 of 5 models left the list at once" if counts else None)
 
 
@@ -410,7 +411,7 @@ def test_removed_models_do_not_make_a_list_longer() -> None:
     """The share is one of the models that are listed, not of all that ever were."""
     known = state(*numbered(range(13)), *numbered(range(100, 200), **REMOVED))
     seen = catalog(*(info(f"m{n}") for n in range(4, 13)))
-    reason = reconcile.hold_reason(known, seen, NOW, empty=False)
+    reason = guard.hold_reason(known, seen, NOW, empty=False)
     assert reason == "4 of 13 models left the list at once"
 
 
@@ -418,20 +419,20 @@ def test_removed_models_do_not_make_a_list_longer() -> None:
 def test_empty_list(listed: int) -> None:
     """An empty list is no catalogue, however few models it would remove."""
     known = state(*numbered(range(listed)))
-    reason = reconcile.hold_reason(known, catalog(), NOW, empty=True)
+    reason = guard.hold_reason(known, catalog(), NOW, empty=True)
     assert reason == f"the list is empty where {listed} models were listed"
 
 
 def test_empty_list_without_models() -> None:
     """An empty list removes nothing where nothing is listed any more."""
-    assert reconcile.hold_reason(state(row(**REMOVED)), catalog(), NOW, empty=True) is None
+    assert guard.hold_reason(state(row(**REMOVED)), catalog(), NOW, empty=True) is None
 
 
 def test_held_stays_held() -> None:
     """While a source is held, the models that are missing since then keep counting."""
     known = state(*numbered(range(6)), *numbered(range(6, 10), missing_since=LAST), held=True)
     seen = catalog(*(info(f"m{n}") for n in range(6)))
-    reason = reconcile.hold_reason(known, seen, NOW, empty=False)
+    reason = guard.hold_reason(known, seen, NOW, empty=False)
     assert reason == "4 of 10 models left the list at once"
 
 
@@ -443,7 +444,7 @@ def test_newcomers_do_not_release_a_held_source(more: int) -> None:
     new = [replace(each, first_seen_at=LAST) for each in numbered(range(10, 25))]
     known = state(*left, *old, *new, held=True)
     seen = catalog(*(each.info for each in (*old[more:], *new)))
-    reason = reconcile.hold_reason(known, seen, NOW, empty=False)
+    reason = guard.hold_reason(known, seen, NOW, empty=False)
     assert reason == f"{4 + more} of 10 models left the list at once"
 
 
@@ -455,8 +456,8 @@ def test_a_model_missing_for_long_makes_no_list_shorter(held: bool) -> None:
     four = [replace(each, missing_since=LAST if held else None) for each in rows[:4]]
     known = state(long_ago, *four, *rows[4:], held=held)
     seen = catalog(*(each.info for each in rows[4:]))
-    assert reconcile.hold_reason(known, seen, NOW, empty=False) is None
-    reason = reconcile.hold_reason(known, catalog(), NOW, empty=True)
+    assert guard.hold_reason(known, seen, NOW, empty=False) is None
+    reason = guard.hold_reason(known, catalog(), NOW, empty=True)
     assert reason == "the list is empty where 30 models were listed"
 
 
@@ -464,7 +465,7 @@ def test_held_ends_when_the_models_are_back() -> None:
     """A list that is whole again needs nobody's word."""
     known = state(*numbered(range(6)), *numbered(range(6, 10), missing_since=LAST), held=True)
     seen = catalog(*(info(f"m{n}") for n in range(10)))
-    assert reconcile.hold_reason(known, seen, NOW, empty=False) is None
+    assert guard.hold_reason(known, seen, NOW, empty=False) is None
     assert told(decide(known, seen)) == []
 
 
@@ -521,7 +522,7 @@ def test_another_answers(before: Scope, after: Scope, who: str | None, held: boo
     known = state(row())
     known = replace(known, source=replace(known.source, scope=before))
     seen = catalog(info("other"), scope=after)
-    assert reconcile.another_answered(known, seen, URL) == (who, held)
+    assert guard.another_answered(known, seen, URL) == (who, held)
 
 
 def test_another_organisation_with_the_same_list() -> None:
@@ -530,7 +531,7 @@ def test_another_organisation_with_the_same_list() -> None:
     known = replace(known, source=replace(known.source, scope=SPACE))
     other = Scope("org_b", "ws_2")
     for seen, held in (([info("b"), info("a")], False), ([info("a")], True)):
-        who = reconcile.another_answered(known, catalog(*seen, scope=other), URL)
+        who = guard.another_answered(known, catalog(*seen, scope=other), URL)
         assert who == ("organisation org_b answered where org_a did", held)
 
 
@@ -539,15 +540,15 @@ def test_another_workspace_with_the_same_list() -> None:
     known = state(row())
     known = replace(known, source=replace(known.source, scope=SPACE))
     seen = catalog(info(), scope=Scope("org_a", "ws_2"))
-    assert reconcile.another_answered(known, seen, URL)[1]
+    assert guard.another_answered(known, seen, URL)[1]
 
 
 def test_another_base_url() -> None:
     """Another `base_url` holds the pass even when it lists the same, but never the first pass."""
-    who = reconcile.another_answered(state(row()), catalog(info()), "https://other.example")
+    who = guard.another_answered(state(row()), catalog(info()), "https://other.example")
     assert who == ("https://other.example answered where https://api.example did before", True)
     first = state(baseline_at=None)
-    assert reconcile.another_answered(first, catalog(info()), "https://other.example") == (
+    assert guard.another_answered(first, catalog(info()), "https://other.example") == (
         None,
         False,
     )
@@ -555,9 +556,9 @@ def test_another_base_url() -> None:
 
 def test_adopted() -> None:
     """An applied pass makes the source's baseline once, and remembers who answered and when."""
-    first = reconcile.adopted(SourceRecord("s", URL), SPACE, URL, LAST)
+    first = guard.adopted(SourceRecord("s", URL), SPACE, URL, LAST)
     assert first == SourceRecord("s", URL, SPACE, baseline_at=LAST, last_synced_at=LAST)
-    second = reconcile.adopted(first, Scope("org_b", "ws_2"), "https://other.example", NOW)
+    second = guard.adopted(first, Scope("org_b", "ws_2"), "https://other.example", NOW)
     assert second == SourceRecord(
         "s", "https://other.example", Scope("org_b", "ws_2"), baseline_at=LAST, last_synced_at=NOW
     )
@@ -567,7 +568,7 @@ def test_adopted_keeps_what_an_answer_leaves_open() -> None:
     """Who answered stays known while the same server's answers do not say it."""
     known = SourceRecord("s", URL, SPACE, baseline_at=LAST)
     for scope in (Scope(), ORG, SPACE):
-        assert reconcile.adopted(known, scope, URL, NOW).scope == SPACE
+        assert guard.adopted(known, scope, URL, NOW).scope == SPACE
 
 
 @pytest.mark.parametrize(
@@ -580,7 +581,7 @@ def test_adopted_keeps_what_an_answer_leaves_open() -> None:
 def test_adopted_mixes_nobody(scope: Scope, base_url: str) -> None:
     """What somebody else leaves open is unknown, and not taken from the one before."""
     known = SourceRecord("s", URL, SPACE, baseline_at=LAST)
-    assert reconcile.adopted(known, scope, base_url, NOW).scope == scope
+    assert guard.adopted(known, scope, base_url, NOW).scope == scope
 
 
 # --- fields of the whole catalogue -------------------------------------------------------------
@@ -771,8 +772,8 @@ def test_removed_models_are_no_second_one() -> None:
 )
 def test_diff(old: dict[str, Any], new: dict[str, Any], paths: list[str]) -> None:
     """Values compare as JSON does: true is not 1, null is not absence, order counts in lists."""
-    assert sorted(reconcile.diff(old, new)) == paths
-    assert sorted(reconcile.diff(new, old)) == paths
+    assert sorted(domain_diff.diff(old, new)) == paths
+    assert sorted(domain_diff.diff(new, old)) == paths
 
 
 # --- reminders ---------------------------------------------------------------------------------
@@ -944,7 +945,7 @@ def test_no_thresholds() -> None:
 def test_exclude(globs: tuple[str, ...], kept: list[str]) -> None:
     """Ids that match one of the globs are left out; a glob matches whole ids, and their case."""
     ids = ["canary-1", "Canary-2", "prod-canary-3", "a[b]", "m"]
-    assert reconcile.without({id_: id_.upper() for id_ in ids}, globs) == {
+    assert guard.without({id_: id_.upper() for id_ in ids}, globs) == {
         id_: id_.upper() for id_ in kept
     }
 
@@ -970,7 +971,7 @@ def test_failures(threshold: int, classes: str, announced: list[int]) -> None:
     told_of: list[str] = []
     when: list[int] = []
     for streak, error_class in enumerate(classes, 1):
-        event = reconcile.failure_event(
+        event = incidents.failure_event(
             NOW, "it broke", error_class, streak=streak, threshold=threshold, told=told_of
         )
         if event is not None:
@@ -984,18 +985,18 @@ def test_failures(threshold: int, classes: str, announced: list[int]) -> None:
 
 def test_recovery() -> None:
     """A success is told of after a failure that was told, with that failure, and else never."""
-    assert reconcile.recovery_event(state(last_error="it broke"), NOW) is None
+    assert incidents.recovery_event(state(last_error="it broke"), NOW) is None
     known = state(last_error="it broke", failure_announced=True)
     changes = {"error": change("it broke", None)}
-    assert reconcile.recovery_event(known, NOW) == Event(Kind.SYNC_RECOVERED, NOW, changes=changes)
+    assert incidents.recovery_event(known, NOW) == Event(Kind.SYNC_RECOVERED, NOW, changes=changes)
 
 
 def test_held() -> None:
     """The first held pass of an episode is told, with its reason; the ones after it are not."""
     changes = {"error": change(None, "half of it left")}
-    event = reconcile.held_event(state(), NOW, "half of it left")
+    event = incidents.held_event(state(), NOW, "half of it left")
     assert event == Event(Kind.SYNC_HELD, NOW, changes=changes)
-    assert reconcile.held_event(state(held=True), NOW, "half of it left") is None
+    assert incidents.held_event(state(held=True), NOW, "half of it left") is None
 
 
 # --- who is told -------------------------------------------------------------------------------
@@ -1031,13 +1032,13 @@ ALL = frozenset({Kind.ADDED, Kind.REMOVED, Kind.SYNC_HELD})
 )
 def test_alerts(rule: AlertRule, baseline: bool, owed: list[Event]) -> None:
     """A channel is owed the events of its kinds, models and sources, a baseline's models not."""
-    assert reconcile.alerts(NEWS, [rule], "s", baseline=baseline) == [(e, "c") for e in owed]
+    assert alert_rules.alerts(NEWS, [rule], "s", baseline=baseline) == [(e, "c") for e in owed]
 
 
 def test_alerts_of_several_channels() -> None:
     """Each channel is owed each of its events once."""
     rules = [AlertRule("a", ALL), AlertRule("b", frozenset({Kind.ADDED}))]
-    owed = reconcile.alerts(NEWS[:2], iter(rules), "s", baseline=False)
+    owed = alert_rules.alerts(NEWS[:2], iter(rules), "s", baseline=False)
     assert sorted((channel, event.kind.value) for event, channel in owed) == [
         ("a", "added"),
         ("a", "removed"),

@@ -9,17 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from catalog_sync.records import (
-    ID_MAX_LENGTH,
-    Catalog,
-    Event,
-    Kind,
-    ModelInfo,
-    ModelRecord,
-    RunReport,
-    RunStatus,
-    Scope,
-)
+from catalog_sync.domain.kinds import Kind, RunStatus
+from catalog_sync.domain.model import ID_MAX_LENGTH, Catalog, Event, ModelInfo, ModelRecord, Scope
+from catalog_sync.sync.report import RunReport
 from support import model
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from catalog_sync import rows
 from catalog_sync.cli import render
+from catalog_sync.queries import export
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,9 +22,9 @@ def test_batches_leave_no_seam(number: int, capsys: pytest.CaptureFixture[str]) 
             yield {"id": n, "name": "two\nlines, 💡", "payload": {"a": [n, None]}}
 
     render.write_json_rows(some())
-    assert capsys.readouterr().out == rows.json_array(some()) + "\n"
+    assert capsys.readouterr().out == export.json_array(some()) + "\n"
     render.write_csv(some(), ["id", "name", "payload"])
-    assert capsys.readouterr().out == rows.csv_text(some(), ["id", "name", "payload"])
+    assert capsys.readouterr().out == export.csv_text(some(), ["id", "name", "payload"])
 
 
 @pytest.mark.parametrize(

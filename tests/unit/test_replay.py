@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog_sync import reconcile
-from catalog_sync.records import (
-    Absence,
+from catalog_sync.domain import guard, incidents, replay
+from catalog_sync.domain import reconcile as domain_reconcile
+from catalog_sync.domain.kinds import Absence, Kind
+from catalog_sync.domain.model import (
     Catalog,
     Event,
-    Kind,
     ModelInfo,
     ModelRecord,
     Scope,
     SourceRecord,
     SourceState,
 )
-from catalog_sync.sync import _later
+from catalog_sync.sync.one_source import _later
 from histories import ABSENT, DAY, START, URL, Step, World, histories
 from support import model
 
@@ -70,25 +70,25 @@ class Job:
         self.clock += step.passed
         now = _later(self.clock, self.source.last_synced_at)
         seen = Catalog(
-            reconcile.without({info.id: info for info in self.world.turn(step)}, step.exclude),
+            guard.without({info.id: info for info in self.world.turn(step)}, step.exclude),
             pages=1,
             scope=step.scope,
         )
         state = SourceState(
             self.source,
-            reconcile.without(self.rows, step.exclude),
+            guard.without(self.rows, step.exclude),
             held=self.held,
             third_walk_at=self.walks[-2] if len(self.walks) > 1 else None,
         )
-        _, foreign = reconcile.another_answered(state, seen, step.base_url)
+        _, foreign = guard.another_answered(state, seen, step.base_url)
         if foreign and not step.accept:
-            told = reconcile.held_event(state, now, "foreign")
+            told = incidents.held_event(state, now, "foreign")
             return self._made(step, seen, now, [told] if told else [], held=True, refused=True)
         reason = None
         if not step.accept:
-            reason = reconcile.hold_reason(state, seen, now, empty=not self.world.objects)
-        questions = [] if reason else reconcile.to_ask(reconcile.missing(state, seen))
-        result = reconcile.reconcile(
+            reason = guard.hold_reason(state, seen, now, empty=not self.world.objects)
+        questions = [] if reason else guard.to_ask(guard.missing(state, seen))
+        result = domain_reconcile.reconcile(
             state,
             seen,
             now,
@@ -97,7 +97,7 @@ class Job:
             accept=step.accept,
             reminders=REMINDERS,
         )
-        told = reconcile.held_event(state, now, reason) if reason else None
+        told = incidents.held_event(state, now, reason) if reason else None
         before, frozen = self.rows, self.rows.keys() - state.models.keys()
         written = {record.info.id: record for record in (*result.added, *result.changed)}
         self.rows = {
@@ -106,7 +106,7 @@ class Job:
             else record
             for id_, record in {**before, **written}.items()
         }
-        self.source = reconcile.adopted(self.source, step.scope, step.base_url, now)
+        self.source = guard.adopted(self.source, step.scope, step.base_url, now)
         self.walks.append(now)
         events = [*result.events, *([told] if told else [])]
         return self._made(step, seen, now, events, held=reason is not None, before=before)
@@ -156,7 +156,7 @@ def test_events_rebuild_the_rows(history: list[Step]) -> None:
     """After every pass, all events until then rebuild every row: object, first seen, removed."""
     passes = play(history)
     for number, made in enumerate(passes, 1):
-        rebuilt = reconcile.replay(events_of(passes[:number]))
+        rebuilt = replay.replay(events_of(passes[:number]))
         assert {id_: said(row) for (_, id_), row in rebuilt.items()} == {
             id_: said(row) for id_, row in made.after.items()
         }
@@ -173,7 +173,7 @@ def test_rows_are_what_was_seen(history: list[Step]) -> None:
         if made.refused:
             assert made.after == made.before
             continue
-        frozen = payloads.keys() - reconcile.without(payloads, made.step.exclude).keys()
+        frozen = payloads.keys() - guard.without(payloads, made.step.exclude).keys()
         for id_ in listed - frozen:
             if id_ in made.catalog.models:
                 continue
@@ -343,7 +343,7 @@ def test_as_of(history: list[Step]) -> None:
             id_: typed(row.info.payload) for id_, row in made.after.items() if row.listed
         }
     for moment in {t + shift for t in kept for shift in (-TICK, timedelta(), TICK)}:
-        rows = reconcile.replay(event for event in events if event.occurred_at <= moment)
+        rows = replay.replay(event for event in events if event.occurred_at <= moment)
         rebuilt = {id_: typed(row.info.payload) for (_, id_), row in rows.items() if row.listed}
         earlier = [t for t in kept if t <= moment]
         assert rebuilt == (kept[max(earlier)] if earlier else {})
@@ -373,7 +373,7 @@ def test_each_threshold_reminds_once_per_date(passes: list[tuple[int, int, str]]
         info = ModelInfo.from_payload(model("m", retires_at=f"{DATES[date]:%Y-%m-%dT%H:%M:%SZ}"))
         state = SourceState(job.source, job.rows)
         gone = answer == "gone" and number > 0
-        result = reconcile.reconcile(
+        result = domain_reconcile.reconcile(
             state,
             Catalog({"m": info} if answer == "listed" else {}, 1),
             job.clock,
@@ -384,7 +384,7 @@ def test_each_threshold_reminds_once_per_date(passes: list[tuple[int, int, str]]
             job.rows[record.info.id] = record
         if answer == "listed":
             job.rows["m"] = replace(job.rows["m"], last_seen_at=job.clock)
-        job.source = reconcile.adopted(job.source, Scope(), URL, job.clock)
+        job.source = guard.adopted(job.source, Scope(), URL, job.clock)
 
         crossed = {(date, each) for each in REMINDERS if DATES[date] - each <= job.clock}
         expected = bool(crossed - done) and number > 0 and job.rows["m"].listed
@@ -410,7 +410,7 @@ def test_sources_do_not_mix() -> None:
             source="a",
         ),
     ]
-    rows = reconcile.replay(events)
+    rows = replay.replay(events)
     assert rows["a", "m"].info.payload == model("m", beta=1)
     assert rows["b", "m"].info.payload == model("m", line="opus")
     assert rows["b", "m"].first_seen_at == START + DAY
@@ -436,7 +436,7 @@ def test_a_models_own_history() -> None:
             id=3,
         ),
     ]
-    told = reconcile.told_of("m", events[::-1])
+    told = replay.told_of("m", events[::-1])
     assert [event.id for event in told] == [3, 2, 1]
     assert told[0].changes == {"max_tokens": {"old": 5, "new": None}}
     assert told[1].changes == {"max_tokens": {"old": None, "new": 5}, "abilities": {"old": None}}
@@ -447,7 +447,7 @@ def test_a_models_own_history() -> None:
 def test_events_of_the_job_change_no_model(kind: Kind) -> None:
     """What happened to the job itself is no part of the catalogue."""
     job = Event(kind, START, None, {}, {"error_class": "UnreachableError"}, source="a")
-    assert reconcile.replay([job]) == {}
+    assert replay.replay([job]) == {}
 
 
 def test_a_field_called_removed_at() -> None:
@@ -455,7 +455,7 @@ def test_a_field_called_removed_at() -> None:
     job = Job()
     for fields in ({"display_name": "One"}, {"display_name": "One", "removed_at": "2026-01-01"}):
         made = job.make(replace(QUIET, put={"m": fields}))
-        rebuilt = reconcile.replay(events_of([made]))
+        rebuilt = replay.replay(events_of([made]))
         assert rebuilt["s", "m"].listed
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from catalog_sync.schedule import Schedule
+from catalog_sync.config.schedule import Schedule
 
 TUESDAY = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

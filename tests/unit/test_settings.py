@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from catalog_sync.config.load import load
+from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
 from catalog_sync.errors import ConfigError
-from catalog_sync.settings import AlertSettings, Settings, SourceSettings, load
 from support import KEY
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "catalog-sync.toml"

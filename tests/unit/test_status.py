@@ -6,8 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from catalog_sync import messages
-from catalog_sync.records import DeliveryCounts, RunRecord, RunStatus, SourceStatus, Status
+from catalog_sync import text
+from catalog_sync.db.outbox import DeliveryCounts
+from catalog_sync.db.runs import RunRecord
+from catalog_sync.domain.kinds import RunStatus
+from catalog_sync.queries import health
+from catalog_sync.queries.health import SourceStatus, Status
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -31,13 +35,13 @@ def source(**fields) -> SourceStatus:
 )
 def test_ages(length: timedelta, wanted: str) -> None:
     """An age is told in its largest unit."""
-    assert messages.age_text(length) == wanted
+    assert text.age_text(length) == wanted
 
 
 def test_all_is_well() -> None:
     """A fresh source and alerts that wait are nothing to look at."""
     status = Status(NOW, (source(),), DeliveryCounts(pending=3))
-    assert (status.ok, messages.problems(status)) == (True, [])
+    assert (status.ok, health.problems(status)) == (True, [])
 
 
 def test_each_problem_has_its_line() -> None:
@@ -48,7 +52,7 @@ def test_each_problem_has_its_line() -> None:
     never = source(fresh=False, last_success_at=None, max_age=None)
     status = Status(NOW, (stale, never, source(held=True, last_run=held)), DeliveryCounts(failed=2))
     assert not status.ok
-    assert messages.problems(status) == [
+    assert health.problems(status) == [
         "source team: last success 1 h ago, at most 45 min expected; last error: HTTP 500",
         "source team was never synced",
         "a pass is held: source team: the list is empty",
@@ -59,4 +63,4 @@ def test_each_problem_has_its_line() -> None:
 def test_a_success_ahead_of_the_clock() -> None:
     """Before a clock that was set back, a success is not told as one of the past."""
     ahead = source(fresh=False, last_success_at=NOW + 3 * HOUR)
-    assert "3 h ahead of the clock" in messages.stale_text(ahead, NOW)
+    assert "3 h ahead of the clock" in health.stale_text(ahead, NOW)

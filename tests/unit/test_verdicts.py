@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from catalog_sync.messages import verdict_text
-from catalog_sync.records import ModelInfo, ModelRecord, Verdict
-from catalog_sync.verdicts import judge
+from catalog_sync.check.report import verdict_text
+from catalog_sync.check.verdicts import Verdict, judge
+from catalog_sync.domain.model import ModelInfo, ModelRecord
 from support import model
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)

@@ -1,0 +1,46 @@
+"""The words of the program: event kinds, run statuses, results of a confirmation."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What an event says. Past participles; `retiring` is the reminder that a date comes closer."""
+
+    ADDED = "added"
+    UPDATED = "updated"
+    DEPRECATED = "deprecated"
+    RETIRED = "retired"
+    RETIRING = "retiring"
+    REMOVED = "removed"
+    RETURNED = "returned"
+    SCHEMA_CHANGED = "schema_changed"
+    SYNC_FAILED = "sync_failed"
+    SYNC_RECOVERED = "sync_recovered"
+    SYNC_HELD = "sync_held"
+
+
+class RunStatus(StrEnum):
+    """How a pass over one source ended; `running` until it did."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    HELD = "held"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+ENDED = (RunStatus.SUCCEEDED, RunStatus.HELD, RunStatus.FAILED)
+"""How a pass ends that was really made."""
+INTERRUPTED = "interrupted"
+"""The `error` of a pass whose process was told to stop, or died."""
+
+
+class Absence(StrEnum):
+    """What the API said of a model, asked by id, that its own list no longer showed."""
+
+    GONE = "gone"  # 404
+    ANSWERING = "answering"  # 200: the list is wrong
+    RETIRED = "retired"  # 200, with `lifecycle` `retired`: it left the list because it retired
+    UNKNOWN = "unknown"  # anything else: no answer is no news

@@ -1,0 +1,1 @@
+"""Questions that people and monitoring ask. Read-only."""

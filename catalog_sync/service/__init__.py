@@ -1,0 +1,1 @@
+"""The daemon: scheduler, signals, metrics and health over HTTP."""

@@ -1,0 +1,1 @@
+"""The published site: page, data files, feed and calendar."""

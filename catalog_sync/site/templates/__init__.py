@@ -1,0 +1,45 @@
+"""The templates, and the one gate that every value passes on its way into one."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from catalog_sync.clock import format_instant
+from catalog_sync.site.content import plain
+
+
+def source(name: str) -> str:
+    """Return the text of a template as it stands."""
+    return files(__name__).joinpath(name).read_text(encoding="utf-8")
+
+
+def fill(name: str, **values: Any) -> bytes:
+    """Return a template with its values filled in: text is escaped, and holds no control."""
+    return _environment().get_template(name).render(**values).encode()
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(source),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["instant"] = format_instant
+    return environment
+
+
+def _finalize(value: Any) -> Any:
+    """Spell out what is invisible, line ends aside; what this program made itself stays."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "\n".join(map(plain, value.split("\n")))

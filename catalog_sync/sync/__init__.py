@@ -1,0 +1,1 @@
+"""One run: begin, walk, confirm, reconcile, apply."""

@@ -1,0 +1,123 @@
+"""What a run did: the report, its JSON form, its line and its log entry."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from catalog_sync.clock import format_instant
+from catalog_sync.domain.kinds import Kind, RunStatus
+from catalog_sync.errors import InterruptedSyncError
+from catalog_sync.logs import fields
+from catalog_sync.sync.one_source import logger
+from catalog_sync.text import _count
+
+if TYPE_CHECKING:
+    from catalog_sync.domain.model import Event
+    from catalog_sync.errors import CatalogSyncError
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What one pass over one source did."""
+
+    source: str
+    status: RunStatus
+    started_at: datetime
+    run_id: int | None = None
+    """Null where no run was recorded: a dry run, or a database that could not be used."""
+    baseline: bool = False
+    pages: int | None = None
+    """Null when no complete walk was made; so are `models`."""
+    models: int | None = None
+    events: tuple[Event, ...] = ()
+    error: str | None = None
+    cause: CatalogSyncError | None = None
+    """The error behind `error`, for its exit code and its traceback; null when nothing failed."""
+    duration: timedelta = timedelta()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `sync --json` prints: ids by kind, field paths of the schema."""
+        ids: dict[str, list[str]] = {kind.value: [] for kind in _REPORTED_KINDS}
+        for event in self.events:
+            if event.kind is Kind.SCHEMA_CHANGED:
+                ids[event.kind.value] += list(event.changes)
+            elif event.kind in _REPORTED_KINDS and event.model_id is not None:
+                ids[event.kind.value].append(event.model_id)
+        return {
+            "run_id": self.run_id,
+            "source": self.source,
+            "status": self.status.value,
+            "baseline": self.baseline,
+            "pages": self.pages,
+            "models": self.models,
+            **ids,
+            "error": self.error,
+            "started_at": format_instant(self.started_at),
+            "duration_seconds": round(self.duration.total_seconds(), 3),
+        }
+
+
+_REPORTED_KINDS = (
+    Kind.ADDED,
+    Kind.UPDATED,
+    Kind.DEPRECATED,
+    Kind.RETIRED,
+    Kind.RETIRING,
+    Kind.REMOVED,
+    Kind.RETURNED,
+    Kind.SCHEMA_CHANGED,
+)
+
+
+def log_report(report: RunReport) -> None:
+    """Write the one line of a pass, for whoever reads logs: its level says who should."""
+    level = logging.INFO
+    if report.status is RunStatus.HELD:
+        level = logging.WARNING
+    elif report.status is RunStatus.FAILED and not isinstance(report.cause, InterruptedSyncError):
+        level = logging.ERROR
+    logger.log(
+        level,
+        "pass ended",
+        extra=fields(
+            run_id=report.run_id,
+            source=report.source,
+            status=report.status.value,
+            pages=report.pages,
+            models=report.models,
+            **Counter(event.kind.value for event in report.events),
+            duration_seconds=round(report.duration.total_seconds(), 3),
+            reason=report.error,
+        ),
+        exc_info=report.cause if logger.isEnabledFor(logging.DEBUG) else None,
+    )
+
+
+def report_text(report: RunReport, *, dry_run: bool = False) -> str:
+    """Return the one line that sums a pass up; a failed one has its error instead."""
+    if report.status is RunStatus.SKIPPED:
+        return f"{report.source}: skipped, {report.error}"
+    facts = [_count(report.models or 0, "model"), _count(report.pages or 0, "page")]
+    if report.baseline and report.models is not None:
+        recorded = "would be recorded" if dry_run else "recorded"
+        facts = [
+            (
+                f"baseline of {_count(report.models, 'model')} {recorded}; "
+                "alerts begin with the next change"
+            )
+        ]
+    else:
+        counts = Counter(event.kind.value for event in report.events if event.model_id)
+        schema = [event for event in report.events if event.kind is Kind.SCHEMA_CHANGED]
+        facts += [f"{number} {kind}" for kind, number in counts.items()]
+        facts += [_count(len(event.changes), "field") + " changed" for event in schema]
+        if not counts and not schema:
+            facts.append("no change")
+    if report.models is None:
+        facts = ["nothing applied"]
+    label = f"{report.status.value}{' (dry run, nothing written)' if dry_run else ''}"
+    return f"{report.source}: {label}: {', '.join(facts)} ({report.duration.total_seconds():.2f} s)"

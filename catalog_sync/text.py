@@ -1,0 +1,64 @@
+"""Helpers for text that people read: one line, lengths of time, counts, Markdown escapes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from catalog_sync.clock import to_utc
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+
+def age_text(length: timedelta) -> str:
+    """Return a length of time as people say it, in its largest unit: "45 min", "3 h", "2 days"."""
+    seconds = abs(length).total_seconds()
+    for unit, size in (("s", 60), ("min", 60), ("h", 48)):
+        if seconds < size:
+            return f"{seconds:.0f} {unit}"
+        seconds /= size if unit != "h" else 24
+    return f"{seconds:.0f} days"
+
+
+def since_text(moment: datetime, now: datetime) -> str:
+    """Return how long ago something was; ahead of a clock that was set back, it says so."""
+    return f"{age_text(now - moment)} {'ago' if moment <= now else 'ahead of the clock'}"
+
+
+def distance_text(moment: datetime, now: datetime, *, past: str = "ago") -> str:
+    """Return how far a moment is away in calendar days of UTC: "in 87 days", "421 days ago".
+
+    `past`: what a day that is over is called.
+    """
+    days = (to_utc(moment).date() - to_utc(now).date()).days
+    if days == 0:
+        return "today"
+    return f"in {_count(days, 'day')}" if days > 0 else f"{_count(-days, 'day')} {past}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _days(days: int) -> str:
+    return f"{_count(days, 'day')} left" if days >= 0 else f"{_count(-days, 'day')} overdue"
+
+
+def escaped(text: str) -> str:
+    """Return text that reads the same in Markdown."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", one_line(text))
+
+
+_JOINERS = "\u200c\u200d\u200e\u200f"  # parts of emoji and of right-to-left words, not controls
+
+
+def one_line(text: str, limit: int | None = 1000) -> str:
+    """Return `text` without line breaks and control characters, cut to `limit` characters if any.
+
+    What a server or a driver says ends up in a terminal, in a log and in a table; it may not
+    move a cursor, forge a second line or fill a disk.
+    """
+    visible = "".join(c if c.isprintable() or c in _JOINERS else " " for c in text)
+    joined = " ".join(visible.split())
+    return joined if limit is None or len(joined) <= limit else joined[: limit - 1] + "…"
