@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from catalog_sync._version import __version__
 
 if TYPE_CHECKING:
-    from catalog_sync.app import App, PassOptions
+    from catalog_sync.app import App, RunOptions
     from catalog_sync.config.load import load
     from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
     from catalog_sync.db.outbox import DeliveryCounts
@@ -38,7 +38,7 @@ __all__ = [
     "Kind",
     "ModelInfo",
     "ModelRecord",
-    "PassOptions",
+    "RunOptions",
     "RunReport",
     "RunStatus",
     "Settings",
@@ -59,7 +59,7 @@ _HOMES = {
     "Kind": "domain.kinds",
     "ModelInfo": "domain.model",
     "ModelRecord": "domain.model",
-    "PassOptions": "app",
+    "RunOptions": "app",
     "RunReport": "sync.report",
     "RunStatus": "domain.kinds",
     "Settings": "config.settings",

@@ -20,7 +20,7 @@ from catalog_sync.errors import ConfigError, DatabaseError, SecretError
 from catalog_sync.queries import catalog as queries_catalog
 from catalog_sync.queries import health as queries_health
 from catalog_sync.queries.health import Snapshot
-from catalog_sync.sync.one_source import Pass, PassOptions
+from catalog_sync.sync.one_source import RunOptions, SourceRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from catalog_sync.client.anthropic import ModelsClient
     from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
     from catalog_sync.db.outbox import DeliveryCounts
-    from catalog_sync.domain.kinds import Absence
+    from catalog_sync.domain.kinds import AbsenceCheck
     from catalog_sync.domain.model import Catalog, Event, ModelRecord
     from catalog_sync.queries.health import SourceStatus, Status
-    from catalog_sync.sync.one_source import Walker
+    from catalog_sync.sync.one_source import ModelsSource
     from catalog_sync.sync.report import RunReport
 
-__all__ = ["App", "PassOptions"]
+__all__ = ["App", "RunOptions"]
 
 _MAX_THREADS = 8
 """Sources walked at once: the work is waiting, and their servers are different ones."""
@@ -56,8 +56,8 @@ class App:
         self._direct = direct
         self._stopped = threading.Event()
         self._lock = threading.Lock()
-        self._walking: set[Walker] = set()
-        self._under_way: dict[Walker, Callable[[], None]] = {}
+        self._walking: set[ModelsSource] = set()
+        self._under_way: dict[ModelsSource, Callable[[], None]] = {}
         """What closes a run in its pass's stead."""
         self._channels: dict[str, Channel] | None = None
         self._turns = {alert.name: threading.Lock() for alert in settings.alerts}
@@ -80,7 +80,7 @@ class App:
 
     @contextmanager
     def reading(self, sources: Sequence[str] = ()) -> Iterator[Session]:
-        """Open a session for questions; an empty database answers as an empty catalogue.
+        """Open a session for questions; an empty database answers as an empty catalog.
 
         All its answers are of one moment. `sources` are those that the question names: one that
         was never configured and never walked raises ConfigError.
@@ -211,10 +211,10 @@ class App:
 
     def sync(
         self,
-        options: PassOptions | None = None,
+        options: RunOptions | None = None,
         *,
         names: Sequence[str] = (),
-        each_alone: bool = False,
+        continue_on_error: bool = False,
         on_page: Callable[[str, int, int], None] = lambda _source, _pages, _models: None,
         on_report: Callable[[RunReport], None] = lambda _report: None,
     ) -> list[RunReport]:
@@ -222,12 +222,12 @@ class App:
 
         Every secret is read and the schema is made sure of before the first request. Raises
         ConfigError and DatabaseError for what concerns all sources; what concerns one is in its
-        report. `each_alone`: a secret that cannot be read concerns its source alone. `on_report`
-        is called as each source's pass ends, in its thread. An interrupt abandons the walks,
-        closes their runs, and is raised again; `stop` does the same, but raises nothing.
+        report. `continue_on_error`: a secret that cannot be read concerns its source alone.
+        `on_report` is called as each source's run ends, in its thread. An interrupt abandons the
+        walks, closes their runs, and is raised again; `stop` does the same, but raises nothing.
         """
         options = replace(
-            options or PassOptions(),
+            options or RunOptions(),
             reminders=self.settings.retirement_reminders,
             failure_alert_after=self.settings.failure_alert_after,
             rules=[_rule(alert) for alert in self.settings.alerts],
@@ -235,7 +235,10 @@ class App:
         sources = self._chosen(names)
         heartbeat = self._heartbeat(options)
         with ExitStack() as closing:
-            clients = [self._open(source, closing, each_alone=each_alone) for source in sources]
+            clients = [
+                self._open(source, closing, continue_on_error=continue_on_error)
+                for source in sources
+            ]
             closing.enter_context(self._stoppable(clients))
             if not options.dry_run:
                 self.channels()  # a wrong one is told now, not when it is needed
@@ -245,7 +248,7 @@ class App:
                     heartbeat.fail(str(error))
                     raise
 
-            def run(source: SourceSettings, client: Walker) -> RunReport:
+            def run(source: SourceSettings, client: ModelsSource) -> RunReport:
                 def tell(pages: int, models: int) -> None:
                     on_page(source.name, pages, models)
 
@@ -253,7 +256,7 @@ class App:
                     self._under_way[client] = partial(made.abandon, report)
                     heartbeat.start()
 
-                made = Pass(self.engine, client, source, self.clock, options, tell, begin)
+                made = SourceRun(self.engine, client, source, self.clock, options, tell, begin)
                 try:
                     report = made.run()
                 finally:
@@ -298,7 +301,7 @@ class App:
             close()
 
     @contextmanager
-    def _stoppable(self, clients: Sequence[Walker]) -> Iterator[None]:
+    def _stoppable(self, clients: Sequence[ModelsSource]) -> Iterator[None]:
         with self._lock:
             self._walking.update(clients)
         try:
@@ -335,15 +338,15 @@ class App:
             owed = outbox.channels(session)
         return sorted(owed | {alert.name for alert in self.settings.alerts})
 
-    def revive(self, channel: str | None = None) -> int:
+    def requeue(self, channel: str | None = None) -> int:
         """Make failed deliveries due again, of one channel or of all, and return how many."""
         if migrate.current_revision(self.engine) is None:
             return 0  # nothing was ever owed, and asking creates nothing
         migrate.ensure_schema(self.engine)
         with db_engine.transaction(self.engine) as session:
-            return outbox.revive(session, self.clock(), channel=channel)
+            return outbox.requeue(session, self.clock(), channel=channel)
 
-    def _heartbeat(self, options: PassOptions) -> Heartbeat:
+    def _heartbeat(self, options: RunOptions) -> Heartbeat:
         from catalog_sync.alerts.heartbeat import Heartbeat  # noqa: PLC0415  # questions send nothing
 
         url = self.settings.heartbeat_url
@@ -361,11 +364,13 @@ class App:
             if name not in known:
                 raise ConfigError(f"no source is named {name!r}", f"known are: {', '.join(known)}")
 
-    def _open(self, source: SourceSettings, closing: ExitStack, *, each_alone: bool) -> Walker:
+    def _open(
+        self, source: SourceSettings, closing: ExitStack, *, continue_on_error: bool
+    ) -> ModelsSource:
         try:
             return closing.enter_context(self._client(source))
         except ConfigError as error:
-            if not each_alone:
+            if not continue_on_error:
                 raise
             return _NoClient(error)
 
@@ -396,7 +401,7 @@ class _NoClient:
     def walk(self, **_: object) -> Catalog:
         raise SecretError(str(self._error)) from self._error
 
-    def ask(self, model_ids: Sequence[str]) -> dict[str, Absence]:
+    def ask(self, model_ids: Sequence[str]) -> dict[str, AbsenceCheck]:
         raise AssertionError(f"a walk that failed asks for nothing: {model_ids}")
 
     def abort(self) -> None:

@@ -3,7 +3,7 @@
     CatalogSyncError
     ├── ConfigError             exit 2: mend the configuration or the command line
     ├── OutputError             exit 1: the results could not be written
-    ├── NotFoundError           exit 1: what was asked for is not in the catalogue
+    ├── NotFoundError           exit 1: what was asked for is not in the catalog
     ├── SourceError             exit 1: a source could not be synced
     │   ├── UnreachableError        no answer: look at the network and at base_url
     │   ├── UnauthorizedError       the credential was refused: look at the key
@@ -13,8 +13,8 @@
     │   ├── DeadlineError           the walk took too long
     │   ├── LeaseLostError          another process took over meanwhile
     │   ├── SecretError             its secret cannot be read
-    │   ├── ValueRefusedError       the database refused a value of the walk
-    │   └── InterruptedSyncError    the process was told to stop
+    │   └── ValueRefusedError       the database refused a value of the walk
+    ├── StoppedError            exit 1: the process was told to stop; nobody's fault
     └── DatabaseError           exit 4: the database could not be used
         ├── SchemaError             its schema is not this program's
         └── DriverMissingError      its driver is not installed
@@ -32,6 +32,8 @@ from catalog_sync.text import one_line
 class CatalogSyncError(Exception):
     """Base of this program's errors; `str()` is one line: what happened, to what, what next."""
 
+    code: ClassVar[str] = "error"
+    """Stored in `sync_runs.error_code` and shown in place of the class's name: never changed."""
     exit_code: ClassVar[int] = 1
     advice: ClassVar[str] = ""
 
@@ -43,84 +45,109 @@ class CatalogSyncError(Exception):
 class ConfigError(CatalogSyncError):
     """The configuration or the command line cannot be used."""
 
+    code = "config"
     exit_code = 2
 
 
 class OutputError(CatalogSyncError):
     """Standard output, or a file of results, could not be written; all else is done."""
 
+    code = "output"
+
 
 class NotFoundError(CatalogSyncError):
-    """What was asked for is not in the catalogue."""
+    """What was asked for is not in the catalog."""
+
+    code = "not_found"
 
 
 class SourceError(CatalogSyncError):
-    """A source could not be synced; nothing of the catalogue was changed."""
+    """A source could not be synced; nothing of the catalog was changed."""
+
+    code = "source"
 
 
 class UnreachableError(SourceError):
     """No answer came: name resolution, connection, TLS or a broken transfer."""
 
+    code = "unreachable"
     advice = "check the network and base_url"
 
 
 class UnauthorizedError(SourceError):
     """The server refused the credential (401 or 403)."""
 
+    code = "unauthorized"
+
 
 class RefusedError(SourceError):
     """The server refused the request for another reason than the credential."""
 
+    code = "refused"
     advice = "check base_url and the source's settings"
 
 
 class OverloadedError(SourceError):
     """The server is rate limited, overloaded or broken, and stayed so through the retries."""
 
+    code = "overloaded"
     advice = "the next pass tries again"
 
 
 class BadAnswerError(SourceError):
     """The answer is not what the Models API promises."""
 
+    code = "bad_answer"
     advice = "nothing was changed; check that base_url speaks the Models API"
 
 
 class DeadlineError(SourceError):
     """The walk did not end within the source's deadline."""
 
+    code = "deadline"
     advice = "the next pass tries again; a larger `deadline` gives it longer"
 
 
 class LeaseLostError(SourceError):
     """Another process took the source over while this one was walking."""
 
+    code = "lease_lost"
     advice = "nothing was written; a larger `deadline` holds the source for longer"
 
 
 class SecretError(SourceError):
     """A source's secret could not be read, where the other sources go on without it."""
 
+    code = "secret"
+
 
 class ValueRefusedError(SourceError):
     """The database refused a value that the API sent."""
 
+    code = "value_refused"
     advice = "nothing was changed"
 
 
-class InterruptedSyncError(SourceError):
+class StoppedError(CatalogSyncError):
     """The process was told to stop while the source was being synced."""
+
+    code = "stopped"
 
 
 class DatabaseError(CatalogSyncError):
     """The database could not be used: unreachable, locked, full, or not ours."""
 
+    code = "database"
     exit_code = 4
 
 
 class SchemaError(DatabaseError):
     """The database's schema is older or newer than this program's, or somebody else's."""
 
+    code = "schema"
+
 
 class DriverMissingError(DatabaseError):
     """The Python driver for this kind of database is not installed."""
+
+    code = "driver_missing"

@@ -30,12 +30,12 @@ def atomic_write(path: Path, content: bytes) -> None:
     _sync_folder(path.parent)
 
 
-def stage(folder: Path, content: bytes, prefix: str) -> Path:
-    """Write a new file into `folder` whose name nobody has, to take another's place; return it.
+def stage(directory: Path, content: bytes, prefix: str) -> Path:
+    """Write a new file into `directory` whose name nobody has, to take another's place; return it.
 
     Its name begins with `prefix` and ends with `SUFFIX`. Raises OSError, and then nothing is left.
     """
-    descriptor, name = tempfile.mkstemp(SUFFIX, prefix, folder)
+    descriptor, name = tempfile.mkstemp(SUFFIX, prefix, directory)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -49,10 +49,10 @@ def stage(folder: Path, content: bytes, prefix: str) -> Path:
     return Path(name)
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(directory: Path) -> None:
     """Make a new name outlive a power cut, where the file system lets us; it is in place anyway."""
     with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

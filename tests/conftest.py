@@ -43,7 +43,7 @@ def need(tool: str) -> str:
 
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the key, the configuration or the folder of whoever runs it."""
+    """No test sees the key, the configuration or the directory of whoever runs it."""
     for name in os.environ:
         if name.startswith(("ANTHROPIC_", "CATALOG_SYNC_")):
             monkeypatch.delenv(name)
@@ -52,10 +52,10 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def empty_database(kind: str, folder: Path) -> Iterator[str]:
+def empty_database(kind: str, directory: Path) -> Iterator[str]:
     """Yield the URL of an empty database of a kind, as a user would write it."""
     if kind == "sqlite":
-        yield f"sqlite:///{folder}/catalog.db"
+        yield f"sqlite:///{directory}/catalog.db"
         return
     server = db_engine.create_engine(SERVERS[kind])
     # A server's default is not ours to choose: the tables must say themselves what they need.

@@ -21,7 +21,7 @@ Entry = Mapping[str, Any]
 
 
 class Daemon:
-    """`catalog-sync run`, in the current folder; a context manager that leaves no process behind.
+    """`catalog-sync run` here, as a context manager that leaves no process behind.
 
     `log` holds what it wrote, an object per line; `printed` what was no object; `output` all of it.
     """

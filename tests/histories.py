@@ -9,13 +9,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from catalog_sync.domain.kinds import Absence
-from catalog_sync.domain.model import ModelInfo, Scope
+from catalog_sync.domain.kinds import AbsenceCheck
+from catalog_sync.domain.model import Identity, ModelInfo
 from support import model
 
 START = datetime(2026, 2, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
-SCOPE = Scope("org_a", "ws_1")
+SCOPE = Identity("org_a", "ws_1")
 URL, OTHER_URL = "https://api.example", "https://other.example"
 IDS = [f"m{number}" for number in range(7)]
 ABSENT = object()
@@ -30,8 +30,8 @@ class Step:
     """Models that come or change."""
     gone: frozenset[str]
     """Models that leave the list, with what the API says of them by id."""
-    answers: Mapping[str, Absence]
-    otherwise: Absence
+    answers: Mapping[str, AbsenceCheck]
+    otherwise: AbsenceCheck
     common: Mapping[str, Any]
     """Fields that every model has from now on, or has no more."""
     turned: bool
@@ -40,7 +40,7 @@ class Step:
     """By the host's clock, which may go backwards."""
     accept: bool
     exclude: tuple[str, ...]
-    scope: Scope
+    scope: Identity
     base_url: str
 
 
@@ -63,20 +63,20 @@ common = st.fixed_dictionaries(
     },
 )
 ids = st.sampled_from(IDS)
-answers = st.sampled_from(Absence)
+answers = st.sampled_from(AbsenceCheck)
 parts: dict[str, Any] = {
     "put": st.dictionaries(ids, objects, max_size=4),
     "gone": st.one_of(
         st.just(frozenset()), st.frozensets(ids, max_size=6), st.just(frozenset(IDS))
     ),
     "answers": st.dictionaries(ids, answers, max_size=3),
-    "otherwise": st.one_of(st.just(Absence.UNKNOWN), answers),
+    "otherwise": st.one_of(st.just(AbsenceCheck.UNKNOWN), answers),
     "common": st.one_of(st.just({}), st.just({}), common),
     "turned": st.booleans(),
     "passed": st.sampled_from([-DAY, timedelta(), timedelta(minutes=15), DAY, 20 * DAY]),
     "accept": st.sampled_from([False, False, False, False, True]),
     "exclude": st.sampled_from([(), (), (), ("m0",), ("m[12]", "x")]),
-    "scope": st.sampled_from([SCOPE] * 5 + [Scope(), Scope("org_a"), Scope("org_b")]),
+    "scope": st.sampled_from([SCOPE] * 5 + [Identity(), Identity("org_a"), Identity("org_b")]),
     "base_url": st.sampled_from([URL] * 9 + [OTHER_URL]),
 }
 first = {**parts, "put": st.dictionaries(ids, objects, min_size=2), "gone": st.just(frozenset())}

@@ -1,4 +1,4 @@
-"""What publishing is tried on: a catalogue as values, and one that means no good."""
+"""What publishing is tried on: a catalog as values, and one that means no good."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event, ModelInfo, ModelRecord, SourceRecord
-from catalog_sync.site.content import Contents
+from catalog_sync.site.content import SiteContent
 from support import model
 
 BASELINE = datetime(2026, 2, 1, 18, tzinfo=UTC)
@@ -43,7 +43,7 @@ def contents(
     events: Iterable[Event] | None = None,
     sources: Iterable[SourceRecord] = (),
     **fields: Any,
-) -> Contents:
+) -> SiteContent:
     """The models, their `added` events unless others are given, ids as a database counts them."""
     models = tuple(models)
     events = map(added, models) if events is None else events
@@ -51,10 +51,10 @@ def contents(
         Event(e.kind, e.occurred_at, e.model_id, e.changes, e.payload, e.source, 1, number)
         for number, e in enumerate(events, 1)
     )
-    return Contents(models, numbered, tuple(sources) or (source(),), **fields)
+    return SiteContent(models, numbered, tuple(sources) or (source(),), **fields)
 
 
-def catalogue() -> Contents:
+def catalog() -> SiteContent:
     """Five models of two sources, each at another point of its life."""
     opus = record("claude-opus-5", seen=day("2026-06-20"), created_at="2026-06-19T00:00:00Z")
     dated = {"deprecated_at": "2026-05-01T00:00:00Z", "retires_at": "2026-09-01T00:00:00Z"}
@@ -84,7 +84,7 @@ HOSTILE = {
 }
 
 
-def hostile() -> Contents:
+def hostile() -> SiteContent:
     """Names that would break out of what they are put into, dates that would break a picture."""
     odd = {"lifecycle": "<b>odd</b>", "line": '"><script>alert(1)</script>'}
     models = [

@@ -161,7 +161,7 @@ def program(*arguments: str) -> list[str]:
 
 
 def run(*arguments: str, timeout: float = 60, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the program to its end, as a process of its own, in the current folder."""
+    """Run the program to its end, as a process of its own, in the current directory."""
     return subprocess.run(
         program(*arguments),
         env=environment(**variables),

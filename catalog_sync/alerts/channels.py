@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SendResult:
     """What became of sending a message."""
 
     error: str | None = None
@@ -61,7 +61,7 @@ class Channel(Protocol):
     place: str
     """What may be shown of where it is: scheme and host."""
 
-    def send(self, message: Message, now: datetime) -> Outcome:
+    def send(self, message: Message, now: datetime) -> SendResult:
         """Send a message once and say what became of it."""
         ...
 
@@ -95,7 +95,7 @@ class _Webhook:
 
             self._sign = Webhook(secret).sign
 
-    def send(self, message: Message, now: datetime) -> Outcome:
+    def send(self, message: Message, now: datetime) -> SendResult:
         body = json.dumps(message.body, ensure_ascii=False, separators=(",", ":"))
         headers = {
             "content-type": "application/json",
@@ -108,7 +108,7 @@ class _Webhook:
         return _post(self._url, self.place, body.encode(), headers, now)
 
 
-def _post(url: str, place: str, body: bytes, headers: dict[str, str], now: datetime) -> Outcome:
+def _post(url: str, place: str, body: bytes, headers: dict[str, str], now: datetime) -> SendResult:
     headers = {"user-agent": f"catalog-sync/{__version__}", **headers}
     sockets: list[socket.socket] = []
 
@@ -134,15 +134,17 @@ def _post(url: str, place: str, body: bytes, headers: dict[str, str], now: datet
         ):
             pass  # what a receiver says beyond its status is nothing to us
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError) as error:
-        return Outcome(f"{place}: no answer ({type(error).__name__})")  # its text may hold the URL
+        return SendResult(
+            f"{place}: no answer ({type(error).__name__})"
+        )  # its text may hold the URL
     finally:
         alarm.cancel()
     if response.is_success:
-        return Outcome()
+        return SendResult()
     status = response.status_code
     # In the standard's words: the receiver's own may repeat the URL.
     reason = f"{place}: HTTP {status} {http.client.responses.get(status, '')}".strip()
-    return Outcome(
+    return SendResult(
         reason,
         refused=status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _NOT_FINAL,
         final=status == HTTPStatus.GONE,
@@ -195,20 +197,20 @@ class _Service:
         self._apprise = apprise.Apprise(asset=asset)
         self._apprise.add(service)
 
-    def send(self, message: Message, now: datetime) -> Outcome:  # noqa: ARG002  # as the protocol
+    def send(self, message: Message, now: datetime) -> SendResult:  # noqa: ARG002  # as the protocol
         """Send it in a thread that is not waited for for ever: a plugin's patience is its own."""
-        said: list[Outcome] = []
+        said: list[SendResult] = []
         sending = threading.Thread(target=lambda: said.append(self._notify(message)), daemon=True)
         sending.start()
         sending.join(_LONGEST_SECONDS)
-        return said[0] if said else Outcome(f"{self.place}: no answer in {_LONGEST_SECONDS:g} s")
+        return said[0] if said else SendResult(f"{self.place}: no answer in {_LONGEST_SECONDS:g} s")
 
-    def _notify(self, message: Message) -> Outcome:
+    def _notify(self, message: Message) -> SendResult:
         form = self._formats.MARKDOWN if self._markdown else self._formats.TEXT
         body = message.markdown if self._markdown else message.text
         title = escaped(message.subject) if self._markdown else message.subject
         try:
             accepted = self._apprise.notify(body=body, title=title, body_format=form)
         except Exception as error:  # noqa: BLE001  # a plugin's bug is this channel's trouble alone
-            return Outcome(f"{self.place}: {type(error).__name__}")
-        return Outcome(None if accepted else f"{self.place}: not accepted, or out of reach")
+            return SendResult(f"{self.place}: {type(error).__name__}")
+        return SendResult(None if accepted else f"{self.place}: not accepted, or out of reach")

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from catalog_sync.alerts.channels import Channel, Outcome
+    from catalog_sync.alerts.channels import Channel, SendResult
     from catalog_sync.clock import Clock
-    from catalog_sync.db.outbox import Batch
+    from catalog_sync.db.outbox import Notification
 
 
 logger = logging.getLogger(__name__)
@@ -66,11 +66,11 @@ def deliver_due(
     """
     with db_engine.reading(engine) as session:
         orphaned = outbox.pending_channels(session) - channels.keys()
-        batches = outbox.due_batches(session, clock())
+        batches = outbox.due_notifications(session, clock())
     if orphaned:
         with db_engine.transaction(engine) as session:
             outbox.abandon(session, orphaned)
-    by_channel: dict[str, list[Batch]] = {}
+    by_channel: dict[str, list[Notification]] = {}
     for batch in batches:
         if batch.channel in channels:
             by_channel.setdefault(batch.channel, []).append(batch)
@@ -93,7 +93,7 @@ def deliver_due(
 def _deliver_all(
     engine: sa.Engine,
     channel: Channel,
-    batches: Sequence[Batch],
+    batches: Sequence[Notification],
     clock: Clock,
     attempts: int,
     stopped: Callable[[], bool],
@@ -112,9 +112,9 @@ def _deliver_all(
         now = clock()
         again = next_attempt_at(outcome, batch.attempts + 1, now, attempts, random.random())  # noqa: S311
         with db_engine.transaction(engine) as session:
-            outbox.settle(session, batch, outcome.error, now, again)
+            outbox.acknowledge(session, batch, outcome.error, now, again)
             if again is not None and outcome.retry_after is not None:
-                outbox.postpone(session, batch.channel, again)
+                outbox.defer(session, batch.channel, again)
         if outcome.error is None:
             delivered += len(batch.deliveries)
             continue
@@ -127,7 +127,7 @@ def _deliver_all(
     return delivered
 
 
-def message_id(batch: Batch) -> str:
+def message_id(batch: Notification) -> str:
     """Return the message's id: the same at each attempt, another one for every other message."""
     first = batch.events[0]
     facts = (batch.channel, batch.run_id, first.source, first.occurred_at.isoformat())
@@ -135,7 +135,7 @@ def message_id(batch: Batch) -> str:
 
 
 def next_attempt_at(
-    outcome: Outcome, attempt: int, now: datetime, attempts: int, chance: float
+    outcome: SendResult, attempt: int, now: datetime, attempts: int, chance: float
 ) -> datetime | None:
     """Return when a message is to be sent again; null when it was accepted or failed for good.
 

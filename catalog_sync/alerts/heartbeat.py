@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from catalog_sync.alerts.channels import _post, _shown, logger
 from catalog_sync.clock import utc_now
 from catalog_sync.domain.kinds import RunStatus
-from catalog_sync.errors import InterruptedSyncError
+from catalog_sync.errors import StoppedError
 from catalog_sync.logs import fields
 from catalog_sync.sync.report import RunReport, report_text
 
@@ -42,8 +42,7 @@ class Heartbeat:
         made = [
             report
             for report in reports
-            if report.status is not RunStatus.SKIPPED
-            and not isinstance(report.cause, InterruptedSyncError)
+            if report.status is not RunStatus.SKIPPED and not isinstance(report.cause, StoppedError)
         ]
         if made:
             good = all(report.status is RunStatus.SUCCEEDED for report in made) and not others

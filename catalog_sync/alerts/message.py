@@ -44,6 +44,7 @@ _WORDS = {
     Kind.REMOVED: ("Model removed", "removed"),
     Kind.RETIRING: ("Model retiring", "retiring soon"),
     Kind.DEPRECATED: ("Model deprecated", "deprecated"),
+    Kind.RESCHEDULED: ("Model rescheduled", "rescheduled"),
     Kind.ADDED: ("New model", "new"),
     Kind.RETURNED: ("Model is back", "back"),
     Kind.UPDATED: ("Model updated", "updated"),

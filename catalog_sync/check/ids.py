@@ -1,6 +1,6 @@
 r"""Where a text mentions models: what an id is, and where one begins and ends. Pure.
 
-Looked for are the ids that the catalogue ever held, and ids that look like those of its families
+Looked for are the ids that the catalog ever held, and ids that look like those of its families
 but were never held. Both are matched whole, exactly and with their case:
 
 - No letter, digit, `_` or `-` stands beside an id, so that `claude-opus-4` is not found in
@@ -8,7 +8,7 @@ but were never held. Both are matched whole, exactly and with their case:
   `claude-opus-5.json`), a `.` that ends a sentence does not.
 - A provider may stand before it (`anthropic/`, `anthropic:`, `models/`), and so may an escape
   (`\n`, `%2F`) or a shell's `:-`. But Bedrock's `anthropic.claude-…` and Vertex'
-  `claude-…@20250805` are ids of other catalogues, with dates of their own, and so is what goes on
+  `claude-…@20250805` are ids of other catalogs, with dates of their own, and so is what goes on
   as a template (`{`), a glob (`*`) or a pattern (`\.`) no id.
 - An id of one word, such as a gateway's `fast`, is a word of any text: it is not looked for.
 
@@ -20,7 +20,7 @@ A family is the first word of the held ids that are made of it, a line's name an
 - family, any one word, a version and a date: `claude-epic-1-20270131`.
 
 So `claude-code`, `claude-sonnet`, `claude-api-2` and `claude-opus-4-review` are none. As a
-folder or a page has such names as well, a never held one stands behind no `/` but that of
+directory or a page has such names as well, a never held one stands behind no `/` but that of
 `anthropic/` and `models/`, and before none.
 """
 
@@ -51,24 +51,24 @@ _BEGIN = (
 _ALONE = (
     rb"(?<!/STEM)(?<!%2FSTEM)",
     *(
-        rb"(?<=\b%b%bSTEM)" % (folder, slash)
-        for folder in (b"anthropic", b"models")
+        rb"(?<=\b%b%bSTEM)" % (directory, slash)
+        for directory in (b"anthropic", b"models")
         for slash in (b"/", rb"\\/", b"%2F")
     ),
 )
-"""What may stand before one that was never held besides: no folder."""
-# After an id: what would make it a longer word, a glob, a template or another catalogue's id, or
+"""What may stand before one that was never held besides: no directory."""
+# After an id: what would make it a longer word, a glob, a template or another catalog's id, or
 # the pattern of a longer one: `claude-opus-4\.1`, `claude-opus-4[.-]1`, `claude-opus-4(?:-1)?`.
 _END = rb"(?![\w@*{-]|\.[\w*?+]|\$[\w{]|\\{1,4}[dw.-]|[(\[](?:\?:)?[.-])"
 _NUMBERS = rb"(?:\d{1,2}-){0,2}"
 _DATED = rb"20\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
 
 
-class Mentions:
+class IdPattern:
     """Finds ids in bytes that agree with ASCII, such as UTF-8 and Latin-1."""
 
     def __init__(self, held: Iterable[str]) -> None:
-        """`held`: every id that the catalogue ever held."""
+        """`held`: every id that the catalog ever held."""
         self.held = frozenset(held)
         by_stem: dict[str, list[str]] = defaultdict(list)
         lines: dict[str, set[str]] = defaultdict(set)

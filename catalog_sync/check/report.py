@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from catalog_sync.check.verdicts import Judgement, Standing, Verdict
+from catalog_sync.check.verdicts import ModelVerdict, SourceVerdict, Verdict
 from catalog_sync.text import _days, one_line
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 
-def verdict_text(judgement: Judgement, now: datetime) -> str:
+def verdict_text(judgement: ModelVerdict, now: datetime) -> str:
     """Return why a model is judged so, with the dates and what to use instead, on one line."""
     facts = [_closest_text(judgement)]
     if judgement.standings:
@@ -25,8 +25,8 @@ def verdict_text(judgement: Judgement, now: datetime) -> str:
     return one_line("; ".join(facts), None)
 
 
-def _closest_text(judgement: Judgement) -> str:
-    text = "the catalogue never held it"
+def _closest_text(judgement: ModelVerdict) -> str:
+    text = "the catalog never held it"
     if judgement.closest is None:
         return text
     closest, verdict = judgement.closest
@@ -34,7 +34,7 @@ def _closest_text(judgement: Judgement) -> str:
     return text if verdict is Verdict.FINE else f"{text} ({verdict})"
 
 
-def _standing_text(standing: Standing, now: datetime) -> str:
+def _standing_text(standing: SourceVerdict, now: datetime) -> str:
     record = standing.record
     info = record.info
     if record.removed_at is not None:

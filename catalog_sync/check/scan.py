@@ -1,6 +1,6 @@
 """The ids that files mention: which files are looked into, and what cannot be.
 
-Only regular files are ever opened. Links that are found on the way are not followed, a folder's
+Only regular files are ever opened. Links that are found on the way are not followed, a directory's
 `.git` is passed over, and so is what its `.gitignore` files ignore, tracked or not. What the user
 names is looked into, ignored or not, and through a link too.
 """
@@ -21,19 +21,19 @@ from catalog_sync.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from catalog_sync.check.ids import Mentions
+    from catalog_sync.check.ids import IdPattern
 
 
 _READ_ONLY = (
     os.O_RDONLY
-    # What was a file when the folder was listed may be a link or a pipe by now.
+    # What was a file when the directory was listed may be a link or a pipe by now.
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_NONBLOCK", 0)
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
 _VANISHED = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR})
-"""What opening says of a file that is gone, or has become a link, since its folder was listed."""
+"""Errors of a file that was removed, or became a link, since its directory was listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Scan:
     found: tuple[Found, ...]
     """By path, and in the order of the file."""
     unreadable: tuple[tuple[str, str], ...]
-    """Files and folders that could not be looked into, each with the reason."""
+    """Files and directories that could not be looked into, each with the reason."""
     files: int
     """How many were opened, binary ones included."""
     binary: int
@@ -60,16 +60,16 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A file or a folder: how it is shown, and where it really is."""
+    """A file or a directory: how it is shown, and where it really is."""
 
     shown: Path
     real: str
 
 
-def scan(paths: Iterable[str], mentions: Mentions) -> Scan:
-    """Look for ids in files, and in folders with all below them; each file once.
+def scan(paths: Iterable[str], mentions: IdPattern) -> Scan:
+    """Look for ids in files, and in directories with all below them; each file once.
 
-    Raises ConfigError for a path that is not there, or is neither a file nor a folder.
+    Raises ConfigError for a path that is not there, or is neither a file nor a directory.
     """
     found: list[Found] = []
     unreadable: list[tuple[str, str]] = []
@@ -102,9 +102,11 @@ def _named(path: str) -> _Entry:
         mode = Path(real).stat().st_mode
     except (OSError, ValueError) as error:
         reason = _reason(error) if isinstance(error, OSError) else "not a path"
-        raise ConfigError(f"--scan {path}: {reason}", "name files or folders that exist") from error
+        raise ConfigError(
+            f"--scan {path}: {reason}", "name files or directories that exist"
+        ) from error
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise ConfigError(f"--scan {path}: neither a file nor a folder")
+        raise ConfigError(f"--scan {path}: neither a file nor a directory")
     return _Entry(Path(path), real)
 
 
@@ -116,9 +118,11 @@ def _files(named: Iterable[_Entry], unreadable: list[tuple[str, str]]) -> Iterat
             yield entry
 
 
-def _below(folder: _Entry, ignored: Ignored, unreadable: list[tuple[str, str]]) -> Iterator[_Entry]:
-    """Yield the files of a folder and of the folders below it, but for the ignored ones."""
-    waiting = [(folder, ignored)]
+def _below(
+    directory: _Entry, ignored: Ignored, unreadable: list[tuple[str, str]]
+) -> Iterator[_Entry]:
+    """Yield the files of a directory and of the directories below it, but for the ignored ones."""
+    waiting = [(directory, ignored)]
     while waiting:
         here, above = waiting.pop()
         try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from catalog_sync.domain.model import ID_MAX_LENGTH
 
 if TYPE_CHECKING:
-    from catalog_sync.check.ids import Mentions
+    from catalog_sync.check.ids import IdPattern
 
 
 _PIECE_BYTES = 1 << 18
@@ -61,7 +61,7 @@ class _Position:
         self.unit += len(characters.encode("utf-16-le")) // 2
 
 
-def places(file: BinaryIO, mentions: Mentions) -> list[Place] | None:
+def places(file: BinaryIO, mentions: IdPattern) -> list[Place] | None:
     """Return where ids stand in a file, in its order; null when it is binary.
 
     Memory is bounded, however long the file and its lines are. Raises OSError.

@@ -1,4 +1,4 @@
-"""Whether a model can be depended on: pure, from what the catalogue holds of it.
+"""Whether a model can be depended on: pure, from what the catalog holds of it.
 
 A model is judged in each source on its own, and the gravest verdict counts: a key sees its own
 workspace, so that a model which one of them lost is lost to whoever uses that key.
@@ -32,7 +32,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SourceVerdict:
     """How a model stands in one source that lists it, or did."""
 
     verdict: Verdict
@@ -40,13 +40,13 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class ModelVerdict:
     """Whether a model can be depended on, over all sources that were asked about."""
 
     model_id: str
     verdict: Verdict
     """The gravest of its standings; `unknown` without any."""
-    standings: tuple[Standing, ...] = ()
+    standings: tuple[SourceVerdict, ...] = ()
     """The gravest first."""
     successor: str | None = None
     """The newest model of its line, where one is listed that is newer and fine; else null."""
@@ -64,7 +64,7 @@ _UNKNOWN_RELEASE_YEAR = 1970
 
 def judge(
     model_id: str, records: Collection[ModelRecord], now: datetime, within: timedelta
-) -> Judgement:
+) -> ModelVerdict:
     """Judge a model by all records of the sources that count, of other models too.
 
     `within`: how near a retirement date is near.
@@ -72,7 +72,7 @@ def judge(
     own = [record for record in records if record.info.id == model_id]
     if not own:
         return _unknown(model_id, records, now, within)
-    standings = [Standing(standing(record, now, within), record) for record in own]
+    standings = [SourceVerdict(standing(record, now, within), record) for record in own]
     standings.sort(key=lambda one: (-_GRAVITY.index(one.verdict), one.record.source))
     gravest = standings[0]
     successor = None
@@ -81,7 +81,7 @@ def judge(
         beside = [record for record in records if record.source == gravest.record.source]
         line = info.line or _line(model_id, beside)
         successor = _newest(line, info.created_at, beside, now, within)
-    return Judgement(model_id, gravest.verdict, tuple(standings), successor)
+    return ModelVerdict(model_id, gravest.verdict, tuple(standings), successor)
 
 
 def standing(record: ModelRecord, now: datetime, within: timedelta) -> Verdict:
@@ -100,7 +100,7 @@ def standing(record: ModelRecord, now: datetime, within: timedelta) -> Verdict:
 
 def _unknown(
     model_id: str, records: Collection[ModelRecord], now: datetime, within: timedelta
-) -> Judgement:
+) -> ModelVerdict:
     """Judge a model without a record, by its id: what may be meant, and what came after it."""
     closest = _closest(model_id, sorted({record.info.id for record in records}))
     meant = judge(closest, records, now, within) if closest is not None else None
@@ -110,7 +110,7 @@ def _unknown(
     if successor is None and released_at and (meant is None or meant.verdict is not Verdict.FINE):
         line = _line(model_id, records)
         successor = _newest(line, released_at, records, now, within)
-    return Judgement(
+    return ModelVerdict(
         model_id,
         Verdict.UNKNOWN,
         successor=successor,

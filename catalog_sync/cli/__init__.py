@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from catalog_sync.app import App
 
-__all__ = ["Context", "StoppedError", "cli", "complain", "run"]
+__all__ = ["Context", "SignalReceived", "cli", "print_error", "run"]
 
 _INTERRUPTED = 130
 _TERMINATED = 143
@@ -81,7 +81,7 @@ class _LazyGroup(click.Group):
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="The configuration file. Default: CATALOG_SYNC_CONFIG, ./catalog-sync.toml, then the "
-    "user's and the system's configuration folder.",
+    "user's and the system's configuration directory.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Log every step; show tracebacks.")
 @click.option(
@@ -103,7 +103,7 @@ def cli(
     ctx.obj = Context(config, verbose)
 
 
-class StoppedError(BaseException):
+class SignalReceived(BaseException):
     """A signal told the process to stop: no error, and no business of any `except Exception`."""
 
     def __init__(self, exit_code: int) -> None:
@@ -128,17 +128,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         context = error.ctx if isinstance(error, click.UsageError) else None
         where = context.command_path if context else "catalog-sync"
-        complain(f"{error.format_message().rstrip('.')}; see: {where} --help")
+        print_error(f"{error.format_message().rstrip('.')}; see: {where} --help")
         return error.exit_code
-    except (click.Abort, StoppedError) as error:
-        complain("interrupted")
-        return error.exit_code if isinstance(error, StoppedError) else _INTERRUPTED
+    except (click.Abort, SignalReceived) as error:
+        print_error("interrupted")
+        return error.exit_code if isinstance(error, SignalReceived) else _INTERRUPTED
     except CatalogSyncError as error:
-        complain(str(error), error)
+        print_error(str(error), error)
         return error.exit_code
     except Exception as error:  # noqa: BLE001  # a bug; its traceback is for those who ask
         what = f"unexpected {type(error).__name__}: {error}"
-        complain(f"{what}; --verbose shows where; please report it", error)
+        print_error(f"{what}; --verbose shows where; please report it", error)
         return 1
     return result if isinstance(result, int) else 0
 
@@ -157,13 +157,13 @@ def _stop_on(number: signal.Signals, exit_code: int) -> None:
     """Turn a signal into an exception, so that a pass is closed before the process ends."""
 
     def stop(_number: int, _frame: object) -> None:
-        raise StoppedError(exit_code)
+        raise SignalReceived(exit_code)
 
     if signal.getsignal(number) is not signal.SIG_IGN:
         signal.signal(number, stop)
 
 
-def complain(text: str, cause: BaseException | None = None) -> None:
+def print_error(text: str, cause: BaseException | None = None) -> None:
     """Say on standard error, on one line, what went wrong; with --verbose, also where."""
     from catalog_sync import logs  # noqa: PLC0415
 

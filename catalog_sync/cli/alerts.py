@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from catalog_sync.cli import complain
+from catalog_sync.cli import print_error
 from catalog_sync.cli.options import format_option
 from catalog_sync.errors import ConfigError
 
@@ -49,7 +49,7 @@ def test(context: Context, channel: str | None) -> int:
                 render.write(f"{name}: accepted by {channels[name].place}")
             else:
                 failed = True
-                complain(f"alert channel {name}: {outcome.error}")
+                print_error(f"alert channel {name}: {outcome.error}")
     return int(failed)
 
 
@@ -105,7 +105,7 @@ def retry(context: Context, channel: str | None) -> None:
 
     with context.app() as app:
         _refuse_unknown(channel, app.channel_names())
-        number = app.revive(channel)
+        number = app.requeue(channel)
     render.write(f"{number} failed deliver{'y' if number == 1 else 'ies'} due again")
 
 

@@ -1,6 +1,6 @@
 """`catalog-sync check`: can the models that you depend on be depended on?
 
-It reads the catalogue and the files that it is told to look into, and needs no key.
+It reads the catalog and the files that it is told to look into, and needs no key.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from catalog_sync.cli import complain
+from catalog_sync.cli import print_error
 from catalog_sync.cli.options import DURATION
 from catalog_sync.errors import ConfigError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from catalog_sync.check.ids import Mentions
+    from catalog_sync.check.ids import IdPattern
     from catalog_sync.check.scan import Scan
     from catalog_sync.cli import Context
     from catalog_sync.domain.model import ModelRecord
@@ -42,7 +42,8 @@ _ALONE = "--"
     is_flag=False,
     flag_value=_ALONE,
     metavar="PATH...",
-    help="Look for ids in this file or folder; the words after it that name files or folders are "
+    help="Look for ids in this file or directory; the words after it that name files or "
+    "directories are "
     "looked into as well.",
 )
 @click.option(
@@ -87,8 +88,8 @@ def check(
         raise click.UsageError("an empty MODEL or PATH", ctx)
     for path in paths:
         if path != _ALONE and not os.path.lexists(path):
-            raise ConfigError(f"--scan {path}: no such file or folder")
-    from catalog_sync.check.ids import Mentions  # noqa: PLC0415
+            raise ConfigError(f"--scan {path}: no such file or directory")
+    from catalog_sync.check.ids import IdPattern  # noqa: PLC0415
     from catalog_sync.queries import catalog as queries_catalog  # noqa: PLC0415  # heavy
     from catalog_sync.queries import health  # noqa: PLC0415  # heavy
 
@@ -97,46 +98,48 @@ def check(
         with app.reading(sources) as session:
             records = queries_catalog.list_models(session, sources=sources, removed=True)
         if not records:
-            complain("nothing was recorded yet; run: catalog-sync sync")
+            print_error("nothing was recorded yet; run: catalog-sync sync")
             return 1
         held = {record.info.id for record in records}
-        mentions = Mentions(held)
+        mentions = IdPattern(held)
         models, paths = _sorted(words, paths, mentions)
         scan = _scan(paths, mentions)
         now = app.clock()
         for source in app.stale(sources):
-            complain(f"{health.stale_text(source, now)}; run: catalog-sync sync")
+            print_error(f"{health.stale_text(source, now)}; run: catalog-sync sync")
     return _report(records, models, scan, now, within, ignored, format_)
 
 
 def _sorted(
-    words: Sequence[str], paths: Sequence[str], mentions: Mentions
+    words: Sequence[str], paths: Sequence[str], mentions: IdPattern
 ) -> tuple[list[str], list[str]]:
     """Tell models from paths, so that `--scan src/ config/` is what it looks like.
 
-    With --scan, a word that names a file or a folder is a path, and one that also was listed is
+    With --scan, a word that names a file or a directory is a path, and one that also was listed is
     checked besides; one with a slash that is neither is a path that is missing.
     """
     there = [word for word in words if os.path.lexists(word)]
     if not paths:
         for word in there:
             if word not in mentions.held:
-                complain(f"{word} is a file or folder; look for ids in it with --scan {word}")
+                print_error(f"{word} is a file or directory; look for ids in it with --scan {word}")
         return list(dict.fromkeys(words)), []
     paths = [path for path in paths if path != _ALONE] + there
     if not paths:
-        raise ConfigError("--scan: no file or folder is named")
+        raise ConfigError("--scan: no file or directory is named")
     models = [word for word in dict.fromkeys(words) if word not in there or word in mentions.held]
     for word in models:
         if word in mentions.held or mentions.whole(word):
             continue
         if "/" in word:
-            raise ConfigError(f"--scan {word}: no such file or folder", "nor was it ever a model")
-        complain(f"{word} is no file or folder here; it is checked as a model")
+            raise ConfigError(
+                f"--scan {word}: no such file or directory", "nor was it ever a model"
+            )
+        print_error(f"{word} is no file or directory here; it is checked as a model")
     return models, paths
 
 
-def _scan(paths: Sequence[str], mentions: Mentions) -> Scan | None:
+def _scan(paths: Sequence[str], mentions: IdPattern) -> Scan | None:
     """Look into the files; say which could not be read. Null where there are none to look into."""
     from catalog_sync.check.scan import scan  # noqa: PLC0415
     from catalog_sync.cli.findings import shown  # noqa: PLC0415  # heavy
@@ -145,7 +148,7 @@ def _scan(paths: Sequence[str], mentions: Mentions) -> Scan | None:
         return None
     result = scan(paths, mentions)
     for path, reason in result.unreadable:
-        complain(f"cannot read ({reason}): {shown(path)}")
+        print_error(f"cannot read ({reason}): {shown(path)}")
     return result
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from catalog_sync.cli import StoppedError
+from catalog_sync.cli import SignalReceived
 
 if TYPE_CHECKING:
     from catalog_sync.cli import Context
@@ -27,5 +27,5 @@ def run(context: Context) -> int:
     logs.show_progress()
     try:
         return Daemon(context.app).run()
-    except StoppedError:  # before there was anything to stop
+    except SignalReceived:  # before there was anything to stop
         return 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from catalog_sync.cli import StoppedError, complain
+from catalog_sync.cli import SignalReceived, print_error
 
 if TYPE_CHECKING:
     from catalog_sync.cli import Context
@@ -46,7 +46,7 @@ def _tell() -> int:
         recorded = moment.recorded
         _write_pass(moment, report)
         if report.cause is not None:
-            complain(str(report.error), report.cause)
+            print_error(str(report.error), report.cause)
             return report.cause.exit_code
     render.write("\nThree things to try:")
     config = f"CATALOG_SYNC_DATABASE_URL=sqlite:///{file}"
@@ -107,6 +107,6 @@ def _serve(port: int) -> int:
     render.write(f"  export ANTHROPIC_BASE_URL={sandbox.url} ANTHROPIC_API_KEY={sandbox.api_key}")
     try:
         sandbox.serve_forever()
-    except StoppedError:
+    except SignalReceived:
         sandbox.stop()
     return 0

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from catalog_sync._version import __version__
 from catalog_sync.check import report as check_report
-from catalog_sync.check.verdicts import Judgement, Verdict
+from catalog_sync.check.verdicts import ModelVerdict, Verdict
 from catalog_sync.cli import render
 from catalog_sync.clock import format_instant
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "annotation", "line", "shown", "summary", "to_json", "to_sarif"]
 
 _RULES = {
-    Verdict.UNKNOWN: "The catalogue never held this model.",
+    Verdict.UNKNOWN: "The catalog never held this model.",
     Verdict.DEPRECATED: "This model is deprecated.",
     Verdict.RETIRING: "This model retires soon.",
     Verdict.OVERDUE: "This model's retirement date has passed.",
@@ -40,7 +40,7 @@ _RULES = {
 class Finding:
     """A model that cannot be depended on, and where it is mentioned."""
 
-    judgement: Judgement
+    judgement: ModelVerdict
     found: Found | None = None
     """Null for a model that was named on the command line."""
 
@@ -54,7 +54,7 @@ def line(finding: Finding, now: datetime) -> str:
     return shown(text)
 
 
-def _text(judgement: Judgement, now: datetime) -> str:
+def _text(judgement: ModelVerdict, now: datetime) -> str:
     return f"{judgement.model_id}: {judgement.verdict}: {check_report.verdict_text(judgement, now)}"
 
 
@@ -112,7 +112,7 @@ def _property(text: str) -> str:
 
 
 def _relative(path: str) -> str | None:
-    """Return a path as seen from the current folder; null where it does not lie below it."""
+    """Return a path as seen from the current directory; null where it does not lie below it."""
     below = Path(os.path.relpath(path))
     return None if below.parts[:1] == (os.pardir,) else below.as_posix()
 
@@ -207,7 +207,7 @@ def _result(finding: Finding, rules: Sequence[Verdict], now: datetime) -> dict[s
 
 
 def _at(path: str) -> dict[str, str]:
-    """Return a path as a URI: relative to the current folder, the root of the sources."""
+    """Return a path as a URI: relative to the current directory, the root of the sources."""
     relative = _relative(path)
     if relative is None:
         return {"uri": Path(path).resolve().as_uri()}

@@ -16,12 +16,12 @@ __all__ = ["publish"]
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False))
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
 @click.option(
     "--source", "sources", multiple=True, metavar="NAME", help="Only this source; repeatable."
 )
 @click.pass_obj
-def publish(context: Context, folder: str, sources: Sequence[str]) -> None:
+def publish(context: Context, directory: str, sources: Sequence[str]) -> None:
     """Write a static site into DIR: a page, JSON, CSV, an Atom feed and a calendar.
 
     Files that are not the site's own stay. What has not changed is not written again.
@@ -31,15 +31,15 @@ def publish(context: Context, folder: str, sources: Sequence[str]) -> None:
     from catalog_sync.queries import catalog as queries_catalog  # noqa: PLC0415  # heavy
     from catalog_sync.site import content, write  # noqa: PLC0415
 
-    if not folder:  # as from an unset variable; it would name the current folder
+    if not directory:  # as from an unset variable; it would name the current directory
         raise click.UsageError("DIR is empty")
     with context.app() as app:
         with app.reading(sources) as session:
             if not queries_catalog.list_sources(session, sources=sources):
                 raise NotFoundError("nothing was recorded yet", "run: catalog-sync sync")
-        with write.Folder(Path(folder)) as place:
+        with write.Directory(Path(directory)) as place:
             with app.reading(sources) as session:
-                contents = content.Contents(
+                contents = content.SiteContent(
                     tuple(queries_catalog.list_models(session, sources=sources, removed=True)),
                     tuple(
                         queries_catalog.iter_events(session, sources=sources, kinds=content.KINDS)
@@ -53,6 +53,6 @@ def publish(context: Context, folder: str, sources: Sequence[str]) -> None:
     models, events = len(contents.models), len(contents.events)
     render.write(
         f"published {models} model{'' if models == 1 else 's'} and "
-        f"{events} event{'' if events == 1 else 's'} to {render.visible(folder)}: "
+        f"{events} event{'' if events == 1 else 's'} to {render.visible(directory)}: "
         f"{len(files)} files, {len(changed)} changed"
     )

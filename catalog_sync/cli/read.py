@@ -1,4 +1,4 @@
-"""`models`, `show` and `events`: what the catalogue holds. They need no key."""
+"""`models`, `show` and `events`: what the catalog holds. They need no key."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ _KINDS = (
     "added",
     "updated",
     "deprecated",
+    "rescheduled",
     "retired",
     "retiring",
     "removed",
@@ -66,7 +67,7 @@ def models(
         records = app.models(sources=sources, lifecycles=lifecycles, removed=removed, as_of=as_of)
         if as_of is not None:
             with app.reading() as session:
-                later = queries_catalog.unrecorded(session, as_of, sources=sources)
+                later = queries_catalog.sources_without_record(session, as_of, sources=sources)
             notes = queries_catalog.past_notes(as_of, app.clock(), later)
         if format_ == "table" and not (records or notes):
             past = removed or as_of is not None
@@ -224,7 +225,7 @@ def _write_model(record: ModelRecord, history: Sequence[Event], now: datetime) -
     facts["capabilities"] = export.capabilities_text(record.info.payload)
     render.write_facts(facts)
     render.write("")
-    _write_events(replay.told_of(record.info.id, history), with_model=False)
+    _write_events(replay.model_history(record.info.id, history), with_model=False)
 
 
 def _nothing(app: App, what: str, sources: Sequence[str]) -> str:
@@ -232,7 +233,7 @@ def _nothing(app: App, what: str, sources: Sequence[str]) -> str:
     from catalog_sync.queries import catalog as queries_catalog  # noqa: PLC0415
 
     with app.reading(sources) as session:
-        if queries_catalog.begun(session, sources=sources):
+        if queries_catalog.has_baseline(session, sources=sources):
             return what
     named = " of " + ", ".join(sources) if sources else ""
     return f"nothing was recorded yet{named}; run: catalog-sync sync"

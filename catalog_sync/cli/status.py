@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from catalog_sync.cli import complain
+from catalog_sync.cli import print_error
 from catalog_sync.cli.options import DURATION
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def status(context: Context, max_age: timedelta | None, as_json: bool) -> int:
     else:
         _write(found)
     for problem in health.problems(found):
-        complain(problem)
+        print_error(problem)
     return int(not found.ok)
 
 

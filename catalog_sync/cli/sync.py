@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from catalog_sync.cli import complain
+from catalog_sync.cli import print_error
 from catalog_sync.cli.options import DURATION
 
 if TYPE_CHECKING:
@@ -68,13 +68,13 @@ def sync(
     as_json: bool,
 ) -> int:
     """Bring the table `models` in line with what the API lists, and record what changed."""
-    from catalog_sync.app import PassOptions  # noqa: PLC0415
+    from catalog_sync.app import RunOptions  # noqa: PLC0415
     from catalog_sync.cli import render  # noqa: PLC0415
     from catalog_sync.errors import DatabaseError  # noqa: PLC0415
     from catalog_sync.queries import health  # noqa: PLC0415  # heavy
     from catalog_sync.sync.report import log_report  # noqa: PLC0415
 
-    options = PassOptions(dry_run, accept_removals, if_older_than)
+    options = RunOptions(dry_run, accept_removals, if_older_than)
     metrics_file = None if dry_run else metrics_file
     with context.app() as app:
         try:
@@ -92,7 +92,7 @@ def sync(
                 counts = app.delivery_counts() if dry_run else app.deliver()
             except DatabaseError as error:
                 causes.append(error)
-                complain(str(error), error)
+                print_error(str(error), error)
         causes += _write_metrics(app, metrics_file)  # before printing, which may fail
         if as_json:
             deliveries = asdict(counts) if counts else None
@@ -104,7 +104,7 @@ def sync(
                 render.write(health.deliveries_text(counts))
     for report in reports:
         if report.cause is not None or report.status == "held":
-            complain(str(report.error), report.cause)
+            print_error(str(report.error), report.cause)
     held = any(report.status == "held" for report in reports)
     codes = {cause.exit_code for cause in causes} | ({_HELD} if held else set())
     return next((code for code in (4, 1, _HELD) if code in codes), 0)  # the gravest
@@ -125,9 +125,9 @@ def _write_metrics(app: App, path: Path | None) -> list[OutputError]:
         atomic_write(path, app.metrics())
     except OSError as error:
         what = f"metrics file {path} cannot be written: {error.strerror}"
-        failed = OutputError(what, "check that its folder exists and may be written")
+        failed = OutputError(what, "check that its directory exists and may be written")
         failed.__cause__ = error
-        complain(str(failed), failed)
+        print_error(str(failed), failed)
         return [failed]
     return []
 

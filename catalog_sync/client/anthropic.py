@@ -32,16 +32,16 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from tenacity.stop import stop_before_delay
 
 from catalog_sync._version import __version__
-from catalog_sync.domain.kinds import Absence
-from catalog_sync.domain.model import Catalog, ModelInfo, Scope
+from catalog_sync.domain.kinds import AbsenceCheck
+from catalog_sync.domain.model import Catalog, Identity, ModelInfo
 from catalog_sync.errors import (
     BadAnswerError,
     ConfigError,
     DeadlineError,
-    InterruptedSyncError,
     OverloadedError,
     RefusedError,
     SourceError,
+    StoppedError,
     UnauthorizedError,
     UnreachableError,
 )
@@ -57,7 +57,7 @@ class Page:
     has_more: bool
     first_id: str | None
     last_id: str | None
-    scope: Scope = field(default_factory=Scope)
+    scope: Identity = field(default_factory=Identity)
 
 
 logger = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ class ModelsClient:
             self._socket.close()
 
     def abort(self) -> None:
-        """Abandon what another thread is doing here: it raises InterruptedSyncError at once."""
+        """Abandon what another thread is doing here: it raises StoppedError at once."""
         self._aborted.set()
         self._hang_up()
 
@@ -251,14 +251,14 @@ class ModelsClient:
         self, page_size: int, lifecycle: Sequence[str], on_page: Callable[[int, int], None]
     ) -> Catalog:
         models: dict[str, ModelInfo] = {}
-        scope = Scope()
+        scope = Identity()
         number = 0
         for number, page in enumerate(self.pages(limit=page_size, lifecycle=lifecycle), 1):
-            if page.scope.known_by(scope) != scope.known_by(page.scope):
+            if page.scope.filled_from(scope) != scope.filled_from(page.scope):
                 raise BadAnswerError(
                     f"page {number}: answered by {page.scope}, the ones before by {scope}"
                 )
-            scope = page.scope.known_by(scope)
+            scope = page.scope.filled_from(scope)
             for info in page.models:
                 if models.setdefault(info.id, info) != info:
                     raise _ChangedMeanwhileError(
@@ -267,26 +267,30 @@ class ModelsClient:
             on_page(number, len(models))
         return Catalog(models, number, scope)
 
-    def ask(self, model_ids: Sequence[str]) -> dict[str, Absence]:
+    def ask(self, model_ids: Sequence[str]) -> dict[str, AbsenceCheck]:
         """Ask for models by id that the walk did not see, within what is left of its deadline."""
         with self._alarm():
             return {model_id: self._ask(model_id) for model_id in model_ids}
 
-    def _ask(self, model_id: str) -> Absence:
+    def _ask(self, model_id: str) -> AbsenceCheck:
         try:
             body, _ = self._exchange(_path_of(model_id))
         except _Refusal as refusal:
-            return Absence.GONE if refusal.status == HTTPStatus.NOT_FOUND else Absence.UNKNOWN
-        except InterruptedSyncError:
+            return (
+                AbsenceCheck.GONE
+                if refusal.status == HTTPStatus.NOT_FOUND
+                else AbsenceCheck.UNKNOWN
+            )
+        except StoppedError:
             raise
         except SourceError:
-            return Absence.UNKNOWN
+            return AbsenceCheck.UNKNOWN
         # Gateways answer by id in other shapes: only the status and a `lifecycle` count.
         with suppress(BadAnswerError):
             answer = _json(body)
             if isinstance(answer, Mapping) and answer.get("lifecycle") == "retired":
-                return Absence.RETIRED
-        return Absence.ANSWERING
+                return AbsenceCheck.RETIRED
+        return AbsenceCheck.ANSWERING
 
     # --- one request ---------------------------------------------------------------------------
 
@@ -388,7 +392,7 @@ class ModelsClient:
             self._socket = connection.get_extra_info("socket").dup()
             try:
                 self._check()
-            except SourceError:
+            except (SourceError, StoppedError):
                 connection.close()  # nobody else knows of it yet
                 raise
 
@@ -404,7 +408,7 @@ class ModelsClient:
 
     def _check(self) -> None:
         if self._aborted.is_set():
-            raise InterruptedSyncError("interrupted")
+            raise StoppedError("interrupted")
         if time.monotonic() >= self._ends_at:
             raise DeadlineError(f"not finished after {self._deadline_seconds:g} s")
 
@@ -438,7 +442,7 @@ class ModelsClient:
         """
         try:
             yield
-        except InterruptedSyncError:
+        except StoppedError:
             raise  # nobody's fault, wherever it happened
         except SourceError as error:
             whole = "".join(traceback.format_exception(error)).replace("\\", "")
@@ -550,7 +554,7 @@ def _page(body: Any, headers: httpx.Headers) -> Page:
             named = item.get("id") if isinstance(item, Mapping) else None
             name = f" ({one_line(named, 80)})" if isinstance(named, str) else ""
             raise BadAnswerError(f"data[{index}]{name}: {error}") from error
-    scope = Scope(
+    scope = Identity(
         headers.get("anthropic-organization-id") or None,
         headers.get("anthropic-workspace-id") or None,
     )

@@ -28,7 +28,7 @@ FILE_NAME = "catalog-sync.toml"
 def load(path: Path | None = None) -> Settings:
     """Read the configuration: `path`, else the first file found, else the defaults alone.
 
-    Looked for are CATALOG_SYNC_CONFIG, ./catalog-sync.toml, the user's configuration folder and
+    Looked for are CATALOG_SYNC_CONFIG, ./catalog-sync.toml, the user's configuration directory and
     /etc/catalog-sync. Raises ConfigError naming the file (or variable), the key and what was
     expected; secrets are not read yet.
     """
@@ -59,7 +59,7 @@ def _find(path: Path | None) -> Path | None:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a folder that we may not look into holds no file for us
+    except OSError:  # a directory that we may not look into holds no file for us
         return False
 
 

@@ -37,6 +37,7 @@ AlertKind = Literal[
     "added",
     "updated",
     "deprecated",
+    "rescheduled",
     "retired",
     "retiring",
     "removed",
@@ -49,6 +50,7 @@ AlertKind = Literal[
 DEFAULT_ALERT_KINDS: tuple[AlertKind, ...] = (
     "added",
     "deprecated",
+    "rescheduled",
     "retiring",
     "retired",
     "removed",
@@ -259,14 +261,14 @@ class SourceSettings(BaseModel):
             raise ValueError(f"{' and '.join(named)} exclude each other; expected one of them")
         return self
 
-    def credential(self, folder: Path) -> Credential:
-        """Read the source's secret; relative files are looked for in `folder`.
+    def credential(self, directory: Path) -> Credential:
+        """Read the source's secret; relative files are looked for in `directory`.
 
         Raises ConfigError when it is missing, empty or no header value.
         """
         header: Literal["x-api-key", "authorization"] = "x-api-key"
         if self.api_key_file is not None:
-            path = folder / os.path.expanduser(os.path.expandvars(self.api_key_file))  # noqa: PTH111  # never raises
+            path = directory / os.path.expanduser(os.path.expandvars(self.api_key_file))  # noqa: PTH111  # never raises
             origin = f"the file {path}"
             try:
                 secret = path.read_text(encoding="utf-8")
@@ -390,14 +392,14 @@ class Settings(BaseSettings):
         return self._file
 
     @property
-    def folder(self) -> Path:
+    def directory(self) -> Path:
         """Where the configuration file lies; relative secret files are looked for there."""
         return self._file.parent if self._file else Path()
 
     def credential(self, source: SourceSettings) -> Credential:
         """Read a source's secret. Raises ConfigError naming the file, the key and what it lacks."""
         try:
-            return source.credential(self.folder)
+            return source.credential(self.directory)
         except ConfigError as error:
             raise ConfigError(f"{self._file}: {error}" if self._file else str(error)) from None
 

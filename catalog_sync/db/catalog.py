@@ -179,13 +179,13 @@ def select_events(
         last_id = events[-1].id or 0
 
 
-def select_last_told(
+def select_latest_events(
     session: Session, *, until: datetime, sources: Sequence[str] = ()
 ) -> Iterator[Event]:
     """Yield what `replay` needs of all events up to a moment, that one included, oldest first.
 
     Of each model: when it was first seen, when last, and what was told last; and the events of the
-    whole catalogue.
+    whole catalog.
     """
     past = EventRow.occurred_at <= until
     if sources:

@@ -229,7 +229,7 @@ def _unusable(engine: sa.Engine, error: Exception) -> DatabaseError:
     reason = _without_password(cause, engine.url)
     advice = "check database_url and that the database is up"
     if engine.dialect.name == "sqlite":
-        advice = "check that the folder exists and that the file may be written"
+        advice = "check that the directory exists and that the file may be written"
         if "locked" in reason:
             advice = "another process holds it; try again"
     return DatabaseError(f"database {_where(engine.url)}: {reason}", advice)

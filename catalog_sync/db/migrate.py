@@ -184,7 +184,7 @@ def _use_wal(engine: sa.Engine) -> None:
 def _no_file(engine: sa.Engine, error: sqlite3.Error) -> DatabaseError:
     return DatabaseError(
         f"database {_where(engine.url)}: {error}",
-        "check that the folder exists and that the file may be written",
+        "check that the directory exists and that the file may be written",
     )
 
 
@@ -198,7 +198,7 @@ def _alembic() -> Config:
 
 @contextmanager
 def readable(engine: sa.Engine) -> Iterator[sa.Engine]:
-    """Yield the engine to read from: `engine`, or an empty catalogue where nothing is yet.
+    """Yield the engine to read from: `engine`, or an empty catalog where nothing is yet.
 
     A question creates no file and no table; a database without a schema answers as an empty one.
     Raises as `ensure_schema`.

@@ -98,14 +98,14 @@ def abandon(session: Session, channels: Iterable[str]) -> None:
     )
 
 
-def due_batches(session: Session, now: datetime) -> list[Batch]:
+def due_notifications(session: Session, now: datetime) -> list[Notification]:
     """Return what is due, grouped by run and channel, the oldest first."""
     groups: dict[tuple[int, str], list[Delivery]] = {}
     for delivery in _deliveries(session, and_(DeliveryRow.status == _PENDING, _due(now))):
         key = (delivery.event.run_id or 0, delivery.channel)
         groups.setdefault(key, []).append(delivery)
     return [
-        Batch(channel, run_id, tuple(deliveries))
+        Notification(channel, run_id, tuple(deliveries))
         for (run_id, channel), deliveries in groups.items()
     ]
 
@@ -152,7 +152,7 @@ def _deliveries(session: Session, condition: Any) -> Iterator[Delivery]:
         )
 
 
-def claim(session: Session, batch: Batch, now: datetime, *, until: datetime) -> bool:
+def claim(session: Session, batch: Notification, now: datetime, *, until: datetime) -> bool:
     """Take a batch for one attempt; false, and nothing taken, when any of it is somebody else's."""
     claimed = sum(
         _row_count(
@@ -178,7 +178,7 @@ def _due(now: datetime) -> ColumnElement[bool]:
     return or_(at <= now, at > now + _LONGEST_WAIT)
 
 
-def _chunks(batch: Batch) -> Iterator[list[int]]:
+def _chunks(batch: Notification) -> Iterator[list[int]]:
     """Yield the ids of a batch's rows, in order, as many at a time as every database takes.
 
     By their key, so that whoever updates another batch at the same time is not met on the way:
@@ -196,8 +196,8 @@ def _attempted(ids: Sequence[int], attempts: int) -> ColumnElement[bool]:
     )
 
 
-def settle(
-    session: Session, batch: Batch, error: str | None, now: datetime, again: datetime | None
+def acknowledge(
+    session: Session, batch: Notification, error: str | None, now: datetime, again: datetime | None
 ) -> None:
     """Write what became of an attempt, unless another process took the batch over meanwhile."""
     delivered = error is None
@@ -216,7 +216,7 @@ def settle(
         )
 
 
-def postpone(session: Session, channel: str, until: datetime) -> None:
+def defer(session: Session, channel: str, until: datetime) -> None:
     """Let all that a channel is owed wait: its receiver asked for it."""
     waiting = and_(
         DeliveryRow.channel == channel,
@@ -229,7 +229,7 @@ def postpone(session: Session, channel: str, until: datetime) -> None:
         session.execute(update(DeliveryRow), rows)
 
 
-def revive(session: Session, now: datetime, *, channel: str | None = None) -> int:
+def requeue(session: Session, now: datetime, *, channel: str | None = None) -> int:
     """Make failed deliveries due again, as if never sent, and return how many."""
     failed = DeliveryRow.status == _FAILED
     return _row_count(
@@ -256,7 +256,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Notification:
     """The deliveries that travel in one message: those of one run to one channel."""
 
     channel: str

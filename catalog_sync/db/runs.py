@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from catalog_sync.db.catalog import select_models
 from catalog_sync.db.schema import EventRow, RunRow, SourceRow
 from catalog_sync.domain.kinds import ENDED, INTERRUPTED, Kind, RunStatus
-from catalog_sync.domain.model import Event, Scope, SourceRecord, SourceState
+from catalog_sync.domain.model import Event, Identity, SourceRecord, SourceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,7 +77,7 @@ def acquire(session: Session, source: str, run_id: int, now: datetime, *, lease:
     return bool(taken)
 
 
-def last_instant(session: Session, source: str) -> datetime | None:
+def latest_recorded_at(session: Session, source: str) -> datetime | None:
     """Return the latest time that a source's past holds: its last sync, or its last event."""
     synced_at = session.scalar(select(SourceRow.last_synced_at).where(SourceRow.name == source))
     told_at = session.scalar(
@@ -122,7 +122,7 @@ def _row_count(session: Session, statement: Any) -> int:
 
 def _source(row: SourceRow) -> SourceRecord:
     return SourceRecord(
-        row.name, row.base_url, Scope.parse(row.scope), row.baseline_at, row.last_synced_at
+        row.name, row.base_url, Identity.parse(row.scope), row.baseline_at, row.last_synced_at
     )
 
 
@@ -256,18 +256,18 @@ def select_state(session: Session, name: str, base_url: str) -> SourceState:
         held=bool(held),
         failure_announced=last_told == Kind.SYNC_FAILED,
         last_error=last_error,
-        third_walk_at=walks[1] if len(walks) > 1 else None,
-        last_instant=last_instant(session, name),
+        second_last_walk_at=walks[1] if len(walks) > 1 else None,
+        latest_recorded_at=latest_recorded_at(session, name),
     )
 
 
 def source_names(session: Session) -> set[str]:
-    """Return the sources that a pass was ever begun for."""
+    """Return the sources that a run was ever begun for."""
     return set(session.scalars(select(SourceRow.name)))
 
 
 def select_source(session: Session, name: str) -> SourceRecord | None:
-    """Return what is known of a source; null when no pass was ever begun for it."""
+    """Return what is known of a source; None when no run was ever begun for it."""
     row = session.get(SourceRow, name)
     return None if row is None else _source(row)
 

@@ -85,7 +85,7 @@ class Base(DeclarativeBase):
 
 
 class SourceRow(Base):
-    """A source: whose catalogue it is, who walks it now, and how fresh it is."""
+    """A source: whose catalog it is, who walks it now, and how fresh it is."""
 
     __tablename__ = "sources"
 
@@ -145,7 +145,7 @@ class ModelRow(Base):
 
 
 class EventRow(Base):
-    """One thing that changed; the rows of all time rebuild the catalogue of any moment."""
+    """One thing that changed; the rows of all time rebuild the catalog of any moment."""
 
     __tablename__ = "model_events"
     __table_args__ = (

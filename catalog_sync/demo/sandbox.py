@@ -1,8 +1,8 @@
 """The sandbox: a small HTTP server that answers List Models and Get a Model as the real API does.
 
-It owns its socket, its threads and the catalogue it was given. It never reaches another host,
+It owns its socket, its threads and the catalog it was given. It never reaches another host,
 never writes to disk, and never logs a request or repeats a key in an answer. The standard library
-is all it needs. Answering is a pure function of the request and the catalogue (`_answer`); the
+is all it needs. Answering is a pure function of the request and the catalog (`_answer`); the
 classes below it only carry bytes.
 """
 
@@ -255,10 +255,10 @@ class _Server(ThreadingHTTPServer):
 
 
 class Sandbox:
-    """The Models API on a local port, with a catalogue that can be exchanged while it answers.
+    """The Models API on a local port, with a catalog that can be exchanged while it answers.
 
     Args:
-        models: the catalogue, see the property.
+        models: the catalog, see the property.
         api_key: the only key that it accepts, as `x-api-key` or as a bearer token.
         organization_id: sent as `anthropic-organization-id`; null: no such header.
         workspace_id: sent as `anthropic-workspace-id`; null: no such header.
@@ -292,11 +292,11 @@ class Sandbox:
 
     @property
     def models(self) -> _Models:
-        """The catalogue, newest first, retired models included; not to be changed in place.
+        """The catalog, newest first, retired models included; not to be changed in place.
 
         Assign objects in the newest shape of the API, in any order: they are copied, sorted by
         `created_at` (equal ones keep their order) and exchanged at once, so that every answer
-        comes from one catalogue. Fields of the lifecycle are hidden from older versions.
+        comes from one catalog. Fields of the lifecycle are hidden from older versions.
         """
         return self._models
 

@@ -31,10 +31,10 @@ MODEL_TO_SHOW = "claude-sonnet-4-5-20250929"
 """The model whose history has most to say."""
 
 
-def new_file(folder: Path) -> Path:
-    """Create an empty file in `folder`, under a name that nobody has: a demo overwrites nothing."""
+def new_file(directory: Path) -> Path:
+    """Create an empty file in `directory` under a new name: a demo overwrites nothing."""
     for number in itertools.count(1):
-        file = folder / ("catalog-demo.db" if number == 1 else f"catalog-demo-{number}.db")
+        file = directory / ("catalog-demo.db" if number == 1 else f"catalog-demo-{number}.db")
         with suppress(FileExistsError):
             file.touch(exist_ok=False)
             return file
@@ -47,8 +47,8 @@ def replay(database: Path | str) -> Iterator[tuple[Moment, RunReport]]:
     `database`: an SQLite file, or the URL of any database.
     """
     url = f"sqlite:///{database}" if isinstance(database, Path) else database
-    with Sandbox() as sandbox, TemporaryDirectory() as folder:
-        key_file = Path(folder, "api-key")
+    with Sandbox() as sandbox, TemporaryDirectory() as directory:
+        key_file = Path(directory, "api-key")
         key_file.write_text(sandbox.api_key, encoding="utf-8")
         for moment in moments():
             sandbox.models = moment.models

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 _SCHEMA_MINIMUM = 2
-"""Known models from which "the whole catalogue" means something."""
+"""Known models from which "the whole catalog" means something."""
 
 
 class _Absent:

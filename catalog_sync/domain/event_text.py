@@ -33,7 +33,7 @@ def change_texts(event: Event) -> list[str]:
             texts.append(f"{path}: appeared")
         elif len(sides) == 2:  # noqa: PLR2004  # old and new
             texts.append(f"{path}: {sides[0]} → {sides[1]}")
-        else:  # a field of the whole catalogue, on which the models differ
+        else:  # a field of the whole catalog, on which the models differ
             texts.append(f"{path}: {'appeared' if 'old' in change else 'vanished'}")
     return texts
 

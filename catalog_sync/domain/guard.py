@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from catalog_sync.domain.model import Catalog, ModelRecord, Scope, SourceRecord, SourceState
+    from catalog_sync.domain.model import Catalog, Identity, ModelRecord, SourceRecord, SourceState
 
 
 T = TypeVar("T")
 _HELD_SHARE = 30
 """Percent of the listed models that may leave at once before somebody should look."""
 _HELD_MINIMUM = 3
-"""Models that may leave at once from any catalogue, however small."""
+"""Models that may leave at once from any catalog, however small."""
 
 
 def without(models: Mapping[str, T], exclude: Sequence[str]) -> dict[str, T]:
@@ -38,7 +38,7 @@ def missing(state: SourceState, catalog: Catalog) -> list[ModelRecord]:
     ]
 
 
-def to_ask(absent: Iterable[ModelRecord]) -> list[str]:
+def ids_to_confirm(absent: Iterable[ModelRecord]) -> list[str]:
     """Return the ids whose absence is a question; a model already retired left as expected."""
     return [record.info.id for record in absent if not record.retired]
 
@@ -72,9 +72,7 @@ def _expected_to_leave(record: ModelRecord, now: datetime) -> bool:
     return record.retired or (retires_at is not None and retires_at <= now)
 
 
-def another_answered(
-    state: SourceState, catalog: Catalog, base_url: str
-) -> tuple[str | None, bool]:
+def identity_change(state: SourceState, catalog: Catalog, base_url: str) -> tuple[str | None, bool]:
     """Say who answered in the place of the one before, and whether the pass must be held for it.
 
     Another organisation that shows the same list says nothing new and is no reason to hold. A
@@ -102,7 +100,9 @@ def _another(before: str | None, after: str | None) -> bool:
     return before is not None and after is not None and before != after
 
 
-def adopted(record: SourceRecord, scope: Scope, base_url: str, now: datetime) -> SourceRecord:
+def source_after_run(
+    record: SourceRecord, scope: Identity, base_url: str, now: datetime
+) -> SourceRecord:
     """Return a source's row after a pass that was applied.
 
     What a server leaves open of who it is stays as it was, unless somebody else is known to answer.
@@ -112,7 +112,7 @@ def adopted(record: SourceRecord, scope: Scope, base_url: str, now: datetime) ->
     return replace(
         record,
         base_url=base_url,
-        scope=scope if other else scope.known_by(before),
+        scope=scope if other else scope.filled_from(before),
         baseline_at=record.baseline_at or now,
         last_synced_at=now,
     )

@@ -11,6 +11,7 @@ class Kind(StrEnum):
     ADDED = "added"
     UPDATED = "updated"
     DEPRECATED = "deprecated"
+    RESCHEDULED = "rescheduled"
     RETIRED = "retired"
     RETIRING = "retiring"
     REMOVED = "removed"
@@ -37,7 +38,7 @@ INTERRUPTED = "interrupted"
 """The `error` of a pass whose process was told to stop, or died."""
 
 
-class Absence(StrEnum):
+class AbsenceCheck(StrEnum):
     """What the API said of a model, asked by id, that its own list no longer showed."""
 
     GONE = "gone"  # 404

@@ -117,7 +117,7 @@ class ModelInfo(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class Identity:
     """Who answered, by the answer's headers; null where a server does not say."""
 
     organization_id: str | None = None
@@ -127,7 +127,7 @@ class Scope:
         return f"{self.organization_id or '-'}/{self.workspace_id or '-'}"
 
     @classmethod
-    def parse(cls, text: str | None) -> Scope:
+    def parse(cls, text: str | None) -> Identity:
         """Return the scope that `str` wrote; null is the unknown one."""
         organization_id, _, workspace_id = (text or "-/-").partition("/")
         return cls(
@@ -135,9 +135,9 @@ class Scope:
             None if workspace_id == "-" else workspace_id,
         )
 
-    def known_by(self, other: Scope) -> Scope:
+    def filled_from(self, other: Identity) -> Identity:
         """Return this scope, with what it leaves open taken from `other`."""
-        return Scope(
+        return Identity(
             self.organization_id or other.organization_id, self.workspace_id or other.workspace_id
         )
 
@@ -149,7 +149,7 @@ class Catalog:
     models: Mapping[str, ModelInfo]
     """By id, in the order of the list: newest first."""
     pages: int
-    scope: Scope = Scope()
+    scope: Identity = Identity()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class ModelRecord:
 
     @property
     def listed(self) -> bool:
-        """Whether the catalogue still holds the model; missing is not yet removed."""
+        """Whether the catalog still holds the model; missing is not yet removed."""
         return self.removed_at is None
 
     @property
@@ -183,7 +183,7 @@ class Event:
     kind: Kind
     occurred_at: datetime
     model_id: str | None = None
-    """Null for an event of the whole catalogue or of the job itself."""
+    """Null for an event of the whole catalog or of the job itself."""
     changes: Changes = field(default_factory=dict)
     payload: JsonObject | None = None
     """The model's object after the event; of `schema_changed`, each id's object."""
@@ -199,7 +199,7 @@ class SourceRecord:
 
     name: str
     base_url: str
-    scope: Scope = Scope()
+    scope: Identity = Identity()
     baseline_at: datetime | None = None
     """The first complete walk; null before it."""
     last_synced_at: datetime | None = None
@@ -219,7 +219,7 @@ class SourceState:
     """Whether a `sync_failed` event stands without its `sync_recovered`."""
     last_error: str | None = None
     """The `error` of the last run that was not skipped."""
-    third_walk_at: datetime | None = None
+    second_last_walk_at: datetime | None = None
     """When the last complete walk but one ended: what was missing by then has now missed three."""
-    last_instant: datetime | None = None
+    latest_recorded_at: datetime | None = None
     """The latest time of all that is known; null at the beginning. What is new comes after it."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from catalog_sync.clock import format_instant
 from catalog_sync.domain.diff import _changes, _schema_changes, diff
 from catalog_sync.domain.guard import missing
-from catalog_sync.domain.kinds import Absence, Kind
+from catalog_sync.domain.kinds import AbsenceCheck, Kind
 from catalog_sync.domain.model import Catalog, Changes, Event, ModelInfo, ModelRecord, SourceState
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Reconciliation:
+class ChangeSet:
     """What a pass does to the tables: nothing else is written, and nothing less."""
 
     added: tuple[ModelRecord, ...] = ()
@@ -35,16 +35,16 @@ def reconcile(
     catalog: Catalog,
     now: datetime,
     *,
-    absences: Mapping[str, Absence],
+    absences: Mapping[str, AbsenceCheck],
     hold: bool = False,
     accept: bool = False,
     reminders: Sequence[timedelta] = (),
-) -> Reconciliation:
+) -> ChangeSet:
     """Compare what is known with a complete walk: the new rows and the events.
 
-    `absences`: the answers to `to_ask`. `hold`: what is missing stays listed. `accept`: a person
-    said that removals are right, so that no answer counts as gone. `now` is later than any time
-    in `state`.
+    `absences`: the answers to `ids_to_confirm`. `hold`: what is missing stays listed. `accept`: a
+    person said that removals are right, so that no answer counts as gone. `now` is later than any
+    time in `state`.
     """
     known = state.models
     differences = {
@@ -83,7 +83,7 @@ def reconcile(
         events += told
         if left.listed:
             events += _reminder(left, now, record, reminders, state)
-    return Reconciliation(tuple(added), tuple(changed), tuple(events))
+    return ChangeSet(tuple(added), tuple(changed), tuple(events))
 
 
 def _event(kind: Kind, record: ModelRecord, now: datetime, changes: Changes | None = None) -> Event:
@@ -114,28 +114,30 @@ def _told(
 def _left(
     record: ModelRecord,
     now: datetime,
-    absences: Mapping[str, Absence],
+    absences: Mapping[str, AbsenceCheck],
     *,
     hold: bool,
     accept: bool,
     state: SourceState,
 ) -> tuple[ModelRecord, list[Event]]:
     """Return the new row of a model that is not on the list, and its event if it is confirmed."""
-    absence = absences.get(record.info.id, Absence.UNKNOWN)
+    absence = absences.get(record.info.id, AbsenceCheck.UNKNOWN)
     # Walks are counted from the last time that the model was known to be there.
-    since = now if absence is Absence.ANSWERING else record.missing_since or now
+    since = now if absence is AbsenceCheck.ANSWERING else record.missing_since or now
     still_listed = replace(record, missing_since=since)
     if hold:
         return still_listed, []
     gone = replace(record, missing_since=since, removed_at=now)
     changes = {"removed_at": {"old": None, "new": format_instant(now)}}
-    if absence is Absence.RETIRED and not record.retired:
+    if absence is AbsenceCheck.RETIRED and not record.retired:
         payload = {**record.info.payload, "lifecycle": "retired"}
         retired = replace(gone, info=ModelInfo.from_payload(payload))
         lifecycle = _changes(diff(record.info.payload, payload))
         return retired, [_event(Kind.RETIRED, retired, now, {**lifecycle, **changes})]
-    third_walk = state.third_walk_at is not None and since <= state.third_walk_at
-    confirmed = absence is Absence.GONE or (absence is Absence.UNKNOWN and (third_walk or accept))
+    third_walk = state.second_last_walk_at is not None and since <= state.second_last_walk_at
+    confirmed = absence is AbsenceCheck.GONE or (
+        absence is AbsenceCheck.UNKNOWN and (third_walk or accept)
+    )
     if record.retired or confirmed:
         return gone, [_event(Kind.REMOVED, gone, now, changes)]
     return still_listed, []

@@ -49,10 +49,10 @@ def replay(events: Iterable[Event]) -> dict[tuple[str, str], ModelRecord]:
     }
 
 
-def told_of(model_id: str, history: Iterable[Event]) -> list[Event]:
+def model_history(model_id: str, history: Iterable[Event]) -> list[Event]:
     """Return a model's history, newest first, with what changed on all models told as its own.
 
-    `history`: newest first, its own events and those of the whole catalogue that hold its object.
+    `history`: newest first, its own events and those of the whole catalog that hold its object.
     An object that appeared or vanished is told as that, without what is in it.
     """
     told: list[Event] = []

@@ -1,4 +1,4 @@
-"""The questions that people ask of the catalogue. Read-only."""
+"""The questions that people ask of the catalog. Read-only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def past_notes(as_of: datetime, now: datetime, later: Mapping[str, datetime]) -> list[str]:
-    """Return what else a person must know who asks how the catalogue was.
+    """Return what else a person must know who asks how the catalog was.
 
     `later`: the sources of which nothing was recorded yet then, and when their records begin.
     """
@@ -58,7 +58,7 @@ def list_models(
     if as_of is None:
         records = db_catalog.select_models(session)
     else:
-        past = db_catalog.select_last_told(session, until=to_utc(as_of), sources=sources)
+        past = db_catalog.select_latest_events(session, until=to_utc(as_of), sources=sources)
         records = replay.replay(past).values()
     chosen = [
         record
@@ -93,7 +93,7 @@ def iter_events(
 
 
 def list_sources(session: Session, *, sources: Sequence[str] = ()) -> list[SourceRecord]:
-    """Return the sources whose catalogue was recorded, by name."""
+    """Return the sources whose catalog was recorded, by name."""
     return [
         source
         for source in runs.select_sources(session)
@@ -101,17 +101,17 @@ def list_sources(session: Session, *, sources: Sequence[str] = ()) -> list[Sourc
     ]
 
 
-def begun(session: Session, *, sources: Sequence[str] = ()) -> bool:
-    """Whether any catalogue was recorded, of these sources or of any; a failed pass has none."""
+def has_baseline(session: Session, *, sources: Sequence[str] = ()) -> bool:
+    """Whether any catalog was recorded, of these sources or of any; a failed pass has none."""
     return bool(list_sources(session, sources=sources))
 
 
-def unrecorded(
+def sources_without_record(
     session: Session, as_of: datetime, *, sources: Sequence[str] = ()
 ) -> dict[str, datetime]:
     """Return the sources whose record begins only after a moment, by name, and when it does.
 
-    What they listed at that moment is not known: that nothing is told is no empty catalogue.
+    What they listed at that moment is not known: that nothing is told is no empty catalog.
     """
     return {
         source.name: source.baseline_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from contextlib import suppress
 from datetime import UTC, timedelta
@@ -16,8 +17,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from catalog_sync._version import __version__
 from catalog_sync.errors import CatalogSyncError, DatabaseError
 from catalog_sync.logs import fields
-from catalog_sync.service.process import _log_failure, logger
-from catalog_sync.sync.one_source import PassOptions
+from catalog_sync.sync.one_source import RunOptions
 from catalog_sync.sync.report import log_report
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from catalog_sync.app import App
     from catalog_sync.config.schedule import Schedule
 
+
+logger = logging.getLogger(__name__)
 
 _DELIVERY_EVERY = timedelta(seconds=10)
 """How often is looked for alerts that have become due."""
@@ -139,7 +141,7 @@ class _Service:
         try:
             work(*arguments)
         except Exception as error:  # noqa: BLE001  # a bug; the next time may go well
-            _log_failure(f"unexpected {type(error).__name__}", error)
+            log_failure(f"unexpected {type(error).__name__}", error)
         finally:
             with self._lock:
                 self._running -= 1
@@ -147,19 +149,19 @@ class _Service:
 
     def _pass(self, schedule: Schedule, job_id: str) -> None:
         first = schedule not in self._begun
-        options = PassOptions(if_older_than=self._fresh_for(schedule), after_attempts=not first)
+        options = RunOptions(if_older_than=self._fresh_for(schedule), after_attempts=not first)
         try:
             self.app.sync(
-                options, names=self._groups[schedule], each_alone=True, on_report=log_report
+                options, names=self._groups[schedule], continue_on_error=True, on_report=log_report
             )
         except DatabaseError as error:
-            _log_failure("no pass could be made", error)
+            log_failure("no pass could be made", error)
             if first:
                 with suppress(JobLookupError):  # told to stop meanwhile
                     soon = self.app.clock() + min(_RETRY, schedule.interval(self.app.clock()))
                     self._scheduler.modify_job(job_id, next_run_time=soon)
         except CatalogSyncError as error:
-            _log_failure("no pass could be made", error)
+            log_failure("no pass could be made", error)
         else:
             self._begun.add(schedule)
             with suppress(JobLookupError):  # by itself: no receiver holds up the next pass
@@ -196,3 +198,9 @@ class _Onward(BaseTrigger):  # type: ignore[misc]  # has no types
         if coming is not None and coming <= now:
             coming = self._trigger.get_next_fire_time(now, now)
         return coming
+
+
+def log_failure(what: str, error: Exception) -> None:
+    """Log an error that ends nothing; its traceback only at DEBUG."""
+    shown = error if logger.isEnabledFor(logging.DEBUG) else None
+    logger.error(what, extra=fields(reason=str(error)), exc_info=shown)

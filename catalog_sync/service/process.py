@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from catalog_sync.db import migrate
 from catalog_sync.errors import CatalogSyncError, ConfigError, DatabaseError, SchemaError
 from catalog_sync.logs import fields
-from catalog_sync.service.jobs import _Service
+from catalog_sync.service.jobs import _Service, log_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,7 +72,7 @@ class Daemon:
             except SchemaError:
                 raise
             except DatabaseError as error:
-                _log_failure("the database cannot be used yet", error)
+                log_failure("the database cannot be used yet", error)
             self._listener = self._listen(app.settings.http_listen)
             with _signals_into(self._inbox, _STOP):
                 self._begin(app)
@@ -139,7 +139,7 @@ class Daemon:
             if app.settings.http_listen != old.app.settings.http_listen:
                 listener = self._listen(app.settings.http_listen)
         except CatalogSyncError as error:
-            _log_failure(_NOT_RELOADED, error)
+            log_failure(_NOT_RELOADED, error)
             return
         except Exception as error:  # noqa: BLE001  # a bug; it may quote what the file holds
             logger.error(_NOT_RELOADED, extra=fields(reason=f"unexpected {type(error).__name__}"))  # noqa: TRY400
@@ -209,11 +209,6 @@ def _refuse_to_forget(file: Path | None) -> None:
     """Raise ConfigError for a file that is gone: without it, the defaults would be taken."""
     if file is not None and not file.exists():
         raise ConfigError(f"configuration file {file} is gone")
-
-
-def _log_failure(what: str, error: Exception) -> None:
-    shown = error if logger.isEnabledFor(logging.DEBUG) else None
-    logger.error(what, extra=fields(reason=str(error)), exc_info=shown)
 
 
 def _exit_at_once(code: int) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from catalog_sync.clock import parse_rfc3339, to_utc
 from catalog_sync.domain.kinds import Kind
-from catalog_sync.site.content import PAGE, Contents, anchor, called, plain
+from catalog_sync.site.content import PAGE, SiteContent, anchor, called, plain
 from catalog_sync.site.feeds import name_uuid
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class _Revision:
     name: Any
 
 
-def calendar(contents: Contents) -> bytes:
+def calendar(contents: SiteContent) -> bytes:
     """Return `retirements.ics`."""
     revisions = _revisions(contents.events)
     dates = [record for record in contents.models if _takes_place(record)]
@@ -80,7 +80,7 @@ def _takes_place(record: ModelRecord) -> bool:
 
 
 def _entry(
-    contents: Contents, record: ModelRecord, revisions: Mapping[tuple[str, str], _Revision]
+    contents: SiteContent, record: ModelRecord, revisions: Mapping[tuple[str, str], _Revision]
 ) -> Iterator[str]:
     info, key = record.info, (record.source, record.info.id)
     told = revisions.get(key)

@@ -25,7 +25,7 @@ _JOINERS: Final = "\u200c\u200d"
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class SiteContent:
     """What is published, all of one moment."""
 
     models: tuple[ModelRecord, ...]
@@ -33,7 +33,7 @@ class Contents:
     events: tuple[Event, ...]
     """Of `KINDS`, oldest first."""
     sources: tuple[SourceRecord, ...]
-    """Those whose catalogue was recorded, by name."""
+    """Those whose catalog was recorded, by name."""
     public_url: str | None = None
     """Where the site can be read, without a slash at its end; null: links are relative."""
     chosen: tuple[str, ...] = ()
@@ -51,9 +51,9 @@ class Contents:
 
     @property
     def baselines(self) -> Mapping[str, datetime]:
-        """When the catalogue of each source was first recorded, in the order in which it was."""
-        begun = sorted((baseline, source.name) for source, baseline in self._begun())
-        return {name: baseline for baseline, name in begun}
+        """When the catalog of each source was first recorded, in the order in which it was."""
+        has_baseline = sorted((baseline, source.name) for source, baseline in self._begun())
+        return {name: baseline for baseline, name in has_baseline}
 
     def _begun(self) -> list[tuple[SourceRecord, datetime]]:
         return [(s, s.baseline_at) for s in self.sources if s.baseline_at is not None]

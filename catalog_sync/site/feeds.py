@@ -1,4 +1,4 @@
-"""The news: an entry for each event, but one alone for a catalogue that was recorded whole."""
+"""The news: an entry for each event, but one alone for a catalog that was recorded whole."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from catalog_sync.domain.model import Event
-    from catalog_sync.site.content import Contents
+    from catalog_sync.site.content import SiteContent
 
 
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:catalog-sync:publish")
@@ -46,10 +46,10 @@ class Entry:
     """Where the page tells of what it is about."""
 
 
-def entries(contents: Contents) -> list[Entry]:
+def entries(contents: SiteContent) -> list[Entry]:
     """Return the news, newest first.
 
-    A model that was there when its source's catalogue was first recorded is not new: all of those
+    A model that was there when its source's catalog was first recorded is not new: all of those
     are one entry together.
     """
     baselines = contents.baselines
@@ -101,10 +101,10 @@ _MAX_ENTRIES: Final = 1000
 """About a megabyte, which readers fetch again and again; `events.json` has everything."""
 
 
-def feed(contents: Contents, news: Sequence[Entry]) -> bytes:
+def feed(contents: SiteContent, news: Sequence[Entry]) -> bytes:
     """Return `feed.xml`.
 
-    Its id is that of the first catalogue that was recorded: it stays when sources are added, when
+    Its id is that of the first catalog that was recorded: it stays when sources are added, when
     the site moves and when `public_url` is set.
     """
     source, at = next(iter(contents.baselines.items()))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from markupsafe import Markup
 
 from catalog_sync.clock import to_utc
-from catalog_sync.site.content import PAGE, Contents, anchor, called
+from catalog_sync.site.content import PAGE, SiteContent, anchor, called
 from catalog_sync.site.templates import fill, source
 from catalog_sync.site.timeline import Life, lives, timeline
 
@@ -56,7 +56,7 @@ class Row:
         return called(self.life.record)
 
 
-def page(contents: Contents, news: Sequence[Entry]) -> bytes:
+def page(contents: SiteContent, news: Sequence[Entry]) -> bytes:
     """Return `index.html`."""
     told = lives(contents)
     rows = [_row(life) for life in told]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from catalog_sync.clock import to_utc
 from catalog_sync.domain.kinds import Kind
-from catalog_sync.site.content import Contents, called, plain, released_at
+from catalog_sync.site.content import SiteContent, called, plain, released_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -123,7 +123,7 @@ class Timeline:
     end: datetime
 
 
-def lives(contents: Contents) -> list[Life]:
+def lives(contents: SiteContent) -> list[Life]:
     """Return each model's life, in the order of the models."""
     retired = _latest(contents.events, Kind.RETIRED)
     deprecated = _latest(contents.events, Kind.DEPRECATED)
@@ -164,7 +164,7 @@ def _life(
     return Life(record, start, released is not None, end, ended, since, retires_at, overdue)
 
 
-def timeline(contents: Contents, told: Sequence[Life]) -> Timeline:
+def timeline(contents: SiteContent, told: Sequence[Life]) -> Timeline:
     """Draw the lives."""
     as_of = contents.as_of
     first = min([life.start for life in told], default=as_of)
@@ -196,7 +196,7 @@ class _Axis:
         return self.begin <= moment <= self.end
 
 
-def _bar(contents: Contents, life: Life, axis: _Axis, as_of: datetime) -> Bar:
+def _bar(contents: SiteContent, life: Life, axis: _Axis, as_of: datetime) -> Bar:
     record = life.record
     start, end = axis.x(life.start), axis.x(life.end)
     if end - start < _LEAST:

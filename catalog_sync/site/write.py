@@ -1,4 +1,4 @@
-"""The folder of the site: its files are replaced whole, all others stay."""
+"""The directory of the site: its files are replaced whole, all others stay."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from catalog_sync.site.content import Contents
+    from catalog_sync.site.content import SiteContent
 
 
 logger = logging.getLogger(__name__)
 _FOLDER_MODE: Final = 0o755
 """A web server that is another user may read what we write, whatever the umask says."""
 _PREFIX: Final = ".catalog-sync-site-"
-"""Of what only a process that has the folder's lock writes."""
+"""Of what only a process that has the directory's lock writes."""
 
 
-class Folder:
-    """A folder that one process at a time publishes to; a context manager, which creates it.
+class Directory:
+    """A directory that one process at a time publishes to; a context manager, which creates it.
 
     Who waits for another process here, and reads the database then, replaces no news by older.
     Raises OutputError where it cannot be written.
@@ -90,34 +90,36 @@ class Folder:
     def _error(self, error: OSError) -> OutputError:
         return OutputError(
             f"{self._path} cannot be published to: {error.strerror or error}",
-            "check the folder's owner and the free space",
+            "check the directory's owner and the free space",
         )
 
 
 def _holds(file: Path, content: bytes) -> bool:
-    """Whether a file is already what it should be. Raises OSError for a folder of its name."""
+    """Whether a file is already what it should be. Raises OSError for a directory of its name."""
     try:
         found = file.lstat()
     except FileNotFoundError:
         return False
     if stat.S_ISDIR(found.st_mode):
-        raise IsADirectoryError(errno.EISDIR, f"{file.name} is a folder")
+        raise IsADirectoryError(errno.EISDIR, f"{file.name} is a directory")
     as_is = stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) == FILE_MODE
     return as_is and found.st_size == len(content) and file.read_bytes() == content
 
 
-def _locked(folder: Path) -> int | None:
-    """Take the lock of a folder, once nobody has it; null where there is no such thing."""
+def _locked(directory: Path) -> int | None:
+    """Take the lock of a directory, once nobody has it; null where there is no such thing."""
     try:
         import fcntl  # noqa: PLC0415
     except ImportError:  # Windows
         return None
-    number = os.open(folder, os.O_RDONLY)
+    number = os.open(directory, os.O_RDONLY)
     try:
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            logger.info("another process publishes there; waiting", extra=fields(folder=folder))
+            logger.info(
+                "another process publishes there; waiting", extra=fields(directory=directory)
+            )
             fcntl.flock(number, fcntl.LOCK_EX)
     except OSError:  # a network's file system may have none
         os.close(number)
@@ -128,7 +130,7 @@ def _locked(folder: Path) -> int | None:
     return number
 
 
-def render(contents: Contents) -> Mapping[str, bytes]:
+def render(contents: SiteContent) -> Mapping[str, bytes]:
     """Return the content of each file by its name; the page, which links to the others, is last.
 
     `models.json`, `events.json` and `models.csv` are what the commands `models --all` and `events`

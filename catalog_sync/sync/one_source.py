@@ -24,9 +24,9 @@ from catalog_sync.errors import (
     BadAnswerError,
     CatalogSyncError,
     DatabaseError,
-    InterruptedSyncError,
     LeaseLostError,
     SourceError,
+    StoppedError,
 )
 from catalog_sync.logs import fields
 from catalog_sync.sync.report import RunReport
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from catalog_sync.clock import Clock
     from catalog_sync.config.settings import SourceSettings
     from catalog_sync.domain.alert_rules import AlertRule
-    from catalog_sync.domain.kinds import Absence
+    from catalog_sync.domain.kinds import AbsenceCheck
     from catalog_sync.domain.model import Catalog, Event, SourceState
 
 
@@ -49,7 +49,7 @@ _LEASE_MARGIN = timedelta(minutes=1)
 """Beyond the walk's deadline: time to reconcile and to write."""
 
 
-class Walker(Protocol):
+class ModelsSource(Protocol):
     """What a pass asks of a client."""
 
     def walk(
@@ -58,17 +58,17 @@ class Walker(Protocol):
         """Walk all pages. Raises SourceError."""
         ...
 
-    def ask(self, model_ids: Sequence[str]) -> Mapping[str, Absence]:
-        """Ask for models by id. Raises InterruptedSyncError."""
+    def ask(self, model_ids: Sequence[str]) -> Mapping[str, AbsenceCheck]:
+        """Ask for models by id. Raises StoppedError."""
         ...
 
     def abort(self) -> None:
-        """Let what another thread is doing here raise InterruptedSyncError."""
+        """Let what another thread is doing here raise StoppedError."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class PassOptions:
+class RunOptions:
     """What a pass is asked to do differently, and the rules that it follows."""
 
     dry_run: bool = False
@@ -86,14 +86,14 @@ class PassOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class RunDecision:
     """What the walk and the decisions came to; nothing is written yet."""
 
     state: SourceState
     catalog: Catalog
     now: datetime
     """Of all that the pass writes: later than anything written before, whatever the clock says."""
-    result: domain_reconcile.Reconciliation
+    result: domain_reconcile.ChangeSet
     frozen: tuple[str, ...]
     held: str | None = None
     """Why removals, or the whole pass, wait for a person."""
@@ -113,14 +113,14 @@ class _Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class SourceRun:
     """One pass over one source: what it works with, and its steps."""
 
     engine: sa.Engine
-    client: Walker
+    client: ModelsSource
     source: SourceSettings
     clock: Clock
-    options: PassOptions
+    options: RunOptions
     on_page: Callable[[int, int], None]
     """Told the number of pages and models that the walk has seen so far."""
     on_begin: Callable[[RunReport], None] = lambda _report: None
@@ -135,7 +135,7 @@ class Pass:
         report = RunReport(self.source.name, RunStatus.FAILED, self.clock())
         try:
             report = self._preview(report) if self.options.dry_run else self._sync(report)
-        except (SourceError, DatabaseError) as error:
+        except (SourceError, DatabaseError, StoppedError) as error:
             report = replace(report, error=self._line(error), cause=error)
         return replace(report, duration=timedelta(seconds=time.monotonic() - started))
 
@@ -157,7 +157,7 @@ class Pass:
             self.on_begin(report)
             outcome = self._observe(self.engine)
             return _reported(report, outcome, self._apply(report, outcome))
-        except SourceError as error:
+        except (SourceError, StoppedError) as error:
             failed = replace(report, error=self._line(error), cause=error)
             return replace(failed, events=self._fail(failed))
         except BaseException as error:  # the database, a signal, a bug: nobody need wait for us
@@ -212,22 +212,22 @@ class Pass:
 
     # --- 2. walk, 3. confirm, 4. reconcile -----------------------------------------------------
 
-    def _observe(self, engine: sa.Engine) -> _Outcome:
+    def _observe(self, engine: sa.Engine) -> RunDecision:
         """Walk, ask for what is missing, and decide. The lease keeps what is read here true."""
         source, accept = self.source, self.options.accept_removals
         walked = self.client.walk(
             page_size=source.page_size, lifecycle=source.lifecycle, on_page=self.on_page
         )
         past = self._state(engine)
-        now = _later(self.clock(), past.last_instant)
+        now = _later(self.clock(), past.latest_recorded_at)
         catalog = replace(walked, models=guard.without(walked.models, source.exclude))
         state = replace(past, models=guard.without(past.models, source.exclude))
         frozen = tuple(past.models.keys() - state.models.keys())
         if not walked.models and past.source.baseline_at is None:
-            raise BadAnswerError("the first list is empty; a catalogue begins with a model")
+            raise BadAnswerError("the first list is empty; a catalog begins with a model")
 
-        outcome = _Outcome(state, catalog, now, domain_reconcile.Reconciliation(), frozen)
-        stranger, foreign = guard.another_answered(state, catalog, source.base_url)
+        outcome = RunDecision(state, catalog, now, domain_reconcile.ChangeSet(), frozen)
+        stranger, foreign = guard.identity_change(state, catalog, source.base_url)
         if foreign and not accept:
             return replace(outcome, held=stranger, refused=True, error=self._advised(stranger))
         if stranger:
@@ -235,7 +235,7 @@ class Pass:
 
         empty = not walked.models
         held = None if accept else guard.hold_reason(state, catalog, now, empty=empty)
-        questions = [] if held else guard.to_ask(guard.missing(state, catalog))
+        questions = [] if held else guard.ids_to_confirm(guard.missing(state, catalog))
         result = domain_reconcile.reconcile(
             state,
             catalog,
@@ -253,7 +253,7 @@ class Pass:
 
     # --- apply, or fail ------------------------------------------------------------------------
 
-    def _apply(self, report: RunReport, outcome: _Outcome) -> tuple[Event, ...]:
+    def _apply(self, report: RunReport, outcome: RunDecision) -> tuple[Event, ...]:
         """Write the whole outcome in one transaction, provided that the lease is still ours."""
         name, run_id = self.source.name, _recorded(report)
         state, now, result = outcome.state, outcome.now, outcome.result
@@ -271,7 +271,9 @@ class Pass:
                     frozen=outcome.frozen,
                 )
                 scope, base_url = outcome.catalog.scope, self.source.base_url
-                runs.write_source(session, guard.adopted(state.source, scope, base_url, now))
+                runs.write_source(
+                    session, guard.source_after_run(state.source, scope, base_url, now)
+                )
             events = db_catalog.insert_events(session, name, run_id, outcome.events)
             self._owe(session, run_id, events, now, baseline=said.baseline)
             runs.finish_run(
@@ -292,9 +294,9 @@ class Pass:
         name, run_id, error = self.source.name, _recorded(report), str(report.error)
         with db_engine.transaction(self.engine) as session:
             closed = self._close(session, report, error)
-            if not closed or isinstance(report.cause, InterruptedSyncError):
+            if not closed or isinstance(report.cause, StoppedError):
                 return ()  # whoever took the source over has closed it; a stop is no failure
-            now = _later(self.clock(), runs.last_instant(session, name))
+            now = _later(self.clock(), runs.latest_recorded_at(session, name))
             streak, told = runs.failures(session, name)
             event = incidents.failure_event(
                 now,
@@ -333,7 +335,7 @@ class Pass:
 
     def _line(self, error: CatalogSyncError) -> str:
         """Return the line that the person and the run's row get."""
-        if isinstance(error, (DatabaseError, InterruptedSyncError)):
+        if isinstance(error, (DatabaseError, StoppedError)):
             return str(error)  # not about the source
         return f"source {self.source.name}: {error}"
 
@@ -343,7 +345,7 @@ class Pass:
         return f"source {name}: {held}; if that is right, run: {release}" if held else None
 
 
-def _reported(report: RunReport, outcome: _Outcome, events: tuple[Event, ...]) -> RunReport:
+def _reported(report: RunReport, outcome: RunDecision, events: tuple[Event, ...]) -> RunReport:
     return replace(
         report,
         status=RunStatus.HELD if outcome.held else RunStatus.SUCCEEDED,
@@ -362,5 +364,5 @@ def _later(now: datetime, last: datetime | None) -> datetime:
 
 def _recorded(report: RunReport) -> int:
     if report.run_id is None:
-        raise ValueError("a pass that was not begun")
+        raise ValueError("a pass that was not has_baseline")
     return report.run_id

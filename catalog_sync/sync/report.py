@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from catalog_sync.clock import format_instant
 from catalog_sync.domain.kinds import Kind, RunStatus
-from catalog_sync.errors import InterruptedSyncError
+from catalog_sync.errors import StoppedError
 from catalog_sync.logs import fields
-from catalog_sync.sync.one_source import logger
 from catalog_sync.text import _count
 
 if TYPE_CHECKING:
     from catalog_sync.domain.model import Event
     from catalog_sync.errors import CatalogSyncError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def log_report(report: RunReport) -> None:
     level = logging.INFO
     if report.status is RunStatus.HELD:
         level = logging.WARNING
-    elif report.status is RunStatus.FAILED and not isinstance(report.cause, InterruptedSyncError):
+    elif report.status is RunStatus.FAILED and not isinstance(report.cause, StoppedError):
         level = logging.ERROR
     logger.log(
         level,

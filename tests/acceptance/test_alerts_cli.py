@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from catalog_sync.app import App, PassOptions
+from catalog_sync.app import App, RunOptions
 from catalog_sync.clock import Clock, utc_now
 from catalog_sync.config.load import load
 from catalog_sync.demo.sandbox import Sandbox
@@ -87,7 +87,7 @@ def hook(receiver: Receiver, name: str = "team", **more: Any) -> dict[str, Any]:
 def synced(clock: Clock = utc_now, *, accept: bool = False) -> RunReport:
     """Make a pass inside this process and deliver, as `sync` does."""
     with App(load(), clock) as app:
-        [report] = app.sync(PassOptions(accept_removals=accept))
+        [report] = app.sync(RunOptions(accept_removals=accept))
         app.deliver()
     return report
 

@@ -80,8 +80,8 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def catalogue(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment names a fresh catalogue, and no key."""
+def catalog(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment names a fresh catalog, and no key."""
     monkeypatch.setenv("CATALOG_SYNC_DATABASE_URL", database)
 
 
@@ -114,7 +114,7 @@ def complaint(result: CompletedProcess[str], exit_code: int) -> str:
 # --- models ------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("catalogue")
+@pytest.mark.usefixtures("catalog")
 def test_each_verdict() -> None:
     """Each problem has the id, the verdict, the date that it turns on, and the successor."""
     names = [each["id"] for each in (DEPRECATED, RETIRING, OVERDUE, RETIRED, GONE, FINE[0])]
@@ -122,7 +122,7 @@ def test_each_verdict() -> None:
     date = r"\d{4}-\d\d-\d\d"
     opus, sonnet = "; successor: claude-opus-5", "; successor: claude-sonnet-5"
     left = rf"retires {date} \(\d+ days left\)"
-    unknown = "the catalogue never held it; closest is"
+    unknown = "the catalog never held it; closest is"
     wanted = [
         rf"claude-opus-4-1-20250805: deprecated: since 2026-06-05, {left}{opus}",
         rf"claude-sonnet-4-5-20250929: retiring: {left}{sonnet}",
@@ -137,7 +137,7 @@ def test_each_verdict() -> None:
         assert re.fullmatch(pattern, line), line
 
 
-@pytest.mark.usefixtures("catalogue")
+@pytest.mark.usefixtures("catalog")
 def test_what_is_no_problem() -> None:
     """A fine model, one whose retirement is further away, one that is ignored: exit code 0."""
     fine = run("check", "claude-opus-5", RETIRING["id"], "--within", "30d")
@@ -147,7 +147,7 @@ def test_what_is_no_problem() -> None:
     assert lines(ignored, 0) == ["1 model checked, 2 ignored: no problem"]
 
 
-@pytest.mark.usefixtures("catalogue")
+@pytest.mark.usefixtures("catalog")
 def test_several_sources() -> None:
     """A model is judged in each source; the gravest counts, and the others may be left out."""
     (told, _) = lines(run("check", GONE["id"]))
@@ -164,12 +164,12 @@ def test_several_sources() -> None:
         ([], "nothing to check"),
         ([""], "an empty MODEL or PATH"),
         (["x", "--within", "soon"], "'--within'"),
-        (["--scan", "missing"], "--scan missing: no such file or folder"),
-        (["x", "--scan", "--"], "--scan: no file or folder is named"),
-        (["--scan", ".", "missing/"], "--scan missing/: no such file or folder"),
+        (["--scan", "missing"], "--scan missing: no such file or directory"),
+        (["x", "--scan", "--"], "--scan: no file or directory is named"),
+        (["--scan", ".", "missing/"], "--scan missing/: no such file or directory"),
     ],
 )
-@pytest.mark.usefixtures("catalogue")
+@pytest.mark.usefixtures("catalog")
 def test_usage(arguments: list[str], said: str) -> None:
     """What cannot be checked is named on one line, with exit code 2."""
     assert said in complaint(run("check", *arguments), 2)
@@ -203,7 +203,7 @@ def test_an_old_catalogue(database: str) -> None:
 # --- files -------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("catalogue")
+@pytest.mark.usefixtures("catalog")
 def test_scan() -> None:
     """Pinned ids and what looks like one, with file, line and column; the rest is silent."""
     write("src/app.py", f'# claude-code\nMODEL = "{GONE["id"]}"  # not claude-opus-5\n')
@@ -216,7 +216,7 @@ def test_scan() -> None:
     assert [line.partition(" (")[0].partition(";")[0] for line in told] == [
         f"src/app.py:2:10: {GONE['id']}: removed: source anthropic: gone from the list since "
         + told[0].split("since ")[1][:10],
-        "src/deep/é.yaml:1:14: claude-opus-9: unknown: the catalogue never held it",
+        "src/deep/é.yaml:1:14: claude-opus-9: unknown: the catalog never held it",
         f"src/deep/é.yaml:1:29: {RETIRING['id']}: retiring: retires {ahead(45)[:10]}",
         "4 models checked, 5 files scanned, 1 of them binary: 3 problems",
     ]
@@ -227,7 +227,7 @@ def test_scan() -> None:
     ]
 
 
-@pytest.mark.usefixtures("catalogue")
+@pytest.mark.usefixtures("catalog")
 def test_models_and_paths_together() -> None:
     """With --scan a word that names a file is one, and a model too if it was ever listed.
 
@@ -248,15 +248,15 @@ def test_models_and_paths_together() -> None:
     typed = run("check", "--scan", "a.py", "b.py")
     assert typed.returncode == 1
     assert typed.stderr == (
-        "catalog-sync: b.py is no file or folder here; it is checked as a model\n"
+        "catalog-sync: b.py is no file or directory here; it is checked as a model\n"
     )
-    assert typed.stdout.startswith("b.py: unknown: the catalogue never held it")
+    assert typed.stdout.startswith("b.py: unknown: the catalog never held it")
     assert run("check", "a.py").stderr == (
-        "catalog-sync: a.py is a file or folder; look for ids in it with --scan a.py\n"
+        "catalog-sync: a.py is a file or directory; look for ids in it with --scan a.py\n"
     )
 
 
-@pytest.mark.usefixtures("catalogue")
+@pytest.mark.usefixtures("catalog")
 def test_what_cannot_be_read() -> None:
     """It is named on standard error, and the check fails though it found nothing."""
     write("in/x.py", "claude-opus-5")
@@ -297,7 +297,7 @@ def hostile_tree() -> None:
         write(f"in/{name}", f'é😀 "{GONE["id"]}"')
 
 
-@pytest.mark.usefixtures("catalogue")
+@pytest.mark.usefixtures("catalog")
 def test_github() -> None:
     """Each problem is one command of the runner, with the file exactly, and nothing else is one."""
     hostile_tree()
@@ -323,7 +323,7 @@ def test_github() -> None:
     assert exact <= files
 
 
-@pytest.mark.usefixtures("catalogue")
+@pytest.mark.usefixtures("catalog")
 def test_a_table_forges_nothing() -> None:
     """Whatever files are called, a problem is one printable line and no command of a runner."""
     hostile_tree()
@@ -336,7 +336,7 @@ def test_a_table_forges_nothing() -> None:
         assert "##[" not in line
 
 
-@pytest.mark.usefixtures("catalogue")
+@pytest.mark.usefixtures("catalog")
 def test_sarif() -> None:
     """It is SARIF 2.1.0: its URIs lead to the files, its columns count UTF-16 units."""
     hostile_tree()
@@ -361,7 +361,7 @@ def test_sarif() -> None:
     assert above.artifactLocation.uri == Path("../above/x y.py").resolve().as_uri()
 
 
-@pytest.mark.usefixtures("catalogue")
+@pytest.mark.usefixtures("catalog")
 def test_json() -> None:
     """A bare array with all facts of each problem; an empty one where there is none."""
     write("src/x.py", f"é {GONE['id']}")
@@ -389,7 +389,7 @@ def test_json() -> None:
     assert run("check", "claude-opus-5", "--format", "json").stdout == "[]\n"
 
 
-@pytest.mark.usefixtures("catalogue")
+@pytest.mark.usefixtures("catalog")
 def test_a_reader_that_has_seen_enough() -> None:
     """Thousands of problems into `head -1` are one line, and no complaint."""
     write("x.txt", f"{GONE['id']}\n" * 20_000)
@@ -406,7 +406,7 @@ def test_a_reader_that_has_seen_enough() -> None:
 
 
 def test_the_readme(demo: str) -> None:
-    """What the README shows of `check --scan` is what it prints of the demo's catalogue."""
+    """What the README shows of `check --scan` is what it prints of the demo's catalog."""
     readme = CHECKOUT.joinpath("README.md").read_text(encoding="utf-8")
     section = readme.partition("\n## Check\n")[2].partition("\n## ")[0]
     (shown,) = re.findall(r"^```text\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
@@ -416,7 +416,7 @@ def test_the_readme(demo: str) -> None:
     assert (result.returncode, result.stdout) == (1, shown)
 
 
-@pytest.mark.usefixtures("catalogue")
+@pytest.mark.usefixtures("catalog")
 def test_pre_commit() -> None:
     """pre-commit takes our definition, and runs it on the files of a change, with our arguments."""
     (hook,) = load_manifest(CHECKOUT / ".pre-commit-hooks.yaml")

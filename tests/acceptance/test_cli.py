@@ -93,7 +93,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def history(replayed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a catalogue with a past, to be read only: the environment names it, and no key."""
+    """Give a catalog with a past, to be read only: the environment names it, and no key."""
     monkeypatch.setenv("CATALOG_SYNC_DATABASE_URL", f"sqlite:///{replayed}")
     return replayed
 
@@ -263,7 +263,7 @@ def test_auth_token() -> None:
 
 
 def test_where_the_configuration_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """--config goes before CATALOG_SYNC_CONFIG, ./catalog-sync.toml and the user's folder."""
+    """--config goes before CATALOG_SYNC_CONFIG, ./catalog-sync.toml and the user's directory."""
     of_user = Path("user", "catalog-sync", "catalog-sync.toml")
     of_user.parent.mkdir(parents=True)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(Path("user").absolute()))
@@ -572,13 +572,13 @@ def test_a_dead_server(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unusable_database(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that cannot be used is named, before anybody is asked for models; exit 4."""
     cases = {
-        "sqlite:///no-such-folder/catalog.db": "no-such-folder/catalog.db",
-        "sqlite:///folder": "folder",
+        "sqlite:///no-such-directory/catalog.db": "no-such-directory/catalog.db",
+        "sqlite:///directory": "directory",
         "sqlite:///notes.txt": "notes.txt",
         "postgresql://127.0.0.1:1/catalog": "127.0.0.1:1/catalog",
         "mysql://root@127.0.0.1:1/catalog": "127.0.0.1:1/catalog",
     }
-    Path("folder").mkdir()
+    Path("directory").mkdir()
     Path("notes.txt").write_text("Dear diary, nothing was synced today.\n" * 100, encoding="utf-8")
     for number, url in enumerate(cases):
         configure(file=f"{number}.toml", top=f'database_url = "{url}"')
@@ -882,7 +882,7 @@ def test_show_an_unknown_model(history: Path) -> None:
 
 
 def test_reading_where_nothing_is() -> None:
-    """Before the first sync the reading commands answer as of an empty catalogue, without a key.
+    """Before the first sync the reading commands answer as of an empty catalog, without a key.
 
     They create nothing, and what prints no line says on stderr what to run first.
     """

@@ -177,8 +177,8 @@ def test_compose_shuts_its_services_in(compose: dict[str, Any]) -> None:
     assert ours["read_only"] is True
     assert ours["cap_drop"] == ["ALL"]
     build = ours["build"]
-    folder = CONFIG.joinpath(build["context"]).resolve()
-    assert folder.joinpath(build["dockerfile"]) == CONFIG / "Dockerfile"
+    directory = CONFIG.joinpath(build["context"]).resolve()
+    assert directory.joinpath(build["dockerfile"]) == CONFIG / "Dockerfile"
 
 
 # --- Kubernetes --------------------------------------------------------------------------------

@@ -215,7 +215,7 @@ def test_each_database_has_each_recipe() -> None:
 
 
 def test_a_model_is_touched_by_what_it_lived_through(replayed: str) -> None:
-    """What changed of the whole catalogue is told of the models that were listed then."""
+    """What changed of the whole catalog is told of the models that were listed then."""
     query = recipes()["What changed about one model"][kind_of(replayed)]
     ask = asker(replayed, 0)
     kinds = {

@@ -45,18 +45,18 @@ def execute(*command: str, **variables: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def write_configuration(folder: Path, sandbox: Sandbox, database_url: str) -> None:
+def write_configuration(directory: Path, sandbox: Sandbox, database_url: str) -> None:
     """Write README's two files; only the API and the database are others."""
     (toml,) = re.findall(r"^```toml\n(.*?)^```$", SECTION, re.DOTALL | re.MULTILINE)
     written = tomllib.loads(toml)
     (source,) = written["sources"]
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.joinpath("catalog-sync.toml").write_text(
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.joinpath("catalog-sync.toml").write_text(
         f'database_url = "{database_url}"\n[[sources]]\nbase_url = "{sandbox.url}"\n'
         + "".join(f"{key} = {value!r}\n" for key, value in source.items()),
         encoding="utf-8",
     )
-    folder.joinpath(source["api_key_file"]).write_text(f"{sandbox.api_key}\n", encoding="utf-8")
+    directory.joinpath(source["api_key_file"]).write_text(f"{sandbox.api_key}\n", encoding="utf-8")
 
 
 def recorded(file: Path) -> tuple[list[str], list[str]]:
@@ -101,8 +101,8 @@ def test_the_crontab_has_the_interval_that_status_expects() -> None:
 def test_cron_makes_a_pass(tmp_path: Path) -> None:
     """The command is silent when all is well, and tells standard error alone when it is not."""
     home = tmp_path / "home"
-    folder = home / "catalog-sync"
-    installed = folder / ".venv" / "bin" / "catalog-sync"
+    directory = home / "catalog-sync"
+    installed = directory / ".venv" / "bin" / "catalog-sync"
     installed.parent.mkdir(parents=True)
     installed.symlink_to(PROGRAM)
     sleep = tmp_path / "bin" / "sleep"  # nobody waits here
@@ -112,10 +112,10 @@ def test_cron_makes_a_pass(tmp_path: Path) -> None:
     cron = {"HOME": str(home), "LOGNAME": "user", "PATH": f"{sleep.parent}:/usr/bin:/bin"}
     _, command = crontab()
     with Sandbox(MODELS) as sandbox:
-        write_configuration(folder, sandbox, "sqlite:///catalog.db")
+        write_configuration(directory, sandbox, "sqlite:///catalog.db")
         done = execute("/bin/sh", "-c", command, **cron)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-        assert recorded(folder / "catalog.db") == (["a", "b"], ["succeeded"])
+        assert recorded(directory / "catalog.db") == (["a", "b"], ["succeeded"])
         sandbox.api_key = "another"
         done = execute("/bin/sh", "-c", command, **cron)
     assert (done.returncode, done.stdout) == (1, "")
@@ -146,12 +146,12 @@ def value(name: str, section: str, key: str) -> str:
 @pytest.fixture
 def units(tmp_path: Path) -> list[Path]:
     """Copy the units, with the program where it is here."""
-    folder = tmp_path / "units"
-    folder.mkdir()
+    directory = tmp_path / "units"
+    directory.mkdir()
     for file in CONFIG.joinpath("systemd").iterdir():
         text = file.read_text(encoding="utf-8")
-        folder.joinpath(file.name).write_text(text.replace(INSTALLED, str(PROGRAM)), "utf-8")
-    return sorted(folder.iterdir())
+        directory.joinpath(file.name).write_text(text.replace(INSTALLED, str(PROGRAM)), "utf-8")
+    return sorted(directory.iterdir())
 
 
 def test_systemd_knows_every_line(units: list[Path]) -> None:
@@ -206,8 +206,8 @@ def test_the_service_makes_a_pass(tmp_path: Path) -> None:
     etc, credentials, state = (tmp_path / name for name in ("etc", "credentials", "state"))
     with Sandbox(MODELS) as sandbox:
         write_configuration(etc, sandbox, f"sqlite:///{state}/catalog.db")
-        for folder in (credentials, state):
-            folder.mkdir()
+        for directory in (credentials, state):
+            directory.mkdir()
         for key, said in settings:
             if key == "LoadCredential":
                 name, _, path = said.partition(":")
@@ -257,16 +257,25 @@ def test_the_workflow_can_do_little(workflow: dict[Any, Any]) -> None:
 class Runner:
     """A machine of GitHub's: a fresh clone for each run, and the steps of the workflow's job."""
 
-    def __init__(self, workflow: dict[Any, Any], folder: Path, sandbox: Sandbox) -> None:
+    def __init__(self, workflow: dict[Any, Any], directory: Path, sandbox: Sandbox) -> None:
         (job,) = workflow["jobs"].values()
         self.steps = {step["name"]: step for step in job["steps"] if "run" in step}
         self.variables = job["env"]
-        self.origin, self.clone, self.output = (folder / n for n in ("origin", "clone", "output"))
+        self.origin, self.clone, self.output = (
+            directory / n for n in ("origin", "clone", "output")
+        )
         self.sandbox = sandbox
         self.secrets = {"ANTHROPIC_API_KEY": sandbox.api_key, "CATALOG_SYNC_ALERTS": ""}
         self.git("init", "--quiet", "--bare", "--initial-branch=main", str(self.origin))
-        self.git("init", "--quiet", "--initial-branch=main", str(folder / "first"))
-        first = ("-C", str(folder / "first"), "-c", "user.name=a", "-c", "user.email=a@example.com")
+        self.git("init", "--quiet", "--initial-branch=main", str(directory / "first"))
+        first = (
+            "-C",
+            str(directory / "first"),
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@example.com",
+        )
         self.git(*first, "commit", "--quiet", "--allow-empty", "--message=The program")
         self.git(*first, "push", "--quiet", str(self.origin), "main")
 

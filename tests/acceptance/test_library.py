@@ -27,13 +27,13 @@ from pydantic import SecretStr
 
 from catalog_sync import (
     AlertSettings, App, CatalogSyncError, DeliveryCounts, Event, Kind, ModelInfo, ModelRecord,
-    PassOptions, RunReport, RunStatus, Settings, SourceSettings, load,
+    RunOptions, RunReport, RunStatus, Settings, SourceSettings, load,
 )
 
 
 def use(settings: Settings) -> None:
     with App(settings) as app:
-        reports: list[RunReport] = app.sync(PassOptions(dry_run=True), names=["anthropic"])
+        reports: list[RunReport] = app.sync(RunOptions(dry_run=True), names=["anthropic"])
         failed = [r.cause for r in reports if r.status is RunStatus.FAILED]
         causes: list[CatalogSyncError | None] = failed
         then = datetime(2026, 6, 1, tzinfo=UTC)

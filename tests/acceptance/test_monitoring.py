@@ -120,7 +120,7 @@ def test_a_file_that_cannot_be_written_is_told(api: Sandbox) -> None:
     assert json.loads(done.stdout)["runs"][0]["status"] == "succeeded"
     assert done.stderr == (
         "catalog-sync: metrics file missing/out.prom cannot be written: No such file or directory; "
-        "check that its folder exists and may be written\n"
+        "check that its directory exists and may be written\n"
     )
 
 

@@ -143,7 +143,7 @@ def engine(database_url: str) -> Any:
     engine.dispose()
 
 
-def catalogue(size: int, **fields: Any) -> list[Any]:
+def catalog(size: int, **fields: Any) -> list[Any]:
     return [model(f"claude-{number}", **fields) for number in range(size)]
 
 
@@ -198,7 +198,7 @@ def test_many_begin_on_an_empty_database(
     database_url: str, engine: sa.Engine, start: Any, api: Api
 ) -> None:
     """Eight processes that begin at once on an empty database make one baseline and no error."""
-    api.models = catalogue(100)
+    api.models = catalog(100)
     assert_all_end_well([start(api.url) for _ in range(8)])
     assert count(engine, RunRow.baseline)[True] == 1
     assert set(count(engine, RunRow.status)) <= {"succeeded", "skipped"}
@@ -210,9 +210,9 @@ def test_many_at_once_on_a_changed_list(
     database_url: str, engine: sa.Engine, start: Any, api: Api
 ) -> None:
     """Eight processes that see the same change at once tell of it once."""
-    api.models = catalogue(10)
+    api.models = catalog(10)
     sync_here(database_url, api)
-    api.models = [model("new"), *catalogue(2, display_name="x"), *catalogue(9)[2:]]
+    api.models = [model("new"), *catalog(2, display_name="x"), *catalog(9)[2:]]
     assert_all_end_well([start(api.url) for _ in range(8)])
     assert count(engine, EventRow.kind) == {"added": 11, "updated": 2, "removed": 1}
     assert set(count(engine, RunRow.status)) <= {"succeeded", "skipped"}
@@ -227,7 +227,7 @@ def test_killed_during_the_set_up(
 ) -> None:
     """A process killed while it sets an empty database up leaves what the next one completes."""
     chance = random.Random(1)
-    api.models = catalogue(3)
+    api.models = catalog(3)
     for sync in [start(api.url) for _ in range(4)]:
         sync.go()
         sync.kill(after=chance.uniform(0, 0.3))
@@ -241,11 +241,11 @@ def test_killed_during_the_set_up(
 def test_killed_at_any_moment(database_url: str, engine: sa.Engine, start: Any, api: Api) -> None:
     """A process killed at any moment leaves no half of a pass, and the next one mends the rest."""
     chance = random.Random(2)
-    api.models = catalogue(100)
+    api.models = catalog(100)
     sync_here(database_url, api)
     cut_short = 0
     for number, sync in enumerate([start(api.url) for _ in range(KILLS)]):
-        api.models = [model(f"new-{number}"), *catalogue(98, display_name=f"Claude {number}")]
+        api.models = [model(f"new-{number}"), *catalog(98, display_name=f"Claude {number}")]
         requests = len(api.requests) + chance.randrange(5)  # three pages and a question
         sync.go()
         wait_until(lambda: len(api.requests) >= requests)  # noqa: B023  # called at once
@@ -282,7 +282,7 @@ def test_told_to_stop(
     database_url: str, engine: sa.Engine, start: Any, api: Api, number: signal.Signals
 ) -> None:
     """A process told to stop abandons its walk, closes its run, gives its lease back, and ends."""
-    api.models = catalogue(3)
+    api.models = catalog(3)
     sync_here(database_url, api)
     with Silent() as silent:
         sync = start(silent.url)
@@ -305,7 +305,7 @@ def test_told_to_stop_with_several_sources(
     database_url: str, engine: sa.Engine, start: Any, api: Api
 ) -> None:
     """When it walks several sources, it abandons all that still walk, and keeps what is done."""
-    api.models = catalogue(3)
+    api.models = catalog(3)
     with Silent() as silent:
         sync = start(silent.url, api.url, silent.url)
         sync.go()

@@ -18,8 +18,8 @@ FILES = {"models.json", "models.csv", "events.json", "feed.xml", "retirements.ic
 DEMO = "sqlite:///catalog-demo.db"
 
 
-def site(folder: str = "site") -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+def site(directory: str = "site") -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in Path(directory).iterdir()}
 
 
 def test_the_demos_site() -> None:
@@ -126,7 +126,7 @@ def test_nothing_recorded_is_no_site() -> None:
     ],
 )
 def test_bad_usage(arguments: list[str], complaint: str) -> None:
-    """No folder, an empty name and a file are bad usage."""
+    """No directory, an empty name and a file are bad usage."""
     Path("file").touch()
     done = run("publish", *arguments)
     assert (done.returncode, done.stdout) == (2, "")

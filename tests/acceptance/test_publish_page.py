@@ -17,8 +17,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from catalog_sync.site.write import Folder, render
-from published import NOW, catalogue, contents, hostile, record, source
+from catalog_sync.site.write import Directory, render
+from published import NOW, catalog, contents, hostile, record, source
 
 ARGUMENTS = [
     "--no-sandbox",  # tests may run as root
@@ -51,31 +51,31 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """Publish a catalogue, and in folders of it others; yield where, and the address it has."""
-    folder = tmp_path_factory.mktemp("site")
+    """Publish a catalog, and in directories of it others; yield where, and the address it has."""
+    directory = tmp_path_factory.mktemp("site")
     many = [
         record(f"vendor/some-model-{number}", created_at=f"20{10 + number % 17}-03-01T00:00:00Z")
         for number in range(1000)
     ]
     several = [source(), source("gateway")]
     sites = {
-        ".": catalogue(),
+        ".": catalog(),
         "hostile": hostile(),
         "many": contents(many, sources=several),
         "none": contents([]),
     }
     for name, each in sites.items():
-        with Folder(folder / name) as place:
+        with Directory(directory / name) as place:
             place.write(render(each))
 
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(directory)))
     thread = Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    yield folder, f"http://127.0.0.1:{server.server_address[1]}/"
+    yield directory, f"http://127.0.0.1:{server.server_address[1]}/"
     server.shutdown()
     thread.join()
     server.server_close()
@@ -181,7 +181,7 @@ def test_filter_and_sort(browser: Browser, site) -> None:
 
 
 def test_from_a_disk(browser: Browser, site) -> None:
-    """A page that is opened from a folder filters and sorts, too."""
+    """A page that is opened from a directory filters and sorts, too."""
     with opened(browser, (site[0] / "index.html").as_uri()) as page:
         page.get_by_label("Search").fill("claude")
         page.get_by_role("button", name="Model").click()

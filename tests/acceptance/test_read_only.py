@@ -1,4 +1,4 @@
-"""A catalogue that somebody else keeps: it is read from where this user may write nothing."""
+"""A catalog that somebody else keeps: it is read from where this user may write nothing."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from support import KEY, environment, program
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[Path]:
-    """Give a file that may not be written, in a folder that may not be written."""
+    """Give a file that may not be written, in a directory that may not be written."""
     made = tmp_path / "catalog.db"
     assert [report.error for _, report in story.replay(made) if report.error] == []
-    folder = tmp_path / "a folder?#%41"
-    folder.mkdir()
-    file = made.rename(folder / "catalog.db")
+    directory = tmp_path / "a directory?#%41"
+    directory.mkdir()
+    file = made.rename(directory / "catalog.db")
     file.chmod(0o444)
-    folder.chmod(0o555)
+    directory.chmod(0o555)
     yield file
-    folder.chmod(0o755)
+    directory.chmod(0o755)
 
 
 def run(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -67,7 +67,7 @@ def test_reading_where_nothing_may_be_written(shared: Path) -> None:
 
 
 def test_the_file_alone_is_complete(shared: Path, tmp_path: Path) -> None:
-    """When no pass runs nothing lies beside the file: copied alone it is the whole catalogue."""
+    """When no pass runs nothing lies beside the file: copied alone it is the whole catalog."""
     assert [each.name for each in shared.parent.iterdir()] == ["catalog.db"]
     copy = shutil.copy(shared, tmp_path / "copy.db")
     with closing(sqlite3.connect(f"file:{copy}?immutable=1", uri=True)) as connection:

@@ -59,7 +59,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def history(replayed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give a catalogue with a past, to be read only."""
+    """Give a catalog with a past, to be read only."""
     monkeypatch.setenv("CATALOG_SYNC_DATABASE_URL", f"sqlite:///{replayed}")
 
 

@@ -21,19 +21,21 @@ CHECKOUT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel; where the build backend is not installed, pip fetches it."""
-    folder = tmp_path_factory.mktemp("dist")
+    directory = tmp_path_factory.mktemp("dist")
     here = ["--no-build-isolation"] if find_spec("hatchling") else []
-    pip("wheel", "--no-deps", *here, "--wheel-dir", str(folder), str(CHECKOUT))
-    (built,) = folder.iterdir()
+    pip("wheel", "--no-deps", *here, "--wheel-dir", str(directory), str(CHECKOUT))
+    (built,) = directory.iterdir()
     return built
 
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel into a folder of its own, beside what it depends on."""
-    folder = tmp_path_factory.mktemp("installed")
-    pip("install", "--no-deps", "--no-index", "--no-compile", "--target", str(folder), str(wheel))
-    return folder
+    """Install the wheel into a directory of its own, beside what it depends on."""
+    directory = tmp_path_factory.mktemp("installed")
+    pip(
+        "install", "--no-deps", "--no-index", "--no-compile", "--target", str(directory), str(wheel)
+    )
+    return directory
 
 
 def pip(*arguments: str) -> None:

@@ -28,7 +28,7 @@ from catalog_sync.demo.sandbox import Sandbox
 ROUNDS = 5
 
 
-def catalogue(count: int) -> list[dict]:
+def catalog(count: int) -> list[dict]:
     """Objects as large as real ones."""
     sample = moments()[-1].models[0]
     return [sample | {"id": f"model-{n:06}", "display_name": f"Model {n}"} for n in range(count)]
@@ -43,13 +43,13 @@ def seconds(work: Callable[[], object]) -> float:
 def main(count: int) -> None:
     os.environ["BENCHMARK_KEY"] = "sandbox-key"
     times: dict[str, list[float]] = {}
-    with Sandbox(catalogue(count)) as sandbox, tempfile.TemporaryDirectory() as folder:
+    with Sandbox(catalog(count)) as sandbox, tempfile.TemporaryDirectory() as directory:
         sdk = Anthropic(base_url=sandbox.url, api_key=sandbox.api_key)
         source = SourceSettings(name="a", base_url=sandbox.url, api_key_env="BENCHMARK_KEY")
         for number in range(ROUNDS):
-            url = SecretStr(f"sqlite:///{Path(folder, f'{number}.db')}")
+            url = SecretStr(f"sqlite:///{Path(directory, f'{number}.db')}")
             with App(Settings(database_url=url, sources=(source,))) as app:
-                sandbox.models = catalogue(count)
+                sandbox.models = catalog(count)
                 steps = {
                     "SDK: list": lambda: list(sdk.models.list(limit=1000)),
                     "pass: baseline": app.sync,
@@ -57,7 +57,7 @@ def main(count: int) -> None:
                 }
                 for name, work in steps.items():
                     times.setdefault(name, []).append(seconds(work))
-                changed = [dict(m, display_name="x") for m in catalogue(count)]
+                changed = [dict(m, display_name="x") for m in catalog(count)]
                 sandbox.models = changed
                 times.setdefault("pass: all change", []).append(seconds(app.sync))
     beside = statistics.median(times["SDK: list"])

@@ -111,8 +111,8 @@ def seconds(words: list[str], environment: dict[str, str], *, terminal: bool) ->
 
 
 def main(models: int, events: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "catalog.db")
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "catalog.db")
         fill(file, models, events)
         environment = {
             **os.environ,

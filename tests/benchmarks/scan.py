@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from catalog_sync.check.ids import Mentions
+from catalog_sync.check.ids import IdPattern
 from catalog_sync.check.scan import scan
 from catalog_sync.demo import story
 from catalog_sync.demo.history import moments
@@ -27,20 +27,20 @@ LINE = "def handler(request, client):  # one of many lines that say nothing of a
 IGNORED = "".join(f"*.{end}\nbuild-{end}/\n" for end in ("pyc", "pyo", "so", "o", "log", "tmp"))
 
 
-def tree(folder: Path, files: int) -> int:
+def tree(directory: Path, files: int) -> int:
     """A repository whose every twentieth file names a model; returns its size in bytes."""
-    folder.joinpath(".gitignore").write_text(IGNORED, encoding="utf-8")
+    directory.joinpath(".gitignore").write_text(IGNORED, encoding="utf-8")
     size = 0
     for number in range(files):
         text = LINE * (50 + number % 200)
         if number % 20 == 0:
             text += 'MODEL = "claude-opus-4-1-20250805"\n'
-        file = folder / f"package{number // 50}" / f"module{number}.py"
+        file = directory / f"package{number // 50}" / f"module{number}.py"
         file.parent.mkdir(exist_ok=True)
         file.write_text(text, encoding="utf-8")
         size += len(text)
     for command in (["init", "--quiet"], ["add", "."]):
-        subprocess.run(["git", *command], cwd=folder, check=True)
+        subprocess.run(["git", *command], cwd=directory, check=True)
     return size
 
 
@@ -53,24 +53,24 @@ def seconds(work: Callable[[], object]) -> float:
 def main(files: int) -> None:
     held = {model["id"] for moment in moments() for model in moment.models}
     with tempfile.TemporaryDirectory() as top:
-        folder = Path(top, "repository")
-        folder.mkdir()
-        size = tree(folder, files)
+        directory = Path(top, "repository")
+        directory.mkdir()
+        size = tree(directory, files)
         database = story.new_file(Path(top))
         list(story.replay(database))
         url = f"sqlite:///{database.resolve()}"
         environment = {**os.environ, "CATALOG_SYNC_DATABASE_URL": url}
-        check = [sys.executable, "-m", "catalog_sync", "check", "--scan", str(folder)]
+        check = [sys.executable, "-m", "catalog_sync", "check", "--scan", str(directory)]
 
         def run(*command: str) -> Callable[[], object]:
             return lambda: subprocess.run(
-                command, cwd=folder, env=environment, capture_output=True, check=False
+                command, cwd=directory, env=environment, capture_output=True, check=False
             )
 
         works = {
             "git grep": run("git", "grep", "-Fl", "claude-"),
             "grep -r": run("grep", "-rFl", "claude-", "."),
-            "scan": lambda: scan([str(folder)], Mentions(held)),
+            "scan": lambda: scan([str(directory)], IdPattern(held)),
             "check": run(*check),
         }
         times: dict[str, list[float]] = {name: [] for name in works}

@@ -1,6 +1,6 @@
 """`--as-of` is exact: at every moment of any history it is what was listed then.
 
-The passes are real ones, into a real database; the model beside it simply keeps every catalogue.
+The passes are real ones, into a real database; the model beside it simply keeps every catalog.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pydantic import SecretStr
 from catalog_sync.app import App
 from catalog_sync.config.settings import Settings, SourceSettings
 from catalog_sync.db import migrate, runs
-from catalog_sync.domain.kinds import Absence, Kind
+from catalog_sync.domain.kinds import AbsenceCheck, Kind
 from catalog_sync.domain.model import Catalog, ModelRecord
 from catalog_sync.errors import BadAnswerError
 from catalog_sync.queries import catalog as queries_catalog
-from catalog_sync.sync.one_source import Pass, PassOptions
+from catalog_sync.sync.one_source import RunOptions, SourceRun
 from cookbook import recipes
 from histories import DAY, SCOPE, START, URL, Step, World, histories
 
@@ -43,12 +43,12 @@ class Api:
         listed = self.world.turn(self.step)
         return Catalog({info.id: info for info in listed}, pages=1, scope=self.step.scope)
 
-    def ask(self, ids: Sequence[str]) -> dict[str, Absence]:
+    def ask(self, ids: Sequence[str]) -> dict[str, AbsenceCheck]:
         return {id_: self.step.answers.get(id_, self.step.otherwise) for id_ in ids}
 
 
 class Source:
-    """A source whose passes follow a history, and the catalogues that were kept of it."""
+    """A source whose passes follow a history, and the catalogs that were kept of it."""
 
     def __init__(self, app: App, name: str) -> None:
         self.app = app
@@ -61,9 +61,9 @@ class Source:
     def make(self, step: Step) -> None:
         self.clock += step.passed
         self.api.step = step
-        options = PassOptions(accept_removals=step.accept, reminders=(30 * DAY, 7 * DAY))
+        options = RunOptions(accept_removals=step.accept, reminders=(30 * DAY, 7 * DAY))
         source = SourceSettings(name=self.name, base_url=step.base_url, exclude=step.exclude)
-        one = Pass(
+        one = SourceRun(
             self.app.engine,
             self.api,  # type: ignore[arg-type]  # answers what a pass asks
             source,
@@ -168,7 +168,7 @@ def test_what_was_not_recorded_yet(app: App) -> None:
         put={"m": {"display_name": "One"}},
         gone=frozenset(),
         answers={},
-        otherwise=Absence.UNKNOWN,
+        otherwise=AbsenceCheck.UNKNOWN,
         common={},
         turned=False,
         passed=DAY,
@@ -180,13 +180,15 @@ def test_what_was_not_recorded_yet(app: App) -> None:
     first.make(begin)
     second.make(replace(begin, passed=3 * DAY))
     with app.reading() as session:
-        assert queries_catalog.unrecorded(session, START + DAY - TICK) == {
+        assert queries_catalog.sources_without_record(session, START + DAY - TICK) == {
             "first": START + DAY,
             "second": START + 3 * DAY,
         }
-        assert queries_catalog.unrecorded(session, START + DAY) == {"second": START + 3 * DAY}
-        assert queries_catalog.unrecorded(session, START + DAY, sources=["first"]) == {}
-        assert queries_catalog.unrecorded(session, START + 3 * DAY) == {}
+        assert queries_catalog.sources_without_record(session, START + DAY) == {
+            "second": START + 3 * DAY
+        }
+        assert queries_catalog.sources_without_record(session, START + DAY, sources=["first"]) == {}
+        assert queries_catalog.sources_without_record(session, START + 3 * DAY) == {}
 
 
 def test_a_moment_needs_a_zone(app: App) -> None:

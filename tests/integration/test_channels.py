@@ -22,9 +22,9 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from catalog_sync.alerts import channels
-from catalog_sync.alerts.channels import Channel, Outcome, open_channel
+from catalog_sync.alerts.channels import Channel, SendResult, open_channel
 from catalog_sync.alerts.message import Message, compose
-from catalog_sync.app import App, PassOptions
+from catalog_sync.app import App, RunOptions
 from catalog_sync.clock import utc_now
 from catalog_sync.config.settings import AlertSettings, Settings
 from catalog_sync.demo.sandbox import Sandbox
@@ -64,7 +64,7 @@ def service(url: str) -> Channel:
     return open_channel(AlertSettings(name="team", url=SecretStr(url)))
 
 
-def send(channel: Channel, sent: Message | None = None) -> Outcome:
+def send(channel: Channel, sent: Message | None = None) -> SendResult:
     return channel.send(sent or message(), utc_now())
 
 
@@ -135,7 +135,7 @@ def test_without_a_secret(receiver: Receiver) -> None:
 def test_accepted(signed: Channel, receiver: Receiver, status: int) -> None:
     """Any 2xx accepts a message."""
     receiver.replies = [Reply(status)]
-    assert send(signed) == Outcome()
+    assert send(signed) == SendResult()
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
@@ -217,7 +217,7 @@ def test_endless_body(signed: Channel, receiver: Receiver) -> None:
             connection.write(b"bla " * 1000)
 
     receiver.replies = [babble]
-    assert send(signed) == Outcome()
+    assert send(signed) == SendResult()
     stop.set()
 
 
@@ -364,7 +364,7 @@ def part(mail: EmailMessage, kind: str) -> str:
 
 def test_mail(mail: MailServer) -> None:
     """A mail has the news as its subject and a line per event, names as they are."""
-    assert send(service(mail.url), message(event(display_name=ODD))) == Outcome()
+    assert send(service(mail.url), message(event(display_name=ODD))) == SendResult()
     (got,) = mail.mails
     assert got["subject"] == f"New model: {ODD} (m-1)"
     assert got["to"] == "a@example.com"
@@ -373,7 +373,7 @@ def test_mail(mail: MailServer) -> None:
 
 def test_html_mail(mail: MailServer) -> None:
     """Where HTML is asked for, both parts keep a line per event and names as they are."""
-    assert send(service(f"{mail.url}&format=html"), ODD_MESSAGE) == Outcome()
+    assert send(service(f"{mail.url}&format=html"), ODD_MESSAGE) == SendResult()
     (got,) = mail.mails
     assert got["subject"] == "2 models new"
     shown = _Text()
@@ -389,7 +389,7 @@ def test_refused_mail(mail: MailServer) -> None:
     assert outcome.error is not None
     assert (outcome.refused, outcome.final) == (False, False)
     mail.reply = None
-    assert send(service(mail.url)) == Outcome()
+    assert send(service(mail.url)) == SendResult()
     assert len(mail.mails) == 1
 
 
@@ -411,12 +411,12 @@ def test_a_service_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
     with Receiver(drip) as slow:
         outcome = send(service(f"json://127.0.0.1:{slow.port}/T0KEN"))
         stop.set()
-    assert outcome == Outcome("json://127.0.0.1: no answer in 0.3 s")
+    assert outcome == SendResult("json://127.0.0.1: no answer in 0.3 s")
 
 
 def test_json_service(receiver: Receiver) -> None:
     """A service with a title and a text gets the news and a line per event, names as they are."""
-    assert send(service(f"json://127.0.0.1:{receiver.port}/x"), ODD_MESSAGE) == Outcome()
+    assert send(service(f"json://127.0.0.1:{receiver.port}/x"), ODD_MESSAGE) == SendResult()
     assert receiver.last.path == "/x"
     assert receiver.last.json["title"] == "2 models new"
     assert receiver.last.json["message"].split("\n") == ODD_LINES
@@ -425,7 +425,7 @@ def test_json_service(receiver: Receiver) -> None:
 def test_chat(receiver: Receiver) -> None:
     """A chat without titles gets the news as its first line, names as they are."""
     channel = service(f"mmost://127.0.0.1:{receiver.port}/{MATTERMOST}")
-    assert send(channel, message(event(display_name=ODD))) == Outcome()
+    assert send(channel, message(event(display_name=ODD))) == SendResult()
     assert receiver.last.path == f"/hooks/{MATTERMOST}"
     lines = receiver.last.json["text"].splitlines()
     assert lines == [f"New model: {ODD} (m-1)", ODD_LINES[0], ODD_LINES[2]]
@@ -435,7 +435,7 @@ def test_chat(receiver: Receiver) -> None:
 def test_markdown_chat(receiver: Receiver, name: str) -> None:
     """A chat that takes Markdown shows subject and lines with names as they are."""
     channel = service(f"mmost://127.0.0.1:{receiver.port}/{MATTERMOST}?format=markdown")
-    assert send(channel, message(event(display_name=name))) == Outcome()
+    assert send(channel, message(event(display_name=name))) == SendResult()
     shown = _Text()
     shown.feed(MarkdownIt("commonmark").render(receiver.last.json["text"]))
     lines = [each for each in shown.lines if each]
@@ -448,7 +448,7 @@ def test_long_message(receiver: Receiver) -> None:
     receiver._decide = lambda got: Reply(400 if len(got.json["text"]) > 4000 else 200)
     channel = service(f"mmost://127.0.0.1:{receiver.port}/{MATTERMOST}")
     long = message(*(event(n, display_name="N" * 300) for n in range(20)))
-    assert send(channel, long) == Outcome()
+    assert send(channel, long) == SendResult()
     told = "\n".join(got.json["text"] for got in receiver.received)
     assert [f"(m-{n}): new" in told for n in range(20)] == [True] * 20
 
@@ -462,7 +462,7 @@ def test_refused_chat(receiver: Receiver, status: int) -> None:
     assert outcome.error is not None
     assert "T0KEN" not in outcome.error
     assert (outcome.refused, outcome.final) == (False, False)
-    assert send(channel) == Outcome()
+    assert send(channel) == SendResult()
 
 
 @pytest.mark.parametrize(
@@ -634,7 +634,7 @@ def test_heartbeat_of_a_pass_that_was_stopped(sandbox: Sandbox, receiver: Receiv
 def test_heartbeat_without_a_database(sandbox: Sandbox, receiver: Receiver) -> None:
     """A pass that cannot use its database pings the failure, for it is one."""
     settings = watched(sandbox, receiver.url)
-    nowhere = SecretStr("sqlite:///no-such-folder/catalog.db")
+    nowhere = SecretStr("sqlite:///no-such-directory/catalog.db")
     with (
         pytest.raises(DatabaseError) as caught,
         App(settings.model_copy(update={"database_url": nowhere})) as app,
@@ -658,7 +658,7 @@ def test_skipped_pings_nothing(sandbox: Sandbox, receiver: Receiver) -> None:
     """A pass that is skipped pings nothing at all."""
     with App(watched(sandbox, receiver.url)) as app:
         app.sync()
-        (report,) = app.sync(PassOptions(if_older_than=timedelta(days=1)))
+        (report,) = app.sync(RunOptions(if_older_than=timedelta(days=1)))
     assert report.status == "skipped"
     assert len(receiver.received) == 2
 
@@ -666,7 +666,7 @@ def test_skipped_pings_nothing(sandbox: Sandbox, receiver: Receiver) -> None:
 def test_dry_run_pings_nothing(sandbox: Sandbox, receiver: Receiver) -> None:
     """A dry run pings nothing."""
     with App(watched(sandbox, receiver.url)) as app:
-        app.sync(PassOptions(dry_run=True))
+        app.sync(RunOptions(dry_run=True))
     assert receiver.received == []
 
 

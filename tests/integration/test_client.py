@@ -432,7 +432,7 @@ def test_model_that_keeps_changing() -> None:
 
 @pytest.mark.parametrize("header", ["anthropic-organization-id", "anthropic-workspace-id"])
 def test_another_answers_within_a_walk(header: str) -> None:
-    """Pages that different organisations or workspaces answer are no catalogue."""
+    """Pages that different organisations or workspaces answer are no catalog."""
     answers = [
         Answer(page([model("b")], has_more=True), headers={header: "first"}),
         Answer(page([model("a")]), headers={header: "second"}),

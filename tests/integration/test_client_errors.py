@@ -28,10 +28,10 @@ from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.errors import (
     ConfigError,
     DeadlineError,
-    InterruptedSyncError,
     OverloadedError,
     RefusedError,
     SourceError,
+    StoppedError,
     UnauthorizedError,
     UnreachableError,
 )
@@ -344,8 +344,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate for 127.0.0.1 that nobody signed but itself, and its key."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl command makes a certificate")
-    folder = tmp_path_factory.mktemp("tls")
-    paths = folder / "certificate.pem", folder / "key.pem"
+    directory = tmp_path_factory.mktemp("tls")
+    paths = directory / "certificate.pem", directory / "key.pem"
     curve = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
     names = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
     files = ["-out", str(paths[0]), "-keyout", str(paths[1])]
@@ -430,7 +430,7 @@ def test_abort(phase: str, transport: Transport) -> None:
         future = started(client.walk)
         assert server.asked.wait(HANG_SECONDS)
         client.abort()
-        assert isinstance(error := future.exception(HANG_SECONDS), InterruptedSyncError), error
+        assert isinstance(error := future.exception(HANG_SECONDS), StoppedError), error
 
 
 def test_deadline_is_for_the_walk() -> None:
@@ -459,7 +459,7 @@ def test_abort_while_waiting_to_try_again() -> None:
         future = started(client.walk)
         assert answered.wait(HANG_SECONDS)
         client.abort()
-        assert isinstance(future.exception(HANG_SECONDS), InterruptedSyncError)
+        assert isinstance(future.exception(HANG_SECONDS), StoppedError)
         assert len(server.requests) == 1
 
 
@@ -468,7 +468,7 @@ def test_aborted_client_asks_nothing() -> None:
     with ScriptedServer([GOOD]) as server, connect(server.url) as client:
         client.abort()
         for call in (client.walk, client.list_models, lambda: client.ask(["a"])):
-            with pytest.raises(InterruptedSyncError):
+            with pytest.raises(StoppedError):
                 call()
         assert server.requests == []
 
@@ -496,7 +496,7 @@ def test_untrusted_certificate(certificate: tuple[Path, Path]) -> None:
         assert server.requests == []
 
 
-@pytest.mark.parametrize("ending", [DeadlineError, InterruptedSyncError])
+@pytest.mark.parametrize("ending", [DeadlineError, StoppedError])
 def test_silence_instead_of_tls(ending: type[SourceError]) -> None:
     """Deadline and `abort` hold while a server is silent on how to encrypt."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -506,8 +506,8 @@ def test_silence_instead_of_tls(ending: type[SourceError]) -> None:
             future = started(client.walk)
             accepted, _ = listener.accept()
             with accepted:
-                assert accepted.recv(1)  # the client has begun to speak TLS
-                if ending is InterruptedSyncError:
+                assert accepted.recv(1)  # the client has has_baseline to speak TLS
+                if ending is StoppedError:
                     client.abort()
                 assert isinstance(error := future.exception(HANG_SECONDS), ending), error
 

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
 
-from catalog_sync.alerts.channels import Outcome, open_channel
+from catalog_sync.alerts.channels import SendResult, open_channel
 from catalog_sync.alerts.delivery import deliver_due, next_attempt_at
 from catalog_sync.app import App
 from catalog_sync.clock import utc_now
@@ -27,7 +27,7 @@ from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import outbox
 from catalog_sync.db import runs as db_runs
-from catalog_sync.db.outbox import Batch, Delivery
+from catalog_sync.db.outbox import Delivery, Notification
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event, SourceRecord
@@ -45,14 +45,14 @@ ATTEMPTS = 20
 SECRET = "whsec_c2VjcmV0IG9mIG5vYm9keQ=="
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """For what is not about the database: one is enough."""
-DOWN = Outcome("down")
-REFUSED = Outcome("no", refused=True)
+DOWN = SendResult("down")
+REFUSED = SendResult("no", refused=True)
 
 
 # --- when to try again -------------------------------------------------------------------------
 
 
-def schedule(outcome: Outcome, chance: float = 0.5, attempts: int = ATTEMPTS) -> list[timedelta]:
+def schedule(outcome: SendResult, chance: float = 0.5, attempts: int = ATTEMPTS) -> list[timedelta]:
     """Return the pauses between the attempts of a message whose every attempt ends so."""
     pauses: list[timedelta] = []
     while again := next_attempt_at(outcome, len(pauses) + 1, NOW, attempts, chance):
@@ -81,17 +81,17 @@ def test_jitter() -> None:
 @pytest.mark.parametrize(
     ("outcome", "attempts", "tried"),
     [
-        (Outcome(), 20, 1),
+        (SendResult(), 20, 1),
         (DOWN, 20, 20),
         (DOWN, 1, 1),
         (DOWN, 1000, 1000),
         (REFUSED, 20, 3),
         (REFUSED, 2, 2),
-        (Outcome("gone", refused=True, final=True), 20, 1),
-        (Outcome("gone", refused=True, final=True, retry_after=MINUTE), 20, 1),
+        (SendResult("gone", refused=True, final=True), 20, 1),
+        (SendResult("gone", refused=True, final=True, retry_after=MINUTE), 20, 1),
     ],
 )
-def test_attempts(outcome: Outcome, attempts: int, tried: int) -> None:
+def test_attempts(outcome: SendResult, attempts: int, tried: int) -> None:
     """Accepted is accepted, 410 is final at once, a refusal at the third attempt, others last."""
     assert len(schedule(outcome, attempts=attempts)) + 1 == tried
 
@@ -107,7 +107,7 @@ def test_attempts(outcome: Outcome, attempts: int, tried: int) -> None:
 )
 def test_asked_to_wait(asked: timedelta, pause: timedelta) -> None:
     """What a receiver asks for is waited for, but never less than usual nor more than a day."""
-    assert next_attempt_at(Outcome("busy", retry_after=asked), 1, NOW, 20, 0.5) == NOW + pause
+    assert next_attempt_at(SendResult("busy", retry_after=asked), 1, NOW, 20, 0.5) == NOW + pause
 
 
 # --- a world with an outbox --------------------------------------------------------------------
@@ -173,9 +173,9 @@ class World:
     def statuses(self, channel: str | None = None) -> list[str]:
         return [each.status for each in self.rows(channel)]
 
-    def revive(self, channel: str | None = None) -> int:
+    def requeue(self, channel: str | None = None) -> int:
         with db_engine.transaction(self.engine) as session:
-            return outbox.revive(session, self.clock.now, channel=channel)
+            return outbox.requeue(session, self.clock.now, channel=channel)
 
 
 @pytest.fixture
@@ -416,7 +416,7 @@ def test_revived(world: World, hook: Receiver) -> None:
     world.owe("hook", models=2)
     world.deliver()
     assert world.statuses() == ["failed"] * 2
-    assert world.revive() == 2
+    assert world.requeue() == 2
     assert [(each.attempts, each.next_attempt_at) for each in world.rows()] == [(0, NOW)] * 2
     for _ in range(3):
         world.deliver(later=timedelta(hours=1))
@@ -436,11 +436,11 @@ def test_revive_one_channel(world: World, hook: Receiver) -> None:
     world.owe("hook")
     world.deliver()
     assert world.statuses("hook") == ["delivered", "failed", "pending"]
-    assert world.revive("hook") == 1
+    assert world.requeue("hook") == 1
     assert world.statuses("hook") == ["delivered", "pending", "pending"]
     assert [each.attempts for each in world.rows("hook")] == [1, 0, 1]
     assert world.statuses("gone") == ["failed"]
-    assert world.revive("nobody") == 0
+    assert world.requeue("nobody") == 0
 
 
 # --- several processes -------------------------------------------------------------------------
@@ -490,9 +490,9 @@ def test_claims_do_not_meet(world: World) -> None:
         connection.execute(sa.text(f"ANALYZE {table}alert_deliveries"))
         connection.commit()
     with db_engine.reading(world.engine) as session:
-        one, other = outbox.due_batches(session, NOW)
+        one, other = outbox.due_notifications(session, NOW)
 
-    def claim(session: Session, batch: Batch) -> bool:
+    def claim(session: Session, batch: Notification) -> bool:
         return outbox.claim(session, batch, NOW, until=NOW + MINUTE)
 
     def claim_other() -> bool:

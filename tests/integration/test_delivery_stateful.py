@@ -28,10 +28,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from pydantic import SecretStr
 
-from catalog_sync.alerts.channels import Channel, Outcome
+from catalog_sync.alerts.channels import Channel, SendResult
 from catalog_sync.alerts.delivery import deliver_due
 from catalog_sync.alerts.message import Message
-from catalog_sync.app import App, PassOptions
+from catalog_sync.app import App, RunOptions
 from catalog_sync.clock import format_instant
 from catalog_sync.config.settings import AlertKind, AlertSettings, Settings
 from catalog_sync.db import catalog as db_catalog
@@ -200,7 +200,7 @@ class MortalChannel:
     def place(self) -> str:
         return self.channel.place
 
-    def send(self, message: Message, now: datetime) -> Outcome:
+    def send(self, message: Message, now: datetime) -> SendResult:
         self.process.reach("send")
         before = len(self.listener.told)
         outcome = self.channel.send(message, now)
@@ -219,7 +219,7 @@ class World:
     api: Sandbox
     listeners: Mapping[str, Listener]
     clock: Clock = field(default_factory=Clock)
-    catalogue: dict[str, dict[str, Any]] = field(default_factory=dict)
+    catalog: dict[str, dict[str, Any]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     """A field that the API shows on every model."""
     trouble: str | None = None
@@ -240,7 +240,7 @@ class World:
 
     def release(self, ids: Iterable[str], **says: Any) -> None:
         """Show models: new ones, or known ones as new."""
-        self.catalogue.update({id_: model(id_, **says) for id_ in ids})
+        self.catalog.update({id_: model(id_, **says) for id_ in ids})
         self.publish()
 
     def deprecate(self, ids: Iterable[str], days: int) -> None:
@@ -249,18 +249,18 @@ class World:
 
     def retire(self, ids: Iterable[str]) -> None:
         """Take models off the list that still answer by id."""
-        for id_ in self.catalogue.keys() & ids:
-            self.catalogue[id_]["lifecycle"] = "retired"
+        for id_ in self.catalog.keys() & ids:
+            self.catalog[id_]["lifecycle"] = "retired"
         self.publish()
 
     def remove(self, ids: Iterable[str]) -> None:
         for id_ in ids:
-            self.catalogue.pop(id_, None)
+            self.catalog.pop(id_, None)
         self.publish()
 
     def rename(self, ids: Iterable[str], name: str) -> None:
-        for id_ in self.catalogue.keys() & ids:
-            self.catalogue[id_]["display_name"] = name
+        for id_ in self.catalog.keys() & ids:
+            self.catalog[id_]["display_name"] = name
         self.publish()
 
     def reshape(self, extra: dict[str, Any]) -> None:
@@ -268,7 +268,7 @@ class World:
         self.publish()
 
     def publish(self) -> None:
-        self.api.models = [{**each, **self.extra} for each in self.catalogue.values()]
+        self.api.models = [{**each, **self.extra} for each in self.catalog.values()]
 
     # --- what processes do ---------------------------------------------------------------------
 
@@ -288,7 +288,7 @@ class World:
         """Run `sync` as a process: a pass, then what is due."""
         reports: list[RunReport] = []
         with self.process(death) as process:
-            reports += process.app.sync(PassOptions(accept_removals=accept))
+            reports += process.app.sync(RunOptions(accept_removals=accept))
             self.deliver(process)
         return reports
 
@@ -302,7 +302,7 @@ class World:
 
     def retry(self) -> None:
         with self.process() as process:
-            process.app.revive()
+            process.app.requeue()
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -344,7 +344,7 @@ class World:
         assert folded(self.listeners["all"].told, known) == listed == self.shown()
 
     def shown(self) -> set[str]:
-        return {id_ for id_, each in self.catalogue.items() if each["lifecycle"] != "retired"}
+        return {id_ for id_, each in self.catalog.items() if each["lifecycle"] != "retired"}
 
 
 def matches(channel: str, event: Event) -> bool:
@@ -388,7 +388,7 @@ def check_told(messages: Sequence[Told], expected: Sequence[Event]) -> None:
 
 
 def folded(messages: Sequence[Told], known: set[str | None]) -> set[str | None]:
-    """Return the catalogue as somebody knows it who was told all that changed since `known`."""
+    """Return the catalog as somebody knows it who was told all that changed since `known`."""
     news = [event for each in messages if each.accepted for event in each.events]
     for event in sorted(news, key=lambda event: datetime.fromisoformat(event["occurred_at"])):
         if event["kind"] in {"added", "returned"}:
@@ -507,7 +507,7 @@ class Life(RuleBasedStateMachine):
             self.world.sync(accept=accept, death=death)
 
     def teardown(self) -> None:
-        if self.world.catalogue:
+        if self.world.catalog:
             self.world.mend()
             self.world.check()
 

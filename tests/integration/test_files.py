@@ -35,7 +35,7 @@ def test_everybody_may_read_it(tmp_path: Path) -> None:
 
 
 def test_a_link_is_replaced(tmp_path: Path) -> None:
-    """What a link points to is not touched: who may write the folder cannot aim us elsewhere."""
+    """What a link points to is not touched: who may write the directory cannot aim us elsewhere."""
     target, path = tmp_path / "target", tmp_path / "out.prom"
     target.write_bytes(b"theirs")
     path.symlink_to(target)
@@ -46,16 +46,16 @@ def test_a_link_is_replaced(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_no_trace(tmp_path: Path) -> None:
     """What cannot be written raises OSError, and neither a new file nor a temporary one is left."""
-    folder = tmp_path / "out.prom"
-    folder.mkdir()
-    (folder / "theirs").touch()
+    directory = tmp_path / "out.prom"
+    directory.mkdir()
+    (directory / "theirs").touch()
     with pytest.raises(IsADirectoryError):
-        atomic_write(folder, b"content")
+        atomic_write(directory, b"content")
     with pytest.raises(FileNotFoundError):
         atomic_write(tmp_path / "missing" / "out.prom", b"content")
     with pytest.raises(NotADirectoryError):
-        atomic_write(folder / "theirs" / "out.prom", b"content")
-    assert list(tmp_path.rglob("*")) == [folder, folder / "theirs"]
+        atomic_write(directory / "theirs" / "out.prom", b"content")
+    assert list(tmp_path.rglob("*")) == [directory, directory / "theirs"]
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])

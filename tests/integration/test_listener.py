@@ -205,17 +205,17 @@ def test_health_that_is_no_json_is_unhealthy(log: list[logging.LogRecord]) -> No
 
 def test_slow_answers_do_not_gather() -> None:
     """While eight answers are being made, the ninth client is told at once to come back."""
-    begun, go_on = threading.Semaphore(0), threading.Event()
+    has_baseline, go_on = threading.Semaphore(0), threading.Event()
 
     def slow() -> bytes:
-        begun.release()
+        has_baseline.release()
         go_on.wait(30)
         return METRICS
 
     with listener(told=slow) as running, ThreadPoolExecutor(8) as threads:
         waiting = [threads.submit(ask, running.port, "GET", "/metrics") for _ in range(8)]
         for _ in waiting:
-            assert begun.acquire(timeout=30)
+            assert has_baseline.acquire(timeout=30)
         assert ask(running.port, "GET", "/metrics")[0] == 503
         status, _, body = ask(running.port, "GET", "/healthz")
         assert (status, json.loads(body)) == (503, {"ok": False, "reason": "busy"})

@@ -165,7 +165,7 @@ def test_deliveries_are_counted_and_the_oldest_event_is_told(engine: sa.Engine) 
 
 
 def test_the_configured_sources_are_told_alone(engine: sa.Engine) -> None:
-    """One that was never begun stands at nothing; one that is configured no more is not told."""
+    """A source never synced stands at nothing; one that is not configured any more is left out."""
     with db_engine.transaction(engine) as session:
         add_source(session, "former", synced_at=NOW)
         add_runs(session, "former", ("failed", NOW, NOW))

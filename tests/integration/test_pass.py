@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from catalog_sync.app import App, PassOptions
+from catalog_sync.app import App, RunOptions
 from catalog_sync.config.settings import AlertSettings, Settings
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine
@@ -104,7 +104,7 @@ class Bench:
     def sync(self, *, after: timedelta = MINUTE, **options: Any) -> RunReport:
         """Make the one pass over the one source, some time after the one before."""
         self.clock.now += after
-        [report] = self.app.sync(PassOptions(**options))
+        [report] = self.app.sync(RunOptions(**options))
         return report
 
     def rows(self, name: str) -> list[dict[str, Any]]:
@@ -166,12 +166,12 @@ def bench(database_url: str, api: Api) -> Iterator[Bench]:
 @pytest.fixture
 def known(bench: Bench) -> Bench:
     """A bench after its baseline of ten models, claude-0 to claude-9."""
-    bench.api.models = catalogue(10)
+    bench.api.models = catalog(10)
     assert bench.sync().baseline
     return bench
 
 
-def catalogue(size: int, **fields: Any) -> list[Mapping[str, Any]]:
+def catalog(size: int, **fields: Any) -> list[Mapping[str, Any]]:
     return [model(f"claude-{number}", **fields) for number in range(size)]
 
 
@@ -231,7 +231,7 @@ def test_an_empty_first_list_is_no_baseline(bench: Bench) -> None:
     assert isinstance(report.cause, BadAnswerError)
     assert bench.source["baseline_at"] is None
     assert bench.rows("models") == bench.rows("model_events") == []
-    bench.api.models = catalogue(1)
+    bench.api.models = catalog(1)
     assert bench.sync().baseline
 
 
@@ -249,7 +249,7 @@ def test_a_pass_without_changes(known: Bench) -> None:
 
 def test_a_run_is_recorded(known: Bench) -> None:
     """A run's row says when, what came of it and how many of each; the report says the same."""
-    known.api.models = [*catalogue(7, display_name="x"), *catalogue(10)[7:9], model("new")]
+    known.api.models = [*catalog(7, display_name="x"), *catalog(10)[7:9], model("new")]
     started = known.clock.now + MINUTE
     report = known.sync()
     assert known.run == {
@@ -278,7 +278,7 @@ def test_pages_are_walked_and_counted(database_url: str) -> None:
     """A list of several pages is walked to its end, and the caller is told of each page."""
     seen: list[tuple[str, int, int]] = []
     with (
-        Sandbox(catalogue(7)) as sandbox,
+        Sandbox(catalog(7)) as sandbox,
         App(settings_for(database_url, sandbox.url, page_size=3)) as app,
     ):
         [report] = app.sync(on_page=lambda *page: seen.append(page))
@@ -291,7 +291,7 @@ def test_pages_are_walked_and_counted(database_url: str) -> None:
 
 def test_the_life_of_a_model(known: Bench) -> None:
     """A model is added, updated, deprecated, removed and returns, and each is told once."""
-    others = catalogue(10)
+    others = catalog(10)
     known.api.models = [model("new"), *others]
     assert told(known.sync()) == [("added", "new")]
     first_seen = known.clock.now
@@ -336,7 +336,7 @@ def test_the_life_of_a_model(known: Bench) -> None:
 @sqlite_only
 def test_a_model_that_still_answers_is_only_missing(known: Bench) -> None:
     """A model that the list forgot but that answers by id is marked missing and never told of."""
-    known.api.models = catalogue(9)
+    known.api.models = catalog(9)
     known.api.by_id["claude-9"] = model("claude-9")
     last_seen = known.clock.now
     for passed in range(1, 6):
@@ -345,7 +345,7 @@ def test_a_model_that_still_answers_is_only_missing(known: Bench) -> None:
         assert (row["missing_since"], row["removed_at"]) == (known.clock.now, None)
         assert row["last_seen_at"] == last_seen
         assert known.api.questions == ["claude-9"] * passed
-    known.api.models = catalogue(10)
+    known.api.models = catalog(10)
     assert known.sync().events == ()
     row = known.models["claude-9"]
     assert (row["missing_since"], row["last_seen_at"]) == (None, known.clock.now)
@@ -354,7 +354,7 @@ def test_a_model_that_still_answers_is_only_missing(known: Bench) -> None:
 @sqlite_only
 def test_walks_count_from_the_last_answer(known: Bench) -> None:
     """Of walks that missed a model, those before its last answer do not count towards three."""
-    known.api.models = catalogue(9)
+    known.api.models = catalog(9)
     known.api.by_id["claude-9"] = model("claude-9")
     for _ in range(3):
         assert known.sync().events == ()
@@ -365,7 +365,7 @@ def test_walks_count_from_the_last_answer(known: Bench) -> None:
 
 def test_a_model_that_answers_as_retired(known: Bench) -> None:
     """A model that left the list and answers as retired has retired: one event, not a removal."""
-    known.api.models = catalogue(9)
+    known.api.models = catalog(9)
     known.api.by_id["claude-9"] = {"lifecycle": "retired"}
     [event] = known.sync().events
     assert (event.kind, event.model_id) == (Kind.RETIRED, "claude-9")
@@ -379,9 +379,9 @@ def test_a_model_that_answers_as_retired(known: Bench) -> None:
 @sqlite_only
 def test_a_retired_model_leaves_without_a_question(known: Bench) -> None:
     """A model that the list itself called retired is removed when it leaves, nobody is asked."""
-    known.api.models = [*catalogue(9), model("claude-9", lifecycle="retired")]
+    known.api.models = [*catalog(9), model("claude-9", lifecycle="retired")]
     assert told(known.sync()) == [("retired", "claude-9")]
-    known.api.models = catalogue(9)
+    known.api.models = catalog(9)
     assert told(known.sync()) == [("removed", "claude-9")]
     assert known.api.questions == []
 
@@ -389,7 +389,7 @@ def test_a_retired_model_leaves_without_a_question(known: Bench) -> None:
 @sqlite_only
 def test_no_answer_is_no_news(known: Bench) -> None:
     """A model that cannot be asked for is removed by the third complete walk that misses it."""
-    known.api.models = catalogue(9)
+    known.api.models = catalog(9)
     known.api.by_id["claude-9"] = refused(403)
     assert known.sync().events == ()
     known.api.instead = refused()
@@ -416,12 +416,12 @@ def test_ids_that_look_alike(bench: Bench) -> None:
 
 def test_events_rebuild_the_table(known: Bench) -> None:
     """After each pass of an eventful life, replaying all events gives the rows as they are."""
-    capable = catalogue(10, capabilities={"batch": {"supported": True}})
+    capable = catalog(10, capabilities={"batch": {"supported": True}})
     known.api.by_id["claude-8"] = {"lifecycle": "retired"}
     story = [
-        catalogue(9),
-        catalogue(10),
-        [*catalogue(9), model("claude-9", retires_at="2026-07-25T00:00:00Z")],
+        catalog(9),
+        catalog(10),
+        [*catalog(9), model("claude-9", retires_at="2026-07-25T00:00:00Z")],
         capable,
         [*capable[:8], model("claude-10")],
         capable[:2],
@@ -456,7 +456,7 @@ def assert_replayed(bench: Bench) -> None:
 
 def test_a_mass_removal_is_held(known: Bench) -> None:
     """When too many leave at once, removals wait; all else is applied, and one event says so."""
-    known.api.models = [model("new"), model("claude-0", display_name="x"), *catalogue(6)[1:]]
+    known.api.models = [model("new"), model("claude-0", display_name="x"), *catalog(6)[1:]]
     report = known.sync()
     assert report.status is RunStatus.HELD
     assert told(report) == [("added", "new"), ("updated", "claude-0"), ("sync_held", None)]
@@ -477,7 +477,7 @@ def test_a_mass_removal_is_held(known: Bench) -> None:
 
 def test_a_held_pass_stays_held(known: Bench) -> None:
     """It stays held until a person accepts, and is told of once; then the removals are applied."""
-    known.api.models = catalogue(6)
+    known.api.models = catalog(6)
     assert told(known.sync()) == [("sync_held", None)]
     known.api.instead = refused()
     assert known.sync().status is RunStatus.FAILED
@@ -513,7 +513,7 @@ def test_a_list_that_comes_back_ends_the_hold(known: Bench) -> None:
         report = known.sync()
         assert (report.status, report.models) == (RunStatus.HELD, 0)
         assert told(report) == [("sync_held", None)]
-        known.api.models = catalogue(10)
+        known.api.models = catalog(10)
         report = known.sync()
         assert (report.status, report.events) == (RunStatus.SUCCEEDED, ())
         assert all(row["missing_since"] is None for row in known.models.values())
@@ -521,9 +521,9 @@ def test_a_list_that_comes_back_ends_the_hold(known: Bench) -> None:
 
 @sqlite_only
 def test_few_may_leave_at_once(known: Bench) -> None:
-    """Three may leave any catalogue at once; the retired and the overdue do not count."""
+    """Three may leave any catalog at once; the retired and the overdue do not count."""
     overdue = {"retires_at": "2026-07-01T00:00:00Z"}
-    listed = [*catalogue(5), *catalogue(8, **overdue)[5:], *catalogue(10, lifecycle="retired")[8:]]
+    listed = [*catalog(5), *catalog(8, **overdue)[5:], *catalog(10, lifecycle="retired")[8:]]
     known.api.models = listed
     known.sync()
     known.api.models = listed[:2]
@@ -567,7 +567,7 @@ def assert_held_until_accepted(bench: Bench) -> None:
 @sqlite_only
 def test_another_base_url_holds_the_whole_pass(known: Bench) -> None:
     """Another `base_url` than before is held as a whole, until a person accepts it."""
-    with another_server([*catalogue(10), model("other")]) as other:
+    with another_server([*catalog(10), model("other")]) as other:
         known.configure(other.url)
         assert_held_until_accepted(known)
         assert known.source["base_url"] == other.url
@@ -577,11 +577,11 @@ def test_another_base_url_holds_the_whole_pass(known: Bench) -> None:
 @pytest.mark.parametrize("header", [ORGANIZATION, WORKSPACE])
 def test_another_scope_holds_the_whole_pass(bench: Bench, header: str) -> None:
     """Another organisation or workspace is held as a whole, until a person accepts it."""
-    bench.api.models = catalogue(10)
+    bench.api.models = catalog(10)
     bench.api.headers = {ORGANIZATION: "org_1", WORKSPACE: "wrk_1"}
     bench.sync()
     bench.api.headers[header] = "two"
-    bench.api.models = [*catalogue(10), model("other")]
+    bench.api.models = [*catalog(10), model("other")]
     assert_held_until_accepted(bench)
     assert "two" in bench.source["scope"]
 
@@ -591,7 +591,7 @@ def test_another_organisation_with_the_same_list(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Another organisation that shows the same list is adopted, and the log says so."""
-    bench.api.models = catalogue(3)
+    bench.api.models = catalog(3)
     bench.api.headers = {ORGANIZATION: "org_1"}
     bench.sync()
     bench.api.headers = {ORGANIZATION: "org_2"}
@@ -605,7 +605,7 @@ def test_another_organisation_with_the_same_list(
 @sqlite_only
 def test_a_server_that_does_not_say_who_it_is(bench: Bench) -> None:
     """A server that stops or begins to say who it is, is not another; what it said stays known."""
-    bench.api.models = catalogue(3)
+    bench.api.models = catalog(3)
     for headers in ({}, {ORGANIZATION: "org_1"}, {}, {WORKSPACE: "wrk_1"}):
         bench.api.headers = headers
         assert bench.sync().status is RunStatus.SUCCEEDED
@@ -618,7 +618,7 @@ def test_a_server_that_does_not_say_who_it_is(bench: Bench) -> None:
 
 def second_page(request: Request) -> Any:
     """A first page, and a refusal where the second should be."""
-    return refused() if dict(request.query).get("after_id") else page(catalogue(5), has_more=True)
+    return refused() if dict(request.query).get("after_id") else page(catalog(5), has_more=True)
 
 
 FAILURES = {
@@ -627,7 +627,7 @@ FAILURES = {
     "an error as a list": (Answer({"data": None}), BadAnswerError),
     "the second page": (second_page, UnauthorizedError),
     "no cursor": (page([], has_more=True), BadAnswerError),
-    "a bad model": (page([*catalogue(3), {"id": "x"}]), BadAnswerError),
+    "a bad model": (page([*catalog(3), {"id": "x"}]), BadAnswerError),
     "NUL": (page([model("a", x={"y\0": 1})]), BadAnswerError),
     "a date too early": (page([model("a", retires_at="0001-01-01T00:00:00Z")]), BadAnswerError),
     "an id of 256 characters": (page([model("x" * 256)]), BadAnswerError),
@@ -703,14 +703,14 @@ def test_a_skipped_pass_counts_for_nothing(known: Bench) -> None:
 def assert_refused_by_the_database(bench: Bench, bad: Mapping[str, Any]) -> None:
     """Make a pass with many good changes and a bad one: a failed walk, and nothing of it stays."""
     before = bench.dump("sync_runs")
-    bench.api.models = [model("good"), bad, *catalogue(9, display_name="changed")]
+    bench.api.models = [model("good"), bad, *catalog(9, display_name="changed")]
     report = bench.sync()
     assert report.status is RunStatus.FAILED
     assert isinstance(report.cause, ValueRefusedError), report.error
     assert report.cause.exit_code == 1
     assert (bench.run["status"], bench.run["error"]) == ("failed", report.error)
     assert bench.dump("sync_runs") == before
-    bench.api.models = catalogue(10)
+    bench.api.models = catalog(10)
     assert bench.sync().status is RunStatus.SUCCEEDED
 
 
@@ -743,7 +743,7 @@ def test_a_text_that_a_latin_database_refuses(api: Api, latin_url: str) -> None:
     """A database whose encoding lacks a character refuses it: a failed walk, and nothing stays."""
     bench = Bench(latin_url, api)
     try:
-        api.models = catalogue(10)
+        api.models = catalog(10)
         bench.sync()
         assert_refused_by_the_database(bench, model("🦊"))
     finally:
@@ -752,20 +752,20 @@ def test_a_text_that_a_latin_database_refuses(api: Api, latin_url: str) -> None:
 
 def test_the_deepest_object(bench: Bench) -> None:
     """However deep an accepted object is nested, every database keeps it, and its changes too."""
-    bench.api.models = catalogue(3)
+    bench.api.models = catalog(3)
     bench.sync()
     accepted = 0
     for depth in range(25, 200):
-        bench.api.models = [model("deep", x=nested(depth)), *catalogue(3)]
+        bench.api.models = [model("deep", x=nested(depth)), *catalog(3)]
         report = bench.sync()
         if isinstance(report.cause, BadAnswerError):
             break
         assert report.error is None
         accepted = depth
     assert 25 <= accepted < 199
-    bench.api.models = catalogue(3, x=nested(accepted))
+    bench.api.models = catalog(3, x=nested(accepted))
     assert ("schema_changed", None) in told(bench.sync())
-    bench.api.models = catalogue(3, x=[nested(accepted - 1)])
+    bench.api.models = catalog(3, x=[nested(accepted - 1)])
     assert told(bench.sync()) == [("updated", f"claude-{number}") for number in range(3)]
 
 
@@ -777,7 +777,7 @@ def nested(depth: int) -> Any:
 def test_a_database_that_fails_meanwhile(known: Bench) -> None:
     """A pass that the database fails is undone; its run is closed and its lease given back."""
     before = known.dump("sync_runs")
-    known.api.models = [model("new"), *catalogue(10)]
+    known.api.models = [model("new"), *catalog(10)]
 
     def take_the_table_away(_: Request) -> None:
         known.execute("ALTER TABLE models RENAME TO hidden")
@@ -830,7 +830,7 @@ def test_a_newly_excluded_id_is_frozen(known: Bench) -> None:
     """An id that is excluded later keeps its row as it was, without an event, until it is not."""
     before = known.models["claude-9"]
     known.configure(exclude=["*-9"])
-    for models in (catalogue(10, display_name="x"), catalogue(9, display_name="x")):
+    for models in (catalog(10, display_name="x"), catalog(9, display_name="x")):
         known.api.models = models
         report = known.sync()
         assert "claude-9" not in [id_ for _, id_ in told(report)]
@@ -847,11 +847,11 @@ def test_a_newly_excluded_id_is_frozen(known: Bench) -> None:
 @pytest.mark.parametrize("back", [timedelta(hours=1), timedelta(days=366)])
 def test_a_clock_set_back(known: Bench, back: timedelta) -> None:
     """When the host's clock goes back, no time in the tables does."""
-    known.api.models = [*catalogue(9), model("claude-9", display_name="x")]
+    known.api.models = [*catalog(9), model("claude-9", display_name="x")]
     known.sync()
     last = {id_: row["last_seen_at"] for id_, row in known.models.items()}
     known.clock.now -= back
-    for models in (catalogue(10), catalogue(9), [], catalogue(10), [*catalogue(10), model("new")]):
+    for models in (catalog(10), catalog(9), [], catalog(10), [*catalog(10), model("new")]):
         known.api.models = models
         known.sync()
         now = {id_: row["last_seen_at"] for id_, row in known.models.items()}
@@ -938,7 +938,7 @@ def essence(events: tuple[Event, ...]) -> list[tuple[Any, ...]]:
 
 def test_a_dry_run_on_nothing_makes_nothing(bench: Bench, tmp_path: Path) -> None:
     """Without a database, a dry run tells what the first pass would do and makes no file."""
-    bench.api.models = catalogue(3)
+    bench.api.models = catalog(3)
     report = bench.sync(dry_run=True)
     assert (report.status, report.run_id) == (RunStatus.SUCCEEDED, None)
     assert (report.baseline, report.pages, report.models) == (True, 1, 3)
@@ -947,14 +947,14 @@ def test_a_dry_run_on_nothing_makes_nothing(bench: Bench, tmp_path: Path) -> Non
     assert essence(report.events) == essence(bench.sync(after=timedelta()).events)
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+def files(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 DRY_RUNS: dict[str, Callable[[Api], None]] = {
     "nothing new": lambda _: None,
-    "changes": lambda api: api.models.__setitem__(slice(8), [model("new"), *catalogue(7)]),
-    "a field on all": lambda api: setattr(api, "models", catalogue(10, line="opus")),
+    "changes": lambda api: api.models.__setitem__(slice(8), [model("new"), *catalog(7)]),
+    "a field on all": lambda api: setattr(api, "models", catalog(10, line="opus")),
     "held": lambda api: setattr(api, "models", []),
     "another workspace": lambda api: api.headers.update({WORKSPACE: "another"}),
     "refused": lambda api: setattr(api, "instead", refused()),
@@ -966,7 +966,7 @@ def test_a_dry_run_writes_nothing(
     bench: Bench, change: Callable[[Api], None], tmp_path: Path
 ) -> None:
     """A dry run leaves each byte as it is, and tells just what the next pass then does."""
-    bench.api.models = catalogue(10)
+    bench.api.models = catalog(10)
     bench.api.headers = {WORKSPACE: "ours"}
     bench.sync()
     change(bench.api)
@@ -1008,7 +1008,7 @@ def several(database_url: str, **base_urls: str) -> Settings:
 
 def test_a_failing_source_hurts_no_other(database_url: str, api: Api) -> None:
     """A source that is down, talks nonsense or refuses the key fails alone, with its own error."""
-    api.models = catalogue(5)
+    api.models = catalog(5)
     with Api() as nonsense, Api() as forbidden, Api() as down:
         nonsense.instead = Answer(b"<html>")
         forbidden.instead = refused()
@@ -1016,7 +1016,7 @@ def test_a_failing_source_hurts_no_other(database_url: str, api: Api) -> None:
     with Api() as nonsense, Api() as forbidden, Api() as last:
         nonsense.instead = Answer(b"<html>")
         forbidden.instead = refused()
-        last.models = catalogue(3)
+        last.models = catalog(3)
         settings = several(
             database_url,
             first=api.url,
@@ -1042,7 +1042,7 @@ def test_sources_are_walked_at_once(database_url: str) -> None:
 
     def answer(_: Request) -> Any:
         all_have_asked.wait()
-        return page(catalogue(2))
+        return page(catalog(2))
 
     with ScriptedServer(answer) as server:
         urls = {name: f"{server.url}/{name}" for name in ("a", "b", "c")}
@@ -1053,7 +1053,7 @@ def test_sources_are_walked_at_once(database_url: str) -> None:
 @sqlite_only
 def test_sources_by_name(database_url: str, api: Api) -> None:
     """Only the named sources are synced; a name that nobody has is an error of the command."""
-    api.models = catalogue(1)
+    api.models = catalog(1)
     with App(several(database_url, a=api.url, b=api.url)) as app:
         assert [report.source for report in app.sync(names=["b", "b"])] == ["b"]
         with pytest.raises(ConfigError, match="no source is named 'c'; known are: a, b"):
@@ -1076,12 +1076,12 @@ def test_a_missing_key_stops_all(
 @sqlite_only
 def test_sources_do_not_share_models(database_url: str, api: Api) -> None:
     """The same id at two sources is two rows, each with its own life."""
-    api.models = catalogue(2)
+    api.models = catalog(2)
     with Api() as other:
-        other.models = catalogue(2)
+        other.models = catalog(2)
         with App(several(database_url, a=api.url, b=other.url)) as app:
             app.sync()
-            other.models = catalogue(1)
+            other.models = catalog(1)
             first, second = app.sync()
     assert told(first) == []
     assert told(second) == [("removed", "claude-1")]
@@ -1151,7 +1151,7 @@ def test_a_lease_from_before_the_clock_was_set_back(known: Bench) -> None:
 
 def test_a_stolen_lease(known: Bench) -> None:
     """A pass whose lease was taken during the walk fails and writes nothing."""
-    known.api.models = [model("new"), *catalogue(5)]
+    known.api.models = [model("new"), *catalog(5)]
     thief = known.clock.now + DAY
 
     def steal(_: Request) -> None:
@@ -1175,9 +1175,9 @@ def test_a_late_walker_writes_nothing(known: Bench) -> None:
 
     def overtake(_: Request) -> Any:
         known.api.instead = None
-        known.api.models = [model("newest"), *catalogue(10)]
+        known.api.models = [model("newest"), *catalog(10)]
         reports.append(later.sync())
-        return page([model("old news"), *catalogue(10)])
+        return page([model("old news"), *catalog(10)])
 
     known.api.instead = overtake
     late = known.sync()
@@ -1194,7 +1194,7 @@ def test_a_late_walker_writes_nothing(known: Bench) -> None:
 @sqlite_only
 def test_a_pass_after_its_lease_has_ended(known: Bench) -> None:
     """A pass slower than its lease still counts when nobody else took the source meanwhile."""
-    known.api.models = [model("new"), *catalogue(10)]
+    known.api.models = [model("new"), *catalog(10)]
 
     def linger(_: Request) -> None:
         known.clock.now += DAY

@@ -1,4 +1,4 @@
-"""The folder of a published site, on a real disk: whole files, nobody else's touched."""
+"""The directory of a published site, on a real disk: whole files, nobody else's touched."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from catalog_sync.errors import OutputError
-from catalog_sync.site.write import Folder
+from catalog_sync.site.write import Directory
 
 SITE = Path("site")
 FILES = {"models.json": b"[]\n", "index.html": b"<!DOCTYPE html>\n"}
 
 
 def publish(files=FILES, path: Path = SITE) -> list[str]:
-    with Folder(path) as folder:
-        return folder.write(files)
+    with Directory(path) as directory:
+        return directory.write(files)
 
 
 def found(path: Path = SITE) -> dict[str, bytes]:
@@ -32,7 +32,7 @@ def mode(path: Path) -> int:
 
 
 def test_files_that_a_web_server_can_read() -> None:
-    """The folder is made, with those above it; its files are 0644 whatever the umask says."""
+    """The directory is made, with those above it; its files are 0644 whatever the umask says."""
     before = os.umask(0o077)
     try:
         assert publish(path=Path("a/b/site")) == list(FILES)
@@ -88,8 +88,8 @@ def test_a_reader_never_sees_half_a_file() -> None:
 
 
 def test_one_process_at_a_time() -> None:
-    """While a process publishes, the folder is locked; afterwards it is not."""
-    with Folder(SITE):
+    """While a process publishes, the directory is locked; afterwards it is not."""
+    with Directory(SITE):
         number = os.open(SITE, os.O_RDONLY)
         with pytest.raises(BlockingIOError):
             fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -103,10 +103,10 @@ def test_a_full_disk_leaves_the_site_as_it_was() -> None:
     script = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from catalog_sync.publish import Folder\n"
+        "from catalog_sync.publish import Directory\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "with Folder(Path('site')) as folder:\n"
-        "    folder.write({'models.json': b'new', 'index.html': b'x' * 2000})\n"
+        "with Directory(Path('site')) as directory:\n"
+        "    directory.write({'models.json': b'new', 'index.html': b'x' * 2000})\n"
     )
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000
     done = subprocess.run(
@@ -117,9 +117,11 @@ def test_a_full_disk_leaves_the_site_as_it_was() -> None:
 
 
 def test_a_folder_in_the_place_of_a_file() -> None:
-    """A folder named index.html is an error that says so, before anything else is replaced."""
+    """A directory named index.html is an error that says so, before anything else is replaced."""
     (SITE / "index.html").mkdir(parents=True)
-    with pytest.raises(OutputError, match=r"site cannot be published to: index\.html is a folder"):
+    with pytest.raises(
+        OutputError, match=r"site cannot be published to: index\.html is a directory"
+    ):
         publish()
     assert [file.name for file in SITE.iterdir()] == ["index.html"]
 

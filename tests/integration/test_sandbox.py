@@ -417,7 +417,7 @@ def test_quiet(client: anthropic.Anthropic, capfd: pytest.CaptureFixture[str]) -
 
 
 def test_exchanged_catalogue(sandbox: Sandbox, client: anthropic.Anthropic) -> None:
-    """A new catalogue is answered from the next request on; the one given may change afterwards."""
+    """A new catalog is answered from the next request on; the one given may change afterwards."""
     given = [model("kept", line="opus")]
     sandbox.models = given
     given[0]["line"] = "changed"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from catalog_sync.check import scan_text
-from catalog_sync.check.ids import Mentions
+from catalog_sync.check.ids import IdPattern
 from catalog_sync.check.scan import Scan, scan
 from catalog_sync.errors import ConfigError
 from support import environment
@@ -21,7 +21,7 @@ ID = "claude-opus-4-20250514"
 OTHER = "claude-haiku-4-5-20251001"
 LONG = f"proxy/{'x' * 220}/{ID}"
 """As long as an id may be, with another one in it."""
-MENTIONS = Mentions([ID, OTHER, LONG])
+MENTIONS = IdPattern([ID, OTHER, LONG])
 
 
 def look(*paths: str | Path) -> Scan:
@@ -164,7 +164,7 @@ def test_a_long_line_takes_little_memory() -> None:
 
 
 def test_a_folder_is_looked_through() -> None:
-    """All below it in the order of paths, hidden files too; but no `.git`, folder or file."""
+    """All below it in the order of paths, hidden files too; but no `.git`, directory or file."""
     for name in ["b/z.py", "b.py", "b/.env", "a", ".git/x", "b/sub/.git", "b/sub/deep/x.toml"]:
         write(name)
     assert paths(".") == ["a", "b/.env", "b/sub/deep/x.toml", "b/z.py", "b.py"]
@@ -174,12 +174,12 @@ def test_a_folder_is_looked_through() -> None:
 
 
 def test_links_are_not_followed() -> None:
-    """Neither one to a file, nor to a folder, nor one that ends nowhere or in a circle."""
+    """Neither one to a file, nor to a directory, nor one that ends nowhere or in a circle."""
     write("outside/x.py")
     write("in/real.py")
     for name, target in {
         "file.py": "../outside/x.py",
-        "folder": "../outside",
+        "directory": "../outside",
         "circle": ".",
         "nowhere": "missing",
         "self": "self",
@@ -188,7 +188,7 @@ def test_links_are_not_followed() -> None:
     assert paths("in") == ["in/real.py"]
     assert look("in").unreadable == ()
     assert paths("in/file.py") == ["in/file.py"]  # the user named it
-    assert paths("in/folder") == ["in/folder/x.py"]
+    assert paths("in/directory") == ["in/directory/x.py"]
 
 
 def test_only_files_are_opened() -> None:
@@ -199,7 +199,7 @@ def test_only_files_are_opened() -> None:
         server.bind("in/socket")
         assert paths("in") == ["in/x.py"]
     for named in ("in/pipe", os.devnull):
-        with pytest.raises(ConfigError, match="neither a file nor a folder"):
+        with pytest.raises(ConfigError, match="neither a file nor a directory"):
             look(named)
 
 
@@ -245,17 +245,17 @@ def test_permission() -> None:
     """What may not be read is told of, and the rest is looked into."""
     write("in/x.py")
     write("in/closed.py").chmod(0)
-    write("in/folder/y.py").parent.chmod(0)
+    write("in/directory/y.py").parent.chmod(0)
     try:
         result = look("in")
     finally:
-        Path("in/folder").chmod(0o755)
-    assert [path for path, _ in result.unreadable] == ["in/closed.py", "in/folder"]
+        Path("in/directory").chmod(0o755)
+    assert [path for path, _ in result.unreadable] == ["in/closed.py", "in/directory"]
     assert [one.path for one in result.found] == ["in/x.py"]
 
 
 def test_a_path_that_is_too_long() -> None:
-    """A folder so deep that its path cannot be named is told of, whoever runs it."""
+    """A directory so deep that its path cannot be named is told of, whoever runs it."""
     write("in/x.py")
     here = os.open("in", os.O_RDONLY)
     for _ in range(20):
@@ -316,25 +316,25 @@ def test_gitignore_means_what_git_means() -> None:
     """Nested files, negations, anchors and nonsense: the same files as git lists, at random."""
     chance = random.Random(11)
     git("init", "--quiet")
-    for folder in FOLDERS:
-        Path(folder or ".").mkdir(parents=True, exist_ok=True)
-    for file in [Path(folder, name) for folder in FOLDERS for name in NAMES]:
+    for directory in FOLDERS:
+        Path(directory or ".").mkdir(parents=True, exist_ok=True)
+    for file in [Path(directory, name) for directory in FOLDERS for name in NAMES]:
         if not file.is_dir():
             write(str(file))
     for _ in range(60):
-        for folder in FOLDERS:
-            file = Path(folder, ".gitignore")
-            if chance.random() < (0.9 if not folder else 0.3):
+        for directory in FOLDERS:
+            file = Path(directory, ".gitignore")
+            if chance.random() < (0.9 if not directory else 0.3):
                 rules = chance.sample(RULES, k=chance.randint(1, 5))
                 write(str(file), "\n".join([f"# {ID}", *rules]))
             else:
                 file.unlink(missing_ok=True)
         listed = git("ls-files", "-z", "--others", "--exclude-standard").split("\0")
-        said = [Path(folder, ".gitignore") for folder in FOLDERS]
+        said = [Path(directory, ".gitignore") for directory in FOLDERS]
         rules = {str(file): file.read_text() for file in said if file.exists()}
         assert sorted(paths(".")) == sorted(filter(None, listed)), rules
         below = [path for path in listed if path.startswith("b/c/")]
-        if below:  # where git passes over the folder itself, naming it says otherwise
+        if below:  # where git passes over the directory itself, naming it says otherwise
             assert sorted(paths("b/c")) == sorted(below), rules
 
 
@@ -361,7 +361,7 @@ def test_a_repository_within_has_its_own_rules() -> None:
 
 
 def test_what_is_named_is_looked_into() -> None:
-    """A file or a folder that the user names is not ignored; its own rules hold."""
+    """A file or a directory that the user names is not ignored; its own rules hold."""
     write(".git/HEAD", "")
     write(".gitignore", "build/\n*.log")
     write("build/out.log")
@@ -376,17 +376,17 @@ def test_what_is_named_is_looked_into() -> None:
 
 
 def test_a_gitignore_that_is_none() -> None:
-    """One that is a link, a folder, a pipe or no text has no rules, and stops nothing."""
-    for name in ("link", "folder", "pipe", "bytes"):
+    """One that is a link, a directory, a pipe or no text has no rules, and stops nothing."""
+    for name in ("link", "directory", "pipe", "bytes"):
         write(f"{name}/x.py")
     Path("link/.gitignore").symlink_to("../rules")
     write("rules", "*.py")
-    Path("folder/.gitignore").mkdir()
+    Path("directory/.gitignore").mkdir()
     os.mkfifo("pipe/.gitignore")
     write("bytes/.gitignore", b"\xff\xfe\x00*.py")
-    assert paths("link", "folder", "pipe", "bytes") == [
+    assert paths("link", "directory", "pipe", "bytes") == [
         "bytes/x.py",
-        "folder/x.py",
+        "directory/x.py",
         "link/x.py",
         "pipe/x.py",
     ]

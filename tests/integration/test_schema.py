@@ -545,10 +545,10 @@ def test_a_newer_schema_is_refused(filled: sa.Engine) -> None:
 @pytest.fixture
 def next_release(tmp_path: Path) -> Path:
     """A copy of the program that is one revision ahead."""
-    folder = tmp_path / "next-release"
-    shutil.copytree(Path(catalog_sync.__file__).parent, folder / "catalog_sync")
-    shutil.copytree(migrate._MIGRATIONS, folder / "migrations")
-    code = folder / "catalog_sync" / "db" / "migrate.py"
+    directory = tmp_path / "next-release"
+    shutil.copytree(Path(catalog_sync.__file__).parent, directory / "catalog_sync")
+    shutil.copytree(migrate._MIGRATIONS, directory / "migrations")
+    code = directory / "catalog_sync" / "db" / "migrate.py"
     head = f'HEAD: Final = "{migrate.HEAD}"'
     ours = code.read_text("utf-8")
     assert head in ours
@@ -563,8 +563,8 @@ down_revision = "{migrate.HEAD}"
 def upgrade():
     op.add_column("models", sa.Column("note", sa.Text))
 """
-    (folder / "migrations" / "versions" / "next.py").write_text(script, "utf-8")
-    return folder
+    (directory / "migrations" / "versions" / "next.py").write_text(script, "utf-8")
+    return directory
 
 
 def test_an_older_schema_waits_for_db_upgrade(engine: sa.Engine, next_release: Path) -> None:
@@ -738,20 +738,20 @@ def test_a_url_that_the_driver_cannot_use(url: str) -> None:
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:
-    """A folder that is missing is not made; the error names the file and what to check."""
-    line = refusal(f"sqlite:///{tmp_path}/no/such/folder/catalog.db")
-    assert f"{tmp_path}/no/such/folder/catalog.db" in line
-    assert "check that the folder exists" in line
+    """A directory that is missing is not made; the error names the file and what to check."""
+    line = refusal(f"sqlite:///{tmp_path}/no/such/directory/catalog.db")
+    assert f"{tmp_path}/no/such/directory/catalog.db" in line
+    assert "check that the directory exists" in line
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_is_no_database(tmp_path: Path) -> None:
-    """A folder where the file should be is an error that names it."""
+    """A directory where the file should be is an error that names it."""
     assert str(tmp_path) in refusal(f"sqlite:///{tmp_path}")
 
 
 def test_a_file_that_is_no_folder(tmp_path: Path) -> None:
-    """A file where a folder should be is an error that names the path."""
+    """A file where a directory should be is an error that names the path."""
     (tmp_path / "file").touch()
     assert f"{tmp_path}/file/catalog.db" in refusal(f"sqlite:///{tmp_path}/file/catalog.db")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from catalog_sync.app import App, PassOptions
+from catalog_sync.app import App, RunOptions
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import runs as db_runs
 from catalog_sync.domain.kinds import Kind, RunStatus
@@ -39,11 +39,11 @@ class Api(ScriptedServer):
         return page(self.models) if request.path == "/v1/models" else Answer(status=404)
 
 
-def catalogue(size: int, **fields: Any) -> list[dict[str, Any]]:
+def catalog(size: int, **fields: Any) -> list[dict[str, Any]]:
     return [model(f"claude-{number}", **fields) for number in range(size)]
 
 
-def statements_of(app: App, options: PassOptions | None = None) -> int:
+def statements_of(app: App, options: RunOptions | None = None) -> int:
     """Make a pass that must succeed, and count the statements that it sends."""
     count = 0
 
@@ -64,10 +64,10 @@ def statements_of(app: App, options: PassOptions | None = None) -> int:
 def test_a_pass_without_changes_costs_the_same(database_url: str) -> None:
     """A pass without changes sends as many statements for 800 models as for 3."""
     with Api() as api, App(settings_for(database_url, api.url)) as app:
-        api.models = catalogue(3)
+        api.models = catalog(3)
         app.sync()
         small = statements_of(app)
-        api.models = catalogue(800)
+        api.models = catalog(800)
         app.sync()
         assert statements_of(app) == small
 
@@ -75,15 +75,15 @@ def test_a_pass_without_changes_costs_the_same(database_url: str) -> None:
 def test_changes_are_written_in_batches(database_url: str) -> None:
     """800 additions and 800 changes cost about as many statements as none; so do 100 removals."""
     with Api() as api, App(settings_for(database_url, api.url)) as app:
-        api.models = catalogue(3)
+        api.models = catalog(3)
         app.sync()
         unchanged = statements_of(app)
-        api.models = catalogue(800)
+        api.models = catalog(800)
         assert statements_of(app) <= unchanged + 10
-        api.models = catalogue(800, display_name="Claude")
+        api.models = catalog(800, display_name="Claude")
         assert statements_of(app) <= unchanged + 10
-        api.models = catalogue(700, display_name="Claude")
-        assert statements_of(app, PassOptions(accept_removals=True)) <= unchanged + 10
+        api.models = catalog(700, display_name="Claude")
+        assert statements_of(app, RunOptions(accept_removals=True)) <= unchanged + 10
         with db_engine.reading(app.engine) as session:
             kinds = session.execute(
                 sa.text("SELECT kind, count(*) AS number FROM model_events GROUP BY 1")
@@ -107,7 +107,7 @@ def test_no_transaction_waits_for_the_network(database_url: str) -> None:
     """While a pass waits for the API, list or questions by id, no transaction of its is open."""
     asked: list[str] = []
     busy: list[str] = []
-    shown = catalogue(4)
+    shown = catalog(4)
 
     def answer(request: Request) -> Any:
         asked.append(request.path)
@@ -279,11 +279,11 @@ def test_the_store_never_commits(engine: sa.Engine) -> None:
 
 def test_the_answers_of_one_reading_are_of_one_moment(database_url: str) -> None:
     """What another pass commits while questions are asked is in none of their answers."""
-    with Api(*catalogue(2)) as api, App(settings_for(database_url, api.url)) as app:
+    with Api(*catalog(2)) as api, App(settings_for(database_url, api.url)) as app:
         assert app.sync()[0].status is RunStatus.SUCCEEDED
         with app.reading() as session:
             assert len(queries_catalog.list_models(session)) == 2
-            api.models = catalogue(5)
+            api.models = catalog(5)
             with App(settings_for(database_url, api.url)) as other:
                 assert other.sync()[0].status is RunStatus.SUCCEEDED
             assert len(list(queries_catalog.iter_events(session))) == 2

@@ -21,7 +21,7 @@ from support import model
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 ABOUT_THE_JOB = (Kind.SCHEMA_CHANGED, Kind.SYNC_FAILED, Kind.SYNC_HELD, Kind.SYNC_RECOVERED)
 """Kinds of events that have no model."""
-DEFAULT = {"added", "deprecated", "retiring", "retired", "removed", "returned"}
+DEFAULT = {"added", "deprecated", "rescheduled", "retiring", "retired", "removed", "returned"}
 
 
 def event(kind: Kind = Kind.ADDED, id_: str = "claude-opus-5") -> Event:

@@ -20,7 +20,7 @@ FILE = "catalog-sync.toml"
 CHANNEL = '[[alerts]]\nname = "a"\n'
 HOOK = CHANNEL + 'webhook = "https://example.com/models"\n'
 HIDDEN = "hunter2-for-nobody"
-NEWS = ("added", "deprecated", "retiring", "retired", "removed", "returned")
+NEWS = ("added", "deprecated", "rescheduled", "retiring", "retired", "removed", "returned")
 
 
 def loaded(text: str, file: str = FILE) -> Settings:

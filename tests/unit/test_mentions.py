@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog_sync.check.ids import Mentions
+from catalog_sync.check.ids import IdPattern
 from catalog_sync.demo.history import moments
 
 HELD = sorted({model["id"] for moment in moments() for model in moment.models})
-MENTIONS = Mentions(HELD)
-GATEWAY = Mentions(
+MENTIONS = IdPattern(HELD)
+GATEWAY = IdPattern(
     ["fast", "o3", "gpt-4.1", "gpt-4.1-mini", "anthropic/claude-x", "claude-x", "@cf/meta/llama"]
 )
 
 
-def found(text: str, mentions: Mentions = MENTIONS) -> list[str]:
+def found(text: str, mentions: IdPattern = MENTIONS) -> list[str]:
     raw = text.encode()
     return [raw[begin:end].decode() for begin, end in mentions.within(raw)]
 
@@ -88,7 +88,7 @@ def test_where_an_id_stands(around: str) -> None:
     ],
 )
 def test_where_no_id_stands(around: str) -> None:
-    """Part of a longer word, a glob, a template, a pattern or another catalogue's id is no id."""
+    """Part of a longer word, a glob, a template, a pattern or another catalog's id is no id."""
     for model_id in HELD:
         assert found(around.format(model_id)) == []
 
@@ -116,7 +116,7 @@ def test_case_matters() -> None:
     ],
 )
 def test_looks_like_an_id(word: str) -> None:
-    """What is made as the ids of a family is found, though the catalogue never held it."""
+    """What is made as the ids of a family is found, though the catalog never held it."""
     assert word not in HELD
     assert found(f'"{word}"') == [word]
     for slash in ("/", r"\/", "%2F"):
@@ -154,7 +154,7 @@ def test_looks_like_an_id(word: str) -> None:
     ],
 )
 def test_is_no_id(word: str) -> None:
-    """Products, packages, pages, folders and half an id are no id."""
+    """Products, packages, pages, directories and half an id are no id."""
     assert found(f" {word} ") == []
 
 
@@ -172,7 +172,7 @@ def test_a_gateways_names() -> None:
 
 def test_nothing_is_known_of_an_empty_catalogue() -> None:
     """Without a family nothing looks like an id."""
-    assert found("claude-opus-4-20250514", Mentions([])) == []
+    assert found("claude-opus-4-20250514", IdPattern([])) == []
 
 
 @given(

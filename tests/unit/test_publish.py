@@ -30,7 +30,7 @@ from published import (
     NOW,
     PRIVATE,
     added,
-    catalogue,
+    catalog,
     contents,
     day,
     hostile,
@@ -87,14 +87,14 @@ class Page(HTMLParser):
 
 def test_the_files() -> None:
     """Six files, of which the page comes last, made of the values alone: twice the same bytes."""
-    files = render(catalogue())
+    files = render(catalog())
     assert list(files) == FILES
-    assert files == render(catalogue())
+    assert files == render(catalog())
 
 
 def test_a_source_is_told_by_its_name_alone() -> None:
     """Where a source is asked, and who answers, is in no file."""
-    for content in render(catalogue()).values():
+    for content in render(catalog()).values():
         assert PRIVATE.encode() not in content
 
 
@@ -129,7 +129,7 @@ def test_no_control_character_reaches_what_is_shown() -> None:
 
 def test_an_entry_for_each_event() -> None:
     """An event is an entry, newest first, at its time and under the words of the alerts."""
-    feed = read_feed(render(catalogue()))
+    feed = read_feed(render(catalog()))
     assert [entry.title for entry in feed.entries[:3]] == [
         "New model: Claude Opus 5 (claude-opus-5)",
         "Model deprecated: Claude Late (claude-late)",
@@ -162,7 +162,7 @@ def test_a_whole_catalogue_is_never_new() -> None:
 
 def test_ids_stay() -> None:
     """Ids are unique, and stay when time goes on, the site moves or a source is added."""
-    site = catalogue()
+    site = catalog()
     before = read_feed(render(site))
     later = Event(Kind.UPDATED, NOW, "claude-opus-5", {}, None, "anthropic", 9, 9)
     moved = replace(site, events=(*site.events, later), public_url="https://example.com/models")
@@ -181,7 +181,7 @@ def test_ids_stay() -> None:
 def test_a_feed_of_some_sources_is_another_one() -> None:
     """What was asked for by name makes another feed, and the order of the names makes none."""
     feeds = [
-        read_feed(render(replace(catalogue(), chosen=chosen))).feed.id
+        read_feed(render(replace(catalog(), chosen=chosen))).feed.id
         for chosen in ((), ("gateway",), ("anthropic", "gateway"), ("gateway", "anthropic"))
     ]
     assert len(set(feeds)) == 3
@@ -190,12 +190,12 @@ def test_a_feed_of_some_sources_is_another_one() -> None:
 
 def test_links() -> None:
     """Links are relative; with `public_url` they are absolute, and lead to the model's row."""
-    files = render(catalogue())
+    files = render(catalog())
     assert {link["href"] for link in feedparser.parse(files["feed.xml"]).feed.links} == {
         "feed.xml",
         "index.html",
     }
-    files = render(replace(catalogue(), public_url="https://example.com/models"))
+    files = render(replace(catalog(), public_url="https://example.com/models"))
     feed = read_feed(files)
     assert {link["href"] for link in feed.feed.links} == {
         "https://example.com/models/feed.xml",
@@ -247,7 +247,7 @@ def test_a_feed_has_an_end() -> None:
 
 def test_a_day_for_each_retirement_date() -> None:
     """A date is a whole day that blocks nobody's time, told with id and source."""
-    (entry,) = dates(render(catalogue())).values()
+    (entry,) = dates(render(catalog())).values()
     assert entry["summary"] == "Claude Late retires (anthropic)"
     assert entry["dtstart"].dt == date(2026, 9, 1)
     assert entry["dtstart"].params["VALUE"] == "DATE"
@@ -279,7 +279,7 @@ def test_a_revised_date_moves_under_its_uid() -> None:
 
 
 def test_a_date_that_all_models_got_at_once() -> None:
-    """A field that appeared on the whole catalogue tells dates, too."""
+    """A field that appeared on the whole catalog tells dates, too."""
     one, two = (record(id_, retires_at="2026-09-01T00:00:00Z") for id_ in "ab")
     before = [replace(added(m), payload={**m.info.payload, "retires_at": None}) for m in (one, two)]
     objects = {m.info.id: m.info.payload for m in (one, two)}
@@ -326,7 +326,7 @@ def test_hostile_names_in_the_calendar() -> None:
 
 def test_the_page_tells_it_all_without_a_script() -> None:
     """Every model stands in the table with its dates, and in the picture."""
-    page = Page(render(catalogue()))
+    page = Page(render(catalog()))
     for id_ in ("claude-opus-5", "claude-late", "claude-old", "local/llama", "local/phi"):
         assert id_ in page.texts
     for text in ("2026-06-19", "2026-09-01", "2024-03-07", "unknown", "64,000", "was active"):
@@ -358,16 +358,16 @@ def test_the_page_asks_for_nothing() -> None:
 
 def test_the_page_names_its_feed_and_files() -> None:
     """The page links to every other file, and announces the feed."""
-    page = Page(render(catalogue()))
+    page = Page(render(catalog()))
     assert {a["href"] for a in page.all("a")} >= set(FILES) - {"index.html"}
     (feed,) = [a for a in page.all("link") if a.get("type") == "application/atom+xml"]
     assert (feed["rel"], feed["href"]) == ("alternate", "feed.xml")
 
 
 def test_hostile_names_in_the_page() -> None:
-    """Names are text in the page: the elements are those of a harmless catalogue."""
+    """Names are text in the page: the elements are those of a harmless catalog."""
     page = Page(render(hostile()))
-    harmless = Page(render(catalogue()))
+    harmless = Page(render(catalog()))
     assert {tag for tag, _ in page.tags} <= {tag for tag, _ in harmless.tags} | {"tspan"}
     assert "</title><img src=x onerror=alert(1)>" in page.texts
     assert r"turn \u202e and \u2066 bell \x07 line\r" in page.text
@@ -385,7 +385,7 @@ def test_ids_of_rows_are_their_own() -> None:
 
 
 def test_an_empty_catalogue() -> None:
-    """A catalogue whose every model is excluded is a page, a feed and a calendar nonetheless."""
+    """A catalog whose every model is excluded is a page, a feed and a calendar nonetheless."""
     files = render(contents([]))
     page = Page(files)
     assert "No model that is listed has a retirement date." in page.text
@@ -407,7 +407,7 @@ def stages(bar) -> list[str]:
 
 def test_a_bar_from_release_to_retirement() -> None:
     """A bar begins at the release, turns at the deprecation, and ends at the date or open."""
-    bars, picture = draw(catalogue())
+    bars, picture = draw(catalog())
     assert stages(bars["claude-opus-5"]) == ["live"]
     assert bars["claude-opus-5"].open_end
     assert stages(bars["claude-late"]) == ["live", "late", "ahead"]
@@ -421,7 +421,7 @@ def test_a_bar_from_release_to_retirement() -> None:
 
 def test_an_unknown_release_is_not_in_1970() -> None:
     """A model of unknown release begins, openly, when it was first seen."""
-    bars, picture = draw(catalogue())
+    bars, picture = draw(catalog())
     assert bars["local/llama"].life.start == BASELINE
     assert bars["local/llama"].open_start
     assert picture.begin == datetime(2024, 3, 7, tzinfo=UTC)

@@ -12,17 +12,17 @@ from catalog_sync.domain import alert_rules, guard, incidents
 from catalog_sync.domain import diff as domain_diff
 from catalog_sync.domain import reconcile as domain_reconcile
 from catalog_sync.domain.alert_rules import AlertRule
-from catalog_sync.domain.kinds import Absence, Kind
+from catalog_sync.domain.kinds import AbsenceCheck, Kind
 from catalog_sync.domain.model import (
     Catalog,
     Event,
+    Identity,
     ModelInfo,
     ModelRecord,
-    Scope,
     SourceRecord,
     SourceState,
 )
-from catalog_sync.domain.reconcile import Reconciliation
+from catalog_sync.domain.reconcile import ChangeSet
 from support import model
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -33,7 +33,7 @@ FIRST = NOW - 100 * DAY
 """When the source's baseline was."""
 REMINDERS = tuple(n * DAY for n in (90, 30, 7, 1))
 URL = "https://api.example"
-UNKNOWN = Scope()
+UNKNOWN = Identity()
 GONE_NOW = {"removed_at": {"old": None, "new": "2026-06-15T12:00:00Z"}}
 
 
@@ -82,18 +82,16 @@ def state(
     return SourceState(source, {each.info.id: each for each in rows}, held=held, **fields)
 
 
-def catalog(*listed: ModelInfo | dict[str, Any], scope: Scope = UNKNOWN) -> Catalog:
+def catalog(*listed: ModelInfo | dict[str, Any], scope: Identity = UNKNOWN) -> Catalog:
     infos = [i if isinstance(i, ModelInfo) else ModelInfo.from_payload(i) for i in listed]
     return Catalog({each.id: each for each in infos}, 1, scope)
 
 
-def decide(
-    known: SourceState, seen: Catalog, now: datetime = NOW, **options: Any
-) -> Reconciliation:
+def decide(known: SourceState, seen: Catalog, now: datetime = NOW, **options: Any) -> ChangeSet:
     return domain_reconcile.reconcile(known, seen, now, **{"absences": {}, **options})
 
 
-def told(result: Reconciliation) -> list[tuple[str, str | None]]:
+def told(result: ChangeSet) -> list[tuple[str, str | None]]:
     return [(event.kind.value, event.model_id) for event in result.events]
 
 
@@ -200,7 +198,7 @@ def test_added() -> None:
     """An unknown model is added: a row first and last seen now, and an event with its object."""
     seen = info(lifecycle="deprecated")
     result = decide(state(row("known")), catalog(info("known"), seen))
-    assert result == Reconciliation(
+    assert result == ChangeSet(
         added=(ModelRecord("s", seen, first_seen_at=NOW, last_seen_at=NOW),),
         events=(Event(Kind.ADDED, NOW, "m", {}, seen.payload),),
     )
@@ -225,7 +223,7 @@ def test_unchanged_rows_are_not_written() -> None:
     turned = dict(reversed(payload.items()))
     turned["capabilities"] = dict(reversed(payload["capabilities"].items()))
     result = decide(state(record(payload), row("b")), catalog(info("b"), turned))
-    assert result == Reconciliation()
+    assert result == ChangeSet()
 
 
 def test_rows_that_are_seen_again() -> None:
@@ -304,8 +302,10 @@ def test_missing(
     missing_since: datetime,
 ) -> None:
     """A model that is not listed is removed when that is confirmed, and until then only missing."""
-    known = state(row(**before), third_walk_at=LAST - DAY)
-    result = decide(known, catalog(), absences={"m": Absence(answer)} if answer else {}, **options)
+    known = state(row(**before), second_last_walk_at=LAST - DAY)
+    result = decide(
+        known, catalog(), absences={"m": AbsenceCheck(answer)} if answer else {}, **options
+    )
     removed_at = None if kind is None else NOW
     left = row(**{**before, "missing_since": missing_since, "removed_at": removed_at})
     assert result.changed == (() if left == known.models["m"] else (left,))
@@ -315,14 +315,14 @@ def test_missing(
 
 def test_missing_needs_three_walks_at_least() -> None:
     """While a source has not made three complete walks, no answer confirms nothing."""
-    known = state(row(missing_since=LAST), third_walk_at=None)
-    assert told(decide(known, catalog(), absences={"m": Absence.UNKNOWN})) == []
+    known = state(row(missing_since=LAST), second_last_walk_at=None)
+    assert told(decide(known, catalog(), absences={"m": AbsenceCheck.UNKNOWN})) == []
 
 
 def test_retired_by_id() -> None:
     """A model that left the list because it retired gets one event, `retired`, and leaves."""
     known = state(row(line="opus"))
-    result = decide(known, catalog(), absences={"m": Absence.RETIRED}, reminders=REMINDERS)
+    result = decide(known, catalog(), absences={"m": AbsenceCheck.RETIRED}, reminders=REMINDERS)
     retired = info(line="opus", lifecycle="retired")
     changes = {"lifecycle": change("active", "retired"), **GONE_NOW}
     assert result.events == (Event(Kind.RETIRED, NOW, "m", changes, retired.payload),)
@@ -333,7 +333,7 @@ def test_retired_by_id() -> None:
 
 def test_retired_by_id_where_the_list_says_no_lifecycle() -> None:
     """Only the lifecycle is taken from the answer by id, also where the list never had one."""
-    result = decide(state(record(bare())), catalog(), absences={"m": Absence.RETIRED})
+    result = decide(state(record(bare())), catalog(), absences={"m": AbsenceCheck.RETIRED})
     assert result.changed[0].info.payload == bare(lifecycle="retired")
     assert result.events[0].changes == {"lifecycle": change(None, "retired"), **GONE_NOW}
 
@@ -342,7 +342,7 @@ def test_removed_models_stay_removed() -> None:
     """A model that was removed is no longer missed, and nothing is said of it again."""
     known = state(row(**REMOVED))
     assert guard.missing(known, catalog()) == []
-    assert decide(known, catalog(), accept=True) == Reconciliation()
+    assert decide(known, catalog(), accept=True) == ChangeSet()
 
 
 def test_who_is_asked_for() -> None:
@@ -356,7 +356,7 @@ def test_who_is_asked_for() -> None:
         row("retired", lifecycle="retired"),
     )
     absent = guard.missing(known, catalog(info("listed")))
-    assert guard.to_ask(absent) == ["a", "b", "overdue"]
+    assert guard.ids_to_confirm(absent) == ["a", "b", "overdue"]
 
 
 # --- the guard ---------------------------------------------------------------------------------
@@ -417,7 +417,7 @@ def test_removed_models_do_not_make_a_list_longer() -> None:
 
 @pytest.mark.parametrize("listed", [1, 3, 10])
 def test_empty_list(listed: int) -> None:
-    """An empty list is no catalogue, however few models it would remove."""
+    """An empty list is no catalog, however few models it would remove."""
     known = state(*numbered(range(listed)))
     reason = guard.hold_reason(known, catalog(), NOW, empty=True)
     assert reason == f"the list is empty where {listed} models were listed"
@@ -473,7 +473,7 @@ def test_held_pass_applies_everything_else() -> None:
     """A held pass keeps what is missing on the list, and applies the rest."""
     known = state(row("a"), row("b", **REMOVED), *numbered(range(4)))
     seen = catalog(info("a", lifecycle="deprecated"), info("b"), info("c"))
-    gone = {f"m{n}": Absence.GONE for n in range(4)}
+    gone = {f"m{n}": AbsenceCheck.GONE for n in range(4)}
     result = decide(known, seen, absences=gone, hold=True)
     assert told(result) == [("deprecated", "a"), ("returned", "b"), ("added", "c")]
     missing = [each for each in result.changed if each.missing_since is not None]
@@ -483,55 +483,55 @@ def test_held_pass_applies_everything_else() -> None:
 # --- who answered ------------------------------------------------------------------------------
 
 
-ORG, SPACE = Scope("org_a"), Scope("org_a", "ws_1")
+ORG, SPACE = Identity("org_a"), Identity("org_a", "ws_1")
 
 
 @pytest.mark.parametrize(
     ("before", "after", "who", "held"),
     [
         pytest.param(SPACE, SPACE, None, False, id="the same"),
-        pytest.param(Scope(), SPACE, None, False, id="unknown before"),
-        pytest.param(SPACE, Scope(), None, False, id="unknown now"),
+        pytest.param(Identity(), SPACE, None, False, id="unknown before"),
+        pytest.param(SPACE, Identity(), None, False, id="unknown now"),
         pytest.param(ORG, SPACE, None, False, id="workspace unknown before"),
         pytest.param(SPACE, ORG, None, False, id="workspace unknown now"),
         pytest.param(
             ORG,
-            Scope("org_b"),
+            Identity("org_b"),
             "organisation org_b answered where org_a did",
             True,
             id="another organisation",
         ),
         pytest.param(
             SPACE,
-            Scope("org_a", "ws_2"),
+            Identity("org_a", "ws_2"),
             "workspace ws_2 answered where ws_1 did",
             True,
             id="another workspace",
         ),
         pytest.param(
-            Scope(None, "ws_1"),
-            Scope("org_b", "ws_2"),
+            Identity(None, "ws_1"),
+            Identity("org_b", "ws_2"),
             "workspace ws_2 answered where ws_1 did",
             True,
             id="another workspace of who knows whom",
         ),
     ],
 )
-def test_another_answers(before: Scope, after: Scope, who: str | None, held: bool) -> None:
+def test_another_answers(before: Identity, after: Identity, who: str | None, held: bool) -> None:
     """Another organisation or workspace holds the pass; who does not say who it is, is no other."""
     known = state(row())
     known = replace(known, source=replace(known.source, scope=before))
     seen = catalog(info("other"), scope=after)
-    assert guard.another_answered(known, seen, URL) == (who, held)
+    assert guard.identity_change(known, seen, URL) == (who, held)
 
 
 def test_another_organisation_with_the_same_list() -> None:
     """Another organisation that lists what is listed is adopted; a missing model makes it other."""
     known = state(row("a"), row("b"), row("removed", **REMOVED))
     known = replace(known, source=replace(known.source, scope=SPACE))
-    other = Scope("org_b", "ws_2")
+    other = Identity("org_b", "ws_2")
     for seen, held in (([info("b"), info("a")], False), ([info("a")], True)):
-        who = guard.another_answered(known, catalog(*seen, scope=other), URL)
+        who = guard.identity_change(known, catalog(*seen, scope=other), URL)
         assert who == ("organisation org_b answered where org_a did", held)
 
 
@@ -539,16 +539,16 @@ def test_another_workspace_with_the_same_list() -> None:
     """Another workspace holds the pass even when it lists the same."""
     known = state(row())
     known = replace(known, source=replace(known.source, scope=SPACE))
-    seen = catalog(info(), scope=Scope("org_a", "ws_2"))
-    assert guard.another_answered(known, seen, URL)[1]
+    seen = catalog(info(), scope=Identity("org_a", "ws_2"))
+    assert guard.identity_change(known, seen, URL)[1]
 
 
 def test_another_base_url() -> None:
     """Another `base_url` holds the pass even when it lists the same, but never the first pass."""
-    who = guard.another_answered(state(row()), catalog(info()), "https://other.example")
+    who = guard.identity_change(state(row()), catalog(info()), "https://other.example")
     assert who == ("https://other.example answered where https://api.example did before", True)
     first = state(baseline_at=None)
-    assert guard.another_answered(first, catalog(info()), "https://other.example") == (
+    assert guard.identity_change(first, catalog(info()), "https://other.example") == (
         None,
         False,
     )
@@ -556,38 +556,42 @@ def test_another_base_url() -> None:
 
 def test_adopted() -> None:
     """An applied pass makes the source's baseline once, and remembers who answered and when."""
-    first = guard.adopted(SourceRecord("s", URL), SPACE, URL, LAST)
+    first = guard.source_after_run(SourceRecord("s", URL), SPACE, URL, LAST)
     assert first == SourceRecord("s", URL, SPACE, baseline_at=LAST, last_synced_at=LAST)
-    second = guard.adopted(first, Scope("org_b", "ws_2"), "https://other.example", NOW)
+    second = guard.source_after_run(first, Identity("org_b", "ws_2"), "https://other.example", NOW)
     assert second == SourceRecord(
-        "s", "https://other.example", Scope("org_b", "ws_2"), baseline_at=LAST, last_synced_at=NOW
+        "s",
+        "https://other.example",
+        Identity("org_b", "ws_2"),
+        baseline_at=LAST,
+        last_synced_at=NOW,
     )
 
 
 def test_adopted_keeps_what_an_answer_leaves_open() -> None:
     """Who answered stays known while the same server's answers do not say it."""
     known = SourceRecord("s", URL, SPACE, baseline_at=LAST)
-    for scope in (Scope(), ORG, SPACE):
-        assert guard.adopted(known, scope, URL, NOW).scope == SPACE
+    for scope in (Identity(), ORG, SPACE):
+        assert guard.source_after_run(known, scope, URL, NOW).scope == SPACE
 
 
 @pytest.mark.parametrize(
     ("scope", "base_url"),
     [
-        pytest.param(Scope("org_b"), URL, id="another organisation"),
-        pytest.param(Scope(), "https://other.example", id="another server"),
+        pytest.param(Identity("org_b"), URL, id="another organisation"),
+        pytest.param(Identity(), "https://other.example", id="another server"),
     ],
 )
-def test_adopted_mixes_nobody(scope: Scope, base_url: str) -> None:
+def test_adopted_mixes_nobody(scope: Identity, base_url: str) -> None:
     """What somebody else leaves open is unknown, and not taken from the one before."""
     known = SourceRecord("s", URL, SPACE, baseline_at=LAST)
-    assert guard.adopted(known, scope, base_url, NOW).scope == scope
+    assert guard.source_after_run(known, scope, base_url, NOW).scope == scope
 
 
-# --- fields of the whole catalogue -------------------------------------------------------------
+# --- fields of the whole catalog -------------------------------------------------------------
 
 
-def schema_event(result: Reconciliation) -> Event:
+def schema_event(result: ChangeSet) -> Event:
     events = [event for event in result.events if event.kind is Kind.SCHEMA_CHANGED]
     assert len(events) == 1
     return events[0]
@@ -731,7 +735,7 @@ def test_schema_is_what_the_known_models_show() -> None:
 
 
 def test_removed_models_are_no_second_one() -> None:
-    """Of one listed and one removed model, no field is one of the whole catalogue."""
+    """Of one listed and one removed model, no field is one of the whole catalog."""
     rows = [record(bare("a")), record(bare("b"), **REMOVED)]
     result = decide(state(*rows), catalog(bare("a", beta=1), bare("b", beta=1)))
     assert told(result) == [("updated", "a"), ("returned", "b")]
@@ -822,7 +826,7 @@ def test_reminder_event() -> None:
     seen = info(**RETIRES)
     result = decide(known, catalog(seen), reminders=REMINDERS)
     changes = {"days_left": change(30, 30)}
-    assert result == Reconciliation(events=(Event(Kind.RETIRING, NOW, "m", changes, seen.payload),))
+    assert result == ChangeSet(events=(Event(Kind.RETIRING, NOW, "m", changes, seen.payload),))
 
 
 @pytest.mark.parametrize(
@@ -920,7 +924,7 @@ def test_reminder_of_a_missing_model(
     answer: str, hold: bool, expected: list[dict[str, Any]]
 ) -> None:
     """A missing model that still counts as listed reminds; one that left does not."""
-    absences = {"m": Absence(answer)}
+    absences = {"m": AbsenceCheck(answer)}
     assert reminded(state(row(**RETIRES)), catalog(), absences=absences, hold=hold) == expected
 
 
@@ -968,17 +972,17 @@ def test_exclude(globs: tuple[str, ...], kept: list[str]) -> None:
 )
 def test_failures(threshold: int, classes: str, announced: list[int]) -> None:
     """A row of failures is told at the threshold, and again only for a class not told before."""
-    told_of: list[str] = []
+    model_history: list[str] = []
     when: list[int] = []
     for streak, error_class in enumerate(classes, 1):
         event = incidents.failure_event(
-            NOW, "it broke", error_class, streak=streak, threshold=threshold, told=told_of
+            NOW, "it broke", error_class, streak=streak, threshold=threshold, told=model_history
         )
         if event is not None:
             changes = {"error": change(None, "it broke")}
             payload = {"error_class": error_class}
             assert event == Event(Kind.SYNC_FAILED, NOW, None, changes, payload)
-            told_of.append(error_class)
+            model_history.append(error_class)
             when.append(streak)
     assert when == announced
 

@@ -10,7 +10,14 @@ import pytest
 from pydantic import ValidationError
 
 from catalog_sync.domain.kinds import Kind, RunStatus
-from catalog_sync.domain.model import ID_MAX_LENGTH, Catalog, Event, ModelInfo, ModelRecord, Scope
+from catalog_sync.domain.model import (
+    ID_MAX_LENGTH,
+    Catalog,
+    Event,
+    Identity,
+    ModelInfo,
+    ModelRecord,
+)
 from catalog_sync.sync.report import RunReport
 from support import model
 
@@ -164,7 +171,7 @@ def test_values_are_frozen() -> None:
         (ModelRecord("s", info, NOW, NOW), "removed_at"),
         (Catalog({}, 1), "pages"),
         (Event(Kind.ADDED, NOW), "kind"),
-        (Scope(), "organization_id"),
+        (Identity(), "organization_id"),
     ):
         with pytest.raises(FrozenInstanceError):
             setattr(value, name, None)
@@ -188,29 +195,29 @@ def test_listed_and_retired() -> None:
 @pytest.mark.parametrize(
     ("scope", "text"),
     [
-        (Scope(), "-/-"),
-        (Scope("org_a"), "org_a/-"),
-        (Scope(None, "ws_1"), "-/ws_1"),
-        (Scope("org_a", "ws_1"), "org_a/ws_1"),
+        (Identity(), "-/-"),
+        (Identity("org_a"), "org_a/-"),
+        (Identity(None, "ws_1"), "-/ws_1"),
+        (Identity("org_a", "ws_1"), "org_a/ws_1"),
     ],
 )
-def test_scope_text(scope: Scope, text: str) -> None:
+def test_scope_text(scope: Identity, text: str) -> None:
     """A scope reads back from its text as the same."""
     assert str(scope) == text
-    assert Scope.parse(text) == scope
+    assert Identity.parse(text) == scope
 
 
 def test_scope_of_nothing() -> None:
     """A source that nobody answered for has the unknown scope."""
-    assert Scope.parse(None) == Scope()
+    assert Identity.parse(None) == Identity()
 
 
 def test_scope_known_by() -> None:
     """What an answer leaves open is taken from the other; what it says counts."""
-    full = Scope("org_a", "ws_1")
-    assert Scope().known_by(full) == full
-    assert Scope("org_b").known_by(full) == Scope("org_b", "ws_1")
-    assert full.known_by(Scope("org_b", "ws_2")) == full
+    full = Identity("org_a", "ws_1")
+    assert Identity().filled_from(full) == full
+    assert Identity("org_b").filled_from(full) == Identity("org_b", "ws_1")
+    assert full.filled_from(Identity("org_b", "ws_2")) == full
 
 
 # --- the report --------------------------------------------------------------------------------

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from catalog_sync.domain import guard, incidents, replay
 from catalog_sync.domain import reconcile as domain_reconcile
-from catalog_sync.domain.kinds import Absence, Kind
+from catalog_sync.domain.kinds import AbsenceCheck, Kind
 from catalog_sync.domain.model import (
     Catalog,
     Event,
+    Identity,
     ModelInfo,
     ModelRecord,
-    Scope,
     SourceRecord,
     SourceState,
 )
@@ -78,16 +78,16 @@ class Job:
             self.source,
             guard.without(self.rows, step.exclude),
             held=self.held,
-            third_walk_at=self.walks[-2] if len(self.walks) > 1 else None,
+            second_last_walk_at=self.walks[-2] if len(self.walks) > 1 else None,
         )
-        _, foreign = guard.another_answered(state, seen, step.base_url)
+        _, foreign = guard.identity_change(state, seen, step.base_url)
         if foreign and not step.accept:
             told = incidents.held_event(state, now, "foreign")
             return self._made(step, seen, now, [told] if told else [], held=True, refused=True)
         reason = None
         if not step.accept:
             reason = guard.hold_reason(state, seen, now, empty=not self.world.objects)
-        questions = [] if reason else guard.to_ask(guard.missing(state, seen))
+        questions = [] if reason else guard.ids_to_confirm(guard.missing(state, seen))
         result = domain_reconcile.reconcile(
             state,
             seen,
@@ -106,7 +106,7 @@ class Job:
             else record
             for id_, record in {**before, **written}.items()
         }
-        self.source = guard.adopted(self.source, step.scope, step.base_url, now)
+        self.source = guard.source_after_run(self.source, step.scope, step.base_url, now)
         self.walks.append(now)
         events = [*result.events, *([told] if told else [])]
         return self._made(step, seen, now, events, held=reason is not None, before=before)
@@ -180,14 +180,14 @@ def test_rows_are_what_was_seen(history: list[Step]) -> None:
             missed[id_] += 1
             answer = made.step.answers.get(id_, made.step.otherwise)
             retired = payloads[id_].get("lifecycle") == "retired"
-            gone = answer is Absence.GONE or (
-                answer is Absence.UNKNOWN and (made.step.accept or missed[id_] > 2)
+            gone = answer is AbsenceCheck.GONE or (
+                answer is AbsenceCheck.UNKNOWN and (made.step.accept or missed[id_] > 2)
             )
             if made.held:
                 continue
-            if answer is Absence.RETIRED and not retired:
+            if answer is AbsenceCheck.RETIRED and not retired:
                 payloads[id_] = {**payloads[id_], "lifecycle": "retired"}
-            if retired or gone or answer is Absence.RETIRED:
+            if retired or gone or answer is AbsenceCheck.RETIRED:
                 listed = listed - {id_}
         for id_ in frozen:
             missed[id_] += missed[id_] > 0  # the walk did not see it either
@@ -223,7 +223,7 @@ def test_no_event_without_a_change(history: list[Step]) -> None:
 @bounded
 @given(histories)
 def test_no_change_without_an_event(history: list[Step]) -> None:
-    """What changed of a model is told: by its own event, or by that of the whole catalogue."""
+    """What changed of a model is told: by its own event, or by that of the whole catalog."""
     for made in play(history):
         own = {event.model_id for event in on_model(made.events)}
         shared = {
@@ -334,7 +334,7 @@ def test_times_never_run_backwards(history: list[Step]) -> None:
 @bounded
 @given(histories)
 def test_as_of(history: list[Step]) -> None:
-    """The events up to a moment rebuild the catalogue of that moment, as if each had been kept."""
+    """The events up to a moment rebuild the catalog of that moment, as if each had been kept."""
     passes = [made for made in play(history) if not made.refused]
     events = events_of(passes)
     kept: dict[datetime, dict[str, Any]] = {START - 365 * DAY: {}}
@@ -377,14 +377,14 @@ def test_each_threshold_reminds_once_per_date(passes: list[tuple[int, int, str]]
             state,
             Catalog({"m": info} if answer == "listed" else {}, 1),
             job.clock,
-            absences={"m": Absence.GONE if gone else Absence.ANSWERING},
+            absences={"m": AbsenceCheck.GONE if gone else AbsenceCheck.ANSWERING},
             reminders=REMINDERS,
         )
         for record in (*result.added, *result.changed):
             job.rows[record.info.id] = record
         if answer == "listed":
             job.rows["m"] = replace(job.rows["m"], last_seen_at=job.clock)
-        job.source = guard.adopted(job.source, Scope(), URL, job.clock)
+        job.source = guard.source_after_run(job.source, Identity(), URL, job.clock)
 
         crossed = {(date, each) for each in REMINDERS if DATES[date] - each <= job.clock}
         expected = bool(crossed - done) and number > 0 and job.rows["m"].listed
@@ -436,7 +436,7 @@ def test_a_models_own_history() -> None:
             id=3,
         ),
     ]
-    told = replay.told_of("m", events[::-1])
+    told = replay.model_history("m", events[::-1])
     assert [event.id for event in told] == [3, 2, 1]
     assert told[0].changes == {"max_tokens": {"old": 5, "new": None}}
     assert told[1].changes == {"max_tokens": {"old": None, "new": 5}, "abilities": {"old": None}}
@@ -445,7 +445,7 @@ def test_a_models_own_history() -> None:
 
 @pytest.mark.parametrize("kind", [Kind.SYNC_FAILED, Kind.SYNC_RECOVERED, Kind.SYNC_HELD])
 def test_events_of_the_job_change_no_model(kind: Kind) -> None:
-    """What happened to the job itself is no part of the catalogue."""
+    """What happened to the job itself is no part of the catalog."""
     job = Event(kind, START, None, {}, {"error_class": "UnreachableError"}, source="a")
     assert replay.replay([job]) == {}
 
@@ -463,13 +463,13 @@ QUIET = Step(
     put={},
     gone=frozenset(),
     answers={},
-    otherwise=Absence.UNKNOWN,
+    otherwise=AbsenceCheck.UNKNOWN,
     common={},
     turned=False,
     passed=DAY,
     accept=False,
     exclude=(),
-    scope=Scope(),
+    scope=Identity(),
     base_url=URL,
 )
 """A step in which nothing happens but that a day goes by."""

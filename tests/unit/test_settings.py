@@ -42,7 +42,7 @@ def start(text: str) -> None:
     """Load a file and read its secrets, as a pass does."""
     settings = load(write(text))
     for source in settings.sources:
-        source.credential(settings.folder)
+        source.credential(settings.directory)
 
 
 def refused(text: str) -> str:
@@ -57,7 +57,7 @@ def refused(text: str) -> str:
 
 
 def test_nothing_but_a_key_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a file there is one source, `anthropic`, and an SQLite file in the current folder."""
+    """Without a file: one source, `anthropic`, and an SQLite file in the current directory."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     settings = load()
     assert database_of(settings) == "sqlite:///catalog.db"
@@ -69,7 +69,7 @@ def test_nothing_but_a_key_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert source.anthropic_version == "2026-10-21"
     assert (source.lifecycle, source.exclude, source.headers) == ((), (), {})
     assert (source.page_size, source.deadline) == (1000, timedelta(seconds=60))
-    credential = source.credential(settings.folder)
+    credential = source.credential(settings.directory)
     assert (credential.header, credential.value) == ("x-api-key", KEY)
     assert credential.origin == "ANTHROPIC_API_KEY"
 
@@ -158,7 +158,7 @@ def test_a_whole_file() -> None:
 
 
 def test_file_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--config` comes before CATALOG_SYNC_CONFIG, the current folder and the user's folder."""
+    """`--config` wins over CATALOG_SYNC_CONFIG, then the current and the user's directory."""
 
     def say(name: str, file: Path) -> Path:
         return write(f'database_url = "sqlite:///{name}"', file)
@@ -191,7 +191,7 @@ def test_an_empty_variable_names_no_file(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_place_that_cannot_be_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A configuration folder that the system refuses to look into is as good as none."""
+    """A configuration directory that the system refuses to look into is as good as none."""
     monkeypatch.setenv("XDG_CONFIG_HOME", "/" + "x" * 5000)
     assert database_of(load()) == "sqlite:///catalog.db"
 
@@ -213,7 +213,7 @@ def test_unreadable_file(tmp_path: Path, content: bytes, reason: str) -> None:
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    """A folder in the place of the file is refused by its name."""
+    """A directory in the place of the file is refused by its name."""
     with pytest.raises(ConfigError, match=re.escape(f"{tmp_path} cannot be read: Is a directory")):
         load(tmp_path)
 
@@ -303,7 +303,7 @@ def test_default_credential(
     for name, content in variables.items():
         monkeypatch.setenv(f"ANTHROPIC_{name}", content)
     settings = load()
-    credential = only(settings).credential(settings.folder)
+    credential = only(settings).credential(settings.directory)
     assert (credential.header, credential.value) == (header, value)
     assert credential.origin == f"ANTHROPIC_{origin}"
 
@@ -566,7 +566,7 @@ def test_key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file = write(f"{SOURCE}api_key_file = '{said}'", tmp_path / "etc" / FILE)
         for named in (file, Path(os.path.relpath(file))):
             settings = load(named)
-            credential = only(settings).credential(settings.folder)
+            credential = only(settings).credential(settings.directory)
             assert (credential.header, credential.value) == ("x-api-key", f"sk-{number}")
             assert place.name in credential.origin
 
@@ -575,7 +575,7 @@ def test_key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("said", "reason"),
     [
         pytest.param("missing", "No such file or directory", id="missing"),
-        pytest.param(".", "Is a directory", id="a folder"),
+        pytest.param(".", "Is a directory", id="a directory"),
         pytest.param("binary", "not a text file", id="binary"),
         pytest.param("empty", "empty", id="empty"),
         pytest.param("~nobody-of-this-name/key", "", id="the home of nobody"),

@@ -15,7 +15,7 @@ from support import model
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 SEEN = NOW - 100 * DAY
-NEVER = "the catalogue never held it"
+NEVER = "the catalog never held it"
 DATED = "claude-opus-4-20250514"
 
 
@@ -178,7 +178,7 @@ def test_a_line_that_the_api_did_not_say(
     ],
 )
 def test_unknown(id_: str, text: str) -> None:
-    """What the catalogue never held is unknown; what may be meant is said, with how it stands."""
+    """What the catalog never held is unknown; what may be meant is said, with how it stands."""
     records = [
         record(DATED, line="opus", created_at="2025-05-22T00:00:00Z"),
         record("claude-3-haiku-20240307", removed_at=NOW, created_at="2024-03-07T00:00:00Z"),

@@ -1,4 +1,4 @@
-"""The catalogue: models, their events, the runs that saw them, the alerts they owe.
+"""The catalog: models, their events, the runs that saw them, the alerts they owe.
 
 Revision ID: 0001
 Revises:

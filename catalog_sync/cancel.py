@@ -1,0 +1,64 @@
+"""One way to stop: a token that is cancelled once, and wakes everything that waits for it."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from catalog_sync.errors import StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class CancelToken:
+    """Tells running work that the process was told to stop. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._cancelled = threading.Event()
+        self._lock = threading.Lock()
+        self._callbacks: dict[object, Callable[[], None]] = {}
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Cancel the work: waits end, and every registered callback is called once."""
+        self._cancelled.set()
+        with self._lock:
+            callbacks, self._callbacks = list(self._callbacks.values()), {}
+        for callback in callbacks:
+            callback()
+
+    def check(self) -> None:
+        """Do nothing, or raise StoppedError after `cancel`."""
+        if self._cancelled.is_set():
+            raise StoppedError("stopped")
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for `seconds`. Raises StoppedError, at once, when the token is cancelled."""
+        self._cancelled.wait(seconds)
+        self.check()
+
+    @contextmanager
+    def on_cancel(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call `callback` if the token is cancelled during the block, such as to close a socket.
+
+        The callback runs in the thread that cancels, and must not block or raise. It is called at
+        once if the token was cancelled before.
+        """
+        key = object()
+        with self._lock:
+            registered = not self._cancelled.is_set()
+            if registered:
+                self._callbacks[key] = callback
+        if not registered:
+            callback()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._callbacks.pop(key, None)
