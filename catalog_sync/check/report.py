@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from catalog_sync.check.verdicts import ModelVerdict, SourceVerdict, Verdict
+from catalog_sync.domain.kinds import Verdict
 from catalog_sync.text import _days, one_line
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from catalog_sync.check.verdicts import ModelVerdict, SourceVerdict
 
 
 def verdict_text(judgement: ModelVerdict, now: datetime) -> str:

@@ -10,25 +10,14 @@ import difflib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from catalog_sync.domain.kinds import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from catalog_sync.domain.model import ModelRecord
-
-
-class Verdict(StrEnum):
-    """What `check` says of a model, the gravest last; `fine` alone is no problem."""
-
-    FINE = "fine"
-    DEPRECATED = "deprecated"
-    RETIRING = "retiring"  # its retirement date is near
-    OVERDUE = "overdue"  # its retirement date has passed, and the API has not said that it is done
-    UNKNOWN = "unknown"  # no source ever listed it
-    RETIRED = "retired"
-    REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import click
 
 from catalog_sync.cli import print_error
 from catalog_sync.cli.options import DURATION
+from catalog_sync.domain.kinds import Verdict
 from catalog_sync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _report(
     ignored: Sequence[str],
     format_: str,
 ) -> int:
-    from catalog_sync.check.verdicts import Verdict, judge  # noqa: PLC0415
+    from catalog_sync.check.verdicts import judge  # noqa: PLC0415
     from catalog_sync.cli import findings, render  # noqa: PLC0415  # heavy
 
     found = scan.found if scan else ()

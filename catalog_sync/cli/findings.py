@@ -14,15 +14,16 @@ from urllib.parse import quote
 
 from catalog_sync._version import __version__
 from catalog_sync.check import report as check_report
-from catalog_sync.check.verdicts import ModelVerdict, Verdict
 from catalog_sync.cli import render
 from catalog_sync.clock import format_instant
+from catalog_sync.domain.kinds import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from catalog_sync.check.scan import Found, Scan
+    from catalog_sync.check.verdicts import ModelVerdict
 
 __all__ = ["Finding", "annotation", "line", "shown", "summary", "to_json", "to_sarif"]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from catalog_sync.cli.options import MOMENT, format_option
+from catalog_sync.domain.kinds import Kind, Lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,23 +19,6 @@ if TYPE_CHECKING:
     from catalog_sync.domain.model import Event, ModelRecord
 
 __all__ = ["events", "models", "show"]
-
-# The kinds and stages of the contract, here so that --help need not load the records.
-_KINDS = (
-    "added",
-    "updated",
-    "deprecated",
-    "rescheduled",
-    "retired",
-    "retiring",
-    "removed",
-    "returned",
-    "schema_changed",
-    "sync_failed",
-    "sync_recovered",
-    "sync_held",
-)
-_LIFECYCLES = ("active", "deprecated", "retired")
 
 
 @click.command()
@@ -47,7 +31,12 @@ _LIFECYCLES = ("active", "deprecated", "retired")
 @click.option(
     "--as-of", type=MOMENT, metavar="TIME", help="As it was: a time, a date, or an age (7d)."
 )
-@click.option("--lifecycle", "lifecycles", multiple=True, type=click.Choice(_LIFECYCLES))
+@click.option(
+    "--lifecycle",
+    "lifecycles",
+    multiple=True,
+    type=click.Choice([each.value for each in Lifecycle]),
+)
 @format_option
 @click.pass_obj
 def models(
@@ -109,7 +98,13 @@ def _write_models(records: Sequence[ModelRecord], *, removed: bool) -> None:
 
 @click.command()
 @click.option("--since", type=MOMENT, metavar="7d", help="From this time, date or age on.")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(_KINDS), help="Repeatable.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice([kind.value for kind in Kind]),
+    help="Repeatable.",
+)
 @click.option("--model", "glob", metavar="GLOB", help="Only models whose id matches; case matters.")
 @click.option(
     "--source", "sources", multiple=True, metavar="NAME", help="Only this source; repeatable."
@@ -127,7 +122,6 @@ def events(
     """Print what changed, oldest first."""
     from catalog_sync.cli import render  # noqa: PLC0415
     from catalog_sync.domain import event_text  # noqa: PLC0415  # heavy
-    from catalog_sync.domain.kinds import Kind  # noqa: PLC0415
 
     chosen = [Kind(kind) for kind in kinds]
     shown = event_text.WITH_PAYLOAD if format_ == "table" else None

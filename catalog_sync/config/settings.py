@@ -28,35 +28,12 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from catalog_sync.clock import parse_duration
-from catalog_sync.config.credentials import Credential
+from catalog_sync.config.credentials import CREDENTIAL_KEYS, Credential, read_credential
 from catalog_sync.config.schedule import Schedule
+from catalog_sync.domain.kinds import DEFAULT_ALERT_KINDS, DEFAULT_FAIL_ON, Kind, Lifecycle, Verdict
 from catalog_sync.errors import ConfigError
 
 ENV_PREFIX = "CATALOG_SYNC_"
-AlertKind = Literal[
-    "added",
-    "updated",
-    "deprecated",
-    "rescheduled",
-    "retired",
-    "retiring",
-    "removed",
-    "returned",
-    "schema_changed",
-    "sync_failed",
-    "sync_recovered",
-    "sync_held",
-]
-DEFAULT_ALERT_KINDS: tuple[AlertKind, ...] = (
-    "added",
-    "deprecated",
-    "rescheduled",
-    "retiring",
-    "retired",
-    "removed",
-    "returned",
-)
-"""What people run this for; the rest is for those who operate it."""
 DEFAULT_EVERY = timedelta(minutes=15)
 DEFAULT_BASE_URL = "https://api.anthropic.com"  # as the official SDK
 DEFAULT_VERSION = "2026-10-21"  # what SDK 2.12 sends; the first with lifecycle fields
@@ -215,6 +192,7 @@ def _unique(tables: tuple[T, ...]) -> tuple[T, ...]:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Jitter = Annotated[timedelta, BeforeValidator(_length)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
+Command = Annotated[tuple[str, ...], Field(min_length=1)]
 Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=1)]
 
 
@@ -224,6 +202,8 @@ class SourceSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     name: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_name)]
+    api: Literal["anthropic", "openai"] = "anthropic"
+    """The shape of the API's answers."""
     base_url: Annotated[str, AfterValidator(_base_url)] = DEFAULT_BASE_URL
     api_key_env: VariableName | None = None
     """The environment variable with the key; ANTHROPIC_API_KEY when nothing else is named."""
@@ -231,8 +211,14 @@ class SourceSettings(BaseModel):
     """A file with the key; `~` and variables are expanded, relative to the configuration file."""
     auth_token_env: VariableName | None = None
     """The variable with a bearer token, for gateways that want one."""
+    auth_token_file: Annotated[str, AfterValidator(_file_name)] | None = None
+    """A file with the bearer token, found as `api_key_file` is."""
+    api_key_command: Command | None = None
+    """A program and its arguments that print the key; run anew for each run, without a shell."""
+    auth_token_command: Command | None = None
+    """A program and its arguments that print the bearer token."""
     anthropic_version: Annotated[str, AfterValidator(_header_value)] = DEFAULT_VERSION
-    lifecycle: tuple[Literal["active", "deprecated", "retired"], ...] = ()
+    lifecycle: tuple[Lifecycle, ...] = ()
     """The API's own filter; empty asks for its default, active and deprecated."""
     headers: Annotated[Mapping[str, SecretStr], AfterValidator(_headers)] = Field(
         default_factory=dict
@@ -240,6 +226,8 @@ class SourceSettings(BaseModel):
     """Extra request headers; their values are secrets."""
     exclude: tuple[str, ...] = ()
     """Globs of ids that are never recorded; case matters."""
+    ignore: tuple[str, ...] = ()
+    """Paths whose changes make no event, such as "pricing.*"; `*` spans levels."""
     page_size: Annotated[int, Field(ge=1, le=1000, strict=True)] = 1000
     deadline: Annotated[Duration, AfterValidator(_at_most_a_day)] = timedelta(seconds=60)
     """For a whole walk, retries included."""
@@ -252,11 +240,7 @@ class SourceSettings(BaseModel):
     def _check(self) -> Self:
         if self.every is not None and self.cron is not None:
             raise ValueError("every and cron exclude each other; expected one of them")
-        named = [
-            key
-            for key in ("api_key_env", "api_key_file", "auth_token_env")
-            if getattr(self, key) is not None
-        ]
+        named = [key for key in CREDENTIAL_KEYS if getattr(self, key) is not None]
         if len(named) > 1:
             raise ValueError(f"{' and '.join(named)} exclude each other; expected one of them")
         return self
@@ -266,38 +250,7 @@ class SourceSettings(BaseModel):
 
         Raises ConfigError when it is missing, empty or no header value.
         """
-        header: Literal["x-api-key", "authorization"] = "x-api-key"
-        if self.api_key_file is not None:
-            path = directory / os.path.expanduser(os.path.expandvars(self.api_key_file))  # noqa: PTH111  # never raises
-            origin = f"the file {path}"
-            try:
-                secret = path.read_text(encoding="utf-8")
-            except (OSError, ValueError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "not a text file"
-                raise ConfigError(
-                    f"source {self.name}: api_key_file {path} cannot be read: {reason}"
-                ) from error
-        elif self.auth_token_env is not None:
-            header, origin = "authorization", self.auth_token_env
-            secret = os.environ.get(self.auth_token_env, "")
-        else:
-            origin = self.api_key_env or "ANTHROPIC_API_KEY"
-            secret = os.environ.get(origin, "")
-        secret = secret.strip()
-        if not secret:
-            key = "api_key_env" if header == "x-api-key" else "auth_token_env"
-            key = key if self.api_key_file is None else "api_key_file"
-            raise ConfigError(
-                f"source {self.name}: {key}: no key: {origin} is not set or empty",
-                f"set {origin}" if self.api_key_file is None else "write the key into it",
-            )
-        if not _HEADER_VALUE.fullmatch(secret):
-            raise ConfigError(
-                f"source {self.name}: {origin} holds characters that no key has",
-                "expected printable ASCII on one line",
-            )
-        value = f"Bearer {secret}" if header == "authorization" else secret
-        return Credential(header, value, origin)
+        return read_credential(self, directory)
 
 
 class AlertSettings(BaseModel):
@@ -312,7 +265,7 @@ class AlertSettings(BaseModel):
     """Where JSON is posted, signed as Standard Webhooks describe."""
     secret_env: VariableName | None = None
     """The variable with the webhook's signing secret: "whsec_" and base64."""
-    events: tuple[AlertKind, ...] = DEFAULT_ALERT_KINDS
+    events: tuple[Kind, ...] = DEFAULT_ALERT_KINDS
     models: tuple[str, ...] = ()
     """Globs of ids; empty is every model. Events without a model pass them all."""
     sources: tuple[str, ...] = ()
@@ -347,6 +300,21 @@ class AlertSettings(BaseModel):
         return secret
 
 
+class CheckSettings(BaseModel):
+    """The `[check]` table: defaults of `catalog-sync check`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    within: Duration = timedelta(days=60)
+    """A retirement date that is nearer than this is a problem."""
+    fail_on: tuple[Verdict, ...] = DEFAULT_FAIL_ON
+    """Verdicts that make the check fail; any other except `fine` is a warning."""
+    ignore: tuple[str, ...] = ()
+    """Globs of ids that are left out."""
+    exclude: tuple[str, ...] = ()
+    """Files that are not scanned, as patterns of .gitignore."""
+
+
 class Settings(BaseSettings):
     """The whole configuration; every key has a default, and an unknown one is refused."""
 
@@ -366,6 +334,10 @@ class Settings(BaseSettings):
     """Consecutive failed passes of a source before the `sync_failed` event."""
     delivery_attempts: Annotated[Count, Field(le=1000)] = 20
     """How often an alert is sent before it counts as failed; 20 take about three days."""
+    retention: Duration = timedelta(days=400)
+    """How long runs without events and delivered outbox entries are kept."""
+    parallel: Annotated[Count, Field(le=1000)] = 16
+    """Sources that are synced at the same time."""
     heartbeat_url: Annotated[SecretStr, AfterValidator(_webhook)] | None = None
     """Pinged at the start, success and failure of a pass; its path is a secret."""
     every: Duration = DEFAULT_EVERY
@@ -383,6 +355,7 @@ class Settings(BaseSettings):
     """Where the published site can be read, for absolute links; null: links are relative."""
     sources: Annotated[tuple[SourceSettings, ...], AfterValidator(_some), AfterValidator(_unique)]
     alerts: Annotated[tuple[AlertSettings, ...], AfterValidator(_unique)] = ()
+    check: CheckSettings = CheckSettings()
 
     _file: Path | None = PrivateAttr(default=None)
 

@@ -22,6 +22,48 @@ class Kind(StrEnum):
     SYNC_HELD = "sync_held"
 
 
+DEFAULT_ALERT_KINDS = (
+    Kind.ADDED,
+    Kind.DEPRECATED,
+    Kind.RESCHEDULED,
+    Kind.RETIRING,
+    Kind.RETIRED,
+    Kind.REMOVED,
+    Kind.RETURNED,
+)
+"""The events that a channel is sent by default; the others are for operators."""
+
+
+class Lifecycle(StrEnum):
+    """The stages of a model that the Models API documents."""
+
+    ACTIVE = "active"
+    DEPRECATED = "deprecated"
+    RETIRED = "retired"
+
+
+class Verdict(StrEnum):
+    """What `check` says about a model, best first."""
+
+    FINE = "fine"
+    DEPRECATED = "deprecated"
+    RETIRING = "retiring"
+    OVERDUE = "overdue"
+    UNKNOWN = "unknown"
+    RETIRED = "retired"
+    REMOVED = "removed"
+
+
+DEFAULT_FAIL_ON = (
+    Verdict.UNKNOWN,
+    Verdict.RETIRING,
+    Verdict.OVERDUE,
+    Verdict.RETIRED,
+    Verdict.REMOVED,
+)
+"""The verdicts that make `check` fail by default; any other except `fine` is a warning."""
+
+
 class RunStatus(StrEnum):
     """How a pass over one source ended; `running` until it did."""
 

@@ -33,11 +33,12 @@ from catalog_sync.alerts.delivery import deliver_due
 from catalog_sync.alerts.message import Message
 from catalog_sync.app import App, RunOptions
 from catalog_sync.clock import format_instant
-from catalog_sync.config.settings import AlertKind, AlertSettings, Settings
+from catalog_sync.config.settings import AlertSettings, Settings
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate
 from catalog_sync.demo.sandbox import Sandbox
+from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event
 from catalog_sync.sync.report import RunReport
 from receivers import Decision, Received, Receiver, Reply
@@ -48,19 +49,7 @@ MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
-KINDS: tuple[AlertKind, ...] = (
-    "added",
-    "updated",
-    "deprecated",
-    "retired",
-    "retiring",
-    "removed",
-    "returned",
-    "schema_changed",
-    "sync_failed",
-    "sync_recovered",
-    "sync_held",
-)
+KINDS = tuple(Kind)
 NEWS = ("added", "deprecated", "retiring", "retired", "removed", "returned")
 RULES: dict[str, dict[str, Any]] = {
     "all": {"events": KINDS},

@@ -117,8 +117,10 @@ def test_subject_without_a_name() -> None:
         ([*numbered(Kind.ADDED, 1), *numbered(Kind.RETIRED, 2)], "1 model retired, 1 new"),
         (
             [numbered(kind, 1)[0] for kind in Kind if not kind.startswith(("sync", "schema"))],
-            "1 model retired, 1 removed, 1 retiring soon, 1 deprecated, 1 rescheduled, 1 new, "
-            "1 back, 1 updated",
+            (
+                "1 model retired, 1 removed, 1 retiring soon, 1 deprecated, 1 rescheduled, 1 new, "
+                "1 back, 1 updated"
+            ),
         ),
         ([schema_event(), *numbered(Kind.UPDATED, 1, 2)], "2 models updated, all models changed"),
         (

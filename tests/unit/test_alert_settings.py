@@ -126,7 +126,8 @@ def test_the_example_with_its_channels() -> None:
     """
     text = EXAMPLE.read_text(encoding="utf-8")
     text = text.replace("# heartbeat_url =", "heartbeat_url =")
-    before, table, channels = text.partition("# [[alerts]]\n")
+    before, table, rest = text.partition("# [[alerts]]\n")
+    channels, _, _ = rest.partition("\n\n")
     settings = loaded(before + re.sub(r"^# ?", "", table + channels, flags=re.MULTILINE))
     assert settings.heartbeat_url is not None
     team, hook = settings.alerts

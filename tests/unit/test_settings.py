@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from catalog_sync.config.load import load
-from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
+from catalog_sync.config.settings import AlertSettings, CheckSettings, Settings, SourceSettings
 from catalog_sync.errors import ConfigError
 from support import KEY
 
@@ -87,9 +87,12 @@ def test_example_names_every_key() -> None:
     """The example names every key there is, and none that there is not."""
     named = re.findall(r"^(?:# )?([a-z_]+) = ", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
     tables = re.findall(
-        r"^(?:# )?\[\[([a-z_]+)\]\]", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE
+        r"^(?:# )?\[{1,2}([a-z_]+)\]", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE
     )
-    keys = [model.model_fields.keys() for model in (Settings, SourceSettings, AlertSettings)]
+    keys = [
+        model.model_fields.keys()
+        for model in (Settings, SourceSettings, AlertSettings, CheckSettings)
+    ]
     assert {*named, *tables} == set().union(*keys)
 
 
@@ -97,7 +100,7 @@ def test_example_without_its_comment_signs() -> None:
     """What the example only shows in comments works as well, and defaults are what it says."""
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
     shown = [re.sub(r"^# (?=\[\[|[a-z_]+ = )", "", line) for line in lines]
-    text = "\n".join(shown).replace("api_key_file = ", "# api_key_file = ")
+    text = re.sub(r"(?m)^(\w+_(?:file|command) = )", r"# \1", "\n".join(shown))
     text = text.replace("cron = ", "# cron = ")  # every and cron exclude each other
     settings = load(write(text))
     assert [source.name for source in settings.sources] == ["anthropic", "gateway"]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from catalog_sync.check.report import verdict_text
-from catalog_sync.check.verdicts import Verdict, judge
+from catalog_sync.check.verdicts import judge
+from catalog_sync.domain.kinds import Verdict
 from catalog_sync.domain.model import ModelInfo, ModelRecord
 from support import model
 
