@@ -11,6 +11,7 @@
     │   ├── OverloadedError         the server is busy or broken: wait
     │   ├── BadAnswerError          the answer is not what the API promises
     │   ├── DeadlineError           the walk took too long
+    │   ├── ClockError              the host's clock and the server's differ by more than a day
     │   ├── LeaseLostError          another process took over meanwhile
     │   ├── SecretError             its secret cannot be read
     │   └── ValueRefusedError       the database refused a value of the walk
@@ -106,6 +107,13 @@ class DeadlineError(SourceError):
 
     code = "deadline"
     advice = "the next pass tries again; a larger `deadline` gives it longer"
+
+
+class ClockError(SourceError):
+    """The host's clock and the server's differ so much that every recorded time would be wrong."""
+
+    code = "clock"
+    advice = "nothing was recorded; set the clock of this host"
 
 
 class LeaseLostError(SourceError):

@@ -150,6 +150,8 @@ class Catalog:
     """By id, in the order of the list: newest first."""
     pages: int
     scope: Identity = Identity()
+    server_at: datetime | None = None
+    """The server's clock: the `Date` of the last answer. None if it did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,9 @@ class Event:
     source: str = ""
     run_id: int | None = None
     id: int | None = None
-    """Null until stored."""
+    """None until stored."""
+    baseline: bool = False
+    """Whether the event belongs to a model of the source's first list, which is no news."""
 
 
 @dataclass(frozen=True, slots=True)

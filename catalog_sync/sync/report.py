@@ -35,6 +35,8 @@ class RunReport:
     """Null when no complete walk was made; so are `models`."""
     models: int | None = None
     events: tuple[Event, ...] = ()
+    held: tuple[str, ...] = ()
+    """The ids whose removal waits for a person, sorted."""
     error: str | None = None
     cause: CatalogSyncError | None = None
     """The error behind `error`, for its exit code and its traceback; null when nothing failed."""
@@ -56,6 +58,7 @@ class RunReport:
             "pages": self.pages,
             "models": self.models,
             **ids,
+            "held": list(self.held),
             "error": self.error,
             "started_at": format_instant(self.started_at),
             "duration_seconds": round(self.duration.total_seconds(), 3),
@@ -66,6 +69,7 @@ _REPORTED_KINDS = (
     Kind.ADDED,
     Kind.UPDATED,
     Kind.DEPRECATED,
+    Kind.RESCHEDULED,
     Kind.RETIRED,
     Kind.RETIRING,
     Kind.REMOVED,

@@ -241,6 +241,7 @@ def test_report() -> None:
         pages=1,
         models=10,
         events=tuple(events),
+        held=("u", "v"),
         duration=timedelta(microseconds=212_345),
     )
     assert report.to_json() == {
@@ -253,11 +254,13 @@ def test_report() -> None:
         "added": ["x", "y"],
         "updated": [],
         "deprecated": [],
+        "rescheduled": [],
         "retired": ["z"],
         "retiring": ["x"],
         "removed": [],
         "returned": [],
         "schema_changed": ["a.b", "c"],
+        "held": ["u", "v"],
         "error": None,
         "started_at": "2026-06-15T12:00:00Z",
         "duration_seconds": 0.212,
