@@ -1,0 +1,209 @@
+"""One HTTP request under a total deadline.
+
+A request can be cancelled at any time, follows no redirect, and reads a limited body. The client,
+webhooks and the heartbeat use it. Connections and TLS certificates are shared by the whole process.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import math
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from catalog_sync._version import __version__
+from catalog_sync.client import network
+from catalog_sync.errors import (
+    BadAnswerError,
+    DeadlineError,
+    RefusedError,
+    SourceError,
+    StoppedError,
+    UnreachableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from catalog_sync.cancel import CancelToken
+
+_CODINGS: Final = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
+_OTHER_CODINGS: Final = frozenset(
+    {"br", "zstd", "compress", "x-compress", "dcb", "dcz", "exi", "pack200-gzip", "aes128gcm"}
+)
+"""Compressions that are never asked for. Any other word marks a plain body: identity, utf-8, …"""
+_MAX_REFUSAL_BYTES: Final = 64 * 1024
+"""How much of a refusal's body is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The end of a period that several requests share."""
+
+    seconds: float
+    """The length of the whole period, for messages."""
+    ends_at: float
+    """By `time.monotonic()`."""
+
+    @classmethod
+    def after(cls, length: timedelta) -> Deadline:
+        """Return the deadline that is `length` from now."""
+        seconds = length.total_seconds()
+        return cls(seconds, time.monotonic() + seconds)
+
+    def left(self) -> float:
+        """Return the seconds that are left. Raises DeadlineError when there are none."""
+        left = self.ends_at - time.monotonic()
+        if left <= 0:
+            raise DeadlineError(f"not finished after {self.seconds:g} s")
+        return left
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A server's answer to one request."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    """Names compare without case."""
+    body: bytes
+    """Empty when `max_bytes` was 0, and for a refusal whose body could not be read."""
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300  # noqa: PLR2004  # HTTP's own classes
+
+    @property
+    def server_at(self) -> datetime | None:
+        """The server's time when it answered, in UTC; None if it did not say."""
+        answered_at = _date(self.headers.get("date"))
+        with suppress(ValueError, OverflowError):  # a cache answers with the original date
+            if answered_at is not None and (age := self.headers.get("age")):
+                return answered_at + timedelta(seconds=int(age))
+        return answered_at
+
+    @property
+    def retry_after(self) -> timedelta | None:
+        """How long the server asks to wait; None if it does not say, or nothing sensible."""
+        seconds: float | None = None
+        with suppress(KeyError, ValueError):
+            seconds = float(self.headers["retry-after-ms"]) / 1000
+        if seconds is None and (text := self.headers.get("retry-after")) is not None:
+            try:
+                seconds = float(text)
+            except ValueError:  # a date, by the server's clock
+                if (until := _date(text)) is not None:
+                    now = _date(self.headers.get("date")) or datetime.now(UTC)
+                    seconds = (until - now).total_seconds()
+        if seconds is None or not math.isfinite(seconds) or seconds <= 0:
+            return None
+        return timedelta(seconds=min(seconds, threading.TIMEOUT_MAX))
+
+
+def _date(text: str | None) -> datetime | None:
+    """Return the instant that an HTTP date names, in UTC; None for anything else."""
+    if text is None:
+        return None
+    with suppress(TypeError, ValueError, OverflowError, IndexError):
+        parsed = email.utils.parsedate_to_datetime(text)
+        return parsed.replace(tzinfo=parsed.tzinfo or UTC).astimezone(UTC)
+    return None
+
+
+def exchange(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    deadline: Deadline,
+    cancel: CancelToken,
+    max_bytes: int,
+    content: bytes | None = None,
+    direct: bool = False,
+) -> Response:
+    """Send one request and return the answer, whatever its status.
+
+    Args:
+        method: `GET`, `POST`, …
+        url: An absolute `http://` or `https://` URL. Only its origin appears in errors.
+        headers: Sent as they are, beside a `user-agent`.
+        deadline: Covers everything: name resolution aside, connecting, sending and reading.
+        cancel: Ends the exchange at once when it is cancelled.
+        max_bytes: The largest body, decompressed. 0 reads no body. A refusal's body is cut.
+        content: The body to send. Its connection is not shared with other requests.
+        direct: Use no proxy of the environment.
+
+    Raises:
+        UnreachableError: No answer, or not a whole one.
+        BadAnswerError: The body of a 2xx answer is larger than `max_bytes` or wrongly compressed.
+        RefusedError: The URL cannot be requested.
+        DeadlineError: The deadline passed.
+        StoppedError: `cancel` was cancelled.
+        ConfigError: The environment's proxy or TLS settings cannot be used.
+    """
+    route = network.route_to(url, direct=direct)
+    headers = {"user-agent": f"catalog-sync/{__version__}", **headers}
+    if content is not None:
+        headers["connection"] = "close"
+    operation = network.Operation(deadline.left, cancel)
+    try:
+        with operation, cancel.on_cancel(operation.hang_up):
+            operation.check()
+            with route.client.stream(method, url, headers=headers, content=content) as response:
+                body = _read(response, operation, max_bytes)
+        operation.check()  # a body that was cut by a hang-up may look like a complete one
+    except (DeadlineError, StoppedError, BadAnswerError):
+        raise
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
+        raise RefusedError(f"{network.origin(url)}: a URL that cannot be requested") from error
+    except (httpx.HTTPError, OSError) as error:
+        operation.check()
+        raise UnreachableError(_unreachable(url, route, error), route.advice(error)) from error
+    return Response(response.status_code, response.reason_phrase, response.headers, body)
+
+
+def _unreachable(url: str, route: network.Route, error: Exception) -> str:
+    kind = "timed out" if isinstance(error, httpx.TimeoutException) else "no answer"
+    reason = str(error) or type(error).__name__
+    return f"{network.origin(url)}: {kind}{route.via}: {reason}"
+
+
+def _read(response: httpx.Response, operation: network.Operation, max_bytes: int) -> bytes:
+    """Return the body, decompressed. Raises BadAnswerError if a 2xx answer's body is unusable."""
+    if max_bytes == 0:
+        return b""
+    if not response.is_success:
+        with suppress(SourceError, httpx.HTTPError):
+            return _read_up_to(response, operation, _MAX_REFUSAL_BYTES)[:_MAX_REFUSAL_BYTES]
+        return b""  # a refusal counts, whatever it says
+    try:
+        body = _read_up_to(response, operation, max_bytes)
+    except httpx.DecodingError as error:
+        raise BadAnswerError("the body is not encoded as its headers say") from error
+    if len(body) > max_bytes:
+        raise BadAnswerError(f"a body of more than {max_bytes >> 20} MiB")
+    return body
+
+
+def _read_up_to(response: httpx.Response, operation: network.Operation, max_bytes: int) -> bytes:
+    words = response.headers.get("content-encoding", "").lower().split(",")
+    codings = [word.strip() for word in words]
+    compressions = [_CODINGS[word] for word in codings if word in _CODINGS]
+    if len(compressions) > 1 or not _OTHER_CODINGS.isdisjoint(codings):
+        raise BadAnswerError("a body in an encoding that was not asked for")
+    response.headers["content-encoding"] = compressions[0] if compressions else "identity"
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        operation.check()
+        body += chunk
+        if len(body) > max_bytes:
+            break
+    return bytes(body)

@@ -1,0 +1,307 @@
+"""Connections: one pool and one TLS context per process, proxies of the environment, hanging up.
+
+httpx's timeouts cover one read or write each. The deadline of a whole exchange, and its
+cancellation, are enforced here, at each operation of the socket.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import httpcore
+import httpx
+from httpcore._backends.sync import SyncStream  # no public way to wrap a socket
+
+from catalog_sync.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from catalog_sync.cancel import CancelToken
+
+_CONNECT_SECONDS: Final = 5.0  # as the official SDK
+_SILENCE_SECONDS: Final = 30.0
+"""How long a server may be silent, within the deadline, before a request counts as lost."""
+_WRITE_BYTES: Final = 64 * 1024
+_TLS_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
+_PROXY_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
+
+
+class Operation:
+    """The exchange that a thread is making: what it may still take, and which socket it uses.
+
+    Args:
+        left: Returns the seconds left, or raises DeadlineError.
+        cancel: The token that ends the exchange.
+    """
+
+    def __init__(self, left: Callable[[], float], cancel: CancelToken) -> None:
+        self._left = left
+        self._cancel = cancel
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        _thread.operation = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.use(None)
+        _thread.operation = None
+
+    def check(self) -> float:
+        """Return the seconds left. Raises DeadlineError or StoppedError when it is over."""
+        self._cancel.check()
+        return self._left()
+
+    def use(self, used: socket.socket | None) -> None:
+        """Note the socket that the exchange is about to wait for."""
+        with self._lock:
+            self._socket = used
+
+    def hang_up(self) -> None:
+        """Wake the thread that waits for the socket; closing alone would not."""
+        with self._lock:
+            if self._socket is not None:
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+
+class _Thread(threading.local):
+    operation: Operation | None = None
+
+
+_thread = _Thread()
+
+
+def _wait_for(used: socket.socket, longest: float) -> float:
+    """Note that this thread's exchange waits for a socket, and return how long it may."""
+    if _thread.operation is None:
+        return longest
+    _thread.operation.use(used)
+    return min(_thread.operation.check(), longest)
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection whose every operation keeps the deadline of the exchange that uses it."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+        self._socket: socket.socket = stream.get_extra_info("socket")
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        return self._stream.read(max_bytes, _wait_for(self._socket, _SILENCE_SECONDS))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        for start in range(0, len(buffer), _WRITE_BYTES):
+            longest = _wait_for(self._socket, _SILENCE_SECONDS)
+            self._stream.write(buffer[start : start + _WRITE_BYTES], longest)
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        # TLS takes the socket away until the handshake is over; a duplicate can still end it.
+        with self._socket.dup() as handle:
+            longest = _wait_for(handle, _CONNECT_SECONDS)
+            stream = _Stream(self._stream.start_tls(ssl_context, server_hostname, longest))
+            _wait_for(stream._socket, longest)
+        return stream
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _Backend(httpcore.NetworkBackend):
+    """Opens connections that can be given up at any time."""
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ARG002
+        local_address: str | None = None,  # noqa: ARG002
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        error: OSError | None = None
+        try:
+            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as unknown:
+            raise httpcore.ConnectError(str(unknown)) from unknown
+        for family, kind, protocol, _, address in addresses:
+            connection = socket.socket(family, kind, protocol)
+            try:
+                connection.settimeout(_wait_for(connection, _CONNECT_SECONDS))
+                connection.connect(address)
+                _wait_for(connection, 0)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError as failed:
+                connection.close()
+                error = failed
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return _Stream(SyncStream(connection))
+        if isinstance(error, TimeoutError):
+            raise httpcore.ConnectTimeout(str(error)) from error
+        raise httpcore.ConnectError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a URL is reached."""
+
+    client: httpx.Client
+    variable: str | None = None
+    """The environment variable that names the proxy; None without one."""
+
+    @property
+    def via(self) -> str:
+        """The proxy's part of an error."""
+        return f" through the proxy of {self.variable}" if self.variable else ""
+
+    def advice(self, error: Exception) -> str | None:
+        """Return what to do about a failed connection; None for the error's own advice."""
+        failed = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError))
+        if self.variable and failed:
+            return f"check {self.variable}, or name the host in NO_PROXY"
+        return None
+
+
+def origin(url: str) -> str:
+    """Return scheme, host and port of a URL: the part that may be shown."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "…", parts.port
+    except ValueError:
+        return "a URL"
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}"
+
+
+def route_to(url: str, *, direct: bool = False) -> Route:
+    """Return how `url` is reached. Raises ConfigError if the environment cannot be used."""
+    secure = url.lower().startswith("https:")
+    variable, proxy = (None, None) if direct else _proxy_of(url)
+    encrypted = secure or (proxy is not None and proxy.startswith("https:"))
+    files = tuple(os.environ.get(name) for name in _TLS_VARIABLES) if encrypted else None
+    with _lock:
+        try:
+            return Route(_client(proxy, files), variable)
+        except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+            raise _unusable(error, variable) from None  # it may quote a proxy's password
+
+
+def check_environment(url: str, *, direct: bool = False) -> None:
+    """Raise ConfigError if the environment's proxy or TLS settings cannot be used for `url`."""
+    route_to(url, direct=direct)
+    for scheme, proxy in ({} if direct else getproxies()).items():
+        if scheme in {"http", "https", "all"} and proxy:
+            variable, proxy_url = _named(scheme, proxy)
+            try:
+                httpx.Proxy(proxy_url)
+            except (ValueError, httpx.InvalidURL) as error:
+                raise _unusable(error, variable) from None
+
+
+_lock = threading.Lock()
+
+
+@lru_cache(maxsize=16)
+def _client(proxy: str | None, tls_files: tuple[str | None, ...] | None) -> httpx.Client:
+    """Return the process's connections, directly or through a proxy."""
+    transport = httpx.HTTPTransport(
+        verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if tls_files is None else _tls(tls_files),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+        proxy=proxy,
+    )
+    if not hasattr(transport._pool, "_network_backend"):  # noqa: SLF001  # no public way
+        raise AssertionError("this version of httpx keeps its network backend elsewhere")
+    transport._pool._network_backend = _Backend()  # noqa: SLF001
+    return httpx.Client(transport=transport, trust_env=False, timeout=None)  # noqa: S113  # see _Stream
+
+
+@lru_cache(maxsize=1)
+def _tls(files: tuple[str | None, ...]) -> ssl.SSLContext:
+    del files  # what httpx and ssl read from the environment; here it keys the cache
+    return httpx.create_ssl_context()
+
+
+def _unusable(error: Exception, variable: str | None) -> ConfigError:
+    """Return the error of settings that cannot be used, which names the variable, not its value."""
+    if isinstance(error, ImportError):
+        return ConfigError(
+            f"{variable} names a SOCKS proxy, for which a package is missing",
+            "install it: pip install 'httpx[socks]'",
+        )
+    if isinstance(error, OSError):
+        names = [name for name in _TLS_VARIABLES if os.environ.get(name)]
+        broken = [name for name in names if not os.access(os.environ[name], os.R_OK)] or names
+        reason = error.strerror or "not a certificate"
+        return ConfigError(f"{' or '.join(broken)} cannot be used: {reason}", "correct or unset it")
+    return ConfigError(
+        f"the proxy in {variable} cannot be used",
+        f"expected a URL with one of {', '.join(_PROXY_SCHEMES)}",
+    )
+
+
+# --- proxies -------------------------------------------------------------------------------
+
+
+def _proxy_of(url: str) -> tuple[str | None, str | None]:
+    """Return the variable that names the proxy of a URL, and the proxy's own URL."""
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        return None, None
+    proxies = getproxies()
+    entries = [entry.strip().lower() for entry in proxies.get("no", "").split(",")]
+    if any(_matches(entry, host, port) for entry in entries if entry):
+        return None, None
+    for scheme in (parts.scheme.lower(), "all"):
+        if proxy := proxies.get(scheme):
+            return _named(scheme, proxy)
+    return None, None
+
+
+def _named(scheme: str, proxy: str) -> tuple[str, str]:
+    variable = f"{scheme}_proxy"
+    variable = variable if variable in os.environ else variable.upper()
+    return variable, proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _matches(entry: str, host: str, port: int | None) -> bool:
+    """Return whether an entry of NO_PROXY covers a host, as curl reads it: also by network."""
+    if entry == "*":
+        return True
+    entry = entry.partition("://")[2] or entry
+    name, colon, number = entry.rpartition(":")
+    if colon and number.isdecimal() and (":" not in name or name.endswith("]")):
+        if port != int(number):
+            return False
+        entry = name
+    entry = entry.strip("[]")
+    with suppress(ValueError):
+        network = ipaddress.ip_network(entry, strict=False)
+        with suppress(ValueError):
+            return ipaddress.ip_address(host) in network
+        return False
+    entry = entry.removeprefix("*").removeprefix(".")
+    return host == entry or host.endswith(f".{entry}")

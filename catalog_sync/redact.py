@@ -1,0 +1,70 @@
+"""Redaction: secrets, and parts of them, never appear in texts that people or files get."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+REDACTED: Final = "[redacted]"
+_PART = 8
+"""A part of a secret with this many characters, or more, is redacted too."""
+_SHORTEST = 4
+"""Shorter values are everyday words, not secrets."""
+_SCHEMES = ("Bearer ", "Basic ")
+
+
+class Redactor:
+    """Replaces secrets in texts.
+
+    Args:
+        secrets: header values, keys, tokens or URLs. A value of several words counts as a whole
+            and by its words; the name of an authorization scheme is not part of the secret.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        words: set[str] = set()
+        for value in secrets:
+            for scheme in _SCHEMES:
+                value = value.removeprefix(scheme)  # noqa: PLW2901  # the same value without it
+            words.update((value, *value.split()))
+        words |= {word.replace("\\", "\\\\") for word in words}  # as repr() of text shows it
+        words |= {word.replace("'", "\\'") for word in words}
+        words |= {word.replace("\\", "") for word in words}  # see `found_in_traceback`
+        words |= {quote(word, safe="") for word in words}
+        self._secrets = sorted((w for w in words if len(w) >= _SHORTEST), key=len, reverse=True)
+        self._parts = {w[i : i + _PART] for w in self._secrets for i in range(len(w) - _PART + 1)}
+
+    def __call__(self, text: str) -> str:
+        """Return `text` with every secret, and every part of one of eight characters, replaced."""
+        hidden = bytearray(len(text))
+        for secret in self._secrets:
+            start = text.find(secret)
+            while start >= 0:
+                hidden[start : start + len(secret)] = b"\1" * len(secret)
+                start = text.find(secret, start + 1)
+        if self._parts:
+            for start in range(len(text) - _PART + 1):
+                if text[start : start + _PART] in self._parts:
+                    hidden[start : start + _PART] = b"\1" * _PART
+        if not any(hidden):
+            return text
+        pieces, end = [], 0
+        while (start := hidden.find(1, end)) >= 0:
+            pieces += [text[end:start], REDACTED]
+            end = hidden.find(0, start)
+            if end < 0:
+                end = len(text)
+        return "".join(pieces) + text[end:]
+
+    def found_in(self, text: str) -> bool:
+        """Return whether `text` holds a secret or a part of one."""
+        return self(text) != text
+
+    def found_in_traceback(self, error: BaseException) -> bool:
+        """Return whether the traceback of `error`, with its causes, would show a secret."""
+        # Causes quote causes, and each quotation doubles the backslashes.
+        return self.found_in("".join(traceback.format_exception(error)).replace("\\", ""))
