@@ -1,7 +1,7 @@
-"""When a source is synced: every so often, or by the crontab. Pure; the triggers are APScheduler's.
+"""Schedules: when a source is synced, by an interval or by a crontab line. Pure.
 
-APScheduler reads a crontab's days in its own way: its week begins with Monday as 0, and a day of
-the month beside a day of the week must be both. Here they mean what crontab(5) says.
+A crontab line means what Debian's cron makes of it. `cronsim` reads the line and steps through
+local time; this module translates local time to UTC, because that is where clock changes matter.
 """
 
 from __future__ import annotations
@@ -9,147 +9,188 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
-    from apscheduler.triggers.base import BaseTrigger
+    from collections.abc import Iterator
 
-
-_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
-"""By their number in a crontab, where Sunday is 0 and 7."""
-_DAYS = re.compile(r"(?:(\*)|(\w+)(?:-(\w+))?)(?:/(\d+))?", re.ASCII)
-_FIELDS = 5
-_MISSED = 3
-"""Passes in a row that did not succeed, from which on a source is not fresh any more."""
+_FIELDS = {"minute": 59, "hour": 23, "day": 31, "month": 12, "weekday": 7}
+"""The fields of a crontab line, each with its largest value."""
+_TERM = re.compile(r"(\*|\d+|[a-z]{3})(?:-(\d+|[a-z]{3}))?(?:/\d+)?", re.ASCII | re.IGNORECASE)
+_MISSED_RUNS = 3
+"""A source is stale from the third run in a row that did not succeed."""
 _JITTER_SHARE = 10
 _EPOCH = datetime.fromtimestamp(0, UTC)
-_INSTANT = timedelta(microseconds=1)
-_LOOK_BACK = timedelta(days=100 * 365)
-"""Longer than any crontab's line pauses: a 29 February on a Sunday may be forty years away."""
-_APART = timedelta(seconds=30)
-"""Less than there is between two runs of a crontab."""
+_SECOND = timedelta(seconds=1)
+_MINUTE = timedelta(minutes=1)
+_CLOCK_CHANGE = timedelta(hours=3)
+"""cron makes up for a change of the local clock up to this size; a larger one is a new time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A time table: a crontab's line in a time zone where there is one, else an interval."""
+    """When a source is synced.
+
+    Args:
+        every: the interval; unused when `cron` is set.
+        cron: a crontab line of five fields.
+        timezone: the IANA time zone of `cron`.
+
+    Raises:
+        ValueError: `cron` is not a crontab line, or it never comes.
+    """
 
     every: timedelta
     cron: str | None = None
     timezone: str = "UTC"
-    """An IANA name; an interval knows no time zone."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a crontab's line that is none, or that never comes."""
-        if self.cron is not None and self.trigger().get_next_fire_time(None, _EPOCH) is None:
-            raise ValueError("a crontab's line that never comes")
-
-    def trigger(self, jitter: timedelta = timedelta()) -> BaseTrigger:
-        """Return APScheduler's trigger; each run comes up to `jitter` later, drawn at random."""
-        from apscheduler.triggers.interval import IntervalTrigger  # noqa: PLC0415  # heavy
-
-        seconds = jitter.total_seconds()
+        """Check the crontab line."""
         if self.cron is not None:
-            return _cron_trigger(self.cron, ZoneInfo(self.timezone), seconds)
-        every = self.every.total_seconds()
-        return IntervalTrigger(seconds=every, timezone=UTC, jitter=seconds)
+            _check_line(self.cron)
+            self.next_after(_EPOCH)
+
+    def next_after(self, now: datetime) -> datetime:
+        """Return the first run after `now`, in UTC."""
+        if self.cron is None:
+            return now.astimezone(UTC) + self.every
+        return self._nearest_run(now, forward=True)
+
+    def last_before(self, now: datetime) -> datetime:
+        """Return the last run up to `now` (inclusive), in UTC."""
+        if self.cron is None:
+            return now.astimezone(UTC) - self.every
+        return self._nearest_run(now, forward=False)
 
     def interval(self, now: datetime) -> timedelta:
-        """Return the time between two runs: of a crontab, the lesser of before and after its last.
+        """Return the time between two runs.
 
-        So that the last run of a day is not taken for one that serves the whole night, nor the
-        first for one that the evening before has served.
+        Of a crontab line: the shorter of the gaps before and after its last run. Otherwise the run
+        at 18:00, the last of a day, would count as fresh until the morning.
         """
         if self.cron is None:
             return self.every
-        last = self._last_run(now)
-        return min(last - self._last_run(last - _INSTANT), self._run_after(last) - last)
+        last = self.last_before(now)
+        before = self.last_before(last - timedelta(microseconds=1))
+        return min(last - before, self.next_after(last) - last)
 
     def at_most(self, jitter: timedelta, now: datetime) -> timedelta:
-        """Return a jitter that leaves the intervals recognisable: at most a tenth of one."""
+        """Return a jitter that keeps the intervals recognisable: at most a tenth of one."""
         return min(jitter, self.interval(now) / _JITTER_SHARE)
 
     def max_age(self, synced_at: datetime) -> timedelta:
-        """Return how old a success may become: until the third run after it was due."""
+        """Return how old a success may become: until the third run after it."""
         if self.cron is None:
-            return _MISSED * self.every
-        return self._runs_after(synced_at, _MISSED)[-1] - synced_at
+            return _MISSED_RUNS * self.every
+        run = synced_at
+        for _ in range(_MISSED_RUNS):
+            run = self.next_after(run)
+        return run - synced_at
 
-    def _runs_after(self, moment: datetime, number: int) -> list[datetime]:
-        runs = [moment]
-        for _ in range(number):
-            runs.append(self._run_after(runs[-1]))
-        return runs[1:]
+    # --- crontab lines -------------------------------------------------------------------------
 
-    def _run_after(self, moment: datetime) -> datetime:
-        """Return the next run, in UTC; what an hour that comes twice repeats is none of its own."""
-        trigger = self.trigger()
-        run: datetime = trigger.get_next_fire_time(None, moment + _INSTANT)
-        while run.fold:
-            run = trigger.get_next_fire_time(None, run.astimezone(UTC) + _INSTANT)
-        return run.astimezone(UTC)
+    def _nearest_run(self, now: datetime, *, forward: bool) -> datetime:
+        """Return the first run after `now`, or the last one up to `now`, in UTC.
 
-    def _last_run(self, now: datetime) -> datetime:
-        """Return the last run up to `now`, in UTC: a crontab is read forwards only."""
-        before, after = now - _LOOK_BACK, now
-        while after - before > _APART:
-            middle = before + (after - before) / 2
-            if self._run_after(middle) <= now:
-                before = middle
-            else:
-                after = middle
-        return self._run_after(before)
+        The order of local times is the order of runs, except beside a clock change. There, all runs
+        of some hours are compared as UTC.
+        """
+        zone, now = ZoneInfo(self.timezone), now.astimezone(UTC)
+        start, nearest = _local(now, zone), min if forward else max
+        if _clock_changes(now, zone):
+            span = 2 * _CLOCK_CHANGE
+            around = _runs_around(self, start.replace(minute=0, second=0, microsecond=0))
+            near = [run for run in around if (run > now) is forward]
+            if near:
+                return nearest(near)
+            start += span if forward else -span
+        for time in _local_times(self.cron or "", start, forward=forward):
+            if runs := self.instants(time, zone):
+                return nearest(runs)
+        raise ValueError("a crontab line that never comes")
+
+    def instants(self, time: datetime, zone: ZoneInfo) -> set[datetime]:
+        """Return when a line that matches a local time runs, as Debian's cron does.
+
+        A line with `*` as its minute or hour follows the clock: it runs in both of two equal hours
+        and not at times that are left out. Another line runs once for each local time: in the first
+        of two equal hours, and at the end of a gap.
+        """
+        first, second = (
+            time.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (False, True)
+        )
+        minute, hour, *_ = (self.cron or "").split()
+        follows_clock = minute.startswith("*") or hour.startswith("*")
+        follows_clock = follows_clock or abs(second - first) > _CLOCK_CHANGE
+        if _local(first, zone) == time:
+            return {first, second} if follows_clock else {first}
+        if follows_clock:
+            return set()
+        while _local(time.replace(tzinfo=zone).astimezone(UTC), zone) != time:
+            time += _MINUTE
+        return {time.replace(tzinfo=zone).astimezone(UTC)}
 
 
-def _cron_trigger(line: str, zone: ZoneInfo, jitter: float) -> BaseTrigger:
-    from apscheduler.triggers.combining import OrTrigger  # noqa: PLC0415  # heavy
-    from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415
+@lru_cache(maxsize=64)
+def _runs_around(schedule: Schedule, hour: datetime) -> tuple[datetime, ...]:
+    """Return the runs of a crontab line within some hours of a local time; cached: often many."""
+    found: set[datetime] = set()
+    zone, end = ZoneInfo(schedule.timezone), hour + 3 * _CLOCK_CHANGE
+    for time in _local_times(schedule.cron or "", hour - 3 * _CLOCK_CHANGE, forward=True):
+        if time > end:
+            break
+        found.update(schedule.instants(time, zone))
+    return tuple(found)
 
-    fields = line.split()
-    if len(fields) != _FIELDS:
+
+def _local(instant: datetime, zone: ZoneInfo) -> datetime:
+    return instant.astimezone(zone).replace(tzinfo=None, fold=0)
+
+
+def _clock_changes(now: datetime, zone: ZoneInfo) -> bool:
+    """Whether the clock of a zone changes within some hours of `now`."""
+    before, after = ((now + step).astimezone(zone) for step in (-_CLOCK_CHANGE, _CLOCK_CHANGE))
+    return before.utcoffset() != after.utcoffset()
+
+
+def _local_times(line: str, start: datetime, *, forward: bool) -> Iterator[datetime]:
+    """Yield the local times that match a line: after `start`, or up to it and backwards."""
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415  # only crontab lines need it
+
+    start = start.replace(microsecond=0)
+    line = re.sub(r"\b(\w+)-\1/\d+", r"\1", line)  # cronsim reads "4-4/1" as "4-23/1"
+    try:
+        yield from CronSim(line, start if forward else start + _SECOND, reverse=not forward)
+    except CronSimError as error:
         raise ValueError(
-            "expected the five fields of a crontab: minute, hour, day, month, weekday, such as "
+            f"not a crontab line, or one that never comes: {str(error).lower()}"
+        ) from None
+
+
+def _check_line(line: str) -> None:
+    """Raise ValueError for a line that Debian's cron would not take."""
+    values = line.split()
+    if len(values) != len(_FIELDS):
+        raise ValueError(
+            "expected a crontab line of five fields (minute, hour, day, month, weekday) such as "
             '"*/15 * * * *"'
         )
-    minute, hour, day, month, weekday = fields
-    common: dict[str, Any] = {"minute": minute, "hour": hour, "month": month, "timezone": zone}
-    try:
-        days = {"day": day, "day_of_week": _weekdays(weekday)}
-        if day.startswith("*") or weekday.startswith("*"):
-            return CronTrigger(**common, **days, jitter=jitter)
-        # Where both are restricted, a crontab runs on either.
-        either = [CronTrigger(**common, **{name: value}) for name, value in days.items()]
-        return OrTrigger(either, jitter=jitter)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"not a crontab's line: {error}") from None
-
-
-def _weekdays(field: str) -> str:
-    """Return a crontab's days of the week as the names that APScheduler takes."""
-    if field == "*":
-        return field
-    days: list[str] = []
-    for part in field.lower().split(","):
-        match = _DAYS.fullmatch(part)
-        if match is None:
-            raise ValueError(f"{part!r} is no day of the week")
-        every, first, last, step = match.groups()
-        begin = 0 if every else _weekday(first)
-        end = 6 if every else _weekday(last) if last else 6 if step else begin
-        if end < begin:
-            end = end or 7  # "fri-sun"
-        if end < begin:
-            raise ValueError(f"{part!r} ends before it begins")
-        if step == "0":
-            raise ValueError(f"{part!r} has no step")
-        days += _WEEKDAYS[begin : end + 1 : int(step or 1)]
-    return ",".join(dict.fromkeys(days))
-
-
-def _weekday(text: str) -> int:
-    if text in _WEEKDAYS:
-        return _WEEKDAYS.index(text)
-    if text.isdecimal() and int(text) < len(_WEEKDAYS):
-        return int(text)
-    raise ValueError(f"{text!r} is no day of the week; expected 0 to 7, or sun to sat")
+    for (name, largest), value in zip(_FIELDS.items(), values, strict=True):
+        for term in value.split(","):
+            match = _TERM.fullmatch(term)
+            if match is None or (match[1] == "*" and match[2]):
+                raise ValueError(f"not a crontab line: {term!r} is not a {name}")
+            first, last = match.groups()
+            if "/" in term and first != "*" and last is None:
+                first, step = term.split("/")
+                raise ValueError(
+                    f"not a crontab line: {term!r}: a step needs a range; "
+                    f"write {first}-{largest}/{step}"
+                )
+            if name == "weekday" and (last or "").lower() in {"sun", "0"} and first not in "0sun":
+                raise ValueError(
+                    f"not a crontab line: {term!r}: Sunday as the end of a range is 7; "
+                    f"write {term.replace(f'-{last}', '-7')}"
+                )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from contextlib import suppress
 from datetime import UTC, timedelta
@@ -12,9 +13,9 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
-from apscheduler.triggers.interval import IntervalTrigger
 
 from catalog_sync._version import __version__
+from catalog_sync.config.schedule import Schedule
 from catalog_sync.errors import CatalogSyncError, DatabaseError
 from catalog_sync.logs import fields
 from catalog_sync.sync.one_source import RunOptions
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from catalog_sync.app import App
-    from catalog_sync.config.schedule import Schedule
 
 
 logger = logging.getLogger(__name__)
@@ -90,10 +90,9 @@ class _Service:
         """Set each job's next time by the clock as it is now."""
         for number, schedule in enumerate(self._groups):
             self._plan_passes(str(number), schedule)
-        every = IntervalTrigger(seconds=_DELIVERY_EVERY.total_seconds(), timezone=UTC)
         self._scheduler.add_job(
             self._guarded,
-            _Onward(every),
+            ScheduleTrigger(Schedule(_DELIVERY_EVERY)),
             args=[self._deliver],
             id=_DELIVERIES,
             max_instances=self._senders,
@@ -103,7 +102,7 @@ class _Service:
         jitter = schedule.at_most(self.app.settings.jitter, self.app.clock())
         self._scheduler.add_job(
             self._guarded,
-            _Onward(schedule.trigger(jitter)),
+            ScheduleTrigger(schedule, jitter),
             args=[self._pass, schedule, job_id],
             id=job_id,
             replace_existing=True,
@@ -181,23 +180,24 @@ class _Service:
             logger.debug("no alerts delivered", extra=fields(reason=str(error)))
 
 
-class _Onward(BaseTrigger):  # type: ignore[misc]  # has no types
-    """A trigger that leaves behind what was missed: it runs late, once, and then it goes on.
+class ScheduleTrigger(BaseTrigger):  # type: ignore[misc]  # has no types
+    """Trigger of a schedule: every run lies after the present time, so missed runs are skipped.
 
-    APScheduler would go through every run that was missed, if only to make one of them: after a
-    clock that began in 1970, for minutes and with gigabytes.
+    Args:
+        schedule: says when.
+        jitter: each run comes up to this much later, drawn at random and added in UTC.
     """
 
-    def __init__(self, trigger: BaseTrigger) -> None:
-        self._trigger = trigger
+    def __init__(self, schedule: Schedule, jitter: timedelta = timedelta()) -> None:
+        self._schedule = schedule
+        self._jitter = jitter
 
-    def get_next_fire_time(
-        self, previous_fire_time: datetime | None, now: datetime
-    ) -> datetime | None:
-        coming: datetime | None = self._trigger.get_next_fire_time(previous_fire_time, now)
-        if coming is not None and coming <= now:
-            coming = self._trigger.get_next_fire_time(now, now)
-        return coming
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        """Return the next run; APScheduler asks after each one."""
+        run = self._schedule.next_after(previous_fire_time or now)
+        if run <= now:
+            run = self._schedule.next_after(now)
+        return run + random.random() * self._jitter  # noqa: S311
 
 
 def log_failure(what: str, error: Exception) -> None:

@@ -16,7 +16,7 @@ from catalog_sync.config.schedule import Schedule
 from catalog_sync.config.settings import Settings, SourceSettings
 from catalog_sync.db import engine
 from catalog_sync.db.schema import RunRow
-from catalog_sync.service.jobs import _Onward, _Service
+from catalog_sync.service.jobs import ScheduleTrigger, _Service
 from support import KEY, ScriptedServer, model, page
 
 MINUTE = timedelta(minutes=1)
@@ -113,8 +113,17 @@ def test_a_clock_set_back_again_and_again_puts_nothing_off(service: _Service) ->
 @pytest.mark.parametrize("schedule", [Schedule(MINUTE), Schedule(MINUTE, "* * * * *")])
 def test_what_was_missed_is_not_gone_through(schedule: Schedule) -> None:
     """After a jump of half a century the next run is asked for once, and lies ahead."""
-    trigger, now = _Onward(schedule.trigger()), datetime.now(UTC)
+    trigger, now = ScheduleTrigger(schedule), datetime.now(UTC)
     late = trigger.get_next_fire_time(datetime(1970, 1, 1, tzinfo=UTC), now)
-    assert late is not None
     assert now < late <= now + MINUTE
     assert trigger.get_next_fire_time(late, late) == late + MINUTE
+
+
+def test_jitter_is_added_in_utc() -> None:
+    """In the hour that comes twice, a run with jitter still lies after the present time."""
+    schedule = Schedule(MINUTE, "*/15 * * * *", "Europe/Berlin")
+    trigger, now = ScheduleTrigger(schedule, MINUTE), datetime(2026, 10, 25, 0, 44, 50, tzinfo=UTC)
+    for _ in range(100):
+        run = trigger.get_next_fire_time(None, now)
+        assert run.tzinfo is UTC
+        assert timedelta(seconds=10) <= run - now <= MINUTE + timedelta(seconds=10)
