@@ -12,7 +12,7 @@ from alembic import context
 
 from catalog_sync.config import load as config_load
 from catalog_sync.db import engine as db_engine
-from catalog_sync.db.schema import VERSION_TABLE, Base
+from catalog_sync.db.schema import VERSION_TABLE, metadata
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 def _run(connection: Connection) -> None:
     context.configure(
         connection=connection,
-        target_metadata=Base.metadata,
+        target_metadata=metadata,
         version_table=VERSION_TABLE,
         compare_type=True,
         # Tables that are not ours are none of our business.
-        include_name=lambda name, kind, _parents: kind != "table" or name in Base.metadata.tables,
+        include_name=lambda name, kind, _parents: kind != "table" or name in metadata.tables,
         transactional_ddl=connection.dialect.name in {"sqlite", "postgresql"},
     )
     with context.begin_transaction():

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The newest revision, here so that a start need not load Alembic; a test compares the two."""
 _SETUP_LOCK = 0x636174616C6F67  # "catalog": the advisory lock under which a schema is set up
 _MIGRATIONS = next(

@@ -38,14 +38,18 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 7, 24, 18, 12, 21, 123456, UTC)
 
 COLUMNS = {  # a question mark: may be null
-    "sources": "name base_url scope? lease_run_id? lease_expires_at? baseline_at? last_synced_at?",
+    "sources": "name base_url scope? lease_run_id? lease_expires_at? baseline_at? last_synced_at? "
+    "lease_seconds? runs last_recorded_at? clock_offset_seconds? pruned_succeeded pruned_held "
+    "pruned_failed pruned_delivered",
     "sync_runs": "id source status baseline started_at finished_at? pages? models? added updated "
-    "removed returned error?",
+    "removed returned error? error_code? number",
     "models": "source id display_name created_at type lifecycle? deprecated_at? retires_at? line? "
     "max_input_tokens? max_tokens? payload first_seen_at last_seen_at missing_since? removed_at?",
-    "model_events": "id run_id source model_id? kind occurred_at changes payload?",
+    "model_events": "id run_id source model_id? kind occurred_at changes payload? baseline",
+    "model_event_payloads": "event_id model_id payload",
     "alert_deliveries": "id event_id channel status attempts next_attempt_at? delivered_at? "
     "last_error?",
+    "alert_channels": "name started_at enqueued_until?",
 }
 VIEWS = {
     "current_models": "source id display_name created_at type lifecycle deprecated_at retires_at "
@@ -85,6 +89,8 @@ ROWS: dict[str, dict[str, Any]] = {  # one of each, as they hang together
         "changes": {},
         "payload": None,
     },
+    "model_event_payloads": {"event_id": 1, "model_id": "claude-opus-5", "payload": {}},
+    "alert_channels": {"name": "team", "started_at": NOW},
     "alert_deliveries": {
         "id": 1,
         "event_id": 1,
@@ -98,6 +104,8 @@ KEYS = {  # what tells the next row from the one that is there
     "sync_runs": {"id": 2},
     "models": {"id": "second"},
     "model_events": {"id": 2},
+    "model_event_payloads": {"model_id": "second"},
+    "alert_channels": {"name": "second"},
     "alert_deliveries": {"id": 2, "channel": "second"},
 }
 
@@ -222,14 +230,19 @@ def test_names_follow_the_convention(engine: sa.Engine) -> None:
         "fk_model_events_run_id_sync_runs",
         "fk_model_events_source_sources",
         "fk_alert_deliveries_event_id_model_events",
+        "fk_model_event_payloads_event_id_model_events",
         "uq_alert_deliveries_event_id_channel",
         "ck_sync_runs_status",
         "ck_model_events_kind",
         "ck_alert_deliveries_status",
-        "ix_sync_runs_source_id",
+        "ix_sync_runs_source_number",
+        "ix_sync_runs_source_status_number",
         "ix_model_events_source_model_id",
-        "ix_model_events_occurred_at",
+        "ix_model_events_source_kind_occurred_at_id",
+        "ix_model_events_occurred_at_id",
         "ix_model_events_run_id",
+        "ix_alert_deliveries_status_channel_event_id",
+        "ix_alert_deliveries_delivered_at",
         "ix_alert_deliveries_status_next_attempt_at",
     }
     assert given == expected
@@ -473,7 +486,7 @@ def test_a_set_up_cut_short_is_completed(engine: sa.Engine, kept: int) -> None:
 def test_a_set_up_cut_short_between_indexes_is_completed(engine: sa.Engine) -> None:
     """A set-up that stopped among a table's indexes is completed later."""
     before = shape(engine)
-    drop = "DROP INDEX ix_model_events_occurred_at ON model_events"
+    drop = "DROP INDEX ix_model_events_occurred_at_id ON model_events"
     execute(engine, f"DELETE FROM {VERSION_TABLE}", "DROP TABLE alert_deliveries", drop)
     migrate.ensure_schema(engine)
     assert shape(engine) == before
