@@ -45,7 +45,7 @@ def start_run(session: Session, source: str, now: datetime) -> int:
     row = RunRow(source=source, status=RunStatus.RUNNING, started_at=now)
     session.add(row)
     session.flush()
-    return row.id
+    return int(row.id)
 
 
 def acquire(session: Session, source: str, run_id: int, now: datetime, *, lease: timedelta) -> bool:

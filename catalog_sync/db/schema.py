@@ -262,31 +262,12 @@ class Base(DeclarativeBase):
     metadata = metadata
 
 
-class SourceRow(Base):
-    """Rows."""
-
-    __table__ = sources
+def _mapped(name: str, table: sa.Table) -> Any:
+    return type(name, (Base,), {"__table__": table})
 
 
-class RunRow(Base):
-    """Rows."""
-
-    __table__ = sync_runs
-
-
-class ModelRow(Base):
-    """Rows."""
-
-    __table__ = models
-
-
-class EventRow(Base):
-    """Rows."""
-
-    __table__ = model_events
-
-
-class DeliveryRow(Base):
-    """Rows."""
-
-    __table__ = alert_deliveries
+SourceRow = _mapped("SourceRow", sources)
+RunRow = _mapped("RunRow", sync_runs)
+ModelRow = _mapped("ModelRow", models)
+EventRow = _mapped("EventRow", model_events)
+DeliveryRow = _mapped("DeliveryRow", alert_deliveries)
