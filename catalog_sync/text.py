@@ -37,8 +37,12 @@ def distance_text(moment: datetime, now: datetime, *, past: str = "ago") -> str:
     return f"in {_count(days, 'day')}" if days > 0 else f"{_count(-days, 'day')} {past}"
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """Return a number and its noun: "1 day", "2 days"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+_count = count
 
 
 def _days(days: int) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from catalog_sync.alerts import message
+from catalog_sync.alerts import lines, message
 from catalog_sync.clock import format_instant
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.site.content import anchor
@@ -76,7 +76,7 @@ def _told(event: Event) -> Entry:
         name_uuid("event", *key).urn,
         message.subject([event]),
         event.occurred_at,
-        message.compose("", [event], event.run_id).text,
+        f"{lines.whole_sentence(event)}\nSource: {event.source}",
         event.kind.value,
         event.source,
         anchor(event.source, event.model_id) if event.model_id is not None else "all",

@@ -280,7 +280,7 @@ def test_a_row_that_is_filtered_out_comes_back_for_its_link(browser: Browser, si
         assert names(page) == [name for name in NAMES if name.startswith("Claude")]
         assert page.locator("tr:target .name").inner_text() == "Claude Late"
         page.get_by_label("Search").fill("late")
-        page.get_by_role("link", name="Model removed: Claude Old").click()
+        page.get_by_role("link", name="Removed: Claude Old").click()
         assert names(page) == NAMES
         expect(page.locator("tr:target")).to_be_in_viewport()
         assert page.locator("tr:target .name").inner_text() == "Claude Old"

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from catalog_sync import text as text_
-from catalog_sync.alerts import message as alerts_message
-from catalog_sync.alerts.message import Message
 from catalog_sync.domain import event_text
 from catalog_sync.domain.kinds import Kind, RunStatus
 from catalog_sync.domain.model import Event
@@ -43,12 +41,12 @@ def change(old: Any, new: Any) -> dict[str, Any]:
     ],
 )
 def test_value(value: Any, text: str) -> None:
-    """Text stands bare and intact, null is "nothing", all else is JSON."""
+    """Text stands bare and intact, None is "nothing", all else is JSON."""
     assert event_text.value_text(value) == text
 
 
 @pytest.mark.parametrize(
-    ("told", "text"),
+    ("recorded", "text"),
     [
         pytest.param(event(Kind.ADDED, display_name="Claude M"), "Claude M", id="added"),
         pytest.param(
@@ -69,13 +67,30 @@ def test_value(value: Any, text: str) -> None:
             id="deprecated",
         ),
         pytest.param(
+            event(
+                Kind.RESCHEDULED,
+                {"retires_at": change("2026-07-15T00:00:00Z", "2027-02-19T23:30:00-05:00")},
+            ),
+            "retires 2027-02-20 (250 days), before: 2026-07-15",
+            id="rescheduled",
+        ),
+        pytest.param(
+            event(
+                Kind.RETIRED,
+                {"retires_at": change(None, "2026-06-14T00:00:00Z"), "lifecycle": change("a", "b")},
+                retires_at="2026-06-14T00:00:00Z",
+            ),
+            "retirement date 2026-06-14; lifecycle: a → b",
+            id="retired",
+        ),
+        pytest.param(
             event(Kind.RETURNED, {"removed_at": change("2026-06-14T12:00:00Z", None)}),
-            "removed_at: 2026-06-14T12:00:00Z → nothing",
+            "gone since 2026-06-14",
             id="returned",
         ),
         pytest.param(
             event(Kind.RETIRING, {"days_left": change(31, 30)}, retires_at="2026-07-15T12:00:00Z"),
-            "retires at 2026-07-15T12:00:00Z, 30 days left",
+            "retires 2026-07-15 (30 days)",
             id="retiring",
         ),
         pytest.param(
@@ -87,34 +102,36 @@ def test_value(value: Any, text: str) -> None:
         ),
         pytest.param(
             Event(Kind.SYNC_FAILED, NOW, changes={"error": change(None, "source s: HTTP 500")}),
-            "error: nothing → source s: HTTP 500",
+            "source s: HTTP 500",
             id="sync_failed",
         ),
     ],
 )
-def test_event(told: Event, text: str) -> None:
-    """An event says what it is about: a name, a date, or what changed."""
-    assert event_text.event_text(told) == text
+def test_event(recorded: Event, text: str) -> None:
+    """An event reads as what it is about: a name, a date as a day in UTC, or what changed."""
+    assert event_text.event_text(recorded) == text
 
 
 @pytest.mark.parametrize("kind", sorted(set(Kind) - event_text.WITH_PAYLOAD))
-def test_told_without_the_object(kind: Kind) -> None:
-    """What an event says needs its object only where that is promised: the rest is not read."""
-    told = event(kind, {"removed_at": change(None, "2026-06-15T12:00:00Z"), "a": {"old": None}})
-    assert event_text.event_text(told) == event_text.event_text(replace(told, payload=None))
+def test_text_without_the_object(kind: Kind) -> None:
+    """The text of an event needs the model's object only for the kinds in WITH_PAYLOAD."""
+    recorded = event(kind, {"removed_at": change(None, "2026-06-15T12:00:00Z"), "a": {"old": None}})
+    assert event_text.event_text(recorded) == event_text.event_text(replace(recorded, payload=None))
 
 
-def reminder(days: int) -> str:
-    changes = {"days_left": change(None, days)}
-    return event_text.event_text(event(Kind.RETIRING, changes, retires_at="2026-06-15T00:00:00Z"))
+def reminder(day: int) -> str:
+    changes = {"days_left": change(None, day - 15)}
+    date = f"2026-06-{day}T00:00:00Z"
+    return event_text.event_text(event(Kind.RETIRING, changes, retires_at=date))
 
 
 def test_days_left() -> None:
-    """A reminder counts days as people do: one day is a day, and a date that passed is overdue."""
-    assert reminder(1).endswith(" 1 day left")
-    assert reminder(0).endswith(" 0 days left")
-    assert "overdue" in reminder(-3)
-    assert "-3" not in reminder(-3)
+    """A reminder counts calendar days, and a date that passed is overdue."""
+    assert [reminder(day) for day in (14, 15, 16)] == [
+        "retires 2026-06-14 (1 day overdue)",
+        "retires 2026-06-15 (today)",
+        "retires 2026-06-16 (1 day)",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +147,7 @@ def test_days_left() -> None:
     ],
 )
 def test_distance(moment: str, text: str) -> None:
-    """How far a time is away is told in calendar days of UTC, whatever zone it is written in."""
+    """How far a time is away is counted in calendar days of UTC, whatever its zone."""
     assert text_.distance_text(datetime.fromisoformat(moment), NOW) == text
 
 
@@ -172,16 +189,16 @@ def test_capabilities_to_read(stated: Any, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "recorded",
     [
         event(Kind.ADDED, display_name="A\nB"),
         event(Kind.REMOVED, display_name="A\u2028B"),
         event(Kind.UPDATED, {"display_name": change("A", "A\r\nB")}),
     ],
 )
-def test_event_is_one_line(told: Event) -> None:
-    """Whatever the API sends, what an event says is one line."""
-    assert len(event_text.event_text(told).splitlines()) == 1
+def test_event_is_one_line(recorded: Event) -> None:
+    """The text of an event is one line, whatever the API sends."""
+    assert len(event_text.event_text(recorded).splitlines()) == 1
 
 
 def report(**fields: Any) -> RunReport:
@@ -286,86 +303,3 @@ def test_capabilities(stated: Any, paths: list[str]) -> None:
     """What a model supports is a list of paths; what it does not say is not there."""
     assert export.capabilities(model("m", capabilities=stated)) == paths
     assert export.capabilities(model("m")) == []
-
-
-# --- alerts ------------------------------------------------------------------------------------
-
-
-def compose(*events: Event) -> Message:
-    told = [replace(each, source="anthropic") for each in events]
-    return alerts_message.compose("msg_1", told, 7)
-
-
-def test_message_of_one_event() -> None:
-    """A message names what happened, the model with its name and id, and the source."""
-    added = event(Kind.ADDED, display_name="Claude M", retires_at="2026-07-15T00:00:00Z")
-    message = compose(added)
-    assert message.subject == "New model: Claude M (m)"
-    assert message.text.splitlines() == [
-        "Claude M (m): new, released 2026-01-01, retires 2026-07-15 (30 days left)",
-        "Source: anthropic",
-    ]
-    assert message.body == {
-        "type": "catalog.changed",
-        "timestamp": "2026-06-15T12:00:00Z",
-        "data": {
-            "source": "anthropic",
-            "run_id": 7,
-            "events": [
-                {
-                    "kind": "added",
-                    "model_id": "m",
-                    "display_name": "Claude M",
-                    "changes": {},
-                    "occurred_at": "2026-06-15T12:00:00Z",
-                }
-            ],
-        },
-    }
-
-
-def test_message_of_several_events() -> None:
-    """The gravest news come first, in the subject and in the text."""
-    kinds = [Kind.ADDED, Kind.ADDED, Kind.DEPRECATED, Kind.REMOVED, Kind.SYNC_RECOVERED]
-    message = compose(
-        *(Event(kind, NOW, f"m{n}", {}, model(f"m{n}")) for n, kind in enumerate(kinds[:4])),
-        Event(kinds[4], NOW),
-    )
-    assert message.subject == "1 model removed, 1 deprecated, 2 new, sync works again"
-    ids = [line.partition("(")[2].partition(")")[0] for line in message.text.splitlines()[:4]]
-    assert ids == ["m3", "m2", "m0", "m1"]
-
-
-def test_message_is_capped() -> None:
-    """A text tells a number of events one by one and counts the rest; a webhook gets them all."""
-    message = compose(*(Event(Kind.ADDED, NOW, f"m{n}", {}, model(f"m{n}")) for n in range(30)))
-    assert message.subject == "30 models new"
-    lines = message.text.splitlines()
-    assert lines[-2:] == ["+10 more", "Source: anthropic"]
-    assert len(lines) == 22
-    assert len(message.body["data"]["events"]) == 30
-
-
-def test_names_stay_intact() -> None:
-    """A model is a line, and its name stays as it is, whatever it is made of."""
-    message = compose(event(Kind.ADDED, display_name="R&D <beta>\n*new*"))
-    assert message.subject == "New model: R&D <beta> *new* (m)"
-    assert message.text.startswith("R&D <beta> *new* (m): new")
-    assert r"**R\&D \<beta\> \*new\* (m)**: new" in message.markdown
-    assert len(message.text.splitlines()) == 2
-    (told,) = message.body["data"]["events"]
-    assert told["display_name"] == "R&D <beta>\n*new*"
-
-
-@pytest.mark.parametrize("kind", Kind)
-def test_every_kind_makes_a_message(kind: Kind) -> None:
-    """Every kind of event has words of its own, alone and among others."""
-    about_a_model = kind not in {Kind.SCHEMA_CHANGED, *(k for k in Kind if k.startswith("sync_"))}
-    changes = (
-        {"days_left": change(None, 7)} if kind is Kind.RETIRING else {"error": change("a", "b")}
-    )
-    one = Event(kind, NOW, "m" if about_a_model else None, changes, model("m"))
-    other = Event(Kind.UPDATED, NOW, "n", {"line": change(None, "opus")}, model("n"))
-    assert compose(one).subject.count("\n") == 0
-    assert ("(m)" in compose(one).subject) == about_a_model
-    assert len(compose(one, other).text.splitlines()) == 3

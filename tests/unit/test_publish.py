@@ -132,17 +132,17 @@ def test_an_entry_for_each_event() -> None:
     feed = read_feed(render(catalog()))
     assert [entry.title for entry in feed.entries[:3]] == [
         "New model: Claude Opus 5 (claude-opus-5)",
-        "Model deprecated: Claude Late (claude-late)",
-        "Model removed: Claude Old (claude-old)",
+        "Deprecated: Claude Late (claude-late)",
+        "Removed: Claude Old (claude-old)",
     ]
     assert [entry.updated for entry in feed.entries[:2]] == [
         "2026-06-20T18:00:00Z",
         "2026-05-01T18:00:00Z",
     ]
     assert feed.feed.updated == "2026-06-20T18:00:00Z"
-    (deprecated,) = [entry for entry in feed.entries if "deprecated" in entry.title]
+    (deprecated,) = [entry for entry in feed.entries if "Deprecated" in entry.title]
     assert deprecated.summary.splitlines() == [
-        "Claude Late (claude-late): deprecated, retires 2026-09-01 (123 days left)",
+        "Claude Late was deprecated (claude-late): retires 2026-09-01 (123 days).",
         "Source: anthropic",
     ]
     assert deprecated.author == "anthropic"

@@ -1,0 +1,247 @@
+"""What a message states, one line per model: the facts, and the sentence that renders them.
+
+The same sentence is rendered as text and as Markdown. What APIs and servers sent is made harmless.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from catalog_sync.domain.event_text import deadline_text, facts, model_info
+from catalog_sync.domain.kinds import Kind
+from catalog_sync.text import age_text, count, escaped, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from catalog_sync.domain.model import Event
+
+_MAX_FACTS: Final = 3
+_MAX_FACT_LENGTH: Final = 200
+_SUBJECT_LENGTH: Final = 200
+_UNKNOWN_RELEASE_YEAR: Final = 1970
+"""The year of `created_at` if the API does not know the release."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """How a kind of event reads."""
+
+    label: str
+    """In the subject of a single event, before the model's name."""
+    verb: str
+    """In a line, after the model's name. Empty if the kind has no model."""
+    adjective: str
+    """In a subject that counts models."""
+    severity: str
+    """As Apprise knows it."""
+
+
+# In the order of lines and subjects: the most severe first.
+_WORDS: Final = {
+    Kind.RETIRED: _Words("Retired", "was retired", "retired", "failure"),
+    Kind.REMOVED: _Words("Removed", "was removed", "removed", "failure"),
+    Kind.RETIRING: _Words("Retiring", "retires soon", "retiring", "warning"),
+    Kind.DEPRECATED: _Words("Deprecated", "was deprecated", "deprecated", "warning"),
+    Kind.RESCHEDULED: _Words("Rescheduled", "was rescheduled", "rescheduled", "warning"),
+    Kind.ADDED: _Words("New model", "is new", "new", "info"),
+    Kind.RETURNED: _Words("Back", "is back", "returned", "success"),
+    Kind.UPDATED: _Words("Updated", "was updated", "updated", "info"),
+    Kind.SCHEMA_CHANGED: _Words("All models changed", "", "", "info"),
+    Kind.SYNC_FAILED: _Words("Sync fails", "", "", "failure"),
+    Kind.SYNC_HELD: _Words("Sync held", "", "", "warning"),
+    Kind.SYNC_RECOVERED: _Words("Sync works again", "", "", "success"),
+}
+_ORDER: Final = {kind: number for number, kind in enumerate(_WORDS)}
+_SEVERITIES: Final = ("failure", "warning", "info", "success")
+_IMPLIED: Final = {
+    kind: frozenset({"lifecycle", "deprecated_at"})
+    for kind in (Kind.RETIRED, Kind.REMOVED, Kind.RETIRING, Kind.DEPRECATED)
+} | {Kind.RESCHEDULED: frozenset({"deprecated_at"})}
+"""Paths of changes that the words of a kind state already."""
+_LEAVING: Final = frozenset({Kind.RETIRED, Kind.REMOVED, Kind.RETIRING, Kind.DEPRECATED})
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a message states about one model, about all models, or about the job."""
+
+    kind: Kind
+    """The most severe kind of its events."""
+    name: str
+    model_id: str | None
+    verb: str
+    facts: tuple[str, ...]
+    deadline: str | None = None
+    """The retirement date and its distance; None if there is none."""
+    successor: str | None = None
+
+
+# --- facts -----------------------------------------------------------------------------------
+
+
+def severity_of(events: Iterable[Event]) -> str:
+    """Return the severity of the most severe event: failure, warning, info or success."""
+    return min((_WORDS[event.kind].severity for event in events), key=_SEVERITIES.index)
+
+
+def leaving(events: Iterable[Event]) -> set[str]:
+    """Return the ids of the models that people should move away from."""
+    return {event.model_id for event in events if event.kind in _LEAVING and event.model_id}
+
+
+def display_name(event: Event) -> str | None:
+    """Return the model's name as it was received; None without a model or a name."""
+    info = model_info(event)
+    if info is not None:
+        return info.display_name
+    name = (event.payload or {}).get("display_name") if event.model_id is not None else None
+    return name if isinstance(name, str) else None
+
+
+def lines_of(events: Sequence[Event], successors: Mapping[str, str]) -> list[Line]:
+    """Return one line per model and one per event without a model, the most severe first.
+
+    Args:
+        events: Events of one source, oldest first.
+        successors: Names of the models to move to, by the id of the model that leaves.
+    """
+    groups: dict[object, list[Event]] = {}
+    for event in events:
+        key = event.model_id if event.model_id is not None else (event.kind, event.occurred_at)
+        groups.setdefault(key, []).append(event)
+    lines = [_line(group, successors, _MAX_FACTS) for group in groups.values()]
+    return sorted(lines, key=lambda line: _ORDER[line.kind])
+
+
+def whole_sentence(event: Event) -> str:
+    """Return all that there is to say about one event, as plain text on one line."""
+    line = _line([event], {}, len(event.changes) + _MAX_FACTS)
+    return sentence(line, lambda text: one_line(text, None))
+
+
+def _line(events: Sequence[Event], successors: Mapping[str, str], max_facts: int) -> Line:
+    """Return the line of one model's events, merged into one."""
+    last = events[-1]
+    if last.model_id is None:
+        return Line(last.kind, _WORDS[last.kind].label, None, "", _facts(last, max_facts))
+    kinds = list(dict.fromkeys(event.kind for event in events))
+    kind = min(kinds, key=_ORDER.__getitem__)
+    payload = next((event.payload for event in reversed(events) if event.payload), None)
+    merged = replace(last, kind=kind, changes=_merged(events), payload=payload)
+    info = model_info(merged)
+    name = one_line(display_name(merged) or "")
+    return Line(
+        kind,
+        name or last.model_id,
+        last.model_id,
+        ", then ".join(_WORDS[each].verb for each in kinds),
+        _facts(merged, max_facts),
+        deadline_text(info.retires_at, last.occurred_at) if info and info.retires_at else None,
+        successors.get(last.model_id) if kind in _LEAVING else None,
+    )
+
+
+def _merged(events: Sequence[Event]) -> dict[str, Mapping[str, Any]]:
+    """Return the changes of a model's events as one: from the first old to the last new value."""
+    changes: dict[str, Mapping[str, Any]] = {}
+    for event in events:
+        for path, change in event.changes.items():
+            first = changes.get(path, change)
+            changes[path] = {**change, "old": first["old"]} if "old" in first else change
+    return changes
+
+
+def _facts(event: Event, limit: int) -> tuple[str, ...]:
+    """Return the first facts of an event, each of limited length, and how many more there are."""
+    texts = facts(event, _IMPLIED.get(event.kind, ()))
+    info = model_info(event)
+    if event.kind is Kind.ADDED and info and info.created_at.year != _UNKNOWN_RELEASE_YEAR:
+        texts.insert(0, f"released {info.created_at:%Y-%m-%d}")
+    if event.kind.startswith("sync_"):
+        return tuple(texts)
+    shown = [one_line(text, _MAX_FACT_LENGTH) for text in texts[:limit]]
+    more = [f"+{len(texts) - limit} more"] if len(texts) > limit else []
+    return (*shown, *more)
+
+
+# --- rendering -------------------------------------------------------------------------------
+
+
+def subject_of(lines: Sequence[Line], events: Sequence[Event]) -> str:
+    """Return the only change in a few words, or how many there are of each kind."""
+    if len({event.run_id for event in events}) > 1:
+        length = age_text(events[-1].occurred_at - events[0].occurred_at)
+        return f"{count(len(events), 'change')} in {length}"
+    if len(lines) == 1:
+        return _headline(lines[0], events[0])
+    counts = Counter(line.kind for line in lines)
+    parts: list[str] = []
+    for kind, words in _WORDS.items():
+        if (number := counts[kind]) and words.adjective:
+            noun = "" if parts else " model" if number == 1 else " models"
+            parts.append(f"{number} {words.adjective}{noun}")
+        elif number:
+            parts.append(words.label if not parts else words.label[0].lower() + words.label[1:])
+    return ", ".join(parts)
+
+
+def _headline(line: Line, event: Event) -> str:
+    label = _WORDS[line.kind].label
+    if line.model_id is not None:
+        name = line.name if line.name == line.model_id else f"{line.name} ({line.model_id})"
+        deadline = f", {line.deadline}" if line.kind is Kind.RETIRING and line.deadline else ""
+        return one_line(f"{label}: {name}{deadline}", _SUBJECT_LENGTH)
+    if line.kind is Kind.SCHEMA_CHANGED:
+        paths = list(event.changes)
+        more = [f"+{len(paths) - _MAX_FACTS} more"] if len(paths) > _MAX_FACTS else []
+        return one_line(f"{label}: {', '.join([*paths[:_MAX_FACTS], *more])}", _SUBJECT_LENGTH)
+    return one_line(f"{label}: source {event.source}", _SUBJECT_LENGTH)
+
+
+def sentence(line: Line, mark: Callable[[str], str], strong: str = "{}") -> str:
+    """Return a line's sentence: "Claude Opus 4.5 was removed (claude-opus-4-5). Successor: …".
+
+    Args:
+        line: The facts.
+        mark: Prepares foreign text for the format: `plain` or `marked`.
+        strong: Format of the name.
+    """
+    name = strong.format(mark(line.name))
+    stated = ", ".join(mark(fact) for fact in line.facts)
+    if line.model_id is None:
+        return f"{name}: {stated}"
+    model_id = "" if line.name == line.model_id else f" ({mark(line.model_id)})"
+    end = f": {stated}." if stated else "."
+    successor = f" Successor: {mark(line.successor)}." if line.successor else ""
+    return f"{name} {line.verb}{model_id}{end}{successor}"
+
+
+_BREAK: Final = "\u200b"
+"""A zero-width space: invisible, and what it divides is neither a mention nor a link."""
+_ACTIVE: Final = re.compile(
+    r"(?<=@)(?=\S)"  # @everyone, @here, @**all**, <@&42>, an e-mail address
+    r"|(?<=<)(?=[@!#]|at\b|users/)"  # <!channel>, <#C1>, <at>all</at>, <users/all>
+    r"|(?<=\])(?=\()"  # [x](http://…)
+    r"|(?<=:)(?=//)|(?<=\bwww)(?=\.)"  # http://…, www.…
+    r"|(?<=\bmailto)(?=:)|(?<=\btel)(?=:)",
+    re.IGNORECASE,
+)
+"""The places between two characters at which a mention or a link begins."""
+
+
+def plain(text: str) -> str:
+    """Return foreign text for a chat: one line that can neither ping anybody nor link anywhere.
+
+    It covers the syntax of Discord, Slack, Mattermost, Rocket.Chat, Zulip, ntfy, Telegram, Teams,
+    Google Chat, Matrix and Lark. Names such as `R&D <beta>` stay as they are.
+    """
+    return _ACTIVE.sub(_BREAK, one_line(text))
+
+
+def marked(text: str) -> str:
+    """Return foreign text as `plain` does, to be read as Markdown."""
+    return _ACTIVE.sub(_BREAK, escaped(text))
