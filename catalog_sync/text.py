@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from catalog_sync.clock import to_utc
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime, timedelta
 
 
@@ -52,6 +53,14 @@ def _days(days: int) -> str:
 def escaped(text: str) -> str:
     """Return text that reads the same in Markdown."""
     return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", one_line(text))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean X?" for the known word that is spelt most like `word`, or ""."""
+    import difflib  # noqa: PLC0415  # only for typing errors
+
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 _JOINERS = "\u200c\u200d\u200e\u200f"  # parts of emoji and of right-to-left words, not controls

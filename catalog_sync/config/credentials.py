@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import os
-import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from catalog_sync.config.values import HEADER_VALUE, looks_secret
 from catalog_sync.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from catalog_sync.config.settings import SourceSettings
+    from catalog_sync.config.settings import AlertSettings, SourceSettings
 
 CREDENTIAL_KEYS = (
     "api_key_env",
@@ -25,7 +26,6 @@ CREDENTIAL_KEYS = (
 )
 """The keys of a source that name its credential, of which at most one may be given."""
 _COMMAND_SECONDS = 10
-_HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,8 @@ class Credential:
     """What an error may name: the variable, file or program, never the value."""
 
 
-def read_credential(source: SourceSettings, directory: Path) -> Credential:
+def read_credential(source: SourceSettings) -> Credential:
     """Read a source's secret from its variable, file or command.
-
-    Args:
-        source: The source, of which at most one of CREDENTIAL_KEYS is set.
-        directory: The directory to which relative files are relative.
 
     Raises:
         ConfigError: The secret is missing, empty or not a header value.
@@ -56,17 +52,25 @@ def read_credential(source: SourceSettings, directory: Path) -> Credential:
     if key.endswith("_env"):
         origin, secret = named, os.environ.get(named, "")
         missing, advice = f"{named} is not set or empty", f"set {named}"
+        if looks_secret(named):
+            missing, advice = "no such variable", "expected the name of an environment variable"
     elif key.endswith("_file"):
-        path = directory / os.path.expanduser(os.path.expandvars(named))  # noqa: PTH111  # never raises
-        origin, secret = f"the file {path}", _read_file(path, where)
-        missing, advice = f"the file {path} is empty", "write the key into it"
+        path = expanded(named)
+        shown = "" if looks_secret(named) else f" {path}"
+        origin, secret = f"the file{shown}", _read_file(path, f"{where}{shown}")
+        missing, advice = f"the file{shown} is empty", "write the key into it"
     else:
-        origin, secret = f"the program {named[0]}", _run_command(named, where)
-        missing, advice = f"the program {named[0]} printed nothing", "run it by hand"
+        program = "the program" if looks_secret(named[0]) else f"the program {named[0]}"
+        origin, secret = program, _run_command(named, f"{where}: {program}")
+        missing, advice = f"{program} printed nothing", "run it by hand"
     secret = secret.strip()
+    if not secret and named == "ANTHROPIC_API_KEY":
+        who = "No" if source.name == "anthropic" else f"source {source.name}: no"
+        help_ = "(or try `catalog-sync demo`, which needs none)"
+        raise ConfigError(f"{who} API key: set ANTHROPIC_API_KEY {help_}")
     if not secret:
         raise ConfigError(f"{where}: no key: {missing}", advice)
-    if not _HEADER_VALUE.fullmatch(secret):
+    if not HEADER_VALUE.fullmatch(secret):
         raise ConfigError(
             f"source {source.name}: {origin} holds characters that no key has",
             "expected printable ASCII on one line",
@@ -76,19 +80,46 @@ def read_credential(source: SourceSettings, directory: Path) -> Credential:
     return Credential("x-api-key", secret, origin)
 
 
+def read_signing_secret(alert: AlertSettings) -> str | None:
+    """Read a webhook's signing secret; None for a channel without one.
+
+    Raises:
+        ConfigError: The secret is missing, or not "whsec_" and base64.
+    """
+    if alert.secret_env is None:
+        return None
+    secret = os.environ.get(alert.secret_env, "").strip()
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        key = b""
+    if secret.startswith("whsec_") and key:
+        return secret
+    expected = 'expected "whsec_" and base64'
+    if not secret and looks_secret(alert.secret_env):
+        expected = "expected the name of an environment variable"
+        raise ConfigError(f"alert channel {alert.name}: secret_env: no such variable", expected)
+    reason = "holds no signing secret" if secret else "is not set or empty"
+    raise ConfigError(f"alert channel {alert.name}: {alert.secret_env} {reason}", expected)
+
+
+def expanded(file: str) -> Path:
+    """Return a path with its `~` and variables expanded."""
+    return Path(os.path.expanduser(os.path.expandvars(file)))  # noqa: PTH111  # never raises
+
+
 def _read_file(path: Path, where: str) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise ConfigError(f"{where} {path} cannot be read: {reason}") from error
+        raise ConfigError(f"{where} cannot be read: {reason}") from None  # it may quote the path
 
 
-def _run_command(command: Sequence[str], where: str) -> str:
+def _run_command(command: Sequence[str], program: str) -> str:
     """Return what a program prints. Its output, errors included, is never shown."""
     import subprocess  # noqa: PLC0415  # only sources with a command pay for it
 
-    program = f"{where}: the program {command[0]}"
     try:
         done = subprocess.run(  # noqa: S603  # the user's own command, without a shell
             command,

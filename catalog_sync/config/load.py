@@ -1,50 +1,59 @@
-"""Find and read the configuration file; report what is wrong with it by file and key."""
+"""Find and read the configuration file; report what is wrong with it by file and key.
+
+This module and `credentials` are the only readers of the environment.
+"""
 
 from __future__ import annotations
 
-import difflib
+import json
+import os
 import re
-import tomllib
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import platformdirs
-from pydantic import BaseModel, ValidationError
-from pydantic_settings import EnvSettingsSource, SettingsError
+import msgspec
 
-from catalog_sync.config.settings import (
-    ENV_PREFIX,
-    AlertSettings,
-    Settings,
-    SourceSettings,
-    _base_url,
-    _env,
-)
+from catalog_sync.config.credentials import expanded
+from catalog_sync.config.settings import AlertSettings, CheckSettings, Settings, SourceSettings
+from catalog_sync.config.values import http_url
 from catalog_sync.errors import ConfigError
+from catalog_sync.text import did_you_mean
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ENV_PREFIX = "CATALOG_SYNC_"
 FILE_NAME = "catalog-sync.toml"
+_TABLES = {"sources": SourceSettings, "alerts": AlertSettings, "check": CheckSettings}
+_EXPECTED = {"str": "a valid string", "int": "a valid integer", "array": "a list"}
+_EXPECTED |= {"object": "a table", "bool": "true or false"}
+_SQLITE_FILE = re.compile(r"(sqlite(?:\+\w+)?:///)(file:)?(?!/|:memory:)([^?]+)(.*)", re.DOTALL)
 
 
 def load(path: Path | None = None) -> Settings:
     """Read the configuration: `path`, else the first file found, else the defaults alone.
 
     Looked for are CATALOG_SYNC_CONFIG, ./catalog-sync.toml, the user's configuration directory and
-    /etc/catalog-sync. Raises ConfigError naming the file (or variable), the key and what was
-    expected; secrets are not read yet.
+    /etc/catalog-sync. Secrets are not read.
+
+    Raises:
+        ConfigError: Names the file or variable, the key and what was expected.
     """
     file = _find(path)
     data = _read(file) if file else {}
+    _resolve_paths(data, file.parent if file else Path())
+    variables = dict(_variables())
+    data |= variables
+    data.setdefault("sources", [_default_source()])
     try:
-        data |= EnvSettingsSource(Settings)()  # the environment wins
-        data.setdefault("sources", [_default_source()])
-        settings = Settings(**data)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, file)) from None  # the cause may quote a secret
-    except SettingsError as error:
-        match = re.search(r'field "(\w+)"', str(error))
-        variable = f"{ENV_PREFIX}{match[1].upper()}" if match else f"{ENV_PREFIX}*"
-        raise ConfigError(f"{variable}: expected a JSON array") from None
-    settings._file = file  # noqa: SLF001
+        settings = msgspec.convert(data, Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(str(error), file, variables)) from None  # it may quote a secret
+    if "every" in data and "cron" in data:
+        reason = "every and cron exclude each other; expected one of them"
+        raise ConfigError(_explain(reason, file, variables))
+    msgspec.structs.force_setattr(settings, "_file", file)
     return settings
 
 
@@ -52,20 +61,30 @@ def _find(path: Path | None) -> Path | None:
     named = _env("CATALOG_SYNC_CONFIG")
     if path is not None or named:
         return path or Path(named)
-    places = (Path(), platformdirs.user_config_path("catalog-sync"), Path("/etc/catalog-sync"))
-    return next((place / FILE_NAME for place in places if _is_file(place / FILE_NAME)), None)
+    return next((place for place in _places() if _is_file(place)), None)
+
+
+def _places() -> Iterator[Path]:
+    yield Path(FILE_NAME)
+    import platformdirs  # noqa: PLC0415  # only where no file is named
+
+    with suppress(RuntimeError, KeyError, OSError):  # no home directory, as in a container
+        yield platformdirs.user_config_path("catalog-sync") / FILE_NAME
+    yield Path("/etc/catalog-sync", FILE_NAME)
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a directory that we may not look into holds no file for us
+    except OSError:  # such as a directory that may not be searched
         return False
 
 
 def _read(file: Path) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415  # not needed without a file
+
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"configuration file {file} cannot be read: {error.strerror}") from error
     except UnicodeError as error:
@@ -74,12 +93,49 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError(f"configuration file {file} is not TOML: {error}") from error
 
 
+def _resolve_paths(data: dict[str, Any], directory: Path) -> None:
+    """Make the relative paths of a file relative to its directory, whatever the current one is."""
+    if directory == Path():
+        return
+    url = data.get("database_url")
+    if isinstance(url, str) and (match := _SQLITE_FILE.fullmatch(url)):
+        scheme, uri, path, options = match.groups()
+        data["database_url"] = f"{scheme}{uri or ''}{directory / path}{options}"
+    sources = data.get("sources")
+    for source in sources if isinstance(sources, list) else []:
+        for key in ("api_key_file", "auth_token_file"):
+            path = source.get(key) if isinstance(source, dict) else None
+            if isinstance(path, str) and path and not path.startswith("sk-"):
+                source[key] = str(directory / expanded(path))
+
+
+def _variables() -> Iterator[tuple[str, Any]]:
+    """Yield the top-level keys that variables override: numbers and JSON converted."""
+    fields, defaults = Settings.__struct_fields__, Settings.__struct_defaults__
+    kinds = dict(zip(fields[-len(defaults) :], defaults, strict=True))
+    for key in fields:
+        text = _env(ENV_PREFIX + key.upper())
+        default = kinds.get(key)
+        if not text:
+            continue
+        if isinstance(default, int):
+            yield key, int(text) if re.fullmatch(r"[+-]?\d+", text, re.ASCII) else text
+        elif key in _TABLES or isinstance(default, tuple):
+            try:
+                yield key, json.loads(text)
+            except ValueError:
+                kind = "object" if key == "check" else "array"
+                raise ConfigError(f"{ENV_PREFIX}{key.upper()}: expected a JSON {kind}") from None
+        else:
+            yield key, text
+
+
 def _default_source() -> dict[str, Any]:
-    """Return the source that the official SDK's variables describe, its precedence included."""
+    """Return the source that the official SDK's variables describe, with the SDK's precedence."""
     source: dict[str, Any] = {"name": "anthropic"}
     if base_url := _env("ANTHROPIC_BASE_URL"):
         try:
-            source["base_url"] = _base_url(base_url)
+            source["base_url"] = http_url("https://api.anthropic.com")(base_url)
         except ValueError as error:
             raise ConfigError(f"ANTHROPIC_BASE_URL: {error}") from None
     if _env("ANTHROPIC_AUTH_TOKEN") and not _env("ANTHROPIC_API_KEY"):
@@ -87,21 +143,37 @@ def _default_source() -> dict[str, Any]:
     return source
 
 
-def _explain(error: ValidationError, file: Path | None) -> str:
+def _explain(message: str, file: Path | None, variables: dict[str, Any]) -> str:
     """Return one line: the file or the variable, the key, what was expected. Never the value."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    parts = list(first["loc"])
-    variable = f"{ENV_PREFIX}{parts[0]}".upper() if parts else ""
-    origin = variable if _env(variable) else str(file or "configuration")
-    named = parts[1:] if origin == variable else parts  # a variable is its key's name
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in named)
-    if first["type"] == "extra_forbidden":
-        owner: type[BaseModel] = Settings
-        if len(parts) > 1:
-            owner = AlertSettings if parts[0] == "alerts" else SourceSettings
-        close = difflib.get_close_matches(str(parts[-1]), owner.model_fields, n=1)
-        reason = "unknown key" + (f"; did you mean {close[0]}?" if close else "")
-    else:
-        reason = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-        reason = reason.replace("a valid tuple", "a list").replace("Field required", "missing")
-    return ": ".join(part for part in (origin, key.removeprefix("."), reason) if part)
+    reason, _, path = message.partition(" - at `$")
+    path = path.rstrip("`")
+    if match := re.match(r"((?:\.\w+|\[\d+\])(?:\.[\w-]+|\[\d+\])*): ", reason):
+        path, reason = path + match[1], reason[match.end() :]
+    if match := re.match(r"Object contains unknown field `(.*)`", reason, re.DOTALL):
+        owner = _TABLES.get(re.split(r"[.\[]", path.removeprefix("."))[0], Settings)
+        reason = "unknown key" + did_you_mean(match[1], owner.__struct_fields__)
+        path += f".{match[1]}"
+    elif match := re.match(r"Object missing required field `(\w+)`", reason):
+        path, reason = f"{path}.{match[1]}", "missing"
+    elif match := re.match(r"Expected `(\w+)[^`]*`(?:, got| of length)? ?(>=|<=)?\s?(\d*)", reason):
+        kind, sign, limit = match.groups()
+        if sign and kind == "int":
+            order = "greater" if sign == ">=" else "less"
+            reason = f"expected {order} than or equal to {limit}"
+        elif sign:
+            items = "character" if kind == "str" else "item"
+            most = "least" if sign == ">=" else "most"
+            reason = f"expected at {most} {limit} {items}{'' if limit == '1' else 's'}"
+        else:
+            reason = f"expected {_EXPECTED.get(kind, kind)}"
+    path = path.removeprefix(".")
+    top = re.split(r"[.\[]", path)[0]
+    origin = str(file or "configuration")
+    if top in variables:
+        origin, path = f"{ENV_PREFIX}{top.upper()}", path[len(top) :].removeprefix(".")
+    return ": ".join(part for part in (origin, path, reason) if part)
+
+
+def _env(name: str) -> str:
+    """Return a variable without blanks around it; an empty one counts as unset, as in the SDK."""
+    return os.environ.get(name, "").strip()

@@ -13,10 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
 from catalog_sync.app import App
 from catalog_sync.config.settings import Settings, SourceSettings
+from catalog_sync.config.values import SecretStr
 from catalog_sync.demo.history import Moment, moments
 from catalog_sync.demo.sandbox import Sandbox
 

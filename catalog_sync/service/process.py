@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from catalog_sync.app import App
-    from catalog_sync.config.settings import Address
+    from catalog_sync.config.values import Address
     from catalog_sync.service.http import Listener
 
 

@@ -22,7 +22,7 @@ from catalog_sync.alerts.delivery import deliver_due, next_attempt_at
 from catalog_sync.app import App
 from catalog_sync.clock import utc_now
 from catalog_sync.config.load import load
-from catalog_sync.config.settings import AlertSettings, Settings
+from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import outbox
@@ -62,7 +62,9 @@ def schedule(outcome: SendResult, chance: float = 0.5, attempts: int = ATTEMPTS)
 
 def test_about_three_days() -> None:
     """By default a receiver that is down is tried for about three days, ever more slowly."""
-    pauses = schedule(DOWN, attempts=Settings.model_fields["delivery_attempts"].default)
+    pauses = schedule(
+        DOWN, attempts=Settings(sources=(SourceSettings(name="a"),)).delivery_attempts
+    )
     assert timedelta(days=2.5) < sum(pauses, timedelta()) < timedelta(days=3.5)
     assert pauses == sorted(pauses)
     assert pauses[:5] == [MINUTE, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE, 16 * MINUTE]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
+import subprocess
+import sys
 import traceback
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
+from catalog_sync.config import json_schema
 from catalog_sync.config.load import load
 from catalog_sync.config.settings import AlertSettings, CheckSettings, Settings, SourceSettings
+from catalog_sync.config.values import SecretStr
+from catalog_sync.domain.kinds import Kind
 from catalog_sync.errors import ConfigError
 from support import KEY
 
@@ -42,7 +48,7 @@ def start(text: str) -> None:
     """Load a file and read its secrets, as a pass does."""
     settings = load(write(text))
     for source in settings.sources:
-        source.credential(settings.directory)
+        source.credential()
 
 
 def refused(text: str) -> str:
@@ -51,6 +57,17 @@ def refused(text: str) -> str:
         start(text)
     assert caught.value.exit_code == 2
     return str(caught.value)
+
+
+def test_schema_is_current() -> None:
+    """The published JSON Schema is what the settings generate, and it accepts the example."""
+    file = EXAMPLE.with_name("catalog-sync.schema.json")
+    generated = json.loads(json.dumps(json_schema.schema()))
+    assert json.loads(file.read_text(encoding="utf-8")) == generated
+    check = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(file)]
+    assert subprocess.run([*check, EXAMPLE], check=False, capture_output=True).returncode == 0
+    bad = write(SOURCE + "page_size = 0")
+    assert subprocess.run([*check, bad], check=False, capture_output=True).returncode == 1
 
 
 # --- defaults and the example ------------------------------------------------------------------
@@ -69,7 +86,7 @@ def test_nothing_but_a_key_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert source.anthropic_version == "2026-10-21"
     assert (source.lifecycle, source.exclude, source.headers) == ((), (), {})
     assert (source.page_size, source.deadline) == (1000, timedelta(seconds=60))
-    credential = source.credential(settings.directory)
+    credential = source.credential()
     assert (credential.header, credential.value) == ("x-api-key", KEY)
     assert credential.origin == "ANTHROPIC_API_KEY"
 
@@ -77,10 +94,11 @@ def test_nothing_but_a_key_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_example_holds_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     """The example configuration changes nothing: its values are the defaults."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
-    example, default = load(EXAMPLE), load()
-    assert only(example).credential(Path()) == only(default).credential(Path())
-    said = example.model_dump(exclude={"sources": {0: {"api_key_env"}}})
-    assert said == default.model_dump(exclude={"sources": {0: {"api_key_env"}}})
+    example, default = load(write(EXAMPLE.read_text(encoding="utf-8"), "example.toml")), load()
+    assert only(example).credential() == only(default).credential()
+    assert only(example).api_key_env == "ANTHROPIC_API_KEY"
+    sources = (only(example).model_copy(update={"api_key_env": None}),)
+    assert example.model_copy(update={"sources": sources}) == default
 
 
 def test_example_names_every_key() -> None:
@@ -90,7 +108,7 @@ def test_example_names_every_key() -> None:
         r"^(?:# )?\[{1,2}([a-z_]+)\]", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE
     )
     keys = [
-        model.model_fields.keys()
+        model.__struct_fields__
         for model in (Settings, SourceSettings, AlertSettings, CheckSettings)
     ]
     assert {*named, *tables} == set().union(*keys)
@@ -164,16 +182,16 @@ def test_file_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--config` wins over CATALOG_SYNC_CONFIG, then the current and the user's directory."""
 
     def say(name: str, file: Path) -> Path:
-        return write(f'database_url = "sqlite:///{name}"', file)
+        return write(f'database_url = "sqlite:////{name}"', file)
 
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
     say("user", tmp_path / "home" / "catalog-sync" / FILE)
-    assert database_of(load()) == "sqlite:///user"
+    assert database_of(load()) == "sqlite:////user"
     say("here", tmp_path / FILE)
-    assert database_of(load()) == "sqlite:///here"
+    assert database_of(load()) == "sqlite:////here"
     monkeypatch.setenv("CATALOG_SYNC_CONFIG", str(say("variable", tmp_path / "other.toml")))
-    assert database_of(load()) == "sqlite:///variable"
-    assert database_of(load(say("option", tmp_path / "option.toml"))) == "sqlite:///option"
+    assert database_of(load()) == "sqlite:////variable"
+    assert database_of(load(say("option", tmp_path / "option.toml"))) == "sqlite:////option"
 
 
 def test_a_named_file_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +208,7 @@ def test_a_named_file_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_an_empty_variable_names_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty CATALOG_SYNC_CONFIG counts as unset."""
     monkeypatch.setenv("CATALOG_SYNC_CONFIG", "")
-    assert load().model_dump() == load(write("")).model_dump()
+    assert load() == load(write(""))
 
 
 def test_a_place_that_cannot_be_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,6 +237,48 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     """A directory in the place of the file is refused by its name."""
     with pytest.raises(ConfigError, match=re.escape(f"{tmp_path} cannot be read: Is a directory")):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("directory", ["elsewhere", "/elsewhere/deep"])
+def test_paths_in_a_file_are_relative_to_it(
+    directory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative paths written in a file are relative to that file; those of variables are not."""
+    place = tmp_path / directory.strip("/") if directory.startswith("/") else Path(directory)
+    file = write("", place / FILE)
+    cases = {
+        "sqlite:///catalog.db": f"sqlite:///{place}/catalog.db",
+        "sqlite+pysqlite:///../c.db": f"sqlite+pysqlite:///{place}/../c.db",
+        "sqlite:///file:c.db?mode=ro&uri=true": f"sqlite:///file:{place}/c.db?mode=ro&uri=true",
+        "sqlite:////var/c.db": "sqlite:////var/c.db",
+        "sqlite:///:memory:": "sqlite:///:memory:",
+        "postgresql://h/catalog.db": "postgresql://h/catalog.db",
+    }
+    for said, meant in cases.items():
+        assert database_of(load(write(f'database_url = "{said}"', file))) == meant
+    monkeypatch.setenv("CATALOG_SYNC_DATABASE_URL", "sqlite:///here.db")
+    assert database_of(load(file)) == "sqlite:///here.db"
+    monkeypatch.delenv("CATALOG_SYNC_DATABASE_URL")
+    assert database_of(load(write("every = '1h'", file))) == "sqlite:///catalog.db"
+    write(KEY, "key")
+    monkeypatch.setenv("CATALOG_SYNC_SOURCES", '[{"name": "a", "api_key_file": "key"}]')
+    assert only(load(file)).credential().value == KEY
+
+
+def test_byte_order_mark() -> None:
+    """A byte order mark, as Windows editors write it, is accepted in the file and in key files."""
+    Path("key").write_text(KEY, encoding="utf-8-sig")
+    Path(FILE).write_text(SOURCE + 'api_key_file = "key"', encoding="utf-8-sig")
+    assert only(load()).credential().value == KEY
+
+
+def test_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the user has no home directory, as in a container, there is no user configuration."""
+    monkeypatch.setattr("pathlib.Path.home", NotImplemented)
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    assert load().file is None
 
 
 # --- the environment ---------------------------------------------------------------------------
@@ -306,7 +366,7 @@ def test_default_credential(
     for name, content in variables.items():
         monkeypatch.setenv(f"ANTHROPIC_{name}", content)
     settings = load()
-    credential = only(settings).credential(settings.directory)
+    credential = only(settings).credential()
     assert (credential.header, credential.value) == (header, value)
     assert credential.origin == f"ANTHROPIC_{origin}"
 
@@ -343,8 +403,8 @@ def test_configured_sources_are_taken_as_written(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", KEY)
     source = only(load(write('[[sources]]\nname = "anthropic"')))
     assert source.base_url == "https://api.anthropic.com"
-    with pytest.raises(ConfigError, match="ANTHROPIC_API_KEY is not set"):
-        source.credential(Path())
+    with pytest.raises(ConfigError, match="No API key: set ANTHROPIC_API_KEY"):
+        source.credential()
 
 
 # --- mistakes ----------------------------------------------------------------------------------
@@ -421,7 +481,7 @@ def test_unknown_key(text: str, key: str, suggestion: str | None) -> None:
         (SOURCE + "deadline = '25h'", "sources[0].deadline", "at most a day"),
         (SOURCE + "headers = {x = 1}", "sources[0].headers.x", "a valid string"),
         (SOURCE + "headers = {'x y' = '1'}", "sources[0].headers", "'x y' is no header name"),
-        (SOURCE + 'headers = {x = "a\\nb"}', "sources[0].headers", "printable ASCII"),
+        (SOURCE + 'headers = {x = "a\\nb"}', "sources[0].headers.x", "printable ASCII"),
     ],
 )
 def test_bad_value(text: str, key: str, expected: str) -> None:
@@ -501,14 +561,13 @@ def test_settings_show_no_secret() -> None:
     for text in (repr(settings), str(settings), repr(source), str(source), f"{source.headers}"):
         assert SECRET not in text
     assert "x-secret" in repr(source)
-    assert SECRET not in settings.model_dump_json()
     assert source.headers["x-secret"].get_secret_value() == SECRET
 
 
 def test_credential_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     """A credential shows where it came from, and not itself."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
-    credential = only(load()).credential(Path())
+    credential = only(load()).credential()
     assert KEY not in f"{credential!r} {credential}"
     assert "ANTHROPIC_API_KEY" in repr(credential)
 
@@ -516,7 +575,6 @@ def test_credential_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("keys", "variable"),
     [
-        ("", "ANTHROPIC_API_KEY"),
         ("api_key_env = 'MY_KEY'", "MY_KEY"),
         ("auth_token_env = 'MY_TOKEN'", "MY_TOKEN"),
     ],
@@ -534,9 +592,12 @@ def test_missing_variable(
 
 
 def test_no_credential_at_all() -> None:
-    """Who has set nothing yet is told of the variable that everybody uses."""
-    with pytest.raises(ConfigError, match="no key: ANTHROPIC_API_KEY is not set or empty"):
-        only(load()).credential(Path())
+    """Without any key the error names the variable to set, and the demo that needs none."""
+    with pytest.raises(ConfigError) as caught:
+        only(load()).credential()
+    advice = "set ANTHROPIC_API_KEY (or try `catalog-sync demo`, which needs none)"
+    assert str(caught.value) == f"No API key: {advice}"
+    assert refused(SOURCE) == f"source a: no API key: {advice}"
 
 
 @pytest.mark.parametrize("value", [f"{SECRET}\nx", f"{SECRET}é", f"{SECRET}\x1b"])
@@ -569,7 +630,7 @@ def test_key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file = write(f"{SOURCE}api_key_file = '{said}'", tmp_path / "etc" / FILE)
         for named in (file, Path(os.path.relpath(file))):
             settings = load(named)
-            credential = only(settings).credential(settings.directory)
+            credential = only(settings).credential()
             assert (credential.header, credential.value) == ("x-api-key", f"sk-{number}")
             assert place.name in credential.origin
 
@@ -592,6 +653,97 @@ def test_unusable_key_file(said: str, reason: str) -> None:
     assert text.startswith("source a: ")
     assert reason in text
     assert SECRET not in text
+
+
+COMMANDS = {
+    "api_key_command": ("x-api-key", KEY),
+    "auth_token_command": ("authorization", f"Bearer {KEY}"),
+}
+
+
+@pytest.mark.parametrize("key", COMMANDS)
+def test_key_command(key: str) -> None:
+    """A key may be what a program prints: run without a shell, and anew for each run."""
+    code = "import pathlib; p = pathlib.Path('n'); p.touch(); print(p.read_text() + 'KEY')"
+    source = only(load(write(f"{SOURCE}{key} = {json.dumps([sys.executable, '-c', code])}")))
+    credential = source.credential()
+    assert (credential.header, credential.value) == (
+        COMMANDS[key][0],
+        COMMANDS[key][1][: -len(KEY)] + "KEY",
+    )
+    write("NEW-", "n")
+    assert source.credential().value.endswith("NEW-KEY")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (f"print('{SECRET}'); raise SystemExit(3)", "failed with exit code 3"),
+        (f"import sys; sys.exit('{SECRET}')", "failed with exit code 1"),
+        ("", "printed nothing"),
+        ("import sys; sys.stdout.buffer.write(b'\\xff')", "did not print text"),
+        (f"print('{SECRET} two\\nlines')", "holds characters that no key has"),
+    ],
+)
+def test_a_command_that_prints_no_key(code: str, reason: str) -> None:
+    """A program that prints no key is refused by source and key, without what it printed."""
+    text = refused(f"{SOURCE}api_key_command = {json.dumps([sys.executable, '-c', code])}")
+    assert text.startswith("source a: ")
+    assert reason in text
+    assert SECRET not in text
+
+
+def test_a_missing_command() -> None:
+    """A program that is not there is refused by its name."""
+    text = refused(f'{SOURCE}api_key_command = ["no-such-program"]')
+    assert "api_key_command: the program no-such-program cannot be started: No such file" in text
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        SECRET,
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "AKIAIOSFODNN7EXAMPLE",
+        "f47ac10b58cc4372a567",
+    ],
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        SOURCE + "api_key_env = '{}'",
+        SOURCE + "auth_token_env = '{}'",
+        SOURCE + "api_key_file = '{}'",
+        SOURCE + "auth_token_file = '{}'",
+        SOURCE + "api_key_command = ['{}']",
+    ],
+)
+def test_a_secret_in_the_place_of_its_name(text: str, secret: str) -> None:
+    """A key that stands where its variable, file or program is to be named is not repeated."""
+    said = refused(text.format(secret))
+    assert secret not in said
+    if "_env" in text:
+        assert "expected the name of an environment variable" in said
+
+
+@pytest.mark.parametrize(
+    "secret", ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "MfKQ9r8GKYqrTwjUPD8ILPZI"]
+)
+def test_a_signing_secret_in_the_place_of_its_name(secret: str) -> None:
+    """A signing secret that stands where its variable is to be named is not repeated."""
+    with pytest.raises(ConfigError) as caught:
+        only_alert(f"{HOOK}secret_env = '{secret}'").secret()
+    assert secret not in str(caught.value)
+    assert "expected the name of an environment variable" in str(caught.value)
+
+
+def test_other_apis() -> None:
+    """`api = "openai"` asks OpenAI with a bearer token by default, and ignores made-up paths."""
+    source = only(load(write(SOURCE + 'api = "openai"\nignore = ["pricing.*"]')))
+    assert source.base_url == "https://api.openai.com"
+    assert source.ignore == ("created", "created_at", "permission", "pricing.*")
+    with pytest.raises(ConfigError, match="set OPENAI_API_KEY"):
+        source.credential()
 
 
 # --- publishing --------------------------------------------------------------------------------
@@ -618,67 +770,215 @@ def test_public_url(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # --- alerts ------------------------------------------------------------------------------------
 
+CHANNEL = '[[alerts]]\nname = "a"\n'
+HOOK = CHANNEL + 'webhook = "https://example.com/models"\n'
+NEWS = ("added", "deprecated", "rescheduled", "retiring", "retired", "removed", "returned")
 
-ALERT = "[[alerts]]\nname = 'a'\n"
-HOOK = ALERT + "webhook = 'https://example.com/models'\n"
+
+def load_text(text: str) -> Settings:
+    return load(write(text))
+
+
+def only_alert(text: str) -> AlertSettings:
+    (alert,) = load(write(text)).alerts
+    return alert
+
+
+def url_of(alert: AlertSettings) -> str | None:
+    address = alert.url or alert.webhook
+    return address.get_secret_value() if address else None
+
+
+def test_nobody_is_told_by_default() -> None:
+    """Without a word of configuration there is no channel and no heartbeat."""
+    settings = load()
+    assert settings.alerts == ()
+    assert settings.heartbeat_url is None
+    assert settings.delivery_attempts == 20
+
+
+def test_a_channel_needs_a_name_and_an_address() -> None:
+    """A channel that says no more is told the news of every model of every source, unsigned."""
+    alert = only_alert(HOOK)
+    assert (alert.name, alert.events, alert.models, alert.sources) == ("a", NEWS, (), ())
+    assert alert.secret() is None
+
+
+def test_a_whole_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every key of a channel is taken as written, and channels keep their order."""
+    secret = "whsec_" + base64.b64encode(SECRET.encode()).decode()
+    monkeypatch.setenv("HOOK_SECRET", secret)
+    settings = load_text(
+        """
+        delivery_attempts = 3
+        heartbeat_url = "https://hc.example.com/ping/1?x=y"
+        [[sources]]
+        name = "b"
+        [[alerts]]
+        name = "hook"
+        webhook = "http://10.0.0.1:8080/models?x=y"
+        secret_env = "HOOK_SECRET"
+        events = ["updated", "sync_held"]
+        models = ["claude-*", "*-[0-9]"]
+        sources = ["b"]
+        [[alerts]]
+        name = "the team's chat"
+        url = "slack://TokenA/TokenB/TokenC"
+        """
+    )
+    assert settings.delivery_attempts == 3
+    assert settings.heartbeat_url is not None
+    assert settings.heartbeat_url.get_secret_value() == "https://hc.example.com/ping/1?x=y"
+    hook, team = settings.alerts
+    assert (hook.name, team.name) == ("hook", "the team's chat")
+    assert url_of(hook) == "http://10.0.0.1:8080/models?x=y"
+    assert url_of(team) == "slack://TokenA/TokenB/TokenC"
+    assert hook.secret() == secret
+    assert (hook.events, hook.models) == (("updated", "sync_held"), ("claude-*", "*-[0-9]"))
+    assert hook.sources == ("b",)
+
+
+def test_every_kind_can_be_asked_for() -> None:
+    """A channel can be told every kind of event that there is."""
+    kinds = [kind.value for kind in Kind]
+    assert only_alert(HOOK + f"events = {kinds}").events == tuple(kinds)
+
+
+def test_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys of alerts can be overridden by variables, as all top-level keys."""
+    monkeypatch.setenv("CATALOG_SYNC_DELIVERY_ATTEMPTS", "7")
+    monkeypatch.setenv("CATALOG_SYNC_HEARTBEAT_URL", "https://hc.example.com/ping/2")
+    monkeypatch.setenv("CATALOG_SYNC_ALERTS", '[{"name": "b", "url": "json://example.com"}]')
+    settings = load_text("delivery_attempts = 3\n" + HOOK)
+    assert settings.delivery_attempts == 7
+    assert settings.heartbeat_url is not None
+    assert settings.heartbeat_url.get_secret_value().endswith("/2")
+    assert (settings.alerts[0].name, url_of(settings.alerts[0])) == ("b", "json://example.com")
+
+
+# --- mistakes ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "key", "expected"),
     [
-        (ALERT, "alerts[0]: expected either url or webhook"),
-        (HOOK + "url = 'json://h'", "alerts[0]: expected either url or webhook"),
-        (HOOK + HOOK, "alerts: the name 'a' is used twice"),
-        (HOOK + "events = ['gone']", "alerts[0].events[0]: expected 'added', "),
-        (HOOK + "event = []", "alerts[0].event: unknown key; did you mean events?"),
-        (HOOK + "sources = ['b']", "alerts: a: no source is named 'b'"),
-        (ALERT + "url = 'json://h'\nsecret_env = 'X'", "alerts[0]: secret_env is for a webhook"),
-        (HOOK + f"secret_env = '{SECRET}'", "alerts[0].secret_env: expected the name of"),
-        (ALERT + f"webhook = 'ftp://{SECRET}'", "alerts[0].webhook: expected a URL such as"),
-        (ALERT + f"webhook = 'https:///{SECRET}'", "alerts[0].webhook: expected a URL such as"),
-        (f"heartbeat_url = '{SECRET}'", "heartbeat_url: expected a URL such as"),
+        (CHANNEL, "alerts[0]", "either url or webhook"),
+        (HOOK + "url = 'json://example.com'", "alerts[0]", "either url or webhook"),
+        ("[[alerts]]\nwebhook = 'https://example.com'", "alerts[0].name", "missing"),
+        ("[[alerts]]\nname = ''\nurl = 'json://h'", "alerts[0].name", "1 character"),
+        ("[[alerts]]\nname = ' a'\nurl = 'json://h'", "alerts[0].name", "without blanks"),
+        (f"[[alerts]]\nname = '{'a' * 65}'\nurl = 'json://h'", "alerts[0].name", "64 characters"),
+        (CHANNEL + "webhook = 'example.com/models'", "alerts[0].webhook", "a URL such as"),
+        (CHANNEL + "webhook = 'ftp://example.com'", "alerts[0].webhook", "a URL such as"),
+        (CHANNEL + "webhook = 'https:///models'", "alerts[0].webhook", "a URL such as"),
+        (CHANNEL + "webhook = 'https://[::1/models'", "alerts[0].webhook", ""),
+        (CHANNEL + "webhook = ['https://example.com']", "alerts[0].webhook", "string"),
+        (HOOK + "events = ['addded']", "alerts[0].events[0]", "'added'"),
+        (HOOK + "events = 'added'", "alerts[0].events", "a list"),
+        (HOOK + "models = 'claude-*'", "alerts[0].models", "a list"),
+        (HOOK + "sources = ['anthropic', 'b']", "alerts", "no source is named 'b'"),
+        (HOOK + "secret_env = ''", "alerts[0].secret_env", "expected the name"),
+        (HOOK + "secret = 'whsec_'", "alerts[0].secret", "did you mean secret_env?"),
+        (HOOK + "event = ['added']", "alerts[0].event", "did you mean events?"),
+        (CHANNEL + "url = 'json://h'\nsecret_env = 'S'", "alerts[0]", "for a webhook"),
+        ("heartbeat_url = 'hc.example.com/ping'", "heartbeat_url", "a URL such as"),
+        ("delivery_attempts = 0", "delivery_attempts", "greater than or equal to 1"),
+        ("delivery_attempts = 1001", "delivery_attempts", "less than or equal to 1000"),
+        ("delivery_attempts = 'often'", "delivery_attempts", "integer"),
+        ("[alerts]\nname = 'a'", "alerts", "a list"),
     ],
 )
-def test_bad_alert(text: str, expected: str) -> None:
-    """A channel that cannot be used is refused by its place, without its address."""
+def test_a_mistake(text: str, key: str, expected: str) -> None:
+    """A mistake is refused by the file's name and its key, with what was expected."""
     said = refused(text)
-    assert said.startswith(f"{FILE}: {expected}")
-    assert SECRET not in said
+    assert said.startswith(f"{FILE}: {key}: ")
+    assert expected in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("key", ["webhook", "heartbeat_url"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://example.com:99999/models",
+        "https://example.com:port/models",
+        "https://exa mple.com/models",
+        " https://example.com/models",
+        "https://example.com/models\\u0007",
+    ],
+    ids=["a port too high", "a port that is none", "a blank", "a blank before it", "a control"],
+)
+def test_an_address_that_nobody_could_reach(key: str, address: str) -> None:
+    """An address to which nothing can ever be sent is told at once, not by lost alerts."""
+    if key == "webhook":
+        assert "alerts[0].webhook" in refused(f'{CHANNEL}webhook = "{address}"')
+    else:
+        assert "heartbeat_url" in refused(f'heartbeat_url = "{address}"')
+
+
+def test_a_channel_name_used_twice() -> None:
+    """Two channels of one name are refused: deliveries are told apart by the name alone."""
+    assert refused(HOOK + HOOK) == f"{FILE}: alerts: the name 'a' is used twice"
+
+
+# --- secrets -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (None, "is not set or empty"),
-        (SECRET, "holds no signing secret"),
-        ("whsec_", "holds no signing secret"),
-        (f"whsec_{SECRET}", "holds no signing secret"),
-        ("aHVudGVyMg==", "holds no signing secret"),
+        (None, "not set or empty"),
+        ("  ", "not set or empty"),
+        (base64.b64encode(SECRET.encode()).decode(), "no signing secret"),
+        (f"whsec_{SECRET}!", "no signing secret"),
+        ("whsec_", "no signing secret"),
+        ("whsec_ä", "no signing secret"),
     ],
 )
-def test_bad_signing_secret(
+def test_a_missing_or_impossible_secret(
     monkeypatch: pytest.MonkeyPatch, value: str | None, reason: str
 ) -> None:
-    """A webhook's secret is "whsec_" and base64; another one is refused, and not repeated."""
+    """A signing secret that cannot sign is refused by channel and variable, and not repeated.
+
+    It is read when a channel is opened, so that questions need none.
+    """
     if value is not None:
         monkeypatch.setenv("HOOK_SECRET", value)
-    (alert,) = load(write(HOOK + "secret_env = 'HOOK_SECRET'")).alerts
-    with pytest.raises(ConfigError, match=f"alert channel a: HOOK_SECRET {reason}") as caught:
+    alert = only_alert(HOOK + 'secret_env = "HOOK_SECRET"')
+    with pytest.raises(ConfigError) as caught:
         alert.secret()
-    assert "hunter2" not in str(caught.value)
-    assert "aHVu" not in str(caught.value)
+    for word in ("channel a", "HOOK_SECRET", reason, "whsec_"):
+        assert word in str(caught.value)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
-def test_signing_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A channel has the secret that its variable holds, or none where none is named."""
-    monkeypatch.setenv("HOOK_SECRET", " whsec_aHVudGVyMg==\n")
-    (alert,) = load(write(HOOK + "secret_env = 'HOOK_SECRET'")).alerts
-    assert alert.secret() == "whsec_aHVudGVyMg=="
-    assert load(write(HOOK)).alerts[0].secret() is None
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{CHANNEL}webhook = 'ftp://{SECRET}'",
+        f"{CHANNEL}webhook = 'https://example.com/{SECRET}'\nurl = 'json://{SECRET}'",
+        f"{CHANNEL}webhook = ['{SECRET}']",
+        f"{CHANNEL}webhook = 'https://[{SECRET}'",
+        f"{CHANNEL}webhook = 'https://example.com:{SECRET}/'\nevents = [1]",
+        f"{HOOK}secret_env = ['{SECRET}']",
+        f"{HOOK}url = ['{SECRET}']",
+        f"heartbeat_url = '{SECRET}'",
+    ],
+)
+def test_no_mistake_repeats_a_value(text: str) -> None:
+    """Whatever is wrong, an address is not repeated, nor shown in a traceback."""
+    with pytest.raises(ConfigError) as caught:
+        load_text(text)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
-def test_addresses_are_secrets() -> None:
-    """The addresses of channels and of the heartbeat hold tokens, and are not shown."""
-    text = f"heartbeat_url = 'https://h/{SECRET}'\n{ALERT}url = 'slack://{SECRET}'\n"
-    settings = load(write(text + HOOK.replace("'a'", "'b'").replace("models", SECRET)))
-    assert SECRET not in f"{settings!r} {settings} {settings.alerts} {settings.model_dump_json()}"
+def test_settings_show_no_address() -> None:
+    """Neither the settings nor a channel shows where messages go."""
+    settings = load_text(
+        f"heartbeat_url = 'https://hc.example.com/{SECRET}'\n"
+        f"{CHANNEL}url = 'json://example.com/{SECRET}'\n"
+        f"[[alerts]]\nname = 'b'\nwebhook = 'https://example.com/{SECRET}'\n"
+    )
+    assert "'b'" in repr(settings)
+    for shown in (repr(settings), str(settings), repr(settings.alerts), f"{settings}"):
+        assert SECRET not in shown
