@@ -237,6 +237,13 @@ alert_deliveries = sa.Table(
     _time("next_attempt_at", "When a pending delivery is due."),
     _time("delivered_at", "When the receiver accepted it."),
     _text("last_error", "Why the last attempt failed."),
+    _number("refusals", "How many attempts the receiver refused."),
+    _column(
+        "message_id",
+        sa.String(64),
+        nullable=True,
+        comment="The message that carries it, with others; NULL before the first attempt.",
+    ),
     sa.UniqueConstraint("event_id", "channel"),
     sa.Index(None, "status", "next_attempt_at"),
     sa.Index(None, "status", "channel", "event_id"),

@@ -230,6 +230,13 @@ TABLES: dict[str, tuple[str, list[tuple[str, Any, dict[str, Any], str]]]] = {
             ("next_attempt_at", TIME, {}, "When a pending delivery is due."),
             ("delivered_at", TIME, {}, "When the receiver accepted it."),
             ("last_error", sa.Text, {}, "Why the last attempt failed."),
+            ("refusals", sa.Integer, ZERO, "How many attempts the receiver refused."),
+            (
+                "message_id",
+                sa.String(64),
+                {},
+                "The message that carries it, with others; NULL before the first attempt.",
+            ),
         ],
     ),
     "alert_channels": (
@@ -258,6 +265,7 @@ ADDED = {
     ),
     "sync_runs": ("error_code", "number"),
     "model_events": ("baseline",),
+    "alert_deliveries": ("refusals", "message_id"),
 }
 INDEXES = {
     "sync_runs": (("source", "number"), ("source", "status", "number")),

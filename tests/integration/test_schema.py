@@ -48,7 +48,7 @@ COLUMNS = {  # a question mark: may be null
     "model_events": "id run_id source model_id? kind occurred_at changes payload? baseline",
     "model_event_payloads": "event_id model_id payload",
     "alert_deliveries": "id event_id channel status attempts next_attempt_at? delivered_at? "
-    "last_error?",
+    "last_error? refusals message_id?",
     "alert_channels": "name started_at enqueued_until?",
 }
 VIEWS = {
