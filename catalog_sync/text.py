@@ -75,3 +75,13 @@ def one_line(text: str, limit: int | None = 1000) -> str:
     visible = "".join(c if c.isprintable() or c in _JOINERS else " " for c in text)
     joined = " ".join(visible.split())
     return joined if limit is None or len(joined) <= limit else joined[: limit - 1] + "…"
+
+
+def escape_controls(text: str, keep: str = "") -> str:
+    """Return text from outside with its invisible characters escaped, those of `keep` excepted.
+
+    Control characters could move the cursor of a terminal or forge a line.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)

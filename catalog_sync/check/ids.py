@@ -1,27 +1,31 @@
-r"""Where a text mentions models: what an id is, and where one begins and ends. Pure.
+r"""Model ids in text: which words are ids, and where an id begins and ends. Pure.
 
-Looked for are the ids that the catalog ever held, and ids that look like those of its families
-but were never held. Both are matched whole, exactly and with their case:
+Searched for are the ids that the catalog ever held, their aliases, and ids that look like those of
+its families but were never recorded. All are matched whole, exactly and with their case:
 
-- No letter, digit, `_` or `-` stands beside an id, so that `claude-opus-4` is not found in
+- No letter, digit, `_` or `-` stands beside an id: `claude-opus-4` is not found in
   `claude-opus-4-20250514`. A `.` before a letter or digit belongs to the word (`claude-opus-4.1`,
-  `claude-opus-5.json`), a `.` that ends a sentence does not.
-- A provider may stand before it (`anthropic/`, `anthropic:`, `models/`), and so may an escape
-  (`\n`, `%2F`) or a shell's `:-`. But Bedrock's `anthropic.claude-…` and Vertex'
-  `claude-…@20250805` are ids of other catalogs, with dates of their own, and so is what goes on
-  as a template (`{`), a glob (`*`) or a pattern (`\.`) no id.
-- An id of one word, such as a gateway's `fast`, is a word of any text: it is not looked for.
+  `claude-opus-5.json`); a `.` that ends a sentence does not. Markdown emphasis around an id or a
+  phrase (`**id**`, `_id_`) does not belong to it.
+- A provider (`anthropic/`, `anthropic:`, `models/`), an escape (`\n`, `%2F`) or the `:-` of a
+  shell may stand before an id. Bedrock's `anthropic.claude-...` and Vertex' `claude-...@20250805`
+  belong to other catalogs and are not matched. A word that goes on as a template (`{`), a glob
+  (`*`) or a pattern (`\.`) is not an id.
+- An id of one word with a digit, such as `o3`, is found only in quotes, after a provider, after
+  `model:` or `model=`, and as an item of a list. One without a digit, such as a gateway's `fast`,
+  is an ordinary word and is not searched for.
 
-A family is the first word of the held ids that are made of it, a line's name and a version:
-`claude` of `claude-opus-4-1-20250805` and `claude-3-haiku-20240307`. Never held, but an id, is
+A family is the first word of recorded ids that consist of it, a line's name and a version:
+`claude` of `claude-opus-4-1-20250805` and `claude-3-haiku-20240307`. An id that was never recorded
+has one of these forms:
 
-- family, a line that is known, and a version, a date or `latest`, in either order:
-  `claude-opus-4-2`, `claude-3-opus-20240229`, `claude-sonnet-4-0`, `claude-3-5-haiku-latest`;
+- family, a known line, and a version, a date or `latest`, in either order: `claude-opus-4-2`,
+  `claude-3-opus-20240229`, `claude-3-5-haiku-latest`;
 - family, any one word, a version and a date: `claude-epic-1-20270131`.
 
-So `claude-code`, `claude-sonnet`, `claude-api-2` and `claude-opus-4-review` are none. As a
-directory or a page has such names as well, a never held one stands behind no `/` but that of
-`anthropic/` and `models/`, and before none.
+`claude-code`, `claude-sonnet`, `claude-api-2` and `claude-opus-4-review` have none of them.
+Directories and web pages have names of these forms too: no `/` follows such an id, and no `/`
+precedes it but that of `anthropic/` and `models/`.
 """
 
 from __future__ import annotations
@@ -30,16 +34,20 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from catalog_sync.check.verdicts import aliases
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
-
-_SEVERAL_WORDS = re.compile(r"[^\w\s]*\w+[^\w\s](?=\S)")
-"""Where an id of several words begins: the first word, and what joins it to the next."""
+_STEM = re.compile(r"[^\w\s]*\w+[^\w\s](?=\S)")
+"""The first word of an id of several words, and the character that joins it to the next."""
 _SHAPE = re.compile(
-    r"([a-z]+)(?=.*\d)(?:-\d{1,2}){0,2}-([a-z]+)(?:-\d{1,2}){0,2}(?:-20\d{6})?", re.ASCII
+    r"([a-z]+)(?=.*\d)(?:-\d{1,2}){0,2}-([a-z]+)(?:-\d{1,2}){0,2}(?:-20\d{6}|-20\d\d-\d\d-\d\d)?",
+    re.ASCII,
 )
-"""What an id of a family looks like: the family, a version, a line and a date."""
+"""The form of an id of a family: family, version, line, version, date."""
+_SHORT = re.compile(r"[A-Za-z]+\d[A-Za-z0-9]*")
+"""An id of one word that is specific enough to be searched for."""
 _BEGIN = (
     rb"(?<![\w-]STEM)",
     rb"(?<=\\[abfnrtv]STEM)",  # "\n" of source code, "\b" of a pattern
@@ -47,8 +55,8 @@ _BEGIN = (
     rb"(?<=%[0-9A-F]{2}STEM)",  # "%2F" of a URL
     rb"(?<=:-STEM)",  # "${MODEL:-claude-opus-5}" of a shell
 )
-"""What may stand before an id, looked at from the end of its stem."""
-_ALONE = (
+"""What may stand before an id, as look-behinds from the end of its stem."""
+_NO_DIRECTORY = (
     rb"(?<!/STEM)(?<!%2FSTEM)",
     *(
         rb"(?<=\b%b%bSTEM)" % (directory, slash)
@@ -56,69 +64,99 @@ _ALONE = (
         for slash in (b"/", rb"\\/", b"%2F")
     ),
 )
-"""What may stand before one that was never held besides: no directory."""
-# After an id: what would make it a longer word, a glob, a template or another catalog's id, or
-# the pattern of a longer one: `claude-opus-4\.1`, `claude-opus-4[.-]1`, `claude-opus-4(?:-1)?`.
-_END = rb"(?![\w@*{-]|\.[\w*?+]|\$[\w{]|\\{1,4}[dw.-]|[(\[](?:\?:)?[.-])"
-_NUMBERS = rb"(?:\d{1,2}-){0,2}"
-_DATED = rb"20\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
+"""What may stand before an id that was never recorded, in addition."""
+# After an id stands nothing that makes it a longer word, a glob, a template, an id of another
+# catalog or the pattern of a longer id: `claude-opus-4\.1`, `claude-opus-4[.-]1`,
+# `claude-opus-4(?:-1)?`. `**` ends an emphasis, and `*/` ends a comment.
+_END = rb"(?![\w@{-]|\*(?!\*(?![\w*/.])|/(?!\w))|\.[\w*?+]|\$[\w{]|\\{1,4}[dw.-]|[(\[](?:\?:)?[.-])"
+_NUMBERS = r"(?:\d{1,2}-){0,2}"
+_DATE = r"20\d\d-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])"
+_LINE = rf"(?=[a-z-]{{0,40}}(?:\d|-latest)){_NUMBERS}%s(?:-\d{{1,2}}){{0,2}}(?:-{_DATE}|-latest)?"
+_ANY_LINE = rf"(?=[a-z-]{{0,40}}\d{{1,2}}-){_NUMBERS}[a-z]{{1,32}}(?:-\d{{1,2}}){{0,2}}-{_DATE}"
+"""What follows the family in an id of a known line, and of any line."""
+_EMPHASIS = re.compile(
+    rb"""(?<![\w*])(\*{1,3}|_{1,3})(?=[^\W_]|`)([^\n*"'<>{}]{0,300}?[^\s*_])\1(?![\w*])"""
+)
+"""Emphasis of Markdown and reStructuredText within a line. Its marks are no part of an id."""
 
 
 class IdPattern:
-    """Finds ids in bytes that agree with ASCII, such as UTF-8 and Latin-1."""
+    """Finds model ids in bytes of an encoding that agrees with ASCII (UTF-8, Latin-1)."""
 
-    def __init__(self, held: Iterable[str]) -> None:
-        """`held`: every id that the catalog ever held."""
-        self.held = frozenset(held)
-        by_stem: dict[str, list[str]] = defaultdict(list)
-        lines: dict[str, set[str]] = defaultdict(set)
-        for model_id in self.held:
-            if stem := _SEVERAL_WORDS.match(model_id):
-                by_stem[stem[0]].append(model_id.removeprefix(stem[0]))
+    def __init__(self, recorded: Iterable[str]) -> None:
+        """Compile the patterns for all ids that the catalog ever held."""
+        self.recorded = frozenset(recorded)
+        exact: dict[str, set[str]] = defaultdict(set)
+        others: dict[str, set[str]] = defaultdict(set)
+        for model_id in self.recorded.union(*map(aliases, self.recorded)):
+            if stem := _STEM.match(model_id):
+                rest = re.escape(model_id.removeprefix(stem[0]))
+                (exact if model_id in self.recorded else others)[stem[0]].add(rest)
             if shape := _SHAPE.fullmatch(model_id):
-                lines[f"{shape[1]}-"].add(shape[2])
-        self._patterns: Mapping[bytes, re.Pattern[bytes]] = {
-            stem.encode(): _pattern(stem, rests, lines.get(stem, set()))
-            for stem, rests in by_stem.items()
+                others[f"{shape[1]}-"].add(_LINE % shape[2])
+        self._patterns = {
+            stem.encode(): _pattern(stem, exact[stem], others[stem]) for stem in exact
+        }
+        self._patterns |= {
+            model_id.encode(): _short_pattern(model_id)
+            for model_id in self.recorded
+            if _SHORT.fullmatch(model_id)
         }
 
-    def whole(self, word: str) -> bool:
-        """Whether a word is an id, and nothing besides."""
+    def matches(self, word: str) -> bool:
+        """Whether a word is one id and nothing else."""
         text = word.encode(errors="surrogateescape")
-        return list(self.within(text)) == [(0, len(text))]
+        return word in self.recorded or list(self.find(text)) == [(0, len(text))]
 
-    def within(self, text: bytes) -> Iterator[tuple[int, int]]:
-        """Yield where each id begins and ends, in the order of the text; none within another."""
-        found = [
-            match.span()
-            for stem, pattern in self._patterns.items()
-            if stem in text  # many times faster than the pattern, and most texts hold none
-            for match in pattern.finditer(text)
-        ]
-        found.sort(key=lambda span: (span[0], -span[1]))
+    def find(self, text: bytes) -> Iterator[tuple[int, int]]:
+        """Yield the begin and end of each id in the order of the text, without overlaps."""
+        # `in` is many times faster than a pattern, and most texts hold no stem.
+        patterns = [pattern for stem, pattern in self._patterns.items() if stem in text]
+        if not patterns:
+            return
+        text = _EMPHASIS.sub(_without_marks, text)
+        spans = [match.span("id") for pattern in patterns for match in pattern.finditer(text)]
         end = 0
-        for span in found:
+        for span in sorted(spans, key=lambda span: (span[0], -span[1])):
             if span[0] >= end:
                 end = span[1]
                 yield span
 
 
-def _pattern(stem: str, rests: Iterable[str], lines: Iterable[str]) -> re.Pattern[bytes]:
-    """Return the pattern of ids that begin with a stem.
+def _without_marks(match: re.Match[bytes]) -> bytes:
+    """Replace the marks of an emphasis by as many blanks."""
+    blank = b" " * len(match[1])
+    return blank + match[2] + blank
 
-    It begins with the stem itself, which is found quickly; what may stand before is looked at
-    from there.
+
+def _pattern(stem: str, exact: Iterable[str], others: Iterable[str]) -> re.Pattern[bytes]:
+    """Return the pattern of the ids that begin with a stem.
+
+    It begins with the stem itself, which is found quickly. Look-behinds check what precedes it.
+
+    Args:
+        stem: The first word of the ids.
+        exact: Patterns of the rest of recorded ids.
+        others: Patterns of the rest of aliases, and of ids that look like those of the family.
     """
     first = re.escape(stem.encode())
     begin = b"|".join(_BEGIN).replace(b"STEM", first)
     begin = rb"(?:%b)(?<!anthropic\.%b)" % (begin, first)
-    known = b"|".join(re.escape(rest.encode()) for rest in sorted(rests, reverse=True))
+    known = "|".join(sorted(exact, reverse=True)).encode()
     whole = rb"%b%b(?:%b)%b" % (first, begin, known, _END)
-    names = b"|".join(re.escape(name.encode()) for name in sorted(lines))
-    if names:
-        alone = rb"(?:%b)" % b"|".join(_ALONE).replace(b"STEM", first)
-        numbered = rb"(?=[a-z-]{0,40}(?:\d|-latest))"
-        line = rb"%b%b(?:%b)(?:-\d{1,2}){0,2}(?:-%b|-latest)?" % (numbered, _NUMBERS, names, _DATED)
-        dated = rb"(?=[a-z-]{0,40}\d{1,2}-)%b[a-z]{1,32}(?:-\d{1,2}){0,2}-%b" % (_NUMBERS, _DATED)
-        whole += rb"|%b%b%b(?:%b|%b)(?!/)%b" % (first, begin, alone, line, dated, _END)
-    return re.compile(whole)
+    if others:
+        alone = rb"(?:%b)" % b"|".join(_NO_DIRECTORY).replace(b"STEM", first)
+        unseen = "|".join([*sorted(others, reverse=True), _ANY_LINE]).encode()
+        whole += rb"|%b%b%b(?:%b)(?!/)%b" % (first, begin, alone, unseen, _END)
+    return re.compile(rb"(?P<id>%b)" % whole)
+
+
+def _short_pattern(model_id: str) -> re.Pattern[bytes]:
+    """Return the pattern of an id of one word, which counts only where a model is named."""
+    word = re.escape(model_id.encode())
+    return re.compile(
+        rb"""(?:(?P<quote>["'`])|\b(?:openai|models)[/:]"""
+        rb"""|(?i:model)\w*["']?\s{0,8}[:=]\s{0,8}["']?|--model\s|^\s{0,40}[-*]\s{1,4})"""
+        rb"""(?P<id>%b)(?![\w-])(?(quote)(?P=quote)|(?!\.\w))""" % word,
+        re.MULTILINE,
+    )

@@ -1,61 +1,209 @@
-"""Texts of the verdicts."""
+"""The report of `check`, as text and JSON. Pure: it prints nothing.
+
+Paths come from the authors of the searched files, who may be strangers: no name of a file may forge
+a line, or a command of the program that reads the report.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+from catalog_sync.check.scan import Scan
+from catalog_sync.check.verdicts import ModelVerdict, Severity, SourceVerdict, severity
+from catalog_sync.clock import format_instant, to_utc
 from catalog_sync.domain.kinds import Verdict
-from catalog_sync.text import _days, one_line
+from catalog_sync.text import _count, _days, escape_controls, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from catalog_sync.check.verdicts import ModelVerdict, SourceVerdict
+    from catalog_sync.check.scan import Location
+
+_OLDER = (
+    'older models are recorded when a source sets lifecycle = ["active", "deprecated", "retired"]'
+)
 
 
-def verdict_text(judgement: ModelVerdict, now: datetime) -> str:
-    """Return why a model is judged so, with the dates and what to use instead, on one line."""
-    facts = [_closest_text(judgement)]
-    if judgement.standings:
-        gravest, *others = judgement.standings
-        where = f"source {gravest.record.source}: " if others else ""
-        facts = [where + _standing_text(gravest, now)]
-        fine = [other.record.source for other in others if other.verdict is Verdict.FINE]
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A model that is not fine, at one place."""
+
+    verdict: ModelVerdict
+    severity: Severity
+    location: Location | None = None
+    """None for a model that was named on the command line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was checked, and the result."""
+
+    verdicts: Mapping[str, ModelVerdict]
+    """By model id: first the named models, then the found ones."""
+    named: Sequence[str]
+    now: datetime
+    fail_on: Collection[str]
+    scan: Scan = field(default_factory=Scan)
+    scanned: bool = False
+    ignored: int = 0
+    """Ids that were left out."""
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The models that are not fine: the named ones, then those in files, each place once."""
+        places = [(model_id, None) for model_id in self.named]
+        places += [(one.model_id, one) for one in self.scan.found]  # type: ignore[misc]
+        return [
+            Finding(verdict, severity(verdict.verdict, self.fail_on), place)
+            for model_id, place in places
+            if (verdict := self.verdicts.get(model_id)) and verdict.verdict is not Verdict.FINE
+        ]
+
+    @property
+    def failed(self) -> bool:
+        """Whether the check fails: an error, or a file that could not be read."""
+        errors = any(one.severity is Severity.ERROR for one in self.findings)
+        return errors or bool(self.scan.unreadable)
+
+    def lines(self) -> Iterator[str]:
+        """Yield `path:line:column: id: verdict: reason` per finding, and a summary."""
+        for finding in self.findings:
+            yield finding_line(finding, self.now)
+        yield self.summary()
+
+    def summary(self) -> str:
+        """Return a line with the numbers of models, files and findings."""
+        facts = [f"{_count(len(self.verdicts), 'model')} checked"]
+        if self.ignored:
+            facts.append(f"{self.ignored} ignored")
+        if self.scanned:
+            facts.append(f"{_count(self.scan.files, 'file')} scanned")
+        if self.scan.binary:
+            facts.append(f"{self.scan.binary} of them binary")
+        if self.scan.unreadable:
+            facts.append(f"{len(self.scan.unreadable)} unreadable")
+        severities = [one.severity for one in self.findings]
+        problems = severities.count(Severity.ERROR)
+        result = _count(problems, "problem") if problems else "no problem"
+        if warnings := severities.count(Severity.WARNING):
+            result += f", {_count(warnings, 'warning')}"
+        return f"{', '.join(facts)}: {result}"
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return an object per checked model, fine ones included. What does not apply is None."""
+        places: dict[str, list[Location]] = {model_id: [] for model_id in self.verdicts}
+        for one in self.scan.found:
+            if one.model_id in places:
+                places[one.model_id].append(one)
+        return [self._entry(self.verdicts[id_], found) for id_, found in places.items()]
+
+    def _entry(self, verdict: ModelVerdict, found: Sequence[Location]) -> dict[str, Any]:
+        record = verdict.by_source[0].record if verdict.by_source else None
+        info = record.info if record else None
+        first = found[0] if found else None
+        return {
+            "model_id": verdict.model_id,
+            "verdict": verdict.verdict.value,
+            "severity": severity(verdict.verdict, self.fail_on).value,
+            "message": verdict_text(verdict, self.now),
+            "alias_of": verdict.alias_of,
+            "successor": verdict.successor,
+            "closest": verdict.closest and verdict.closest[0],
+            "path": first and first.path,
+            "line": first and first.line,
+            "column": first and first.column,
+            "locations": [
+                {"path": one.path, "line": one.line, "column": one.column} for one in found
+            ],
+            "lifecycle": info.lifecycle if info else None,
+            "deprecated_at": _time(info.deprecated_at if info else None),
+            "retires_at": _time(info.retires_at if info else None),
+            "missing_since": _time(record.missing_since if record else None),
+            "removed_at": _time(record.removed_at if record else None),
+            "sources": {one.record.source: one.verdict.value for one in verdict.by_source},
+        }
+
+
+def finding_line(finding: Finding, now: datetime) -> str:
+    """Return a finding as compilers print one, so that editors jump to it."""
+    text = finding_text(finding, now)
+    if (place := finding.location) is not None:
+        text = f"{place.path}:{place.line}:{place.column}: {text}"
+    return printable(text)
+
+
+def finding_text(finding: Finding, now: datetime) -> str:
+    """Return `id: verdict: reason`, with a mark if it is only a warning."""
+    verdict = finding.verdict
+    text = f"{verdict.model_id}: {verdict.verdict}: {verdict_text(verdict, now)}"
+    return f"{text} [warning]" if finding.severity is Severity.WARNING else text
+
+
+def verdict_text(verdict: ModelVerdict, now: datetime) -> str:
+    """Return the reason of a verdict on one line: the dates, and what to use instead."""
+    facts = [f"alias of {verdict.alias_of}"] if verdict.alias_of else []
+    if verdict.by_source:
+        worst, *others = verdict.by_source
+        where = f"source {worst.record.source}: " if others else ""
+        if text := _record_text(worst, now):
+            facts.append(where + text)
+        fine = [one.record.source for one in others if one.verdict is Verdict.FINE]
         facts += [f"fine in {', '.join(fine)}"] if fine else []
-    if judgement.successor is not None:
-        facts.append(f"successor: {judgement.successor}")
+    else:
+        facts.append("not in the catalog")
+        if verdict.closest is not None:
+            closest, state = verdict.closest
+            suffix = "" if state is Verdict.FINE else f" ({state})"
+            facts.append(f"closest is {closest}{suffix}")
+        facts += [_OLDER] if verdict.older_than_record else []
+    if verdict.successor is not None:
+        facts.append(f"successor: {verdict.successor}")
     return one_line("; ".join(facts), None)
 
 
-def _closest_text(judgement: ModelVerdict) -> str:
-    text = "the catalog never held it"
-    if judgement.closest is None:
-        return text
-    closest, verdict = judgement.closest
-    text = f"{text}; closest is {closest}"
-    return text if verdict is Verdict.FINE else f"{text} ({verdict})"
-
-
-def _standing_text(standing: SourceVerdict, now: datetime) -> str:
-    record = standing.record
-    info = record.info
+def _record_text(one: SourceVerdict, now: datetime) -> str:
+    """Return what one source says of a model. Empty for a fine model that is not missing."""
+    record, info = one.record, one.record.info
     if record.removed_at is not None:
-        return f"gone from the list since {record.removed_at:%Y-%m-%d}"
-    if standing.verdict is Verdict.RETIRED:
-        planned = info.retires_at
-        return f"retirement date {planned:%Y-%m-%d}" if planned else "without a date"
+        return f"gone from the list since {_day(record.removed_at)}"
     facts = []
-    if info.lifecycle == "deprecated":
-        word = "" if standing.verdict is Verdict.DEPRECATED else "deprecated "
-        since = f"since {info.deprecated_at:%Y-%m-%d}" if info.deprecated_at else ""
-        facts += [f"{word}{since}".strip()] if word or since else []
-    if info.retires_at is None:
-        facts.append("no retirement date yet")
-    else:
-        overdue = standing.verdict is Verdict.OVERDUE
-        days = (info.retires_at.date() - now.date()).days
-        left = f" ({_days(days)})" if days or not overdue else ""
-        facts.append(
-            f"{'was to retire' if overdue else 'retires'} {info.retires_at:%Y-%m-%d}{left}"
-        )
+    if one.verdict is Verdict.RETIRED:
+        facts.append(f"retirement date {_day(info.retires_at)}" if info.retires_at else "no date")
+    elif one.verdict is not Verdict.FINE:
+        if info.lifecycle == "deprecated":
+            word = "" if one.verdict is Verdict.DEPRECATED else "deprecated "
+            since = f"since {_day(info.deprecated_at)}" if info.deprecated_at else ""
+            facts += [f"{word}{since}".strip()] if word or since else []
+        facts.append(_retirement_text(one, now))
+    if record.missing_since is not None:
+        facts.append(f"missing from the list since {_day(record.missing_since)}, not confirmed")
     return ", ".join(facts)
+
+
+def _retirement_text(one: SourceVerdict, now: datetime) -> str:
+    retires_at = one.record.info.retires_at
+    if retires_at is None:
+        return "no retirement date yet"
+    overdue = one.verdict is Verdict.OVERDUE
+    days = (to_utc(retires_at).date() - to_utc(now).date()).days
+    left = f" ({_days(days)})" if days or not overdue else ""
+    return f"{'was to retire' if overdue else 'retires'} {_day(retires_at)}{left}"
+
+
+def printable(text: str) -> str:
+    """Return text as one line that is no command for a terminal or for GitHub's runner.
+
+    The runner takes `::` at the beginning of a line and `##[` anywhere as its commands.
+    """
+    text = escape_controls(text).replace("##[", "#\\x23[")
+    return f"./{text}" if text.lstrip().startswith("::") else text
+
+
+def _day(instant: datetime) -> str:
+    return f"{to_utc(instant):%Y-%m-%d}"
+
+
+def _time(instant: datetime | None) -> str | None:
+    return format_instant(instant) if instant else None

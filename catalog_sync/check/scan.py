@@ -1,160 +1,287 @@
-"""The ids that files mention: which files are looked into, and what cannot be.
+"""The model ids in files: which files are searched, and where their ids stand.
 
-Only regular files are ever opened. Links that are found on the way are not followed, a directory's
-`.git` is passed over, and so is what its `.gitignore` files ignore, tracked or not. What the user
-names is looked into, ignored or not, and through a link too.
+In a git work tree, git decides which files of a directory count: the tracked ones, and the
+untracked ones that it does not ignore. Elsewhere every file below the directory counts. Links are
+not followed, and only regular files are opened. A path that the user names is searched in any case.
+
+The files may come from an untrusted checkout. Its `.git/config` must not make git run a program:
+see `_git`.
 """
 
 from __future__ import annotations
 
-import errno
+import codecs
+import logging
 import os
+import re
+import shutil
 import stat
-from dataclasses import dataclass
+import subprocess
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from catalog_sync.check.ignored import Ignored
-from catalog_sync.check.scan_text import Place, places
+from pathspec import GitIgnoreSpec
+
 from catalog_sync.errors import ConfigError
+from catalog_sync.logs import fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from catalog_sync.check.ids import IdPattern
 
-
+logger = logging.getLogger(__name__)
+MAX_BYTES = 16 << 20
+"""Larger files are not searched: data, not something that a person wrote."""
+_BINARY_BYTES = 8000
+"""A NUL among the first bytes means a binary file, as in git."""
 _READ_ONLY = (
     os.O_RDONLY
-    # What was a file when the directory was listed may be a link or a pipe by now.
+    # A file may have become a link or a pipe since its directory was listed.
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_NONBLOCK", 0)
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
-_VANISHED = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR})
-"""Errors of a file that was removed, or became a link, since its directory was listed."""
+_IGNORE = re.compile(
+    rb"catalog-sync:[ \t]*ignore(?![\w-])(?:[ \t]+until=([^\s*<>)}#]*))?", re.IGNORECASE
+)
+_GIT = (
+    *("--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
+    *("-c", "submodule.recurse=false", "-c", "core.untrackedCache=keep"),
+    *("-c", "protocol.allow=never", "-c", "safe.bareRepository=explicit"),
+    # The owner does not matter: with these settings nothing of the repository is executed.
+    *("-c", "safe.directory=*"),
+)
+_GIT_KEPT = {"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_EXEC_PATH"}
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An id that a file mentions."""
+class Location:
+    """An id in a file. Lines and columns count from 1."""
 
     path: str
-    """As the user would name it: below the path that was given."""
-    place: Place
+    """The path as the user would name it: relative to the path that was given."""
+    line: int
+    column: int
+    """In characters."""
+    unit: int
+    """The column in UTF-16 code units, as SARIF counts."""
+    model_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scan:
-    """What was found."""
+    """The result of a search."""
 
-    found: tuple[Found, ...]
+    found: list[Location] = field(default_factory=list)
     """By path, and in the order of the file."""
-    unreadable: tuple[tuple[str, str], ...]
-    """Files and directories that could not be looked into, each with the reason."""
-    files: int
-    """How many were opened, binary ones included."""
-    binary: int
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    """Files and directories that could not be read, each with the reason."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know, although it is no problem."""
+    files: int = 0
+    """Files that were opened, binary ones included."""
+    binary: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A file or a directory: how it is shown, and where it really is."""
+def scan(paths: Iterable[str], ids: IdPattern, today: date, *, exclude: Sequence[str] = ()) -> Scan:
+    """Search files, and directories with everything below them; each file once.
 
-    shown: Path
-    real: str
+    Args:
+        paths: The files and directories that the user named.
+        ids: The ids to search for.
+        today: The date by which `ignore until=DATE` is judged.
+        exclude: Patterns of `.gitignore`, relative to the current directory. They leave out files
+            that were found in a directory, not files that were named.
 
-
-def scan(paths: Iterable[str], mentions: IdPattern) -> Scan:
-    """Look for ids in files, and in directories with all below them; each file once.
-
-    Raises ConfigError for a path that is not there, or is neither a file nor a directory.
+    Raises:
+        ConfigError: A path is missing, or is neither a file nor a directory; a bad pattern.
     """
-    found: list[Found] = []
-    unreadable: list[tuple[str, str]] = []
+    try:
+        excluded = GitIgnoreSpec.from_lines(exclude)
+    except ValueError as error:
+        raise ConfigError(f"--exclude: {error}") from error
+    result = Scan()
     seen: set[str] = set()
-    binary = 0
-    for entry in _files([_named(path) for path in paths], unreadable):
-        if entry.real in seen:
+    for shown, real in _files([_named(path) for path in paths], excluded, result):
+        if real in seen:
             continue
-        seen.add(entry.real)
+        seen.add(real)
         try:
-            with _open(entry.real) as file:
-                known = places(file, mentions)
+            content = _read(real)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            continue  # removed, or no file any more, since the directory was listed
         except OSError as error:
-            seen.discard(entry.real)
-            if error.errno not in _VANISHED:
-                unreadable.append((str(entry.shown), _reason(error)))
+            if not Path(real).is_symlink():
+                result.unreadable.append((shown, error.strerror or type(error).__name__))
             continue
-        if known is None:
-            binary += 1
+        result.files += 1
+        if content is None:
+            result.notes.append(f"{shown}: larger than 16 MiB, not searched")
+        elif b"\0" in content[:_BINARY_BYTES]:
+            result.binary += 1
         else:
-            found += [Found(str(entry.shown), place) for place in known]
-    found.sort(key=lambda one: (os.fsencode(one.path).split(b"/"), one.place))
-    return Scan(tuple(found), tuple(sorted(unreadable)), len(seen), binary)
+            result.found += _locations(shown, content, ids, today, result.notes)
+    result.found.sort(key=lambda one: (os.fsencode(one.path).split(b"/"), one.line, one.column))
+    result.unreadable.sort()
+    return result
 
 
-def _named(path: str) -> _Entry:
-    """Return what the user named, or say that it is not there."""
+def _named(path: str) -> tuple[str, str]:
+    """Return a path that the user named, and the real path behind it."""
     try:
         real = os.path.realpath(path, strict=True)
         mode = Path(real).stat().st_mode
     except (OSError, ValueError) as error:
-        reason = _reason(error) if isinstance(error, OSError) else "not a path"
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise ConfigError(
             f"--scan {path}: {reason}", "name files or directories that exist"
         ) from error
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise ConfigError(f"--scan {path}: neither a file nor a directory")
-    return _Entry(Path(path), real)
+    return path, real
 
 
-def _files(named: Iterable[_Entry], unreadable: list[tuple[str, str]]) -> Iterator[_Entry]:
-    for entry in named:
-        if Path(entry.real).is_dir():
-            yield from _below(entry, Ignored.above(entry.real), unreadable)
-        else:
-            yield entry
-
-
-def _below(
-    directory: _Entry, ignored: Ignored, unreadable: list[tuple[str, str]]
-) -> Iterator[_Entry]:
-    """Yield the files of a directory and of the directories below it, but for the ignored ones."""
-    waiting = [(directory, ignored)]
-    while waiting:
-        here, above = waiting.pop()
-        try:
-            with os.scandir(here.real) as listing:
-                entries = list(listing)
-        except OSError as error:
-            if error.errno not in _VANISHED:
-                unreadable.append((str(here.shown), _reason(error)))
+def _files(
+    named: Iterable[tuple[str, str]], excluded: GitIgnoreSpec, result: Scan
+) -> Iterator[tuple[str, str]]:
+    """Yield the files to search: the path to show, and the real path."""
+    here = os.path.realpath(Path.cwd())
+    for shown, real in named:
+        if not Path(real).is_dir():
+            yield shown, real
             continue
-        rules = above.entering(here.real, entries)
-        for each in entries:
-            is_folder = each.is_dir(follow_symlinks=False)
-            if each.name == ".git" or not (is_folder or each.is_file(follow_symlinks=False)):
+        below = _listed_by_git(real)
+        for path in _walked(real, result, shown) if below is None else below:
+            file = os.path.join(real, path)  # noqa: PTH118  # many, and Path is slow
+            relative = os.path.relpath(file, here)
+            if len(excluded) and not relative.startswith("..") and excluded.match_file(relative):
                 continue
-            if rules.match(each.path, is_folder=is_folder):
-                continue
-            entry = _Entry(here.shown / each.name, each.path)
-            if is_folder:
-                waiting.append((entry, rules))
-            else:
-                yield entry
+            yield str(Path(shown, path)), file
 
 
-def _open(path: str) -> BinaryIO:
-    """Open a regular file, and nothing else, without ever waiting for somebody to write to it."""
-    descriptor = os.open(path, _READ_ONLY)
-    file = os.fdopen(descriptor, "rb", buffering=0)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
-        raise OSError(errno.ENOENT, "no regular file any more")
-    return file
+def _walked(directory: str, result: Scan, shown: str) -> Iterator[str]:
+    """Yield every regular file below a directory, without those of `.git`."""
+
+    def failed(error: OSError) -> None:
+        where = Path(shown, os.path.relpath(error.filename, directory))
+        result.unreadable.append((str(where), error.strerror or type(error).__name__))
+
+    for root, directories, files in os.walk(directory, onerror=failed):
+        directories[:] = [name for name in directories if name != ".git"]
+        for name in files:
+            path = Path(root, name)
+            if name != ".git" and path.is_file() and not path.is_symlink():
+                yield os.path.relpath(path, directory)
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+def _listed_by_git(directory: str) -> list[str] | None:
+    """Return the files of a directory that git tracks or does not ignore.
+
+    Returns None outside a work tree, without git, and for a directory that git ignores as a whole
+    (the user named it nevertheless).
+    """
+    listing = _git(directory, "ls-files", "-coz", "--exclude-standard")
+    if listing is None:
+        return None
+    if not listing and _git(directory, "check-ignore", "-q", ".") is not None:
+        return None
+    found: list[str] = []
+    real_parents: dict[str, bool] = {}
+    for name in sorted({os.fsdecode(one) for one in listing.split(b"\0") if one}):
+        path = os.path.join(directory, name.rstrip("/"))  # noqa: PTH118
+        parent = os.path.dirname(path)  # noqa: PTH120
+        if parent not in real_parents:  # a directory may have been replaced by a link
+            real_parents[parent] = os.path.realpath(parent) == parent
+        if not real_parents[parent]:
+            continue
+        mode = os.lstat(path).st_mode if os.path.lexists(path) else 0
+        if stat.S_ISREG(mode):
+            found.append(name)
+        elif stat.S_ISDIR(mode) and os.path.lexists(os.path.join(path, ".git")):  # noqa: PTH118
+            below = _listed_by_git(path) or []  # a submodule, or a repository of its own
+            found += [os.path.join(name, one) for one in below]  # noqa: PTH118
+    return found
+
+
+def _git(directory: str, *arguments: str) -> bytes | None:
+    """Return what a git command prints, None if it fails. It runs no program of the repository.
+
+    Configuration that would make git run one is overridden (`core.fsmonitor`), a missing object is
+    not fetched from a remote, and a bare repository among the files is not taken for one.
+    """
+    program = shutil.which("git")
+    if program is None or not Path(program).is_absolute():
+        return None
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("GIT_") or key in _GIT_KEPT  # a hook sets GIT_INDEX_FILE and more
+    }
+    done = subprocess.run(  # noqa: S603  # a fixed command
+        [program, *_GIT, *arguments],
+        cwd=directory,
+        env={**kept, "LC_ALL": "C", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return done.stdout
+    if done.stderr and b"not a git repository" not in done.stderr:
+        reason = done.stderr.decode(errors="replace").strip()
+        logger.warning("git cannot list the files: %s", reason, extra=fields(directory=directory))
+    return None
+
+
+def _read(path: str) -> bytes | None:
+    """Return the content of a regular file, None if it is too large. Never waits for a writer."""
+    with os.fdopen(os.open(path, _READ_ONLY), "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise FileNotFoundError(path)
+        content = file.read(MAX_BYTES + 1)
+        while len(content) <= MAX_BYTES and (more := file.read(MAX_BYTES + 1 - len(content))):
+            content += more
+    return content if len(content) <= MAX_BYTES else None
+
+
+def _locations(
+    shown: str, content: bytes, ids: IdPattern, today: date, notes: list[str]
+) -> Iterator[Location]:
+    """Yield where ids stand in a text (UTF-8, else Latin-1), without lines that are ignored."""
+    content = content.removeprefix(codecs.BOM_UTF8)
+    try:
+        content.decode()
+        encoding = "utf-8"
+    except UnicodeDecodeError:
+        encoding = "latin-1"
+    line, start, ignored, at, column, unit = 1, -1, False, 0, 1, 1
+    for begin, end in ids.find(content):
+        line_start = content.rfind(b"\n", 0, begin) + 1
+        if line_start != start:
+            line += content.count(b"\n", max(start, 0), line_start)
+            start = at = line_start
+            column = unit = 1
+            line_end = content.find(b"\n", end)
+            text = content[line_start : line_end if line_end >= 0 else len(content)]
+            ignored = _is_ignored(text, today, f"{shown}:{line}", notes)
+        before = content[at:begin].decode(encoding)
+        at, column = begin, column + len(before)
+        unit += len(before.encode("utf-16-le", "surrogatepass")) // 2
+        if not ignored:
+            yield Location(shown, line, column, unit, content[begin:end].decode(encoding))
+
+
+def _is_ignored(line: bytes, today: date, where: str, notes: list[str]) -> bool:
+    """Whether a comment on a line says that its ids are not to be checked (any more)."""
+    comment = _IGNORE.search(line)
+    if comment is None or comment[1] is None:
+        return comment is not None
+    try:
+        return today <= date.fromisoformat(comment[1].decode("ascii", "replace"))
+    except ValueError:
+        notes.append(f"{where}: ignore until= needs a date such as 2027-01-31; not ignored")
+        return False

@@ -1,28 +1,40 @@
-"""Whether a model can be depended on: pure, from what the catalog holds of it.
+"""Whether a model can be depended on. Pure: decided from the records of the catalog.
 
-A model is judged in each source on its own, and the gravest verdict counts: a key sees its own
-workspace, so that a model which one of them lost is lost to whoever uses that key.
+A model is judged in each source separately, and the most severe verdict counts: a key sees its own
+workspace, so a model that one workspace lost is lost to everyone who uses that key.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from catalog_sync.domain.kinds import Verdict
+from catalog_sync.domain import successor
+from catalog_sync.domain.kinds import DEFAULT_FAIL_ON, Verdict
+from catalog_sync.domain.successor import dependable, line_of, newest_of_line
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from catalog_sync.domain.model import ModelRecord
 
 
+class Severity(StrEnum):
+    """What a verdict means for the exit code: an error fails the check."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 @dataclass(frozen=True, slots=True)
 class SourceVerdict:
-    """How a model stands in one source that lists it, or did."""
+    """The verdict on a model in one source that lists or listed it."""
 
     verdict: Verdict
     record: ModelRecord
@@ -30,133 +42,157 @@ class SourceVerdict:
 
 @dataclass(frozen=True, slots=True)
 class ModelVerdict:
-    """Whether a model can be depended on, over all sources that were asked about."""
+    """The verdict on a model over all sources."""
 
     model_id: str
     verdict: Verdict
-    """The gravest of its standings; `unknown` without any."""
-    standings: tuple[SourceVerdict, ...] = ()
-    """The gravest first."""
+    """The most severe verdict of `by_source`; `unknown` if that is empty."""
+    by_source: tuple[SourceVerdict, ...] = ()
+    """The most severe first."""
+    alias_of: str | None = None
+    """The recorded id that was judged in place of `model_id`, which is an alias of it."""
     successor: str | None = None
-    """The newest model of its line, where one is listed that is newer and fine; else null."""
+    """The newest dependable model of the same line; None if there is none or the model is fine."""
     closest: tuple[str, Verdict] | None = None
-    """Of an unknown model, the known one that may be meant; null where none is close."""
+    """For an unknown model: a recorded id that is spelled almost alike, and its verdict."""
+    older_than_record: bool = False
+    """For an unknown model: its id has a date before the first recorded model of its family."""
 
 
-_GRAVITY = list(Verdict)
-_SPELT_ALIKE = 0.9
-"""A slip of the fingers or two in an id of twenty characters; another model is less alike."""
-_DATE = re.compile(r"-(20\d{6})(?!\d)", re.ASCII)
-_UNKNOWN_RELEASE_YEAR = 1970
-"""The year of `created_at` where the API does not know it: nothing is surely newer."""
+_SEVERITY = list(Verdict)
+_SPELLED_ALIKE = 0.9
+"""One or two typing errors in an id of twenty characters. Ids of different models differ more."""
+_DATE = r"-20\d\d(?:\d{4}|-\d\d-\d\d)"
+_DATED = re.compile(rf"(?P<stem>.+)(?P<date>{_DATE})", re.ASCII)
+_ANY_DATE = re.compile(rf"({_DATE})(?!\d)", re.ASCII)
+_ALIAS_END = re.compile(r"-(?:latest|0)$")
+_EPOCH = datetime(1970, 1, 2, tzinfo=UTC)
+"""`created_at` before this time means that the API does not know the release."""
 
 
-def judge(
-    model_id: str, records: Collection[ModelRecord], now: datetime, within: timedelta
-) -> ModelVerdict:
-    """Judge a model by all records of the sources that count, of other models too.
-
-    `within`: how near a retirement date is near.
-    """
-    own = [record for record in records if record.info.id == model_id]
-    if not own:
-        return _unknown(model_id, records, now, within)
-    standings = [SourceVerdict(standing(record, now, within), record) for record in own]
-    standings.sort(key=lambda one: (-_GRAVITY.index(one.verdict), one.record.source))
-    gravest = standings[0]
-    successor = None
-    if gravest.verdict is not Verdict.FINE:
-        info = gravest.record.info
-        beside = [record for record in records if record.source == gravest.record.source]
-        line = info.line or _line(model_id, beside)
-        successor = _newest(line, info.created_at, beside, now, within)
-    return ModelVerdict(model_id, gravest.verdict, tuple(standings), successor)
+def aliases(model_id: str) -> tuple[str, ...]:
+    """Return the aliases of a dated id: without its date, and with `-latest` or `-0` instead."""
+    dated = _DATED.fullmatch(model_id)
+    return (dated["stem"], f"{dated['stem']}-latest", f"{dated['stem']}-0") if dated else ()
 
 
-def standing(record: ModelRecord, now: datetime, within: timedelta) -> Verdict:
-    """Judge a model by one source's record of it. One that is missing is still listed."""
-    info = record.info
-    if record.retired:
-        return Verdict.RETIRED
-    if not record.listed:
-        return Verdict.REMOVED
-    if info.retires_at is not None and info.retires_at <= now:
-        return Verdict.OVERDUE
-    if info.retires_at is not None and info.retires_at - now <= within:
-        return Verdict.RETIRING
-    return Verdict.DEPRECATED if info.lifecycle == "deprecated" else Verdict.FINE
+class Judge:
+    """Judges model ids by the records of the sources that count."""
+
+    def __init__(
+        self,
+        records: Sequence[ModelRecord],
+        now: datetime,
+        within: timedelta,
+        *,
+        resolve_aliases: bool = True,
+    ) -> None:
+        """Index the records.
+
+        Args:
+            records: All records of the sources, removed models included.
+            now: The present time.
+            within: Distance below which a retirement date is near.
+            resolve_aliases: Judge an alias as the model that it stands for.
+        """
+        self._records = records
+        self._now = now
+        self._within = within
+        self._by_id: dict[str, list[ModelRecord]] = defaultdict(list)
+        self._by_alias: dict[str, list[ModelRecord]] = defaultdict(list)
+        for record in records:
+            self._by_id[record.info.id].append(record)
+            for alias in aliases(record.info.id) if resolve_aliases else ():
+                self._by_alias[alias].append(record)
+
+    def judge(self, model_id: str) -> ModelVerdict:
+        """Return the verdict on an id, which may be an alias or unknown."""
+        own = self._by_id.get(model_id)
+        if own is not None:
+            return self._known(model_id, own)
+        named = self._by_alias.get(model_id)
+        if named is not None:
+            newest = max(named, key=lambda r: (r.listed, r.info.created_at, r.info.id)).info.id
+            verdict = self._known(newest, self._by_id[newest])
+            return replace(verdict, model_id=model_id, alias_of=newest)
+        return self._unknown(model_id)
+
+    def judge_record(self, record: ModelRecord) -> Verdict:
+        """Return the verdict on a model in one source. A missing model is still listed."""
+        retires_at = record.info.retires_at
+        if record.retired:
+            return Verdict.RETIRED
+        if not record.listed:
+            return Verdict.REMOVED
+        if retires_at is not None and retires_at <= self._now:
+            return Verdict.OVERDUE
+        if retires_at is not None and retires_at - self._now <= self._within:
+            return Verdict.RETIRING
+        return Verdict.FINE if dependable(record, self._now, self._within) else Verdict.DEPRECATED
+
+    def _known(self, model_id: str, own: Iterable[ModelRecord]) -> ModelVerdict:
+        by_source = [SourceVerdict(self.judge_record(record), record) for record in own]
+        by_source.sort(key=lambda one: (-_SEVERITY.index(one.verdict), one.record.source))
+        worst = by_source[0]
+        newer = None
+        if worst.verdict is not Verdict.FINE:
+            newer = successor.successor(worst.record, self._records, self._now, self._within)
+        newer_id = newer.info.id if newer else None
+        return ModelVerdict(model_id, worst.verdict, tuple(by_source), successor=newer_id)
+
+    def _unknown(self, model_id: str) -> ModelVerdict:
+        """Judge an id without a record: what it may stand for, and what came after it."""
+        closest = self._closest(model_id)
+        near = self.judge(closest) if closest is not None else None
+        released_at = _date_in(model_id)
+        newer = near.successor if near else None
+        if newer is None and released_at and (near is None or near.verdict is not Verdict.FINE):
+            line = line_of(model_id, self._records)
+            found = newest_of_line(line, released_at, self._records, self._now, self._within)
+            newer = found.info.id if found else None
+        return ModelVerdict(
+            model_id,
+            Verdict.UNKNOWN,
+            successor=newer,
+            closest=(near.model_id, near.verdict) if near else None,
+            older_than_record=released_at is not None and self._is_older(model_id, released_at),
+        )
+
+    def _closest(self, model_id: str) -> str | None:
+        """Return the recorded id that an unknown one may stand for."""
+        stem = _ALIAS_END.sub("", model_id)
+        if stem in self._by_id:
+            return stem
+        dated = sorted(id_ for id_ in self._by_id if stem in aliases(id_))
+        if dated:
+            return dated[-1]
+        alike = difflib.get_close_matches(model_id, sorted(self._by_id), 1, _SPELLED_ALIKE)
+        return alike[0] if alike else None
+
+    def _is_older(self, model_id: str, released_at: datetime) -> bool:
+        """Whether a release is before the first recorded one of the family of an id."""
+        family = model_id.partition("-")[0]
+        known = [
+            created if created >= _EPOCH else _date_in(record.info.id)
+            for record in self._records
+            if record.info.id.partition("-")[0] == family
+            for created in [record.info.created_at]
+        ]
+        return released_at < min((at for at in known if at is not None), default=_EPOCH)
 
 
-def _unknown(
-    model_id: str, records: Collection[ModelRecord], now: datetime, within: timedelta
-) -> ModelVerdict:
-    """Judge a model without a record, by its id: what may be meant, and what came after it."""
-    closest = _closest(model_id, sorted({record.info.id for record in records}))
-    meant = judge(closest, records, now, within) if closest is not None else None
-    dated = _DATE.search(model_id)
-    released_at = _day(dated[1]) if dated else None
-    successor = meant.successor if meant else None
-    if successor is None and released_at and (meant is None or meant.verdict is not Verdict.FINE):
-        line = _line(model_id, records)
-        successor = _newest(line, released_at, records, now, within)
-    return ModelVerdict(
-        model_id,
-        Verdict.UNKNOWN,
-        successor=successor,
-        closest=(meant.model_id, meant.verdict) if meant else None,
-    )
-
-
-def _closest(model_id: str, known: Sequence[str]) -> str | None:
-    """Return the dated id of which `model_id` looks like an alias, or one spelt alike."""
-    stem = re.sub(r"-(?:latest|0)$", "", model_id)
-    dated = [other for other in known if re.fullmatch(re.escape(stem) + r"-20\d{6}", other)]
-    if dated:
-        return dated[-1]
-    return next(iter(difflib.get_close_matches(model_id, known, n=1, cutoff=_SPELT_ALIKE)), None)
-
-
-def _line(model_id: str, records: Collection[ModelRecord]) -> str | None:
-    """Return the line of a model of which the API did not say it; null where it is not certain.
-
-    Certain is the one name of a line that stands in the id as a word, where it stands so in the id
-    of a model whose line the API did say.
-    """
-    proven = {
-        record.info.line
-        for record in records
-        if record.info.line is not None and record.info.line in _words(record.info.id)
-    }
-    named = proven & set(_words(model_id))
-    return named.pop() if len(named) == 1 else None
-
-
-def _words(model_id: str) -> list[str]:
-    return re.split(r"[^a-z0-9]+", model_id)
-
-
-def _newest(
-    line: str | None,
-    than: datetime,
-    records: Collection[ModelRecord],
-    now: datetime,
-    within: timedelta,
-) -> str | None:
-    """Return the newest model of a line that is fine, and was released after an instant."""
-    if line is None or than.year <= _UNKNOWN_RELEASE_YEAR:
-        return None
-    newer = [
-        record.info
-        for record in records
-        if record.info.line == line
-        and record.info.created_at > than
-        and standing(record, now, within) is Verdict.FINE
-    ]
-    return max(newer, key=lambda info: (info.created_at, info.id)).id if newer else None
-
-
-def _day(digits: str) -> datetime | None:
+def _date_in(model_id: str) -> datetime | None:
+    """Return the date that an id holds, at midnight UTC."""
+    found = _ANY_DATE.search(model_id)
     try:
+        digits = found[1].replace("-", "") if found else ""
         return datetime.strptime(digits, "%Y%m%d").replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+def severity(verdict: Verdict, fail_on: Collection[str] = DEFAULT_FAIL_ON) -> Severity:
+    """Return whether a verdict fails the check, is worth a warning, or neither."""
+    if verdict is Verdict.FINE:
+        return Severity.OK
+    return Severity.ERROR if verdict in fail_on else Severity.WARNING

@@ -1,14 +1,15 @@
-"""`catalog-sync check`: can the models that you depend on be depended on?
+"""`catalog-sync check`: fails when a model that a project depends on is not there to stay.
 
-It reads the catalog and the files that it is told to look into, and needs no key.
+It reads the catalog and the files that it is given, and needs no key.
 """
 
 from __future__ import annotations
 
 import os
-from datetime import timedelta
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,19 +20,44 @@ from catalog_sync.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import date, timedelta
 
+    from catalog_sync.app import App
     from catalog_sync.check.ids import IdPattern
+    from catalog_sync.check.report import Report
     from catalog_sync.check.scan import Scan
     from catalog_sync.cli import Context
     from catalog_sync.domain.model import ModelRecord
 
-__all__ = ["check"]
+_FROM_WORDS = "--"
+"""The value of `--scan` if an option or `--` follows it: the paths are among the words."""
+_VERDICTS = tuple(verdict.value for verdict in Verdict if verdict is not Verdict.FINE)
 
-_WITHIN = timedelta(days=60)
-"""Where nobody says otherwise: time enough to plan a move."""
-_ALONE = "--"
-"""What `--scan` is given where an option or `--` follows: the paths are among the words."""
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What to check, and how strictly. None and empty values leave it to the configuration."""
+
+    words: Sequence[str]
+    paths: Sequence[str]
+    within: timedelta | None
+    fail_on: Sequence[str] | None
+    strict: bool
+    aliases: bool
+    ignore: Sequence[str]
+    exclude: Sequence[str]
+    sources: Sequence[str]
+
+
+def _verdicts(
+    ctx: click.Context, _param: click.Parameter, value: Sequence[str]
+) -> Sequence[str] | None:
+    names = [name.strip() for text in value for name in text.split(",")]
+    for name in names:
+        if name not in _VERDICTS:
+            known = ", ".join(_VERDICTS)
+            raise click.BadParameter(f"{name!r} is not one of {known}", ctx, param_hint="--fail-on")
+    return names or None
 
 
 @click.command()
@@ -41,21 +67,29 @@ _ALONE = "--"
     "paths",
     multiple=True,
     is_flag=False,
-    flag_value=_ALONE,
+    flag_value=_FROM_WORDS,
     metavar="PATH...",
-    help="Look for ids in this file or directory; the words after it that name files or "
-    "directories are "
-    "looked into as well.",
+    help="Search this file or directory for ids. Words after it that name files or directories "
+    "are searched as well.",
 )
 @click.option(
-    "--within",
-    type=DURATION,
-    default=_WITHIN,
-    metavar="60d",
-    help="How near a retirement date is a problem. Default: 60d.",
+    "--within", type=DURATION, metavar="60d", help="How near a retirement is a problem. [60d]"
 )
 @click.option(
-    "--ignore", "ignored", multiple=True, metavar="GLOB", help="Ids that are fine; repeatable."
+    "--fail-on",
+    multiple=True,
+    metavar="VERDICT,...",
+    callback=_verdicts,
+    help="Verdicts that fail the check; others are warnings. [all but deprecated]",
+)
+@click.option("--strict", is_flag=True, help="Fail on every verdict but fine.")
+@click.option("--no-aliases", is_flag=True, help="An alias such as claude-opus-4-0 is unknown.")
+@click.option("--ignore", multiple=True, metavar="GLOB", help="Ids to leave out; repeatable.")
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Files to leave out, in the syntax of .gitignore; repeatable.",
 )
 @click.option(
     "--source", "sources", multiple=True, metavar="NAME", help="Only this source; repeatable."
@@ -66,124 +100,158 @@ _ALONE = "--"
     type=click.Choice(["table", "json", "github", "sarif"]),
     default="table",
     show_default=True,
-    help="A line per problem for people and editors, annotations for GitHub Actions, or JSON or "
-    "SARIF for tools.",
+    help="Lines for people and editors, JSON, annotations for GitHub Actions, or SARIF.",
 )
+@click.option("--json", "format_", flag_value="json", help="Short for --format json.")
 @click.pass_context
-def check(
-    ctx: click.Context,
-    words: Sequence[str],
-    paths: Sequence[str],
-    within: timedelta,
-    ignored: Sequence[str],
-    sources: Sequence[str],
-    format_: str,
-) -> int:
-    """Fail when a model is unknown, deprecated, retiring soon, retired or removed.
+def check(ctx: click.Context, /, no_aliases: bool, format_: str, **options: Any) -> int:
+    r"""Fail when a model is unknown, retiring soon, overdue, retired or removed.
 
-    Checked are the named models, and with --scan the ids that files mention.
+    Checks the named models and, with --scan, the ids that files mention. An alias is judged as the
+    model that it stands for. A line with the comment "catalog-sync: ignore", or
+    "catalog-sync: ignore until=2027-01-31", is left out.
+
+    \b
+    Example: catalog-sync check --scan . --exclude CHANGELOG.md
+    Exit codes: 0 fine or warnings only, 1 a problem, 2 wrong usage or nothing to check.
     """
-    if not words and set(paths) <= {_ALONE}:
+    asked = _Options(aliases=not no_aliases, **options)
+    if not asked.words and set(asked.paths) <= {_FROM_WORDS}:
         raise click.UsageError("nothing to check; name a MODEL, or files with --scan PATH", ctx)
-    if "" in (*words, *paths):  # a variable that was meant to be set
+    if "" in (*asked.words, *asked.paths):  # from an unset variable
         raise click.UsageError("an empty MODEL or PATH", ctx)
-    for path in paths:
-        if path != _ALONE and not os.path.lexists(path):
+    for path in asked.paths:
+        if path != _FROM_WORDS and not os.path.lexists(path):
             raise ConfigError(f"--scan {path}: no such file or directory")
-    from catalog_sync.check.ids import IdPattern  # noqa: PLC0415
     from catalog_sync.queries import catalog as queries_catalog  # noqa: PLC0415  # heavy
-    from catalog_sync.queries import health  # noqa: PLC0415  # heavy
 
     context: Context = ctx.obj
     with context.app() as app:
-        with app.reading(sources) as session:
-            records = queries_catalog.list_models(session, sources=sources, removed=True)
+        with app.reading(asked.sources) as session:
+            records = queries_catalog.list_models(session, sources=asked.sources, removed=True)
         if not records:
             print_error("nothing was recorded yet; run: catalog-sync sync")
             return 1
-        held = {record.info.id for record in records}
-        mentions = IdPattern(held)
-        models, paths = _sorted(words, paths, mentions)
-        scan = _scan(paths, mentions)
-        now = app.clock()
-        for source in app.stale(sources):
-            print_error(f"{health.stale_text(source, now)}; run: catalog-sync sync")
-    return _report(records, models, scan, now, within, ignored, format_)
+        _warn_of_sources(app, asked.sources, records)
+        report = _checked(app, asked, records)
+    _write(report, format_)
+    return int(report.failed)
 
 
-def _sorted(
-    words: Sequence[str], paths: Sequence[str], mentions: IdPattern
+def _warn_of_sources(app: App, sources: Sequence[str], records: Sequence[ModelRecord]) -> None:
+    """Name the sources that are stale, and those that are not configured."""
+    from catalog_sync.queries import health  # noqa: PLC0415  # heavy
+
+    configured = {source.name for source in app.settings.sources}
+    for name in sorted({record.source for record in records} - configured):
+        print_error(
+            f"source {name} is in the database but not in the configuration; its models count; "
+            "see: catalog-sync sources list"
+        )
+    now = app.clock()
+    for source in app.stale(sources):
+        print_error(f"{health.stale_text(source, now)}; run: catalog-sync sync")
+
+
+def _checked(app: App, asked: _Options, records: Sequence[ModelRecord]) -> Report:
+    """Search the files, judge every id, and return the report."""
+    from catalog_sync.check.ids import IdPattern  # noqa: PLC0415
+    from catalog_sync.check.report import Report  # noqa: PLC0415
+    from catalog_sync.check.scan import Scan  # noqa: PLC0415
+    from catalog_sync.check.verdicts import Judge  # noqa: PLC0415
+
+    defaults, now = app.settings.check, app.clock()
+    ids = IdPattern(record.info.id for record in records)
+    named, paths = _models_and_paths(asked.words, asked.paths, ids)
+    exclude = [*defaults.exclude, *asked.exclude]
+    scan = _scanned(paths, ids, exclude, now.date()) if paths else Scan()
+    judge = Judge(
+        records,
+        now,
+        defaults.within if asked.within is None else asked.within,
+        resolve_aliases=asked.aliases,
+    )
+    every = dict.fromkeys([*named, *(one.model_id for one in scan.found)])
+    globs = [*defaults.ignore, *asked.ignore]
+    kept = [id_ for id_ in every if not any(fnmatchcase(id_, glob) for glob in globs)]
+    fail_on = defaults.fail_on if asked.fail_on is None else asked.fail_on
+    verdicts = {model_id: judge.judge(model_id) for model_id in kept}
+    for model_id, verdict in verdicts.items():
+        for one in verdict.by_source:
+            if one.record.missing_since is not None and one.record.listed:
+                print_error(
+                    f"{model_id} is missing from the list of source {one.record.source} since "
+                    f"{one.record.missing_since:%Y-%m-%d}; its removal is not confirmed yet"
+                )
+    return Report(
+        verdicts,
+        named,
+        now,
+        _VERDICTS if asked.strict else fail_on,
+        scan,
+        scanned=bool(paths),
+        ignored=len(every) - len(kept),
+    )
+
+
+def _models_and_paths(
+    words: Sequence[str], paths: Sequence[str], ids: IdPattern
 ) -> tuple[list[str], list[str]]:
-    """Tell models from paths, so that `--scan src/ config/` is what it looks like.
+    """Separate models from paths, so that `--scan src/ config/` searches both directories.
 
-    With --scan, a word that names a file or a directory is a path, and one that also was listed is
-    checked besides; one with a slash that is neither is a path that is missing.
+    With --scan, a word that names a file or a directory is a path. It is checked as a model too if
+    the catalog ever held it. A word with a slash that is neither is a missing path.
+
+    Raises:
+        ConfigError: A path is missing, or --scan has no path.
     """
     there = [word for word in words if os.path.lexists(word)]
     if not paths:
         for word in there:
-            if word not in mentions.held:
-                print_error(f"{word} is a file or directory; look for ids in it with --scan {word}")
+            if word not in ids.recorded:
+                print_error(f"{word} is a file or directory; search it with --scan {word}")
         return list(dict.fromkeys(words)), []
-    paths = [path for path in paths if path != _ALONE] + there
+    paths = [path for path in paths if path != _FROM_WORDS] + there
     if not paths:
         raise ConfigError("--scan: no file or directory is named")
-    models = [word for word in dict.fromkeys(words) if word not in there or word in mentions.held]
+    models = [word for word in dict.fromkeys(words) if word not in there or word in ids.recorded]
     for word in models:
-        if word in mentions.held or mentions.whole(word):
+        if word in ids.recorded or ids.matches(word):
             continue
         if "/" in word:
-            raise ConfigError(
-                f"--scan {word}: no such file or directory", "nor was it ever a model"
-            )
+            raise ConfigError(f"--scan {word}: no such file or directory", "nor a known model")
         print_error(f"{word} is no file or directory here; it is checked as a model")
     return models, paths
 
 
-def _scan(paths: Sequence[str], mentions: IdPattern) -> Scan | None:
-    """Look into the files; say which could not be read. Null where there are none to look into."""
+def _scanned(paths: Sequence[str], ids: IdPattern, exclude: Sequence[str], today: date) -> Scan:
+    """Search the files. Name on standard error what could not be read."""
+    from catalog_sync.check.report import printable  # noqa: PLC0415
     from catalog_sync.check.scan import scan  # noqa: PLC0415
-    from catalog_sync.cli.findings import shown  # noqa: PLC0415  # heavy
 
-    if not paths:
-        return None
-    result = scan(paths, mentions)
+    result = scan(paths, ids, today, exclude=exclude)
     for path, reason in result.unreadable:
-        print_error(f"cannot read ({reason}): {shown(path)}")
+        print_error(f"cannot read ({reason}): {printable(path)}")
+    for note in result.notes:
+        print_error(printable(note))
     return result
 
 
-def _report(
-    records: Sequence[ModelRecord],
-    models: Sequence[str],
-    scan: Scan | None,
-    now: datetime,
-    within: timedelta,
-    ignored: Sequence[str],
-    format_: str,
-) -> int:
-    from catalog_sync.check.verdicts import judge  # noqa: PLC0415
-    from catalog_sync.cli import findings, render  # noqa: PLC0415  # heavy
+def _write(report: Report, format_: str) -> None:
+    from catalog_sync.check import formats  # noqa: PLC0415
+    from catalog_sync.cli import render  # noqa: PLC0415  # heavy
 
-    found = scan.found if scan else ()
-    ids = dict.fromkeys([*models, *(one.place.model_id for one in found)])
-    judged = {
-        model_id: judge(model_id, records, now, within)
-        for model_id in ids
-        if not any(fnmatchcase(model_id, glob) for glob in ignored)
-    }
-    bad = {key: one for key, one in judged.items() if one.verdict is not Verdict.FINE}
-    problems = [findings.Finding(bad[model]) for model in models if model in bad]
-    problems += [
-        findings.Finding(bad[one.place.model_id], one) for one in found if one.place.model_id in bad
-    ]
-    unreadable = scan.unreadable if scan else ()
     if format_ == "json":
-        render.write_json([findings.to_json(problem, now) for problem in problems])
+        render.write_json(report.to_json())
     elif format_ == "sarif":
-        render.write_json(findings.to_sarif(problems, unreadable, now))
+        render.write_json(formats.sarif(report))
+    elif format_ == "github":
+        render.write("\n".join(formats.github_annotations(report)))
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            try:
+                with Path(summary).open("a", encoding="utf-8", errors="backslashreplace") as file:
+                    file.write(formats.github_summary(report))
+            except OSError as error:
+                print_error(f"GITHUB_STEP_SUMMARY cannot be written: {error.strerror}")
     else:
-        line = findings.annotation if format_ == "github" else findings.line
-        summary = findings.summary(len(judged), len(ids) - len(judged), scan, len(problems))
-        render.write("\n".join([*(line(problem, now) for problem in problems), summary]))
-    return int(bool(problems or unreadable))
+        render.write("\n".join(report.lines()))

@@ -63,7 +63,7 @@ LISTED = [*FINE, DEPRECATED, RETIRING, OVERDUE, RETIRED]
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Two sources: of one a model has left the list, the other lists two models alone."""
+    """Two sources: a model was removed from the first; the second lists two models."""
     url = f"sqlite:///{tmp_path_factory.mktemp('database') / 'catalog.db'}"
     lifecycle = ["active", "deprecated", "retired"]
     with Sandbox([*LISTED, GONE], api_key=KEY) as sandbox:
@@ -79,10 +79,24 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
+CONFIG = """
+[[sources]]
+name = "anthropic"
+[[sources]]
+name = "other"
+"""
+
+
 @pytest.fixture
-def catalog(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment names a fresh catalog, and no key."""
+def catalog(
+    database: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The environment names a fresh catalog and a configuration with both sources, and no key."""
+    file = tmp_path_factory.mktemp("config") / "catalog-sync.toml"
+    file.write_text(CONFIG, encoding="utf-8")
     monkeypatch.setenv("CATALOG_SYNC_DATABASE_URL", database)
+    monkeypatch.setenv("CATALOG_SYNC_CONFIG", str(file))
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -116,21 +130,21 @@ def complaint(result: CompletedProcess[str], exit_code: int) -> str:
 
 @pytest.mark.usefixtures("catalog")
 def test_each_verdict() -> None:
-    """Each problem has the id, the verdict, the date that it turns on, and the successor."""
+    """Each finding has the id, the verdict, the deciding date and the successor."""
     names = [each["id"] for each in (DEPRECATED, RETIRING, OVERDUE, RETIRED, GONE, FINE[0])]
-    told = lines(run("check", *names, "claude-opus-4-1", "--source", "anthropic"))
+    told = lines(run("check", *names, "claude-sonnet-4", "claude-opus-4-6", "--source=anthropic"))
     date = r"\d{4}-\d\d-\d\d"
     opus, sonnet = "; successor: claude-opus-5", "; successor: claude-sonnet-5"
     left = rf"retires {date} \(\d+ days left\)"
-    unknown = "the catalog never held it; closest is"
     wanted = [
-        rf"claude-opus-4-1-20250805: deprecated: since 2026-06-05, {left}{opus}",
+        rf"claude-opus-4-1-20250805: deprecated: since 2026-06-05, {left}{opus} \[warning\]",
         rf"claude-sonnet-4-5-20250929: retiring: {left}{sonnet}",
         rf"claude-haiku-4-5-20251001: overdue: deprecated, was to retire {date} \(\d days .*\)",
         rf"claude-sonnet-4-20250514: retired: retirement date {date}{sonnet}",
         rf"claude-opus-4-20250514: removed: gone from the list since {date}{opus}",
-        rf"claude-opus-4-1: unknown: {unknown} claude-opus-4-1-20250805 \(deprecated\){opus}",
-        "7 models checked: 6 problems",
+        rf"claude-sonnet-4: retired: alias of claude-sonnet-4-20250514; .*{sonnet}",
+        "claude-opus-4-6: unknown: not in the catalog",
+        "8 models checked: 6 problems, 1 warning",
     ]
     assert len(told) == len(wanted)
     for line, pattern in zip(told, wanted, strict=True):
@@ -139,17 +153,98 @@ def test_each_verdict() -> None:
 
 @pytest.mark.usefixtures("catalog")
 def test_what_is_no_problem() -> None:
-    """A fine model, one whose retirement is further away, one that is ignored: exit code 0."""
+    """A fine model, one that retires later, an ignored one, an alias of a fine one: exit code 0."""
     fine = run("check", "claude-opus-5", RETIRING["id"], "--within", "30d")
     assert lines(fine, 0) == ["2 models checked: no problem"]
     assert lines(run("check", RETIRING["id"], "--within", "50d"))[-1].endswith("1 problem")
     ignored = run("check", "claude-opus-5", GONE["id"], "x", "--ignore", "*-opus-4*", "--ignore=x")
     assert lines(ignored, 0) == ["1 model checked, 2 ignored: no problem"]
+    alias = run("check", "claude-sonnet-4-5", "--within=1d", "--source=anthropic", "--json")
+    assert alias.returncode == 0
+    (entry,) = json.loads(alias.stdout)
+    assert (entry["verdict"], entry["severity"], entry["alias_of"]) == (
+        "fine",
+        "ok",
+        RETIRING["id"],
+    )
+    none = run("check", "claude-sonnet-4-5", "--within=1d", "--no-aliases", "--source=anthropic")
+    assert lines(none)[0].startswith(
+        f"claude-sonnet-4-5: unknown: not in the catalog; closest is {RETIRING['id']}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "result"),
+    [
+        ([], 0, "no problem, 1 warning"),
+        (["--strict"], 1, "1 problem"),
+        (["--fail-on", "removed,deprecated"], 1, "1 problem"),
+        (["--fail-on=removed", "--fail-on=deprecated"], 1, "1 problem"),
+        (["--fail-on", "removed", "--strict"], 1, "1 problem"),
+        (["--fail-on", "removed"], 0, "no problem, 1 warning"),
+    ],
+)
+@pytest.mark.usefixtures("catalog")
+def test_what_fails(arguments: list[str], exit_code: int, result: str) -> None:
+    """`--fail-on` chooses the verdicts that fail the check, `--strict` chooses all."""
+    told = lines(run("check", DEPRECATED["id"], *arguments), exit_code)
+    assert told[-1] == f"1 model checked: {result}"
+
+
+def test_the_configuration(catalog: Path) -> None:
+    """`[check]` holds the defaults. An option replaces `fail_on`, and adds to the globs."""
+    write("in/x.py", f"{DEPRECATED['id']} {GONE['id']} claude-opus-5")
+    write("in/CHANGELOG.md", RETIRED["id"])
+    write("in/y.py", OVERDUE["id"])
+    table = """
+[check]
+within = "300d"
+fail_on = ["retiring"]
+ignore = ["claude-opus-4-2*"]
+exclude = ["CHANGELOG.md"]
+"""
+    catalog.write_text(CONFIG + table, encoding="utf-8")
+    told = lines(run("check", "--scan", "in"))
+    assert [line.split(": ")[1:3] for line in told[:-1]] == [
+        [DEPRECATED["id"], "retiring"],
+        [OVERDUE["id"], "overdue"],
+    ]
+    assert told[-1] == "3 models checked, 1 ignored, 2 files scanned: 1 problem, 1 warning"
+    arguments = ["--within=1d", "--fail-on=overdue", "--exclude=y.py", "--ignore=claude-opus-5"]
+    told = lines(run("check", "--scan", "in", *arguments), 0)
+    assert told[-1] == "1 model checked, 2 ignored, 1 file scanned: no problem, 1 warning"
+
+
+def test_a_source_that_is_not_configured(catalog: Path) -> None:
+    """A source in the database that is not configured is named; the exit code stays."""
+    catalog.write_text('[[sources]]\nname = "anthropic"\n', encoding="utf-8")
+    result = run("check", "claude-opus-5")
+    assert result.returncode == 0
+    assert "source other is in the database but not in the configuration" in result.stderr
+
+
+def test_a_missing_model(tmp_path: Path) -> None:
+    """A model that is missing, but not confirmed as removed, is named on standard error."""
+    url = f"sqlite:///{tmp_path / 'missing.db'}"
+    with Sandbox([*FINE, GONE], api_key=KEY) as sandbox:
+        with App(settings_for(url, sandbox.url, name="anthropic", key=KEY)) as app:
+            app.sync()
+        with closing(sqlite3.connect(tmp_path / "missing.db")) as connection, connection:
+            connection.execute(
+                "UPDATE models SET missing_since = '2026-06-14 00:00:00.000000' WHERE id = ?",
+                (GONE["id"],),
+            )
+    result = run("check", GONE["id"], CATALOG_SYNC_DATABASE_URL=url)
+    assert result.returncode == 0
+    assert (
+        f"{GONE['id']} is missing from the list of source anthropic since 2026-06-14"
+        in result.stderr
+    )
 
 
 @pytest.mark.usefixtures("catalog")
 def test_several_sources() -> None:
-    """A model is judged in each source; the gravest counts, and the others may be left out."""
+    """A model is judged in each source, and the most severe verdict counts."""
     (told, _) = lines(run("check", GONE["id"]))
     assert "removed: source anthropic: gone from the list" in told
     assert told.endswith("; fine in other; successor: claude-opus-5")
@@ -165,29 +260,32 @@ def test_several_sources() -> None:
         ([""], "an empty MODEL or PATH"),
         (["x", "--within", "soon"], "'--within'"),
         (["--scan", "missing"], "--scan missing: no such file or directory"),
+        (["x", "--fail-on", "fine"], "'fine' is not one of"),
+        (["x", "--fail-on", "removed,nope"], "'nope' is not one of"),
+        (["--scan", ".", "--exclude", "!"], "--exclude"),
         (["x", "--scan", "--"], "--scan: no file or directory is named"),
         (["--scan", ".", "missing/"], "--scan missing/: no such file or directory"),
     ],
 )
 @pytest.mark.usefixtures("catalog")
 def test_usage(arguments: list[str], said: str) -> None:
-    """What cannot be checked is named on one line, with exit code 2."""
+    """Wrong usage is one line and exit code 2."""
     assert said in complaint(run("check", *arguments), 2)
 
 
 def test_an_empty_database() -> None:
-    """Before the first sync nothing can be said: exit code 1, and no file is made."""
+    """An empty database is exit code 1, and no file is created."""
     said = complaint(run("check", "claude-opus-5", "--scan", ".", "--format", "json"), 1)
     assert said == "catalog-sync: nothing was recorded yet; run: catalog-sync sync"
     assert list(Path().iterdir()) == []
 
 
-def test_an_old_catalogue(database: str) -> None:
-    """One that is older than `max_age` is used all the same, after a warning for each source."""
+@pytest.mark.usefixtures("catalog")
+def test_an_old_catalog() -> None:
+    """A catalog older than `max_age` is used, with a warning per source."""
     result = run(
         "check",
         "claude-opus-5",
-        CATALOG_SYNC_DATABASE_URL=database,
         CATALOG_SYNC_MAX_AGE="1ms",
     )
     assert (result.returncode, result.stdout) == (0, "1 model checked: no problem\n")
@@ -205,18 +303,19 @@ def test_an_old_catalogue(database: str) -> None:
 
 @pytest.mark.usefixtures("catalog")
 def test_scan() -> None:
-    """Pinned ids and what looks like one, with file, line and column; the rest is silent."""
+    """Ids, and words that look like one, are reported with file, line and column."""
     write("src/app.py", f'# claude-code\nMODEL = "{GONE["id"]}"  # not claude-opus-5\n')
     write("src/deep/é.yaml", f"é: anthropic/claude-opus-9, {RETIRING['id']}\n")
     write("config/x.toml", f'm = "{GONE["id"]}-x"\nn = "claude-opus-5"\n')
     write("config/.gitignore", "*.log")
     write("config/x.log", GONE["id"])
+    subprocess.run(["git", "init", "-q"], check=True)
     write("config/x.bin", b"\0" + GONE["id"].encode())
     told = lines(run("check", "--scan", "src/", "config/"))
     assert [line.partition(" (")[0].partition(";")[0] for line in told] == [
         f"src/app.py:2:10: {GONE['id']}: removed: source anthropic: gone from the list since "
         + told[0].split("since ")[1][:10],
-        "src/deep/é.yaml:1:14: claude-opus-9: unknown: the catalog never held it",
+        "src/deep/é.yaml:1:14: claude-opus-9: unknown: not in the catalog",
         f"src/deep/é.yaml:1:29: {RETIRING['id']}: retiring: retires {ahead(45)[:10]}",
         "4 models checked, 5 files scanned, 1 of them binary: 3 problems",
     ]
@@ -229,9 +328,9 @@ def test_scan() -> None:
 
 @pytest.mark.usefixtures("catalog")
 def test_models_and_paths_together() -> None:
-    """With --scan a word that names a file is one, and a model too if it was ever listed.
+    """With --scan a word that names a file is a path, and a model too if it was ever listed.
 
-    Behind `--` a name is never an option.
+    After `--` no name is an option.
     """
     write("a.py", GONE["id"])
     write("claude-fable-5", "claude-opus-9")
@@ -250,15 +349,15 @@ def test_models_and_paths_together() -> None:
     assert typed.stderr == (
         "catalog-sync: b.py is no file or directory here; it is checked as a model\n"
     )
-    assert typed.stdout.startswith("b.py: unknown: the catalog never held it")
+    assert typed.stdout.startswith("b.py: unknown: not in the catalog")
     assert run("check", "a.py").stderr == (
-        "catalog-sync: a.py is a file or directory; look for ids in it with --scan a.py\n"
+        "catalog-sync: a.py is a file or directory; search it with --scan a.py\n"
     )
 
 
 @pytest.mark.usefixtures("catalog")
 def test_what_cannot_be_read() -> None:
-    """It is named on standard error, and the check fails though it found nothing."""
+    """An unreadable file is named on standard error, and the check fails."""
     write("in/x.py", "claude-opus-5")
     here = os.open("in", os.O_RDONLY)
     for _ in range(20):
@@ -299,7 +398,7 @@ def hostile_tree() -> None:
 
 @pytest.mark.usefixtures("catalog")
 def test_github() -> None:
-    """Each problem is one command of the runner, with the file exactly, and nothing else is one."""
+    """Each finding is one command of the runner with the exact file; nothing else is a command."""
     hostile_tree()
     os.chdir("in")
     told = lines(run("check", "claude-opus-9", "--scan", ".", "--format", "github"))
@@ -324,8 +423,28 @@ def test_github() -> None:
 
 
 @pytest.mark.usefixtures("catalog")
+def test_github_warnings_and_summary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning is a `::warning`, and the job summary is a Markdown table of all findings."""
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(Path("summary.md").absolute()))
+    write("summary.md", "before\n")
+    write("in/a|`b.py", f"{GONE['id']} {DEPRECATED['id']}")
+    told = lines(run("check", "--scan", "in", "--format", "github"))
+    assert [line.split(" ")[0] for line in told[:2]] == ["::error", "::warning"]
+    before, heading, _, _, _, error, warning, *_ = Path("summary.md").read_text().splitlines()
+    assert before == "before"
+    assert heading == f"### Models: {told[-1]}"
+    assert error.startswith("| error | claude-opus-4-20250514 | removed | source anthropic: gone")
+    assert error.endswith(r" | in/a\|\`b.py:1 |")
+    assert warning.startswith("| warning | claude-opus-4-1-20250805 | deprecated |")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(Path("missing/summary.md").absolute()))
+    failed = run("check", "claude-opus-5", "--format", "github")
+    assert failed.returncode == 0
+    assert "GITHUB_STEP_SUMMARY cannot be written" in failed.stderr
+
+
+@pytest.mark.usefixtures("catalog")
 def test_a_table_forges_nothing() -> None:
-    """Whatever files are called, a problem is one printable line and no command of a runner."""
+    """Whatever the names of files, a finding is one printable line and no command of a runner."""
     hostile_tree()
     os.chdir("in")
     told = lines(run("check", "--scan", "."))
@@ -338,7 +457,7 @@ def test_a_table_forges_nothing() -> None:
 
 @pytest.mark.usefixtures("catalog")
 def test_sarif() -> None:
-    """It is SARIF 2.1.0: its URIs lead to the files, its columns count UTF-16 units."""
+    """The output is SARIF 2.1.0: URIs lead to the files, columns count UTF-16 units."""
     hostile_tree()
     write("above/x y.py", GONE["id"])
     os.chdir("in")
@@ -351,6 +470,7 @@ def test_sarif() -> None:
     assert {rules[each.ruleIndex] == each.ruleId for each in log.results} == {True}
     named, *found = log.results
     assert (named.ruleId, named.locations) == ("model-unknown", [])
+    assert {each.level.value for each in log.results} == {"error"}
     places = [each.locations[0].physicalLocation for each in found]
     within = [place for place in places if place.artifactLocation.uriBaseId == "%SRCROOT%"]
     (above,) = [place for place in places if place.artifactLocation.uriBaseId is None]
@@ -362,36 +482,57 @@ def test_sarif() -> None:
 
 
 @pytest.mark.usefixtures("catalog")
+def test_sarif_levels() -> None:
+    """The level of a result is its severity, and the rules state the default."""
+    result = run("check", DEPRECATED["id"], "--format", "sarif")
+    assert (result.returncode, result.stderr) == (0, "")
+    (log,) = Sarif.model_validate_json(result.stdout).runs
+    assert [each.level.value for each in log.results] == ["warning"]
+    levels = {r.id: r.defaultConfiguration.level.value for r in log.tool.driver.rules}
+    assert (levels["model-deprecated"], levels["model-removed"]) == ("warning", "error")
+
+
+@pytest.mark.usefixtures("catalog")
 def test_json() -> None:
-    """A bare array with all facts of each problem; an empty one where there is none."""
-    write("src/x.py", f"é {GONE['id']}")
+    """An array with an object for every checked model, fine ones included."""
+    write("src/x.py", f"é {GONE['id']}\n{GONE['id']}, claude-opus-5, claude-opus-4")
     result = run("check", DEPRECATED["id"], "--scan", "src", "--format", "json")
     assert (result.returncode, result.stderr) == (1, "")
-    named, found = json.loads(result.stdout)
+    named, gone, fine, alias = json.loads(result.stdout)
     assert named == {
         "model_id": DEPRECATED["id"],
         "verdict": "deprecated",
+        "severity": "warning",
         "message": named["message"],
+        "alias_of": None,
         "successor": "claude-opus-5",
         "closest": None,
         "path": None,
         "line": None,
         "column": None,
+        "locations": [],
         "lifecycle": "deprecated",
         "deprecated_at": "2026-06-05T00:00:00Z",
         "retires_at": named["retires_at"],
+        "missing_since": None,
         "removed_at": None,
         "sources": {"anthropic": "deprecated"},
     }
-    assert [found[key] for key in ("path", "line", "column")] == ["src/x.py", 1, 3]
-    assert found["sources"] == {"anthropic": "removed", "other": "fine"}
-    assert found["removed_at"] is not None
-    assert run("check", "claude-opus-5", "--format", "json").stdout == "[]\n"
+    assert [gone[key] for key in ("path", "line", "column")] == ["src/x.py", 1, 3]
+    assert gone["locations"] == [
+        {"path": "src/x.py", "line": 1, "column": 3},
+        {"path": "src/x.py", "line": 2, "column": 1},
+    ]
+    assert gone["sources"] == {"anthropic": "removed", "other": "fine"}
+    assert gone["removed_at"] is not None
+    assert (fine["model_id"], fine["verdict"], fine["severity"]) == ("claude-opus-5", "fine", "ok")
+    assert (alias["alias_of"], alias["verdict"]) == (GONE["id"], "removed")
+    assert run("check", "claude-opus-5", "--json").stdout.count("model_id") == 1
 
 
 @pytest.mark.usefixtures("catalog")
 def test_a_reader_that_has_seen_enough() -> None:
-    """Thousands of problems into `head -1` are one line, and no complaint."""
+    """Thousands of findings into `head -1` are one line and no error."""
     write("x.txt", f"{GONE['id']}\n" * 20_000)
     command = f"{shlex.join(program('check', '--scan', 'x.txt'))} | head -1"
     result = subprocess.run(
@@ -406,7 +547,7 @@ def test_a_reader_that_has_seen_enough() -> None:
 
 
 def test_the_readme(demo: str) -> None:
-    """What the README shows of `check --scan` is what it prints of the demo's catalog."""
+    """The README shows what `check --scan` prints for the demo's catalog."""
     readme = CHECKOUT.joinpath("README.md").read_text(encoding="utf-8")
     section = readme.partition("\n## Check\n")[2].partition("\n## ")[0]
     (shown,) = re.findall(r"^```text\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
@@ -418,7 +559,7 @@ def test_the_readme(demo: str) -> None:
 
 @pytest.mark.usefixtures("catalog")
 def test_pre_commit() -> None:
-    """pre-commit takes our definition, and runs it on the files of a change, with our arguments."""
+    """pre-commit accepts the hook and runs it on the files of a change, with its arguments."""
     (hook,) = load_manifest(CHECKOUT / ".pre-commit-hooks.yaml")
     # The same hook, with this environment's program in place of one that pre-commit installs.
     entry = hook["entry"].replace("catalog-sync", shlex.join(program()))
@@ -446,23 +587,49 @@ def test_pre_commit() -> None:
 
 
 def test_the_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The workflow is one by GitHub's schema, and its commands do in a shell what they promise."""
+    """The workflow fits GitHub's schema, and its commands do what they promise in a shell."""
     file = CHECKOUT / "config" / "github" / "check.yml"
     schema = ["check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(file)]
     subprocess.run([sys.executable, "-m", *schema], check=True, capture_output=True)
-    job = yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"]["check"]
-    commands = [step["run"] for step in job["steps"] if "run" in step]
-    assert commands.pop(0) == "pip install catalog-sync"
-    write("src/app.py", f'MODEL = "{GONE["id"]}"')
+    workflow = yaml.safe_load(file.read_text(encoding="utf-8"))
+    job = workflow["jobs"]["check"]
+    assert workflow["permissions"] == {}
+    for step in job["steps"]:
+        assert "uses" not in step or re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", step["uses"])
+        assert ("ANTHROPIC_API_KEY" in step.get("env", {})) == (step.get("name") == "Sync")
+    steps = {step["name"]: step["run"] for step in job["steps"] if "run" in step}
+    assert steps.pop("Install") == 'pip install --quiet "$PACKAGE"'
+    runner, checkout, shims = (Path(name).absolute() for name in ("runner", "checkout", "shims"))
+    write("runner/env", "")
+    write("checkout/src/app.py", f'MODEL = "{GONE["id"]}"')
+    write("checkout/catalog-sync.toml", 'database_url = "sqlite:///elsewhere.db"')  # not used
+    write("shims/catalog-sync", f'#!/bin/sh\nexec {shlex.join(program())} "$@"\n')
+    (shims / "catalog-sync").chmod(0o755)
+    monkeypatch.setenv("PATH", str(shims), prepend=os.pathsep)
+    monkeypatch.setenv("RUNNER_TEMP", str(runner))
+    monkeypatch.setenv("GITHUB_ENV", str(runner / "env"))
     with Sandbox(LISTED, api_key=KEY) as sandbox:
-        for name in job["env"]:
-            monkeypatch.setenv(name, KEY)
-        monkeypatch.setenv("ANTHROPIC_BASE_URL", sandbox.url)
-        sync, check = (run(*shlex.split(command)[1:]) for command in commands)
+        done = {}
+        for name, command in steps.items():
+            monkeypatch.setenv("ANTHROPIC_API_KEY", KEY if name == "Sync" else "")
+            done[name] = subprocess.run(
+                ["bash", "-e", "-c", command],
+                cwd=checkout,
+                env=environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if name == "Configure":
+                with (runner / "catalog-sync.toml").open("a", encoding="utf-8") as config:
+                    config.write(f'base_url = "{sandbox.url}"\n')
+            for line in (runner / "env").read_text(encoding="utf-8").splitlines():
+                monkeypatch.setenv(*line.split("=", 1))
+    sync, check = done["Sync"], done["Check"]
     assert (sync.returncode, sync.stderr) == (0, "")
-    with closing(sqlite3.connect(job["steps"][3]["with"]["path"])) as connection:
-        assert connection.execute("SELECT count(*) FROM models").fetchone() == (6,)
+    with closing(sqlite3.connect(runner / "catalog.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM models").fetchone() == (len(LISTED),)
     assert (check.returncode, check.stderr) == (1, "")
     assert check.stdout.startswith(f"::error title=Model unknown%3A {GONE['id']},file=src/app.py,")
     readme = CHECKOUT.joinpath("README.md").read_text(encoding="utf-8")
-    assert all(f"- run: {command}\n" in readme for command in commands)
+    assert f"- run: {steps['Check']}\n" in readme

@@ -1,4 +1,4 @@
-"""What is said of a model, as tables of cases: records in, a verdict and its words out."""
+"""Verdicts on models, as tables of cases: records in, a verdict and its text out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from catalog_sync.check.report import verdict_text
-from catalog_sync.check.verdicts import judge
+from catalog_sync.check.verdicts import Judge, Severity, severity
 from catalog_sync.domain.kinds import Verdict
 from catalog_sync.domain.model import ModelInfo, ModelRecord
 from support import model
@@ -16,7 +16,10 @@ from support import model
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 SEEN = NOW - 100 * DAY
-NEVER = "the catalog never held it"
+NEVER = "not in the catalog"
+OLDER = (
+    'older models are recorded when a source sets lifecycle = ["active", "deprecated", "retired"]'
+)
 DATED = "claude-opus-4-20250514"
 
 
@@ -70,7 +73,7 @@ DEPRECATED = {"lifecycle": "deprecated", "deprecated_at": "2026-05-01T00:00:00Z"
             "retired",
             "retirement date 2026-06-01",
         ),
-        ({"lifecycle": "retired"}, "retired", "without a date"),
+        ({"lifecycle": "retired"}, "retired", "no date"),
         (
             {"lifecycle": "retired", "removed_at": NOW - DAY},
             "retired",
@@ -84,34 +87,32 @@ DEPRECATED = {"lifecycle": "deprecated", "deprecated_at": "2026-05-01T00:00:00Z"
     ],
 )
 def test_one_source(fields: dict[str, Any], verdict: str, text: str | None) -> None:
-    """Lifecycle, dates and removal make the verdict; its words give the date that it turns on."""
-    judgement = judge("m", [record("m", **fields)], NOW, 60 * DAY)
-    assert judgement.verdict == verdict
+    """Lifecycle, dates and removal decide the verdict; its text gives the deciding date."""
+    judged = Judge([record("m", **fields)], NOW, 60 * DAY).judge("m")
+    assert judged.verdict == verdict
     if text is not None:
-        assert verdict_text(judgement, NOW) == text
+        assert verdict_text(judged, NOW) == text
 
 
 def test_missing_is_not_removed() -> None:
-    """A model that walks miss is listed until it is confirmed gone."""
+    """A missing model counts as listed until its removal is confirmed."""
     info = ModelInfo.from_payload(model("m"))
     missing = ModelRecord("s", info, SEEN, SEEN, missing_since=NOW - DAY)
-    assert judge("m", [missing], NOW, DAY).verdict is Verdict.FINE
+    assert Judge([missing], NOW, DAY).judge("m").verdict is Verdict.FINE
 
 
-def test_the_gravest_source_counts() -> None:
-    """A model that one key lost is lost to whoever uses it; where it is fine is said as well."""
+def test_the_most_severe_source_counts() -> None:
+    """The most severe verdict of all sources counts; the text names where it is fine."""
     records = [
         record("m", source="a"),
         record("m", source="b", removed_at=NOW - DAY),
         record("m", source="c", **DEPRECATED),
     ]
-    judgement = judge("m", records, NOW, DAY)
-    assert judgement.verdict is Verdict.REMOVED
-    assert [one.record.source for one in judgement.standings] == ["b", "c", "a"]
-    assert (
-        verdict_text(judgement, NOW) == "source b: gone from the list since 2026-06-14; fine in a"
-    )
-    assert judge("m", records[:1], NOW, DAY).verdict is Verdict.FINE
+    verdict = Judge(records, NOW, DAY).judge("m")
+    assert verdict.verdict is Verdict.REMOVED
+    assert [one.record.source for one in verdict.by_source] == ["b", "c", "a"]
+    assert verdict_text(verdict, NOW) == "source b: gone from the list since 2026-06-14; fine in a"
+    assert Judge(records[:1], NOW, DAY).judge("m").verdict is Verdict.FINE
 
 
 @pytest.mark.parametrize(
@@ -129,20 +130,20 @@ def test_the_gravest_source_counts() -> None:
     ],
 )
 def test_the_successor(others: list[ModelRecord], successor: str | None) -> None:
-    """It is the newest of the line in the same source that is listed, newer, and fine itself."""
+    """The successor is the newest of the line in the same source that is listed and fine."""
     gone = opus(1, removed_at=NOW)
-    assert judge("claude-opus-1", [gone, *others], NOW, 60 * DAY).successor == successor
+    assert Judge([gone, *others], NOW, 60 * DAY).judge("claude-opus-1").successor == successor
 
 
 def test_a_fine_model_has_no_successor() -> None:
-    """Nobody is told to move without need."""
-    assert judge("claude-opus-1", [opus(1), opus(2)], NOW, DAY).successor is None
+    """A fine model needs no successor."""
+    assert Judge([opus(1), opus(2)], NOW, DAY).judge("claude-opus-1").successor is None
 
 
 def test_an_unknown_release_has_no_successor() -> None:
-    """Of a model whose release the API does not know, nothing is surely newer."""
+    """If the release of a model is unknown, no other model is certainly newer."""
     gone = opus(1, removed_at=NOW, created_at="1970-01-01T00:00:00Z")
-    assert judge("claude-opus-1", [gone, opus(2)], NOW, DAY).successor is None
+    assert Judge([gone, opus(2)], NOW, DAY).judge("claude-opus-1").successor is None
 
 
 @pytest.mark.parametrize(
@@ -153,47 +154,103 @@ def test_an_unknown_release_has_no_successor() -> None:
         ("claude-sonnet-opus-1", [opus(2), record("claude-sonnet-2", line="sonnet")], None),
         ("claude-magnopus-1", [opus(2)], None),
     ],
-    ids=["proven", "no id of the line says it", "two lines", "part of a word"],
+    ids=["proven", "no id of the line states it", "two lines", "part of a word"],
 )
-def test_a_line_that_the_api_did_not_say(
+def test_a_line_that_the_api_does_not_state(
     id_: str, others: list[ModelRecord], successor: str | None
 ) -> None:
-    """A record older than the field takes its line from its id, where that is certain."""
+    """A record without a line gets it from its id if that is certain."""
     gone = record(id_, created_at="2025-05-14T00:00:00Z", line=None, removed_at=NOW)
-    assert judge(id_, [gone, *others], NOW, DAY).successor == successor
+    assert Judge([gone, *others], NOW, DAY).judge(id_).successor == successor
 
 
 @pytest.mark.parametrize(
     ("id_", "text"),
     [
         ("gpt-9", NEVER),
-        ("claude-opus-4", f"{NEVER}; closest is {DATED}"),
-        ("claude-opus-4-0", f"{NEVER}; closest is {DATED}"),
-        ("claude-opus-4-latest", f"{NEVER}; closest is {DATED}"),
+        ("claude-haiku-4-latest", f"{NEVER}; closest is claude-haiku-4"),
         ("claude-opus-4-20250515", f"{NEVER}; closest is {DATED}"),
         (
-            "claude-3-haiku-latest",
+            "claude-3-haiku-20240308",
             f"{NEVER}; closest is claude-3-haiku-20240307 (removed); successor: claude-haiku-4",
         ),
+        ("claude-3-opus-20240229", f"{NEVER}; {OLDER}; successor: {DATED}"),
+        ("claude-opus-3-2024-02-29", f"{NEVER}; {OLDER}; successor: {DATED}"),
+        ("gpt-4-20200101", NEVER),
         ("claude-3-5-haiku-20241022", f"{NEVER}; successor: claude-haiku-4"),
     ],
 )
 def test_unknown(id_: str, text: str) -> None:
-    """What the catalog never held is unknown; what may be meant is said, with how it stands."""
+    """An id that was never recorded is unknown; the text names the closest id and its verdict."""
     records = [
         record(DATED, line="opus", created_at="2025-05-22T00:00:00Z"),
         record("claude-3-haiku-20240307", removed_at=NOW, created_at="2024-03-07T00:00:00Z"),
         record("claude-haiku-4", line="haiku", created_at="2026-01-01T00:00:00Z"),
     ]
-    judgement = judge(id_, records, NOW, DAY)
-    assert judgement.verdict is Verdict.UNKNOWN
-    assert verdict_text(judgement, NOW) == text
+    verdict = Judge(records, NOW, DAY).judge(id_)
+    assert verdict.verdict is Verdict.UNKNOWN
+    assert verdict_text(verdict, NOW) == text
+
+
+@pytest.mark.parametrize(
+    "end", ["", "-latest", "-0"], ids=["without the date", "with latest", "with 0"]
+)
+@pytest.mark.parametrize("date", ["20250514", "2025-05-14"])
+def test_aliases(end: str, date: str) -> None:
+    """An alias is judged as the dated model that it stands for, and the text says so."""
+    dated = f"claude-opus-4-{date}"
+    records = [
+        record(dated, line="opus", created_at="2025-05-14T00:00:00Z", removed_at=NOW),
+        opus(5),
+    ]
+    verdict = Judge(records, NOW, DAY).judge(f"claude-opus-4{end}")
+    assert (verdict.verdict, verdict.alias_of) == (Verdict.REMOVED, dated)
+    assert verdict_text(verdict, NOW) == (
+        f"alias of {dated}; gone from the list since 2026-06-15; successor: claude-opus-5"
+    )
+    plain = Judge(records, NOW, DAY, resolve_aliases=False).judge(f"claude-opus-4{end}")
+    assert (plain.verdict, plain.alias_of) == (Verdict.UNKNOWN, None)
+
+
+def test_the_model_behind_an_alias() -> None:
+    """An alias stands for the newest listed model, else for the newest recorded one."""
+    first = record("m-1-20240101", created_at="2024-01-01T00:00:00Z")
+    second = record("m-1-20250101", created_at="2025-01-01T00:00:00Z")
+    third = record("m-1-20260101", created_at="2026-01-01T00:00:00Z", removed_at=NOW)
+    exact = record("m-1", **DEPRECATED)
+
+    def behind(*records: ModelRecord) -> str | None:
+        return Judge(records, NOW, DAY).judge("m-1").alias_of
+
+    assert behind(third, first, second) == "m-1-20250101"
+    assert behind(third) == "m-1-20260101"
+    assert behind(third, first, second, exact) is None
+
+
+def test_a_missing_model_is_named() -> None:
+    """The text says that a model is missing although its removal is not confirmed."""
+    info = ModelInfo.from_payload(model("m", **DEPRECATED))
+    missing = ModelRecord("s", info, SEEN, SEEN, missing_since=NOW - DAY)
+    assert verdict_text(Judge([missing], NOW, DAY).judge("m"), NOW).endswith(
+        "missing from the list since 2026-06-14, not confirmed"
+    )
+
+
+@pytest.mark.parametrize("verdict", [each for each in Verdict if each is not Verdict.FINE])
+def test_severity(verdict: Verdict) -> None:
+    """By default every verdict but deprecated is an error; outside `fail_on` it is a warning."""
+    assert severity(verdict) == ("warning" if verdict == "deprecated" else "error")
+    assert severity(verdict, [verdict.value]) is Severity.ERROR
+    assert severity(verdict, []) is Severity.WARNING
+    assert severity(Verdict.FINE, list(Verdict)) is Severity.OK
 
 
 def test_hostile_names_stay_on_one_line() -> None:
-    """What a gateway calls its models moves no cursor and forges no line."""
+    """A display name moves no cursor and forges no line."""
     records = [
         record("m", removed_at=NOW, line="x", created_at="2025-01-01T00:00:00Z"),
         record("n\n::error::\x1b[2J", line="x"),
     ]
-    assert verdict_text(judge("m", records, NOW, DAY), NOW).endswith("successor: n ::error:: [2J")
+    assert verdict_text(Judge(records, NOW, DAY).judge("m"), NOW).endswith(
+        "successor: n ::error:: [2J"
+    )

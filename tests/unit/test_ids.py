@@ -1,4 +1,4 @@
-"""What is an id in a text, by example."""
+"""Which words of a text are model ids, by example."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from catalog_sync.check.ids import IdPattern
 from catalog_sync.demo.history import moments
 
-HELD = sorted({model["id"] for moment in moments() for model in moment.models})
-MENTIONS = IdPattern(HELD)
+RECORDED = sorted({model["id"] for moment in moments() for model in moment.models})
+IDS = IdPattern(RECORDED)
 GATEWAY = IdPattern(
     ["fast", "o3", "gpt-4.1", "gpt-4.1-mini", "anthropic/claude-x", "claude-x", "@cf/meta/llama"]
 )
 
 
-def found(text: str, mentions: IdPattern = MENTIONS) -> list[str]:
+def found(text: str, ids: IdPattern = IDS) -> list[str]:
     raw = text.encode()
-    return [raw[begin:end].decode() for begin, end in mentions.within(raw)]
+    return [raw[begin:end].decode() for begin, end in ids.find(raw)]
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,26 @@ def found(text: str, mentions: IdPattern = MENTIONS) -> list[str]:
         "${{MODEL:-{}}}",
         "使用{}模型",
         "\ufeff{}\u200b",
+        "**{}**",
+        "*{}*",
+        "***{}***",
+        "_{}_",
+        "__{}__",
+        "~~{}~~",
+        "**Use {}** now",
+        "*move to {}*, please",
+        "_move to {}_",
+        "__`{}`__",
+        "**{} and others** too",
+        "/* {}*/",
+        "{}+x",
+        "x+{}",
         "x\r\n{}\r\n",
     ],
 )
 def test_where_an_id_stands(around: str) -> None:
-    """Quotes, brackets, punctuation, escapes, providers, URLs may stand beside an id."""
-    for model_id in HELD:
+    """Quotes, brackets, punctuation, emphasis, escapes, providers and URLs may surround an id."""
+    for model_id in RECORDED:
         assert found(around.format(model_id)) == [model_id]
 
 
@@ -76,6 +90,11 @@ def test_where_an_id_stands(around: str) -> None:
         "{}{{suffix}}",
         "{}${{suffix}}",
         "{}*",
+        '"{}*", "*"',
+        "{}*/prompts",
+        "{}**/x",
+        "_my_{}",
+        "{}_",
         "{}.*",
         r"{}\.5",
         r"{}\\d+",
@@ -89,7 +108,7 @@ def test_where_an_id_stands(around: str) -> None:
 )
 def test_where_no_id_stands(around: str) -> None:
     """Part of a longer word, a glob, a template, a pattern or another catalog's id is no id."""
-    for model_id in HELD:
+    for model_id in RECORDED:
         assert found(around.format(model_id)) == []
 
 
@@ -116,8 +135,8 @@ def test_case_matters() -> None:
     ],
 )
 def test_looks_like_an_id(word: str) -> None:
-    """What is made as the ids of a family is found, though the catalog never held it."""
-    assert word not in HELD
+    """A word in the form of a family's ids is found although the catalog never held it."""
+    assert word not in RECORDED
     assert found(f'"{word}"') == [word]
     for slash in ("/", r"\/", "%2F"):
         assert found(f"anthropic{slash}{word}") == [word]
@@ -154,12 +173,12 @@ def test_looks_like_an_id(word: str) -> None:
     ],
 )
 def test_is_no_id(word: str) -> None:
-    """Products, packages, pages, directories and half an id are no id."""
+    """Products, packages, pages, directories and parts of ids are no ids."""
     assert found(f" {word} ") == []
 
 
 def test_a_gateways_names() -> None:
-    """A name of one word is not looked for; of two that overlap, the longer counts."""
+    """A bare id of one word is not found; of two that overlap, the longer counts."""
     text = "fast o3 gpt-4.1 gpt-4.1-mini gpt-4 anthropic/claude-x claude-x @cf/meta/llama"
     assert found(text, GATEWAY) == [
         "gpt-4.1",
@@ -170,26 +189,57 @@ def test_a_gateways_names() -> None:
     ]
 
 
-def test_nothing_is_known_of_an_empty_catalogue() -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        'model="o3"',
+        "'o3'",
+        "`o3`",
+        "model: o3",
+        "MODEL_NAME=o3\n",
+        "models:\n  - o3\n",
+        "openai/o3",
+        '"model": "o3",',
+        "--model o3",
+    ],
+)
+def test_an_id_of_one_word(text: str) -> None:
+    """An id of one word with a digit is found where a text names a model."""
+    assert found(text, GATEWAY) == ["o3"]
+
+
+@pytest.mark.parametrize("text", ["o1, o2, o3", "x = o3", "H2o3", "'o3.py'", '"fast"', "o3-x"])
+def test_no_id_of_one_word(text: str) -> None:
+    """A variable, a formula or an ordinary word is no id."""
+    assert found(text, GATEWAY) == []
+
+
+@pytest.mark.parametrize("word", ["gpt-5", "gpt-5-latest", "gpt-5-0", "gpt-5-2025-08-07"])
+def test_ids_with_dates_of_another_form(word: str) -> None:
+    """A dated id and its aliases are found, whatever the family."""
+    assert found(f"use {word}.", IdPattern(["gpt-5-2025-08-07"])) == [word]
+
+
+def test_an_empty_catalog() -> None:
     """Without a family nothing looks like an id."""
     assert found("claude-opus-4-20250514", IdPattern([])) == []
 
 
 @given(
-    st.lists(st.sampled_from([*HELD, "claude-opus-9", "claude-code", "x"]), max_size=20),
+    st.lists(st.sampled_from([*RECORDED, "claude-opus-9", "claude-code", "x"]), max_size=20),
     st.sampled_from([" ", "\n", '","', " = ", "\n\n\t"]),
 )
 def test_each_is_found_once_and_in_order(words: list[str], between: str) -> None:
-    """Whatever stands in a text, its ids are found in its order, each as often as it stands."""
+    """Ids are found in the order of the text, each as often as it occurs."""
     ids = [word for word in words if word not in {"claude-code", "x"}]
     assert found(between.join(words)) == ids
 
 
 @given(st.lists(st.text("claude-opus4125x./@ \n", max_size=12), max_size=40).map("".join))
 def test_what_is_found_is_whole(text: str) -> None:
-    """Nothing that is found has a letter, a digit or a joiner beside it."""
+    """No letter, digit or joiner stands beside an id that is found."""
     raw = text.encode()
-    for begin, end in MENTIONS.within(raw):
+    for begin, end in IDS.find(raw):
         before, after = raw[:begin].decode()[-1:], raw[end:].decode()[:1]
         assert not before.isalnum()
         assert before != "-"

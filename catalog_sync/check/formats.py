@@ -1,0 +1,134 @@
+"""The report of `check` for other programs: GitHub Actions and SARIF. Pure: it prints nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from catalog_sync._version import __version__
+from catalog_sync.check.report import finding_line, finding_text, printable, verdict_text
+from catalog_sync.check.verdicts import Severity, severity
+from catalog_sync.domain.kinds import Verdict
+from catalog_sync.text import escape_controls, escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from catalog_sync.check.report import Finding, Report
+
+_RULES = {
+    Verdict.UNKNOWN: "The catalog never held this model.",
+    Verdict.DEPRECATED: "This model is deprecated.",
+    Verdict.RETIRING: "This model retires soon.",
+    Verdict.OVERDUE: "This model's retirement date has passed.",
+    Verdict.RETIRED: "This model is retired.",
+    Verdict.REMOVED: "This model was removed from the list.",
+}
+_SUMMARY_ROWS = 200
+"""Rows of a job summary, which GitHub limits to a mebibyte."""
+
+
+def github_annotations(report: Report) -> Iterator[str]:
+    """Yield a workflow command per finding, which GitHub shows beside the line, and a summary."""
+    for finding in report.findings:
+        verdict, place = finding.verdict, finding.location
+        properties = {"title": f"Model {verdict.verdict}: {verdict.model_id}"}
+        if place is not None:
+            properties |= {
+                "file": _relative(place.path) or place.path,
+                "line": str(place.line),
+                "col": str(place.column),
+                "endColumn": str(place.column + len(place.model_id)),
+            }
+        named = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
+        message = _message(finding_line(finding, report.now))
+        yield f"::{finding.severity} {named}::{message}"
+    yield report.summary()
+
+
+def github_summary(report: Report) -> str:
+    """Return the findings as Markdown, for the page of a GitHub Actions run."""
+    findings = report.findings
+    parts = [f"### Models: {report.summary()}", ""]
+    if findings:
+        parts += ["| Severity | Model | Verdict | Why | Where |", "|---|---|---|---|---|"]
+    for one in findings[:_SUMMARY_ROWS]:
+        place = f"{one.location.path}:{one.location.line}" if one.location else ""
+        why = verdict_text(one.verdict, report.now)
+        cells = [one.severity, one.verdict.model_id, one.verdict.verdict, why, place]
+        parts.append(f"| {' | '.join(escaped(printable(cell)) for cell in cells)} |")
+    if len(findings) > _SUMMARY_ROWS:
+        parts += ["", f"and {len(findings) - _SUMMARY_ROWS} more"]
+    return "\n".join([*parts, "", ""])
+
+
+def sarif(report: Report) -> dict[str, Any]:
+    """Return a SARIF 2.1.0 log. An unreadable file is a notification of its invocation."""
+    failures = [
+        {
+            "level": "error",
+            "message": {"text": f"cannot be read: {reason}"},
+            "locations": [{"physicalLocation": {"artifactLocation": _uri(path)}}],
+        }
+        for path, reason in report.scan.unreadable
+    ]
+    rules = [
+        {
+            "id": f"model-{verdict}",
+            "shortDescription": {"text": text},
+            "defaultConfiguration": {"level": severity(verdict, report.fail_on).value},
+        }
+        for verdict, text in _RULES.items()
+    ]
+    run = {
+        "tool": {"driver": {"name": "catalog-sync", "version": __version__, "rules": rules}},
+        "columnKind": "utf16CodeUnits",
+        "invocations": [
+            {"executionSuccessful": not failures, "toolExecutionNotifications": failures}
+        ],
+        "results": [_sarif_result(finding, report.now) for finding in report.findings],
+    }
+    schema = "https://json.schemastore.org/sarif-2.1.0.json"
+    return {"$schema": schema, "version": "2.1.0", "runs": [run]}
+
+
+def _sarif_result(finding: Finding, now: datetime) -> dict[str, Any]:
+    verdict = finding.verdict.verdict
+    result: dict[str, Any] = {
+        "ruleId": f"model-{verdict}",
+        "ruleIndex": list(_RULES).index(verdict),
+        "level": "error" if finding.severity is Severity.ERROR else "warning",
+        "message": {"text": finding_text(finding, now)},
+    }
+    if (place := finding.location) is not None:
+        end = place.unit + len(place.model_id.encode("utf-16-le")) // 2
+        region = {"startLine": place.line, "startColumn": place.unit, "endColumn": end}
+        where = {"artifactLocation": _uri(place.path), "region": region}
+        result["locations"] = [{"physicalLocation": where}]
+    return result
+
+
+def _message(text: str) -> str:
+    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return escape_controls(text)
+
+
+def _property(text: str) -> str:
+    return _message(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _relative(path: str) -> str | None:
+    """Return a path relative to the current directory, or None if it is not below it."""
+    below = Path(os.path.relpath(path))
+    return None if below.parts[:1] == (os.pardir,) else below.as_posix()
+
+
+def _uri(path: str) -> dict[str, str]:
+    """Return a path as a URI, relative to the current directory (the root of the sources)."""
+    relative = _relative(path)
+    if relative is None:
+        return {"uri": Path(path).resolve().as_uri()}
+    return {"uri": quote(os.fsencode(relative)), "uriBaseId": "%SRCROOT%"}

@@ -1,0 +1,83 @@
+"""The model to move to: the newest dependable model of the same line, in the same source."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from catalog_sync.domain.model import ModelRecord
+
+NEAR = timedelta(days=60)
+"""Default distance below which a retirement date is near: enough time to plan a move."""
+_UNKNOWN_RELEASE_YEAR = 1970
+"""The year of `created_at` if the API does not know the release."""
+
+
+def dependable(record: ModelRecord, now: datetime, within: timedelta = NEAR) -> bool:
+    """Whether a model is listed, neither deprecated nor retired, and does not retire soon."""
+    retires_at = record.info.retires_at
+    ends = retires_at is not None and retires_at - now <= within
+    return record.listed and not ends and record.info.lifecycle not in {"deprecated", "retired"}
+
+
+def successor(
+    record: ModelRecord, records: Collection[ModelRecord], now: datetime, within: timedelta = NEAR
+) -> ModelRecord | None:
+    """Return the model that replaces `record`.
+
+    Args:
+        record: The model that goes.
+        records: Records of any source; only those of the model's own source count.
+        now: The present time.
+        within: Distance below which a retirement date is near.
+
+    Returns:
+        The newest dependable model of the same line that was released later. None if there is
+        none, or if the line or the release of `record` is unknown.
+    """
+    beside = [other for other in records if other.source == record.source]
+    line = record.info.line or line_of(record.info.id, beside)
+    return newest_of_line(line, record.info.created_at, beside, now, within)
+
+
+def newest_of_line(
+    line: str | None,
+    released_after: datetime,
+    records: Collection[ModelRecord],
+    now: datetime,
+    within: timedelta = NEAR,
+) -> ModelRecord | None:
+    """Return the newest dependable model of a line that was released after a time, else None."""
+    if line is None or released_after.year <= _UNKNOWN_RELEASE_YEAR:
+        return None
+    newer = (
+        other
+        for other in records
+        if other.info.line == line
+        and other.info.created_at > released_after
+        and dependable(other, now, within)
+    )
+    return max(newer, key=lambda other: (other.info.created_at, other.info.id), default=None)
+
+
+def line_of(model_id: str, records: Collection[ModelRecord]) -> str | None:
+    """Return the line of a model for which the API states none, or None if it is uncertain.
+
+    A line name counts if it is a word of this id and of at least one id whose line the API
+    stated, and if it is the only such name.
+    """
+    proven = {
+        record.info.line
+        for record in records
+        if record.info.line is not None and record.info.line in _words(record.info.id)
+    }
+    named = proven & set(_words(model_id))
+    return named.pop() if len(named) == 1 else None
+
+
+def _words(model_id: str) -> list[str]:
+    return re.split(r"[^a-z0-9]+", model_id)
