@@ -233,7 +233,7 @@ class App:
             rules=[_rule(alert) for alert in self.settings.alerts],
         )
         sources = self._chosen(names)
-        heartbeat = self._heartbeat(options)
+        heartbeat, first = self._heartbeat(options), threading.Lock()
         with ExitStack() as closing:
             clients = [
                 self._open(source, closing, continue_on_error=continue_on_error)
@@ -246,6 +246,7 @@ class App:
                     migrate.ensure_schema(self.engine)
                 except DatabaseError as error:
                     heartbeat.fail(str(error))
+                    heartbeat.close(2)
                     raise
 
             def run(source: SourceSettings, client: ModelsSource) -> RunReport:
@@ -254,7 +255,8 @@ class App:
 
                 def begin(report: RunReport) -> None:
                     self._under_way[client] = partial(made.abandon, report)
-                    heartbeat.start()
+                    if first.acquire(blocking=False):
+                        heartbeat.start()
 
                 made = SourceRun(self.engine, client, source, self.clock, options, tell, begin)
                 try:
@@ -273,6 +275,7 @@ class App:
                     raise
         if heartbeat.wanted:
             heartbeat.finish(reports, self._failing_besides(sources))
+            heartbeat.close(2)
         return reports
 
     def _failing_besides(self, sources: Sequence[SourceSettings]) -> list[str]:
