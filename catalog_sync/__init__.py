@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from catalog_sync._version import __version__
 
 if TYPE_CHECKING:
-    from catalog_sync.app import App, RunOptions
+    from catalog_sync.app import App
     from catalog_sync.config.load import load
     from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
     from catalog_sync.db.outbox import DeliveryCounts
     from catalog_sync.domain.kinds import Kind, RunStatus
     from catalog_sync.domain.model import Event, ModelInfo, ModelRecord
     from catalog_sync.errors import CatalogSyncError, ConfigError, DatabaseError, SourceError
+    from catalog_sync.sync.one_source import RunOptions
     from catalog_sync.sync.report import RunReport
 
 __all__ = [
@@ -59,7 +60,7 @@ _HOMES = {
     "Kind": "domain.kinds",
     "ModelInfo": "domain.model",
     "ModelRecord": "domain.model",
-    "RunOptions": "app",
+    "RunOptions": "sync.one_source",
     "RunReport": "sync.report",
     "RunStatus": "domain.kinds",
     "Settings": "config.settings",

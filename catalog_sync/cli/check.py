@@ -140,7 +140,7 @@ def check(ctx: click.Context, /, no_aliases: bool, format_: str, **options: Any)
 
 def _warn_of_sources(app: App, sources: Sequence[str], records: Sequence[ModelRecord]) -> None:
     """Name the sources that are stale, and those that are not configured."""
-    from catalog_sync.queries import health  # noqa: PLC0415  # heavy
+    from catalog_sync.queries import health_text  # noqa: PLC0415  # heavy
 
     configured = {source.name for source in app.settings.sources}
     for name in sorted({record.source for record in records} - configured):
@@ -150,7 +150,7 @@ def _warn_of_sources(app: App, sources: Sequence[str], records: Sequence[ModelRe
         )
     now = app.clock()
     for source in app.stale(sources):
-        print_error(f"{health.stale_text(source, now)}; run: catalog-sync sync")
+        print_error(f"{health_text.stale_text(source, now)}; run: catalog-sync sync")
 
 
 def _checked(app: App, asked: _Options, records: Sequence[ModelRecord]) -> Report:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from catalog_sync.app import App
     from catalog_sync.cli import Context
     from catalog_sync.errors import OutputError
+    from catalog_sync.sync.one_source import RunOptions
     from catalog_sync.sync.report import RunReport
 
 __all__ = ["sync"]
@@ -68,46 +69,68 @@ def sync(
     as_json: bool,
 ) -> int:
     """Bring the table `models` in line with what the API lists, and record what changed."""
-    from catalog_sync.app import RunOptions  # noqa: PLC0415
-    from catalog_sync.cli import render  # noqa: PLC0415
-    from catalog_sync.errors import DatabaseError  # noqa: PLC0415
-    from catalog_sync.queries import health  # noqa: PLC0415  # heavy
-    from catalog_sync.sync.report import log_report  # noqa: PLC0415
+    from catalog_sync.service.signals import run_until_signal  # noqa: PLC0415
+    from catalog_sync.sync.one_source import RunOptions  # noqa: PLC0415
 
     options = RunOptions(dry_run, accept_removals, if_older_than)
     metrics_file = None if dry_run else metrics_file
     with context.app() as app:
+        return run_until_signal(
+            app,
+            lambda: _sync(
+                app, options, names, metrics_file, as_json=as_json, verbose=context.verbose
+            ),
+            on_signal=lambda: print_error("interrupted"),
+        )
+
+
+def _sync(
+    app: App,
+    options: RunOptions,
+    names: Sequence[str],
+    metrics_file: Path | None,
+    *,
+    as_json: bool,
+    verbose: bool,
+) -> int:
+    from catalog_sync.cli import render  # noqa: PLC0415
+    from catalog_sync.errors import DatabaseError  # noqa: PLC0415
+    from catalog_sync.queries import health_text  # noqa: PLC0415  # heavy
+    from catalog_sync.sync.report import log_report  # noqa: PLC0415
+
+    try:
+        with _progress() as on_page:
+            on_report = log_report if verbose else _say_nothing
+            reports = app.sync(options, names=names, on_page=on_page, on_report=on_report)
+    except DatabaseError:
+        _write_metrics(app, metrics_file)
+        raise
+    app.cancel.check()
+    causes = [report.cause for report in reports if report.cause is not None]
+    counts = None
+    # A database that is gone has no outbox to read, and what it owes is not lost.
+    if not any(isinstance(cause, DatabaseError) for cause in causes):
         try:
-            with _progress() as on_page:
-                on_report = log_report if context.verbose else _say_nothing
-                reports = app.sync(options, names=names, on_page=on_page, on_report=on_report)
-        except DatabaseError:
-            _write_metrics(app, metrics_file)
-            raise
-        causes = [report.cause for report in reports if report.cause is not None]
-        counts = None
-        # A database that is gone has no outbox to read, and what it owes is not lost.
-        if not any(isinstance(cause, DatabaseError) for cause in causes):
-            try:
-                counts = app.delivery_counts() if dry_run else app.deliver()
-            except DatabaseError as error:
-                causes.append(error)
-                print_error(str(error), error)
-        causes += _write_metrics(app, metrics_file)  # before printing, which may fail
-        if as_json:
-            deliveries = asdict(counts) if counts else None
-            runs = [report.to_json() for report in reports]
-            render.write_json({"runs": runs, "deliveries": deliveries})
-        else:
-            _write_text(reports, dry_run=dry_run)
-            if counts and any(asdict(counts).values()):
-                render.write(health.deliveries_text(counts))
+            counts = app.delivery_counts() if options.dry_run else app.deliver()
+        except DatabaseError as error:
+            causes.append(error)
+            print_error(str(error), error)
+    app.cancel.check()
+    causes += _write_metrics(app, metrics_file)  # before printing, which may fail
+    if as_json:
+        deliveries = asdict(counts) if counts else None
+        runs = [report.to_json() for report in reports]
+        render.write_json({"runs": runs, "deliveries": deliveries})
+    else:
+        _write_text(reports, dry_run=options.dry_run)
+        if counts and any(asdict(counts).values()):
+            render.write(health_text.deliveries_text(counts))
     for report in reports:
         if report.cause is not None or report.status == "held":
             print_error(str(report.error), report.cause)
     held = any(report.status == "held" for report in reports)
     codes = {cause.exit_code for cause in causes} | ({_HELD} if held else set())
-    return next((code for code in (4, 1, _HELD) if code in codes), 0)  # the gravest
+    return next((code for code in (4, 1, _HELD) if code in codes), 0)  # the first one wins
 
 
 def _say_nothing(_report: RunReport) -> None:

@@ -33,6 +33,7 @@ from catalog_sync.sync.report import RunReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import sqlalchemy as sa
     from sqlalchemy.orm import Session
@@ -79,6 +80,8 @@ class RunOptions:
     """Skip a source that was synced more recently; null never skips."""
     after_attempts: bool = False
     """Skip it also when a pass that failed or was held is as recent: replicas share those too."""
+    synced_since: datetime | None = None
+    """Skip a source that was synced, or tried, at or after this time; None never skips."""
     reminders: Sequence[timedelta] = ()
     failure_alert_after: int = 3
     rules: Sequence[AlertRule] = ()
@@ -117,7 +120,8 @@ class SourceRun:
     """One pass over one source: what it works with, and its steps."""
 
     engine: sa.Engine
-    client: ModelsSource
+    open_client: Callable[[], AbstractContextManager[ModelsSource]]
+    """Opens the client when the run needs it."""
     source: SourceSettings
     clock: Clock
     options: RunOptions
@@ -197,25 +201,32 @@ class SourceRun:
 
         What lies in the far future was before the host's clock was set back: it says nothing.
         """
-        limit, name = self.options.if_older_than, self.source.name
-        if limit is None:
+        limit, since = self.options.if_older_than, self.options.synced_since
+        if limit is None and since is None:
             return None
-        known = runs.select_source(session, name)
+        known = runs.select_source(session, self.source.name)
         done = {"synced": known.last_synced_at if known else None}
         if self.options.after_attempts:
-            last = runs.last_run(session, name, *ENDED)
+            last = runs.last_run(session, self.source.name, *ENDED)
             done["tried"] = last.started_at if last else None
-        for word, moment in done.items():
-            if moment is not None and abs(now - moment) < limit:
-                return f"{word} {abs(now - moment).total_seconds():.0f} s ago"
+        for word, at in done.items():
+            if at is None:
+                continue
+            is_recent = limit is not None and abs(now - at) < limit
+            if is_recent or (since is not None and since <= at <= now):
+                return f"{word} {abs(now - at).total_seconds():.0f} s ago"
         return None
 
     # --- 2. walk, 3. confirm, 4. reconcile -----------------------------------------------------
 
     def _observe(self, engine: sa.Engine) -> RunDecision:
         """Walk, ask for what is missing, and decide. The lease keeps what is read here true."""
+        with self.open_client() as client:
+            return self._decide(engine, client)
+
+    def _decide(self, engine: sa.Engine, client: ModelsSource) -> RunDecision:
         source, accept = self.source, self.options.accept_removals
-        walked = self.client.walk(
+        walked = client.walk(
             page_size=source.page_size, lifecycle=source.lifecycle, on_page=self.on_page
         )
         past = self._state(engine)
@@ -240,7 +251,7 @@ class SourceRun:
             state,
             catalog,
             now,
-            absences=self.client.ask(questions),
+            absences=client.ask(questions),
             hold=held is not None,
             accept=accept,
             reminders=self.options.reminders,
@@ -335,7 +346,9 @@ class SourceRun:
 
     def _line(self, error: CatalogSyncError) -> str:
         """Return the line that the person and the run's row get."""
-        if isinstance(error, (DatabaseError, StoppedError)):
+        if isinstance(error, StoppedError):
+            return error.code
+        if isinstance(error, DatabaseError):
             return str(error)  # not about the source
         return f"source {self.source.name}: {error}"
 

@@ -293,7 +293,7 @@ def test_told_to_stop(
     with db_engine.reading(engine) as session:
         run = session.scalars(sa.select(RunRow).order_by(RunRow.id.desc())).first()
         assert run is not None
-        assert (run.status, run.error) == ("failed", "interrupted")
+        assert (run.status, run.error) == ("failed", "stopped")
         assert run.finished_at is not None
         assert session.scalars(sa.select(SourceRow.lease_run_id)).all() == [None]
     assert_whole(engine)
@@ -314,7 +314,7 @@ def test_told_to_stop_with_several_sources(
         sync.process.send_signal(signal.SIGTERM)
         assert sync.end() == (143, SAID)
     assert count(engine, RunRow.status) == {"failed": 2, "succeeded": 1}
-    assert count(engine, RunRow.error) == {"interrupted": 2, None: 1}
+    assert count(engine, RunRow.error) == {"stopped": 2, None: 1}
     assert count(engine, SourceRow.lease_run_id) == {None: 3}
     assert_whole(engine)
 
@@ -331,4 +331,4 @@ def test_told_to_stop_while_it_waits_to_retry(
         wait_until(lambda: server.requests)
         sync.process.send_signal(signal.SIGTERM)
         assert sync.end() == (143, SAID)
-    assert count(engine, RunRow.error) == {"interrupted": 1}
+    assert count(engine, RunRow.error) == {"stopped": 1}

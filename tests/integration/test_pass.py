@@ -923,8 +923,8 @@ def test_a_stop_abandons_the_walk(known: Bench) -> None:
     """Told to stop by another thread, a pass ends as interrupted and gives its lease back."""
     known.api.instead = lambda _: known.app.stop()
     report = known.sync()
-    assert (report.status, report.error) == (RunStatus.FAILED, "interrupted")
-    assert (known.run["status"], known.run["error"]) == ("failed", "interrupted")
+    assert (report.status, report.error) == (RunStatus.FAILED, "stopped")
+    assert (known.run["status"], known.run["error"]) == ("failed", "stopped")
     assert known.rows("sources")[0]["lease_run_id"] is None
     assert known.sync().error == "interrupted"  # it stays stopped
 
