@@ -1,216 +1,179 @@
-"""Messages out: webhooks of our own, any service that Apprise knows, and the heartbeat.
+"""Channels: where alerts are sent, and what became of a message.
 
-Sending never raises: what became of a message is its outcome. Of a URL only scheme and host are
-ever shown, for the rest of it opens the door.
+Sending raises nothing but StoppedError: whatever a receiver does is the result of the attempt.
 """
 
 from __future__ import annotations
 
-import email.utils
 import http.client
 import json
-import logging
+import re
 import socket
-import threading
-from contextlib import suppress
+import ssl
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Final, Protocol
 
-import httpx
-
-from catalog_sync._version import __version__
-from catalog_sync.errors import ConfigError
-from catalog_sync.text import escaped
+from catalog_sync.client import network
+from catalog_sync.client.exchange import Deadline, exchange
+from catalog_sync.errors import CatalogSyncError, DeadlineError, StoppedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from catalog_sync.alerts.message import Message
+    from catalog_sync.cancel import CancelToken
     from catalog_sync.config.settings import AlertSettings
+
+SEND_TIMEOUT: Final = timedelta(seconds=10)
+"""For a whole exchange with a webhook or a watchdog."""
+_NOT_NOW: Final = frozenset({408, 409, 425, 429})
+"""Refusals that do not count as such: timeouts, conflicts, rate limits."""
+_SYSTEM_ERROR: Final = re.compile(r"\[(?:Errno -?\d+|SSL[^\]]*)\] ([\w ,.':-]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """What became of sending a message."""
+    """What became of an attempt to send a message."""
 
     error: str | None = None
-    """Null when the channel accepted it."""
+    """None if the receiver accepted the message."""
     refused: bool = False
-    """The receiver answered no, and will likely say no again."""
+    """Whether the receiver refused this message, and will likely refuse it again."""
     final: bool = False
-    """The receiver is gone for good (410)."""
+    """Whether the receiver is gone for good (410)."""
     retry_after: timedelta | None = None
-    """How long the receiver asks to wait; null when it does not say."""
-
-
-logger = logging.getLogger(__name__)
-_TIMEOUT_SECONDS = 10.0
-"""Of silence, and of an answer's head as a whole: who drips bytes is never silent for long."""
-_LONGEST_SECONDS = 240.0
-"""For a message of several parts, which some services want minutes apart; less than a claim."""
-_NOT_FINAL = frozenset({408, 409, 425, 429})
-"""Refusals that say "not now": timeouts, conflicts, rate limits."""
+    """How long the receiver asks to wait. None if it does not say."""
 
 
 class Channel(Protocol):
-    """Where alerts go."""
+    """Where alerts are sent."""
 
     place: str
-    """What may be shown of where it is: scheme and host."""
+    """What may be shown of its address: scheme, host and port."""
 
-    def send(self, message: Message, now: datetime) -> SendResult:
-        """Send a message once and say what became of it."""
+    def send(self, message: Message, now: datetime, cancel: CancelToken) -> SendResult:
+        """Send a message once.
+
+        Args:
+            message: What to send.
+            now: The present time, for the receiver.
+            cancel: Ends the attempt.
+
+        Raises:
+            StoppedError: `cancel` was cancelled; whether the receiver got the message is unknown.
+        """
         ...
 
 
 def open_channel(alert: AlertSettings) -> Channel:
-    """Return the channel that the configuration describes. Raises ConfigError if it is none."""
+    """Return the channel that the configuration describes.
+
+    Raises:
+        ConfigError: The URL or the signing secret cannot be used.
+    """
     if alert.webhook is not None:
         return _Webhook(alert.webhook.get_secret_value(), alert.secret())
     if alert.url is None:
         raise ValueError("a channel without an address")
-    return _Service(alert.name, alert.url.get_secret_value())
+    from catalog_sync.alerts.chat import Chat  # noqa: PLC0415  # heavy: Apprise
 
-
-def _shown(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "a URL"
-    return f"{parts.scheme}://{parts.hostname or '…'}"
+    return Chat(alert.name, alert.url.get_secret_value())
 
 
 class _Webhook:
-    """JSON by POST, signed as https://www.standardwebhooks.com describes; success is 2xx alone."""
+    """JSON by POST, signed as https://www.standardwebhooks.com describes. Success is 2xx alone."""
 
     def __init__(self, url: str, secret: str | None) -> None:
-        self.place = _shown(url)
+        self.place = network.origin(url)
         self._url = url
-        self._sign: Callable[..., str] | None = None
+        self._signer = None
         if secret is not None:
-            from standardwebhooks import Webhook  # noqa: PLC0415  # only for who signs
+            from standardwebhooks import Webhook  # noqa: PLC0415  # only for signed webhooks
 
-            self._sign = Webhook(secret).sign
+            self._signer = Webhook(secret)
 
-    def send(self, message: Message, now: datetime) -> SendResult:
+    def send(self, message: Message, now: datetime, cancel: CancelToken) -> SendResult:
         body = json.dumps(message.body, ensure_ascii=False, separators=(",", ":"))
         headers = {
             "content-type": "application/json",
             "webhook-id": message.message_id,
             "webhook-timestamp": str(int(now.timestamp())),
         }
-        if self._sign is not None:
-            signature = self._sign(msg_id=message.message_id, timestamp=now, data=body)
-            headers["webhook-signature"] = signature
-        return _post(self._url, self.place, body.encode(), headers, now)
+        if self._signer is not None:
+            headers["webhook-signature"] = self._signer.sign(message.message_id, now, body)
+        return post(self._url, headers, body.encode(), cancel)
 
 
-def _post(url: str, place: str, body: bytes, headers: dict[str, str], now: datetime) -> SendResult:
-    headers = {"user-agent": f"catalog-sync/{__version__}", **headers}
-    sockets: list[socket.socket] = []
+def post(url: str, headers: Mapping[str, str], body: bytes, cancel: CancelToken) -> SendResult:
+    """Send one POST request and return its result; the answer's body is not read.
 
-    def note(event: str, info: Mapping[str, Any]) -> None:
-        if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
-            sockets.append(info["return_value"].get_extra_info("socket"))
-
-    def hang_up() -> None:
-        for each in sockets[-1:]:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)  # closing alone would not wake who reads
-
-    alarm = threading.Timer(_TIMEOUT_SECONDS, hang_up)
-    alarm.daemon = True
-    alarm.start()
-    trace = {"trace": note}
-    # A redirect is a refusal, wherever it leads: httpx is left nothing to stumble over.
-    hooks: Any = {"response": [lambda response: response.headers.pop("location", None)]}
+    Raises:
+        StoppedError: `cancel` was cancelled.
+    """
+    place = network.origin(url)
     try:
-        with (
-            httpx.Client(timeout=_TIMEOUT_SECONDS, event_hooks=hooks) as client,
-            client.stream("POST", url, content=body, headers=headers, extensions=trace) as response,
-        ):
-            pass  # what a receiver says beyond its status is nothing to us
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError) as error:
-        return SendResult(
-            f"{place}: no answer ({type(error).__name__})"
-        )  # its text may hold the URL
-    finally:
-        alarm.cancel()
-    if response.is_success:
+        response = exchange(
+            "POST",
+            url,
+            headers=headers,
+            content=body,
+            deadline=Deadline.after(SEND_TIMEOUT),
+            cancel=cancel,
+            max_bytes=0,
+        )
+    except StoppedError:
+        raise
+    except CatalogSyncError as error:
+        return SendResult(f"{place}: no answer ({reason_of(error)})")
+    return http_result(place, response.status, response.retry_after)
+
+
+def http_result(place: str, status: int, retry_after: timedelta | None) -> SendResult:
+    """Return the result that an HTTP status stands for, in the standard's own words.
+
+    A receiver's words are not quoted: they may repeat the URL.
+    """
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return SendResult()
-    status = response.status_code
-    # In the standard's words: the receiver's own may repeat the URL.
-    reason = f"{place}: HTTP {status} {http.client.responses.get(status, '')}".strip()
     return SendResult(
-        reason,
-        refused=status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _NOT_FINAL,
+        f"{place}: HTTP {status} {http.client.responses.get(status, '')}".strip(),
+        refused=status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _NOT_NOW,
         final=status == HTTPStatus.GONE,
-        retry_after=_retry_after(response.headers.get("retry-after"), now),
+        retry_after=retry_after,
     )
 
 
-def _retry_after(text: str | None, now: datetime) -> timedelta | None:
-    if text is None:
-        return None
-    with suppress(TypeError, ValueError, OverflowError, IndexError):
-        wait = (
-            timedelta(seconds=int(text))
-            if text.strip().isdecimal()
-            else email.utils.parsedate_to_datetime(text) - now
-        )
-        return wait if wait > timedelta() else None
-    return None
+def reason_of(error: BaseException) -> str:
+    """Return why there was no answer, without any part of the URL: "Connection refused"."""
+    causes = list(_causes(error))
+    return next(filter(None, map(_reason, causes)), type(causes[-1]).__name__)
 
 
-class _Service:
-    """Anything that Apprise can reach: chat, mail, phone."""
+def _reason(error: BaseException) -> str | None:
+    if isinstance(error, DeadlineError):
+        return f"not within {SEND_TIMEOUT.total_seconds():g} s"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {getattr(error, 'verify_message', None) or error.reason or 'failed'}"
+    if isinstance(error, socket.gaierror):
+        return "the host name is unknown"
+    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+        return "timed out"
+    if isinstance(error, OSError) and error.errno:
+        return error.strerror
+    stated = _SYSTEM_ERROR.match(str(error))  # some libraries keep the text alone
+    return stated[1] if stated else None
 
-    def __init__(self, name: str, url: str) -> None:
-        import apprise  # noqa: PLC0415  # heavy, and only for who uses it
 
-        # What it logs may hold the URL, and with it the token.
-        logging.getLogger("apprise").addHandler(logging.NullHandler())
-        logging.getLogger("apprise").propagate = False
-        asset = apprise.AppriseAsset(app_id="catalog-sync", app_desc="catalog-sync")
-        service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
-        scheme = f"{url.partition('://')[0]}://" if "://" in url else ""
-        if not service:
-            raise ConfigError(
-                f"alert channel {name}: url: {scheme}… is no URL that Apprise understands",
-                "see https://github.com/caronc/apprise/wiki",
-            )
-        # Many services have a token where others have their host.
-        templates: Sequence[str] = service.templates
-        hosted = all("{host}" in template for template in templates)
-        self.place = _shown(url) if hosted else f"{scheme}…"
-        formats: Any = service.notify_format  # one, or several in the order of preference
-        accepted = formats if isinstance(formats, tuple) else (formats,)
-        # Text, which Apprise escapes as the service needs; but turned into Markdown it would lose
-        # its lines.
-        self._markdown = set(accepted) == {apprise.NotifyFormat.MARKDOWN}
-        if "overflow=" not in url:  # in several parts rather than refused for its length
-            service.overflow_mode = apprise.OverflowMode.SPLIT
-        self._formats = apprise.NotifyFormat
-        self._apprise = apprise.Apprise(asset=asset)
-        self._apprise.add(service)
-
-    def send(self, message: Message, now: datetime) -> SendResult:  # noqa: ARG002  # as the protocol
-        """Send it in a thread that is not waited for for ever: a plugin's patience is its own."""
-        said: list[SendResult] = []
-        sending = threading.Thread(target=lambda: said.append(self._notify(message)), daemon=True)
-        sending.start()
-        sending.join(_LONGEST_SECONDS)
-        return said[0] if said else SendResult(f"{self.place}: no answer in {_LONGEST_SECONDS:g} s")
-
-    def _notify(self, message: Message) -> SendResult:
-        form = self._formats.MARKDOWN if self._markdown else self._formats.TEXT
-        body = message.markdown if self._markdown else message.text
-        title = escaped(message.subject) if self._markdown else message.subject
-        try:
-            accepted = self._apprise.notify(body=body, title=title, body_format=form)
-        except Exception as error:  # noqa: BLE001  # a plugin's bug is this channel's trouble alone
-            return SendResult(f"{self.place}: {type(error).__name__}")
-        return SendResult(None if accepted else f"{self.place}: not accepted, or out of reach")
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what is behind it, also where a library keeps that in `reason` or args."""
+    waiting: list[object] = [error]
+    seen: set[int] = set()
+    while waiting:
+        each = waiting.pop(0)
+        if not isinstance(each, BaseException) or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        waiting += [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]

@@ -23,6 +23,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from catalog_sync.alerts import message as alerts_message
+from catalog_sync.cancel import CancelToken
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import outbox
 from catalog_sync.logs import fields
@@ -108,7 +109,7 @@ def _deliver_all(
             if not outbox.claim(session, batch, now, until=now + _CLAIM):
                 continue  # another process has it
         message = alerts_message.compose(message_id(batch), batch.events, batch.run_id)
-        outcome = channel.send(message, clock())
+        outcome = channel.send(message, clock(), CancelToken())
         now = clock()
         again = next_attempt_at(outcome, batch.attempts + 1, now, attempts, random.random())  # noqa: S311
         with db_engine.transaction(engine) as session:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from catalog_sync.alerts.channels import _post, _shown, logger
-from catalog_sync.clock import utc_now
+from catalog_sync.alerts.channels import post
+from catalog_sync.cancel import CancelToken
 from catalog_sync.domain.kinds import RunStatus
 from catalog_sync.errors import StoppedError
 from catalog_sync.logs import fields
@@ -17,11 +18,18 @@ from catalog_sync.sync.report import RunReport, report_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+logger = logging.getLogger(__name__)
+_MAX_SUMMARY: Final = 10_000
+"""Characters of a summary; healthchecks.io keeps as many."""
+
 
 class Heartbeat:
     """Pings a watchdog from a thread; a ping that is not accepted is only logged.
 
     While a ping is being sent, only the two latest ones wait: older news is out of date.
+
+    Args:
+        url: The watchdog's address. None pings nothing.
     """
 
     def __init__(self, url: str | None) -> None:
@@ -39,15 +47,12 @@ class Heartbeat:
         """Ping that a run began."""
         self._ping("/start", "")
 
-    def close(self, seconds: float) -> None:
-        """Wait for the pings that are being sent, at most for `seconds`."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._is_sending, seconds)
-
     def finish(self, reports: Sequence[RunReport], others: Sequence[str] = ()) -> None:
-        """Say how the pass ended, with its summary; one skipped or told to stop says nothing.
+        """Ping how the run ended, with its summary. Skipped and stopped runs ping nothing.
 
-        `others`: the errors of sources that had no part in it and do not work either.
+        Args:
+            reports: The runs of the sources.
+            others: The errors of sources that had no part in it and do not work either.
         """
         made = [
             report
@@ -57,12 +62,16 @@ class Heartbeat:
         if made:
             good = all(report.status is RunStatus.SUCCEEDED for report in made) and not others
             lines = [report.error or report_text(report) for report in made]
-            summary = "\n".join([*lines, *others])
-            self._ping("" if good else "/fail", summary)
+            self._ping("" if good else "/fail", "\n".join([*lines, *others]))
 
     def fail(self, reason: str) -> None:
-        """Say that no pass could be made at all."""
+        """Ping that no run could be made at all."""
         self._ping("/fail", reason)
+
+    def close(self, seconds: float) -> None:
+        """Wait for the pings that are being sent, at most for `seconds`."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_sending, seconds)
 
     def _ping(self, path: str, text: str) -> None:
         if self._url is None:
@@ -90,6 +99,6 @@ class Heartbeat:
         parts = urlsplit(self._url or "")
         url = parts._replace(path=parts.path.rstrip("/") + path).geturl()
         headers = {"content-type": "text/plain; charset=utf-8"}
-        outcome = _post(url, _shown(self._url or ""), text.encode(), headers, utc_now())
-        if outcome.error is not None:
-            logger.warning("heartbeat not accepted", extra=fields(reason=outcome.error))
+        result = post(url, headers, text[:_MAX_SUMMARY].encode(), CancelToken())
+        if result.error is not None:
+            logger.warning("heartbeat not accepted", extra=fields(reason=result.error))

@@ -34,6 +34,7 @@ def alerts() -> None:
 def test(context: Context, channel: str | None) -> int:
     """Send a test message to CHANNEL, or to every channel; fail when one does not accept it."""
     from catalog_sync.alerts import message  # noqa: PLC0415  # heavy
+    from catalog_sync.cancel import CancelToken  # noqa: PLC0415
     from catalog_sync.cli import render  # noqa: PLC0415
 
     with context.app() as app:
@@ -44,7 +45,7 @@ def test(context: Context, channel: str | None) -> int:
         failed = False
         for name in [channel] if channel is not None else channels:
             now = app.clock()
-            outcome = channels[name].send(message.sample(name, now), now)
+            outcome = channels[name].send(message.sample(name, now), now, CancelToken())
             if outcome.error is None:
                 render.write(f"{name}: accepted by {channels[name].place}")
             else:

@@ -234,7 +234,9 @@ def _client(proxy: str | None, tls_files: tuple[str | None, ...] | None) -> http
     if not hasattr(transport._pool, "_network_backend"):  # noqa: SLF001  # no public way
         raise AssertionError("this version of httpx keeps its network backend elsewhere")
     transport._pool._network_backend = _Backend()  # noqa: SLF001
-    return httpx.Client(transport=transport, trust_env=False, timeout=None)  # noqa: S113  # see _Stream
+    # No redirect is followed, and httpx fails on a `location` that is not a URL.
+    hooks: Any = {"response": [lambda response: response.headers.pop("location", None)]}
+    return httpx.Client(transport=transport, trust_env=False, timeout=None, event_hooks=hooks)  # noqa: S113  # see _Stream
 
 
 @lru_cache(maxsize=1)

@@ -926,7 +926,7 @@ def test_a_stop_abandons_the_walk(known: Bench) -> None:
     assert (report.status, report.error) == (RunStatus.FAILED, "stopped")
     assert (known.run["status"], known.run["error"]) == ("failed", "stopped")
     assert known.rows("sources")[0]["lease_run_id"] is None
-    assert known.sync().error == "interrupted"  # it stays stopped
+    assert known.sync().error == "stopped"  # it stays stopped
 
 
 # --- dry runs ----------------------------------------------------------------------------------
