@@ -3,14 +3,14 @@
 As a library it is `App`, made of `Settings` that `load` reads as the command line does:
 
     with App(load()) as app:
-        reports = app.sync()                 # one pass over every source
-        models = app.models(as_of=moment)    # what was listed then
-        for event in app.events():           # what changed, oldest first
+        reports = app.sync()                 # one run over every source
+        models = app.models(as_of=time)      # the models that were listed then
+        for event in app.events():           # the changes, oldest first
             ...
 
-What `__all__` names is the public surface. It configures no logging, prints nothing, installs no
-signal handler and leaves no thread behind. Errors are CatalogSyncError's kinds: ConfigError and
-DatabaseError are raised, what concerns one source alone is in its RunReport.
+`__all__` names the public API. It configures no logging, prints nothing, installs no signal
+handler and leaves no thread running. Errors derive from CatalogSyncError: ConfigError and
+DatabaseError are raised, an error of one source is in its RunReport.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -199,13 +199,13 @@ class App:
         kinds: Sequence[Kind] = (),
         models: str | None = None,
         since: datetime | None = None,
+        until: datetime | None = None,
         payloads: Collection[Kind] | None = None,
     ) -> Iterator[Event]:
         """Yield what changed, oldest first, in a transaction that ends with the iterator."""
+        where = catalog.EventFilter(sources, kinds, models, since, until, payloads)
         with self.reading(sources) as session:
-            yield from catalog.iter_events(
-                session, sources=sources, kinds=kinds, models=models, since=since, payloads=payloads
-            )
+            yield from catalog.iter_events(session, where)
 
     def delivery_counts(self) -> DeliveryCounts:
         """Return how many deliveries are pending and failed."""

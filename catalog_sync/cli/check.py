@@ -105,7 +105,7 @@ def _verdicts(
 @click.option("--json", "format_", flag_value="json", help="Short for --format json.")
 @click.pass_context
 def check(ctx: click.Context, /, no_aliases: bool, format_: str, **options: Any) -> int:
-    r"""Fail when a model is unknown, retiring soon, overdue, retired or removed.
+    r"""Fail when a model is unknown, retiring, retired or removed.
 
     Checks the named models and, with --scan, the ids that files mention. An alias is judged as the
     model that it stands for. A line with the comment "catalog-sync: ignore", or

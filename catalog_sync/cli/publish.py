@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from catalog_sync.cli import Context
 
 
-@click.command()
+@click.command(epilog="Example: catalog-sync publish /var/www/models")
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
 @click.option(
     "--source", "sources", multiple=True, metavar="NAME", help="Only this source; repeatable."
 )
 @click.pass_obj
 def publish(context: Context, directory: str, sources: Sequence[str]) -> None:
-    """Write a static site into DIR: a page, JSON, CSV, an Atom feed and a calendar.
+    """Write a static site: page, JSON, CSV, feed and calendar.
 
     Other files in DIR stay. A file whose content has not changed is not written again.
     """
@@ -44,7 +44,8 @@ def publish(context: Context, directory: str, sources: Sequence[str]) -> None:
             app.settings.public_url,
             tuple(sources),
         )
-        events = queries_catalog.iter_events(session, sources=sources, kinds=KINDS)
+        where = queries_catalog.EventFilter(sources=sources, kinds=KINDS)
+        events = queries_catalog.iter_events(session, where)
         published = write.publish(Path(directory), content, events)
     render.write(
         f"published {count(published.models, 'model')} and {count(published.events, 'event')} "

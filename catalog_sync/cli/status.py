@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from catalog_sync.queries.health import SourceHealth, Status
 
 
-@click.command()
+@click.command(epilog="Example: catalog-sync status --max-age 1h")
 @click.option(
     "--max-age",
     type=DURATION,
