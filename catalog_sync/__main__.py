@@ -1,4 +1,4 @@
-"""Entry point of `catalog-sync` and `python -m catalog_sync`."""
+"""The door: `catalog-sync` and `python -m catalog_sync` are the same program."""
 
 from __future__ import annotations
 

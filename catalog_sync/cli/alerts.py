@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from catalog_sync.cli import print_error
-from catalog_sync.cli.options import Group, format_option
+from catalog_sync.cli.options import format_option
 from catalog_sync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,19 +23,16 @@ _RECENT = 20
 """Delivered ones that `alerts list` shows."""
 
 
-@click.group(cls=Group)
+@click.group()
 def alerts() -> None:
-    """Test alert channels; list and retry deliveries."""
+    """Look after the alerts: what was sent, what waits, what failed."""
 
 
-@alerts.command(epilog="Example: catalog-sync alerts test team")
+@alerts.command()
 @click.argument("channel", required=False)
 @click.pass_obj
 def test(context: Context, channel: str | None) -> int:
-    """Send a test message to CHANNEL, or to every channel.
-
-    Fails when one does not accept it.
-    """
+    """Send a test message to CHANNEL, or to every channel; fail when one does not accept it."""
     from catalog_sync.alerts import message  # noqa: PLC0415  # heavy
     from catalog_sync.cancel import CancelToken  # noqa: PLC0415
     from catalog_sync.cli import render  # noqa: PLC0415
@@ -57,26 +54,28 @@ def test(context: Context, channel: str | None) -> int:
     return int(failed)
 
 
-@alerts.command("list", epilog="Example: catalog-sync alerts list --json")
+@alerts.command("list")
 @format_option
 @click.pass_obj
 def list_(context: Context, format_: str) -> None:
-    """Print pending, failed and the latest delivered alerts."""
+    """Print the deliveries that wait or failed, and the latest that were accepted."""
     from catalog_sync.cli import render  # noqa: PLC0415
     from catalog_sync.db import outbox  # noqa: PLC0415  # heavy
-    from catalog_sync.queries import export  # noqa: PLC0415
 
-    with context.app() as app, app.reading() as session:
-        found = outbox.select_deliveries(session, limit=_RECENT)
-    if format_ in {"json", "csv"}:
-        render.write_rows(map(export.delivery_row, found), export.DELIVERY_COLUMNS, format_)
+    with context.app() as app, app.reading() as connection:
+        found = outbox.select_deliveries(connection, limit=_RECENT)
+    if format_ == "json":
+        render.write_json([render.delivery_row(delivery) for delivery in found])
+    elif format_ == "csv":
+        rows = [render.delivery_row(delivery) for delivery in found]
+        render.write_csv(rows, render.DELIVERY_COLUMNS)
     elif not found:
         print("no alert was ever owed", file=sys.stderr)  # noqa: T201
     else:
-        _write(found, plain=format_ == "lines")
+        _write(found)
 
 
-def _write(found: Sequence[Delivery], *, plain: bool) -> None:
+def _write(found: Sequence[Delivery]) -> None:
     from catalog_sync.cli import render  # noqa: PLC0415
 
     rows = [
@@ -95,18 +94,14 @@ def _write(found: Sequence[Delivery], *, plain: bool) -> None:
         ["channel", "status", "kind", "model", "attempts", "delivered, or next", "last error"],
         rows,
         text={"last error"},
-        plain=plain,
     )
 
 
-@alerts.command(epilog="Example: catalog-sync alerts retry team")
+@alerts.command()
 @click.argument("channel", required=False)
 @click.pass_obj
 def retry(context: Context, channel: str | None) -> None:
-    """Make failed deliveries due now.
-
-    For CHANNEL or for all channels; the next sync sends them.
-    """
+    """Make failed deliveries due again, for CHANNEL or for all; the next sync sends them."""
     from catalog_sync.cli import render  # noqa: PLC0415  # heavy
 
     with context.app() as app:

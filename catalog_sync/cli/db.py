@@ -6,20 +6,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from catalog_sync.cli.options import Group
-
 if TYPE_CHECKING:
     from catalog_sync.cli import Context
 
 __all__ = ["db"]
 
 
-@click.group(cls=Group)
+@click.group()
 def db() -> None:
-    """Upgrade the database's schema, or print its revision."""
+    """Look after the database's schema."""
 
 
-@db.command(epilog="Example: catalog-sync db upgrade")
+@db.command()
 @click.pass_obj
 def upgrade(context: Context) -> None:
     """Bring the schema to this program's revision; safe to repeat."""
@@ -34,7 +32,7 @@ def upgrade(context: Context) -> None:
         render.write(f"upgraded from {before or 'nothing'} to {after}")
 
 
-@db.command(epilog="Example: catalog-sync db current")
+@db.command()
 @click.pass_obj
 def current(context: Context) -> None:
     """Print the revision of the database, and this program's."""

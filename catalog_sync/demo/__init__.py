@@ -1,4 +1,5 @@
-"""A sandbox of the Models API, its recorded history of 2026, and the demo that replays it.
+"""What a newcomer tries before having a key: the sandbox API, the recorded history, the demo.
 
-Nothing in here is imported by the rest of the program, except by the command `demo`.
+The sandbox answers as the Models API does, the history is what that API listed in 2026, and the
+demo replays one through the other. Nothing in here is imported by the rest of the program.
 """
