@@ -3,14 +3,14 @@
 As a library it is `App`, made of `Settings` that `load` reads as the command line does:
 
     with App(load()) as app:
-        reports = app.sync()                 # one pass over every source
-        models = app.models(as_of=moment)    # what was listed then
-        for event in app.events():           # what changed, oldest first
+        reports = app.sync()                 # one run over every source
+        models = app.models(as_of=time)      # the models that were listed then
+        for event in app.events():           # the changes, oldest first
             ...
 
-What `__all__` names is the public surface. It configures no logging, prints nothing, installs no
-signal handler and leaves no thread behind. Errors are CatalogSyncError's kinds: ConfigError and
-DatabaseError are raised, what concerns one source alone is in its RunReport.
+`__all__` names the public API. It configures no logging, prints nothing, installs no signal
+handler and leaves no thread running. Errors derive from CatalogSyncError: ConfigError and
+DatabaseError are raised, an error of one source is in its RunReport.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from catalog_sync._version import __version__
 
 if TYPE_CHECKING:
-    from catalog_sync.app import App, RunOptions
+    from catalog_sync.app import App
     from catalog_sync.config.load import load
     from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
     from catalog_sync.db.outbox import DeliveryCounts
     from catalog_sync.domain.kinds import Kind, RunStatus
     from catalog_sync.domain.model import Event, ModelInfo, ModelRecord
     from catalog_sync.errors import CatalogSyncError, ConfigError, DatabaseError, SourceError
+    from catalog_sync.sync.one_source import RunOptions
     from catalog_sync.sync.report import RunReport
 
 __all__ = [
@@ -59,7 +60,7 @@ _HOMES = {
     "Kind": "domain.kinds",
     "ModelInfo": "domain.model",
     "ModelRecord": "domain.model",
-    "RunOptions": "app",
+    "RunOptions": "sync.one_source",
     "RunReport": "sync.report",
     "RunStatus": "domain.kinds",
     "Settings": "config.settings",

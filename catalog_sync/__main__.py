@@ -1,4 +1,4 @@
-"""The door: `catalog-sync` and `python -m catalog_sync` are the same program."""
+"""Entry point of `catalog-sync` and `python -m catalog_sync`."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@
     │   ├── LeaseLostError          another process took over meanwhile
     │   ├── SecretError             its secret cannot be read
     │   └── ValueRefusedError       the database refused a value of the walk
+    ├── HeldError               exit 3: a run waits for a person to look at its removals
     ├── StoppedError            exit 1: the process was told to stop; nobody's fault
     └── DatabaseError           exit 4: the database could not be used
         ├── SchemaError             its schema is not this program's
@@ -134,6 +135,13 @@ class ValueRefusedError(SourceError):
 
     code = "value_refused"
     advice = "nothing was changed"
+
+
+class HeldError(CatalogSyncError):
+    """A run waits for a person: too many removals, or another identity answers."""
+
+    code = "held"
+    exit_code = 3
 
 
 class StoppedError(CatalogSyncError):

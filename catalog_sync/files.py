@@ -1,47 +1,58 @@
-"""Files that others read while they are written: a reader finds the old content or the new one."""
+"""Files that others read while they are written: a reader sees the old or the new content."""
 
 from __future__ import annotations
 
+import errno
+import filecmp
 import os
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["FILE_MODE", "SUFFIX", "atomic_write", "stage"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 FILE_MODE = 0o644
-"""For whoever serves or scrapes the file, which is rarely the user who writes it."""
+"""A web server or a metrics collector reads the file as another user."""
 SUFFIX = ".tmp"
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one step, readable by everybody whatever the umask.
+    """Put content at `path` in one step, readable by everybody whatever the umask.
 
-    It is written beside `path` under a hidden name first, which no failure leaves behind; a link
-    at `path` is replaced, not followed. Raises OSError, and then `path` is as it was.
+    It is first written beside `path` under a hidden name, which no failure leaves behind. A link
+    at `path` is replaced, not followed.
+
+    Raises:
+        OSError: The file cannot be written. It is as it was before.
     """
-    staged = stage(path.parent, content, ".catalog-sync-")
+    staged = stage(path.parent, [content], ".catalog-sync-")
     try:
         staged.replace(path)
     except BaseException:
         with suppress(OSError):
             staged.unlink()
         raise
-    _sync_folder(path.parent)
+    _sync_directory(path.parent)
 
 
-def stage(directory: Path, content: bytes, prefix: str) -> Path:
-    """Write a new file into `directory` whose name nobody has, to take another's place; return it.
+def stage(directory: Path, chunks: Iterable[bytes], prefix: str) -> Path:
+    """Write a new file with a unique name into `directory`, and return its path.
 
-    Its name begins with `prefix` and ends with `SUFFIX`. Raises OSError, and then nothing is left.
+    The name begins with `prefix` and ends with `SUFFIX`.
+
+    Raises:
+        OSError: The file cannot be written. Nothing is left behind.
     """
     descriptor, name = tempfile.mkstemp(SUFFIX, prefix, directory)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            file.writelines(chunks)
             file.flush()
             Path(name).chmod(FILE_MODE)
-            os.fsync(file.fileno())  # or a power cut could leave the new name without its content
+            os.fsync(file.fileno())  # otherwise a power cut could leave an empty file
     except BaseException:
         with suppress(OSError):
             Path(name).unlink()
@@ -49,11 +60,49 @@ def stage(directory: Path, content: bytes, prefix: str) -> Path:
     return Path(name)
 
 
-def _sync_folder(directory: Path) -> None:
-    """Make a new name outlive a power cut, where the file system lets us; it is in place anyway."""
+def _sync_directory(directory: Path) -> None:
+    """Make a new name survive a power cut, if the file system supports it."""
     with suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def write_if_changed(path: Path, chunks: Iterable[bytes]) -> bool:
+    """Put content at `path` in one step, as `atomic_write` does, unless it is there already.
+
+    Args:
+        path: The file. A link is replaced, not followed.
+        chunks: The content in pieces, which are not kept in memory.
+
+    Returns:
+        Whether the file was written. An unchanged file keeps its time stamp.
+
+    Raises:
+        OSError: The file cannot be written, or is a directory. It is as it was before.
+    """
+    staged = stage(path.parent, chunks, ".catalog-sync-")
+    try:
+        if _is_file(path) and filecmp.cmp(path, staged, shallow=False):
+            staged.unlink()
+            return False
+        staged.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            staged.unlink()
+        raise
+    _sync_directory(path.parent)
+    return True
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a path is a regular file with the mode of published files."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, f"{path.name} is a directory")
+    return stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) == FILE_MODE

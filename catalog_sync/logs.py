@@ -1,7 +1,6 @@
 """Logs: one line per fact, on standard error, as text or as JSON.
 
-Only this program's own loggers are shown: a library's debug output may hold headers, and those
-hold secrets.
+Only this program's loggers are shown: debug output of libraries may hold headers with secrets.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ import sys
 import traceback
 from datetime import UTC, datetime
 from typing import Any, Literal
-
-__all__ = ["LOGGER_NAME", "configure", "error", "fields", "show_progress"]
 
 LOGGER_NAME = "catalog_sync"
 
@@ -55,12 +52,12 @@ def _instant(record: logging.LogRecord) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return text that stays on its line and moves no cursor."""
+    """Return text with its control characters escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _text(value: Any) -> str:
-    """Return a value as one word; what holds blanks, quotes or control characters is quoted."""
+    """Return a value as one word, quoted if it holds blanks, quotes or control characters."""
     text = str(value)
     if text and text.isprintable() and not any(c in ' "=' for c in text):
         return text
@@ -68,7 +65,7 @@ def _text(value: Any) -> str:
 
 
 def error(text: str, cause: BaseException | None) -> None:
-    """Say what ended the program: as a line of its own, or as an object among the others."""
+    """Print the error that ended the program, as a line or as a JSON object."""
     logger = logging.getLogger(LOGGER_NAME)
     shown = cause if logger.isEnabledFor(logging.DEBUG) else None
     if any(isinstance(handler.formatter, _JsonFormatter) for handler in logger.handlers):
@@ -80,18 +77,18 @@ def error(text: str, cause: BaseException | None) -> None:
 
 
 def show_progress() -> None:
-    """Log what a daemon does, too: nobody else sees it."""
+    """Show informational lines too, as the daemon does."""
     logger = logging.getLogger(LOGGER_NAME)
     logger.setLevel(min(logger.level, logging.INFO))
 
 
 def configure(style: Literal["text", "json"], *, verbose: bool) -> None:
-    """Send this program's logs to standard error: warnings, or with `verbose` everything."""
+    """Send this program's logs to standard error: warnings, or everything with `verbose`."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if style == "json" else _TextFormatter())
     logger = logging.getLogger(LOGGER_NAME)
     logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
     logger.propagate = False
-    # Without any handler, a library's warning would be printed as it is.
+    # Without a handler, Python prints warnings of libraries unformatted.
     logging.getLogger().handlers = [logging.NullHandler()]

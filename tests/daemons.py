@@ -1,4 +1,4 @@
-"""The daemon as a process: what it logs can be waited for; and a database that goes away."""
+"""The daemon as a process whose log can be waited for; and a database that goes away."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Entry = Mapping[str, Any]
 
 
 class Daemon:
-    """`catalog-sync run` here, as a context manager that leaves no process behind.
+    """`catalog-sync run` in the current directory; the context manager ends the process.
 
-    `log` holds what it wrote, an object per line; `printed` what was no object; `output` all of it.
+    `log` holds the JSON objects of its lines, `printed` the other lines, `output` all lines.
     """
 
     def __init__(self, *options: str, **variables: str) -> None:
@@ -34,7 +34,7 @@ class Daemon:
         self._ended = False
         self.process = subprocess.Popen(
             program("--log-format", "json", *options, "run"),
-            # Reading the whole world's certificates takes a while, and nothing here needs them.
+            # Loading all certificates takes a while, and no test needs them.
             env=environment(
                 **{
                     "ANTHROPIC_API_KEY": "sandbox-key",
@@ -66,7 +66,7 @@ class Daemon:
             self._changed.notify_all()
 
     def wait_for(self, count: int = 1, *, after: int = 0, **facts: Any) -> list[Entry]:
-        """Wait for entries that have these facts, `after` the first so many of all; return them."""
+        """Wait for `count` entries with these facts behind the first `after` ones; return them."""
 
         def found() -> list[Entry]:
             return [entry for entry in self.log[after:] if facts.items() <= entry.items()]
@@ -77,7 +77,7 @@ class Daemon:
             return found()
 
     def wait_until(self, condition: Callable[[], Any]) -> None:
-        """Wait until something is so, looking each time that something was logged, and often."""
+        """Wait until a condition is true."""
         with self._changed:
             for _ in range(PATIENCE_SECONDS * 50):
                 if condition():
@@ -85,12 +85,12 @@ class Daemon:
                 self._changed.wait(0.02)
         raise AssertionError((condition, self.log[-5:], self.printed))
 
-    def passes(self, status: str, count: int = 1, *, after: int = 0) -> list[Entry]:
-        """Wait for passes that ended so."""
-        return self.wait_for(count, after=after, message="pass ended", status=status)
+    def runs(self, status: str, count: int = 1, *, after: int = 0) -> list[Entry]:
+        """Wait for runs that ended with a status."""
+        return self.wait_for(count, after=after, message="run ended", status=status)
 
     def get(self, path: str) -> httpx.Response:
-        """Ask its listener, at the port that it named last."""
+        """Send a request to its listener, at the port that it logged last."""
         port = self.wait_for(message="listening")[-1]["port"]
         return httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False, timeout=30)
 
@@ -99,7 +99,7 @@ class Daemon:
         self.process.send_signal(number)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Tell it to stop and return its exit code."""
+        """Send it a signal to stop and return its exit code."""
         self.send(number)
         return self.exit_code()
 
@@ -120,7 +120,7 @@ class Daemon:
 
 
 class Gate:
-    """A way to a TCP server that can be closed and opened: to its clients, the server is down."""
+    """A proxy of a TCP server that can be closed and opened; closed, the server seems down."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -153,14 +153,14 @@ class Gate:
                 each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Cut every connection, and let nobody in."""
+        """Close every connection and refuse new ones."""
         self._open = False
         for each in self._sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
     def open(self) -> None:
-        """Let them in again."""
+        """Accept connections again."""
         self._open = True
 
     def __enter__(self) -> Self:

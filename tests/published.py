@@ -1,14 +1,18 @@
-"""What publishing is tried on: a catalog as values, and one that means no good."""
+"""Catalogs to publish in tests: a plain one, and one with hostile names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event, ModelInfo, ModelRecord, SourceRecord
-from catalog_sync.site.content import SiteContent
+from catalog_sync.site.content import History, SiteContent
+from catalog_sync.site.write import FILES, publish
 from support import model
 
 BASELINE = datetime(2026, 2, 1, 18, tzinfo=UTC)
@@ -38,24 +42,53 @@ def source(name: str = "anthropic", *, baseline=BASELINE, synced=NOW) -> SourceR
     return SourceRecord(name, PRIVATE, baseline_at=baseline, last_synced_at=synced)
 
 
+@dataclass(frozen=True)
+class Site:
+    """A catalog with its events."""
+
+    models: tuple[ModelRecord, ...]
+    events: tuple[Event, ...]
+    sources: tuple[SourceRecord, ...]
+    public_url: str | None = None
+    chosen: tuple[str, ...] = ()
+
+    @property
+    def content(self) -> SiteContent:
+        return SiteContent(self.models, self.sources, self.public_url, self.chosen)
+
+    @property
+    def history(self) -> History:
+        history = History(self.content.baselines)
+        for event in self.events:
+            history.add(event)
+        return history
+
+
+def render(site: Site) -> dict[str, bytes]:
+    """Publish a site, and return its files by name."""
+    with TemporaryDirectory() as directory:
+        publish(Path(directory), site.content, iter(site.events))
+        return {name: Path(directory, name).read_bytes() for name in FILES}
+
+
 def contents(
     models: Iterable[ModelRecord],
     events: Iterable[Event] | None = None,
     sources: Iterable[SourceRecord] = (),
     **fields: Any,
-) -> SiteContent:
-    """The models, their `added` events unless others are given, ids as a database counts them."""
+) -> Site:
+    """The models, their `added` events unless others are given, with ids as a database has them."""
     models = tuple(models)
     events = map(added, models) if events is None else events
     numbered = tuple(
         Event(e.kind, e.occurred_at, e.model_id, e.changes, e.payload, e.source, 1, number)
         for number, e in enumerate(events, 1)
     )
-    return SiteContent(models, numbered, tuple(sources) or (source(),), **fields)
+    return Site(models, numbered, tuple(sources) or (source(),), **fields)
 
 
-def catalog() -> SiteContent:
-    """Five models of two sources, each at another point of its life."""
+def catalog() -> Site:
+    """Five models of two sources, each at another stage of its life."""
     opus = record("claude-opus-5", seen=day("2026-06-20"), created_at="2026-06-19T00:00:00Z")
     dated = {"deprecated_at": "2026-05-01T00:00:00Z", "retires_at": "2026-09-01T00:00:00Z"}
     late = record("claude-late", lifecycle="deprecated", max_tokens=64000, **dated)
@@ -84,8 +117,8 @@ HOSTILE = {
 }
 
 
-def hostile() -> SiteContent:
-    """Names that would break out of what they are put into, dates that would break a picture."""
+def hostile() -> Site:
+    """Names that would break out of their place, and dates that would break the timeline."""
     odd = {"lifecycle": "<b>odd</b>", "line": '"><script>alert(1)</script>'}
     models = [
         record(id_, display_name=name, retires_at="2026-08-01T00:00:00Z", **odd)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from catalog_sync.cli import print_error
-from catalog_sync.cli.options import format_option
+from catalog_sync.cli.options import Group, format_option
 from catalog_sync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,16 +23,19 @@ _RECENT = 20
 """Delivered ones that `alerts list` shows."""
 
 
-@click.group()
+@click.group(cls=Group)
 def alerts() -> None:
-    """Look after the alerts: what was sent, what waits, what failed."""
+    """Test alert channels; list and retry deliveries."""
 
 
-@alerts.command()
+@alerts.command(epilog="Example: catalog-sync alerts test team")
 @click.argument("channel", required=False)
 @click.pass_obj
 def test(context: Context, channel: str | None) -> int:
-    """Send a test message to CHANNEL, or to every channel; fail when one does not accept it."""
+    """Send a test message to CHANNEL, or to every channel.
+
+    Fails when one does not accept it.
+    """
     from catalog_sync.alerts import message  # noqa: PLC0415  # heavy
     from catalog_sync.cancel import CancelToken  # noqa: PLC0415
     from catalog_sync.cli import render  # noqa: PLC0415
@@ -54,28 +57,26 @@ def test(context: Context, channel: str | None) -> int:
     return int(failed)
 
 
-@alerts.command("list")
+@alerts.command("list", epilog="Example: catalog-sync alerts list --json")
 @format_option
 @click.pass_obj
 def list_(context: Context, format_: str) -> None:
-    """Print the deliveries that wait or failed, and the latest that were accepted."""
+    """Print pending, failed and the latest delivered alerts."""
     from catalog_sync.cli import render  # noqa: PLC0415
     from catalog_sync.db import outbox  # noqa: PLC0415  # heavy
+    from catalog_sync.queries import export  # noqa: PLC0415
 
-    with context.app() as app, app.reading() as connection:
-        found = outbox.select_deliveries(connection, limit=_RECENT)
-    if format_ == "json":
-        render.write_json([render.delivery_row(delivery) for delivery in found])
-    elif format_ == "csv":
-        rows = [render.delivery_row(delivery) for delivery in found]
-        render.write_csv(rows, render.DELIVERY_COLUMNS)
+    with context.app() as app, app.reading() as session:
+        found = outbox.select_deliveries(session, limit=_RECENT)
+    if format_ in {"json", "csv"}:
+        render.write_rows(map(export.delivery_row, found), export.DELIVERY_COLUMNS, format_)
     elif not found:
         print("no alert was ever owed", file=sys.stderr)  # noqa: T201
     else:
-        _write(found)
+        _write(found, plain=format_ == "lines")
 
 
-def _write(found: Sequence[Delivery]) -> None:
+def _write(found: Sequence[Delivery], *, plain: bool) -> None:
     from catalog_sync.cli import render  # noqa: PLC0415
 
     rows = [
@@ -94,14 +95,18 @@ def _write(found: Sequence[Delivery]) -> None:
         ["channel", "status", "kind", "model", "attempts", "delivered, or next", "last error"],
         rows,
         text={"last error"},
+        plain=plain,
     )
 
 
-@alerts.command()
+@alerts.command(epilog="Example: catalog-sync alerts retry team")
 @click.argument("channel", required=False)
 @click.pass_obj
 def retry(context: Context, channel: str | None) -> None:
-    """Make failed deliveries due again, for CHANNEL or for all; the next sync sends them."""
+    """Make failed deliveries due now.
+
+    For CHANNEL or for all channels; the next sync sends them.
+    """
     from catalog_sync.cli import render  # noqa: PLC0415  # heavy
 
     with context.app() as app:

@@ -105,7 +105,7 @@ def _verdicts(
 @click.option("--json", "format_", flag_value="json", help="Short for --format json.")
 @click.pass_context
 def check(ctx: click.Context, /, no_aliases: bool, format_: str, **options: Any) -> int:
-    r"""Fail when a model is unknown, retiring soon, overdue, retired or removed.
+    r"""Fail when a model is unknown, retiring, retired or removed.
 
     Checks the named models and, with --scan, the ids that files mention. An alias is judged as the
     model that it stands for. A line with the comment "catalog-sync: ignore", or
@@ -127,8 +127,8 @@ def check(ctx: click.Context, /, no_aliases: bool, format_: str, **options: Any)
 
     context: Context = ctx.obj
     with context.app() as app:
-        with app.reading(asked.sources) as connection:
-            records = queries_catalog.list_models(connection, sources=asked.sources, removed=True)
+        with app.reading(asked.sources) as session:
+            records = queries_catalog.list_models(session, sources=asked.sources, removed=True)
         if not records:
             print_error("nothing was recorded yet; run: catalog-sync sync")
             return 1
@@ -140,7 +140,7 @@ def check(ctx: click.Context, /, no_aliases: bool, format_: str, **options: Any)
 
 def _warn_of_sources(app: App, sources: Sequence[str], records: Sequence[ModelRecord]) -> None:
     """Name the sources that are stale, and those that are not configured."""
-    from catalog_sync.queries import health  # noqa: PLC0415  # heavy
+    from catalog_sync.queries import health_text  # noqa: PLC0415  # heavy
 
     configured = {source.name for source in app.settings.sources}
     for name in sorted({record.source for record in records} - configured):
@@ -150,7 +150,7 @@ def _warn_of_sources(app: App, sources: Sequence[str], records: Sequence[ModelRe
         )
     now = app.clock()
     for source in app.stale(sources):
-        print_error(f"{health.stale_text(source, now)}; run: catalog-sync sync")
+        print_error(f"{health_text.stale_text(source, now)}; run: catalog-sync sync")
 
 
 def _checked(app: App, asked: _Options, records: Sequence[ModelRecord]) -> Report:

@@ -4,28 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
+from catalog_sync import logs
 from catalog_sync.cli import SignalReceived
+from catalog_sync.service.process import Daemon
 
 if TYPE_CHECKING:
-    from catalog_sync.cli import Context
-
-__all__ = ["run"]
+    from catalog_sync.cli.options import Context
 
 
-@click.command()
-@click.pass_obj
 def run(context: Context) -> int:
-    """Sync on a schedule and deliver alerts in between, until told to stop.
-
-    SIGTERM and SIGINT end it, SIGHUP lets it read its configuration anew.
-    """
-    from catalog_sync import logs  # noqa: PLC0415
-    from catalog_sync.service.process import Daemon  # noqa: PLC0415  # heavy
-
+    """Run the daemon until it is stopped; return the exit code."""
     logs.show_progress()
     try:
         return Daemon(context.app).run()
-    except SignalReceived:  # before there was anything to stop
+    except SignalReceived:  # before anything ran
         return 0

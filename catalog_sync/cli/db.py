@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from catalog_sync.cli.options import Group
+
 if TYPE_CHECKING:
     from catalog_sync.cli import Context
 
 __all__ = ["db"]
 
 
-@click.group()
+@click.group(cls=Group)
 def db() -> None:
-    """Look after the database's schema."""
+    """Upgrade the database's schema, or print its revision."""
 
 
-@db.command()
+@db.command(epilog="Example: catalog-sync db upgrade")
 @click.pass_obj
 def upgrade(context: Context) -> None:
     """Bring the schema to this program's revision; safe to repeat."""
@@ -32,7 +34,7 @@ def upgrade(context: Context) -> None:
         render.write(f"upgraded from {before or 'nothing'} to {after}")
 
 
-@db.command()
+@db.command(epilog="Example: catalog-sync db current")
 @click.pass_obj
 def current(context: Context) -> None:
     """Print the revision of the database, and this program's."""

@@ -1,63 +1,49 @@
-"""How results look: tables on a terminal, plain aligned text in a pipe, JSON, CSV.
+"""How results look: tables that fit a terminal, plain aligned lines in a pipe, JSON and CSV.
 
-Nothing is ever cut: what does not fit a line of the terminal is folded.
+Nothing is cut: what does not fit a line of the terminal is folded. Text from outside moves no
+cursor: its control characters are escaped, and it is never read as markup.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import sys
+import unicodedata
 from datetime import time
-from itertools import islice, zip_longest
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from catalog_sync.clock import format_instant
 from catalog_sync.errors import OutputError
-from catalog_sync.queries.export import (
-    DELIVERY_COLUMNS,
-    EVENT_COLUMNS,
-    MODEL_COLUMNS,
-    csv_text,
-    delivery_row,
-    event_row,
-    json_array,
-    json_text,
-    model_row,
-)
+from catalog_sync.queries.export import csv_text, json_array, json_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from rich.console import Console
-
-__all__ = [
-    "DELIVERY_COLUMNS",
-    "EVENT_COLUMNS",
-    "MODEL_COLUMNS",
-    "date",
-    "day",
-    "delivery_row",
-    "event_row",
-    "instant",
-    "model_row",
-    "on_terminal",
-    "visible",
-    "write",
-    "write_csv",
-    "write_facts",
-    "write_json",
-    "write_json_rows",
-    "write_table",
-]
+    from rich.text import Text
 
 T = TypeVar("T")
 
 _MIDNIGHT = time(0)
-_LEAST_TEXT = 9
-"""Columns of a terminal that folded text needs to be read."""
+_NARROWEST = 9
+"""Columns of a terminal that folded text needs to be readable."""
 _BATCH = 1000
 """Rows that are written at once while a long history is read."""
+_STYLES = {
+    "deprecated": "yellow",
+    "retiring": "yellow",
+    "held": "yellow",
+    "stale": "yellow",
+    "retired": "red",
+    "removed": "red",
+    "failed": "red",
+    "never synced": "red",
+}
+"""Colours of words, on a terminal only."""
 
 
 def on_terminal() -> bool:
@@ -66,15 +52,16 @@ def on_terminal() -> bool:
 
 
 def write(text: str, end: str = "\n") -> bool:
-    """Print to standard output; false when its reader has seen enough, which is no error.
+    """Print to standard output. Returns False when its reader has left, which is no error.
 
-    Raises OutputError when it cannot be written for another reason.
+    Raises:
+        OutputError: It cannot be written for another reason.
     """
     try:
         print(text, end=end)  # noqa: T201
         sys.stdout.flush()
     except OSError as error:
-        # What is printed from now on, at the interpreter's end too, goes nowhere.
+        # The rest of the output, at the interpreter's end too, goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise OutputError(f"standard output cannot be written: {error.strerror}") from error
@@ -82,8 +69,13 @@ def write(text: str, end: str = "\n") -> bool:
     return True
 
 
+def note(text: str) -> None:
+    """Print a remark for people on standard error."""
+    print(visible(text), file=sys.stderr)  # noqa: T201
+
+
 def visible(text: str) -> str:
-    """Return text from outside with its control characters escaped: it may not move the cursor."""
+    """Return text with its control characters escaped, so that it cannot move the cursor."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
@@ -104,7 +96,7 @@ def date(moment: datetime | None) -> str:
 
 
 def day(moment: datetime | None) -> str:
-    """Return a time as its day on a terminal, where room is scarce; elsewhere all of it."""
+    """Return a time as its day on a terminal, where space is scarce; elsewhere all of it."""
     if moment is None or not on_terminal():
         return instant(moment)
     return f"{moment.astimezone():%Y-%m-%d}"
@@ -113,9 +105,17 @@ def day(moment: datetime | None) -> str:
 # --- formats -----------------------------------------------------------------------------------
 
 
+def write_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], format_: str) -> None:
+    """Print rows with every column, as "json" or "csv"."""
+    if format_ == "json":
+        write_json_rows(rows)
+    else:
+        write_csv(rows, columns)
+
+
 def write_json(value: Any) -> None:
     """Print one JSON value, escaped where the terminal knows less than Unicode."""
-    write(json_text(value, ascii_only=not _unicode()))
+    write(_harmless_json(json_text(value, ascii_only=not _unicode())))
 
 
 def write_json_rows(rows: Iterable[Mapping[str, Any]]) -> None:
@@ -123,7 +123,7 @@ def write_json_rows(rows: Iterable[Mapping[str, Any]]) -> None:
     opened = False
     for batch in _batches(rows):
         lines = json_array(batch, ascii_only=not _unicode())[1:-2]
-        if not write(f"{',' if opened else '['}{lines}", end=""):
+        if not write(f"{',' if opened else '['}{_harmless_json(lines)}", end=""):
             return
         opened = True
     write("\n]" if opened else "[]")
@@ -133,9 +133,26 @@ def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None
     """Print a header line and a record per row, as the rows come."""
     write(csv_text([], columns), end="")
     for batch in _batches(rows):
+        if on_terminal():
+            batch = [  # noqa: PLW2901
+                {key: visible(v) if isinstance(v, str) else v for key, v in row.items()}
+                for row in batch
+            ]
         _, _, records = csv_text(batch, columns).partition("\n")
         if not write(records, end=""):
             return
+
+
+def _harmless_json(text: str) -> str:
+    r"""Write characters that a terminal may obey as `\u…`; in a pipe JSON says what it means."""
+    if not on_terminal() or text.replace("\n", "").isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else _json_escape(c) for c in text)
+
+
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return re.sub("(.{4})", r"\\u\1", units)
 
 
 def _unicode() -> bool:
@@ -148,6 +165,9 @@ def _batches(items: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
+# --- tables ------------------------------------------------------------------------------------
+
+
 def write_table(
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],
@@ -155,129 +175,123 @@ def write_table(
     text: Collection[str] = (),
     spare: Collection[str] = (),
     header: bool = True,
+    plain: bool = False,
 ) -> None:
-    """Print a table: with a header and fitted to its width on a terminal, else a row per line.
+    """Print a table that is fitted to the width of a terminal; elsewhere one line per row.
 
-    `text` names the columns that may be folded there; an id or a time stands whole, to be copied.
-    `spare` names those that are left out first, where that lets a row stand on one line.
+    Args:
+        columns: The names of the columns.
+        rows: The cells, as text.
+        text: Columns that may be folded; an id or a time stands whole, to be copied.
+        spare: Columns that are left out first to keep a row on one line.
+        header: Whether the names of the columns are printed.
+        plain: One line per row on a terminal too.
     """
     if not rows:
         return
     rows = [[visible(cell) for cell in row] for row in rows]
-    if on_terminal():
-        _write_fitted(columns, rows, text, spare, header=header)
-    else:
-        write("\n".join(_aligned(rows)))
+    if plain or not on_terminal():
+        write("\n".join(_aligned([columns, *rows] if header else rows)))
+        return
+    width = _width()
+    cells = [columns, *rows] if header else rows
+    needed = {name: max(_cells(row[i]) for row in cells) + 2 for i, name in enumerate(columns)}
+    shown = [name for name in columns if name not in spare]
+    for name in spare:
+        more = [each for each in columns if each in shown or each == name]
+        if sum(needed[each] for each in more) - 2 <= width:
+            shown = more
+    least = (min(needed[each], _NARROWEST + 2) if each in text else needed[each] for each in shown)
+    if sum(least) - 2 > width:
+        for row in rows:
+            write_facts(dict(zip(columns[1:], row[1:], strict=True)), title=row[0])
+        return
+    from rich.table import Table  # noqa: PLC0415  # heavy; on a terminal only
+
+    table = Table(
+        box=None, show_header=header, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    for name in shown:
+        table.add_column(_styled(name), no_wrap=name not in text, overflow="fold")
+    positions = [columns.index(name) for name in shown]
+    for row in rows:
+        table.add_row(*(_styled(row[i], columns[i]) for i in positions))
+    _print(table)
 
 
-def write_facts(facts: Mapping[str, str]) -> None:
-    """Print names and values, one below the other; text is folded at blanks on a terminal.
+def write_facts(facts: Mapping[str, str], *, title: str = "") -> None:
+    """Print names and values, one below the other, folded at blanks on a terminal.
 
-    A word that does not fit beside the names, such as an id, stands below its own.
+    A value with a word that does not fit beside the names stands below its name.
     """
     facts = {name: visible(value) for name, value in facts.items()}
     if not on_terminal():
         write("\n".join(_aligned(list(facts.items()))))
         return
-    from rich.cells import cell_len  # noqa: PLC0415  # heavy
+    from rich.padding import Padding  # noqa: PLC0415  # heavy; on a terminal only
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
-    columns = _console().width
-    indent = max(map(len, facts)) + 2
-    lines = []
+    left = 2 if title else 0
+    indent = max(map(len, facts), default=0) + 2 + left
+    if title:
+        _print(Text(title, style="bold", overflow="fold"))
     for name, value in facts.items():
-        if max(map(cell_len, value.split(" "))) > columns - indent:
-            lines += [name, *("  " + part for part in _folded(value, columns - 2))]
-        else:
-            first, *others = _folded(value, columns - indent)
-            lines += [name.ljust(indent) + first, *(" " * indent + other for other in others)]
-    write("\n".join(lines))
+        if max(map(_cells, value.split(" "))) > _width() - indent:
+            _print(Padding(Text(name), (0, 0, 0, left)))
+            _print(Padding(Text(value, overflow="fold"), (0, 0, 0, left + 2)))
+            continue
+        grid = Table.grid(padding=0)
+        grid.add_column(width=indent)
+        grid.add_column(overflow="fold")
+        grid.add_row(Text(" " * left + name), _styled(value, name))
+        _print(grid)
+
+
+def _styled(cell: str, column: str = "") -> Text:
+    """Return a cell as text without markup, coloured by its word."""
+    from rich.text import Text  # noqa: PLC0415  # heavy; on a terminal only
+
+    style = "red" if column == "removed" and cell != "-" else _STYLES.get(cell, "")
+    return Text(cell, style=style, overflow="fold")
+
+
+def _print(renderable: Any) -> None:
+    console = _console()
+    with console.capture() as captured:
+        console.print(renderable)
+    write("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _console() -> Console:
-    from rich.console import Console  # noqa: PLC0415  # heavy
+    from rich.console import Console  # noqa: PLC0415  # heavy; on a terminal only
 
-    return Console(highlight=False)
+    return Console(highlight=False, markup=False, emoji=False, width=_width())
 
 
-def _aligned(rows: Sequence[Sequence[str]], gap: int = 2) -> list[str]:
-    from rich.cells import cell_len  # noqa: PLC0415  # heavy; wide characters take two columns
+def _width() -> int:
+    """Return the columns of the terminal; COLUMNS=0 says nothing."""
+    return max(shutil.get_terminal_size().columns, 2)
 
-    lengths = [[cell_len(cell) for cell in row] for row in rows]
-    widths = [max(column) for column in zip(*lengths, strict=True)]
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a line per row, with the columns aligned."""
+    lengths = [[_cells(cell) for cell in row] for row in rows]
+    widths = [max(column) + 2 for column in zip(*lengths, strict=True)]
     return [
         "".join(
-            cell + " " * (width - length + gap)
+            cell + " " * (width - length)
             for cell, length, width in zip(row, taken, widths, strict=True)
         ).rstrip()
         for row, taken in zip(rows, lengths, strict=True)
     ]
 
 
-def _write_fitted(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    text: Collection[str],
-    spare: Collection[str],
-    *,
-    header: bool,
-) -> None:
-    from rich.cells import cell_len  # noqa: PLC0415  # heavy
-
-    console = _console()
-    cells = [columns, *rows] if header else rows
-    widths = {name: max(cell_len(row[i]) for row in cells) for i, name in enumerate(columns)}
-    kept = [name for name in columns if name not in spare]
-    for name in spare:
-        whole = [each for each in columns if each in kept or each == name]
-        if sum(widths[each] + 1 for each in whole) - 1 <= console.width:
-            kept = whole
-    room = console.width - sum(widths[name] + 1 for name in kept if name not in text) + 1
-    folded = [name for name in kept if name in text]
-    least = sum(min(widths[name], _LEAST_TEXT) + 1 for name in folded)
-    if least > room:
-        _write_records(console, columns, rows)
-        return
-    gap = 2 if sum(widths[name] + 2 for name in kept) - 2 <= console.width else 1
-    for name in folded:
-        widths[name] = min(widths[name], room // len(folded) - 1)
-    positions = [columns.index(name) for name in kept]
-    lines: list[Sequence[str]] = []
-    for row in cells:
-        parts = [_folded(row[i], widths[columns[i]]) for i in positions]
-        lines += zip_longest(*parts, fillvalue="")
-    told = _aligned(lines, gap)
-    if header:
-        console.out(told.pop(0), style="bold")
-    write("\n".join(told))
-
-
-def _folded(text: str, width: int) -> list[str]:
-    """Return the lines of a text, folded at blanks; a word that is longer than a line is cut up."""
-    from rich.cells import cell_len, chop_cells  # noqa: PLC0415  # heavy
-
-    width = max(width, 2)  # the widest character there is
-    if cell_len(text) <= width:
-        return [text]
-    lines, line = [], ""
-    for number, word in enumerate(text.split(" ")):
-        longer = f"{line} {word}" if number else word
-        if cell_len(longer) <= width:
-            line = longer
-            continue
-        if line.strip():
-            lines.append(line.rstrip())
-        *full, line = chop_cells(word, width) or [""]
-        lines += full
-    return [*lines, line.rstrip()]
-
-
-def _write_records(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print what no table has room for: a row's first cell, and the others below it by name."""
-    label = max(len(name) for name in columns[1:]) + 4
-    for row in rows:
-        console.out(*_folded(row[0], console.width), sep="\n", style="bold")
-        lines: list[str] = []
-        for name, cell in zip(columns[1:], row[1:], strict=True):
-            first, *others = _folded(cell, console.width - label)
-            lines += [f"  {name}".ljust(label) + first, *(" " * label + other for other in others)]
-        write("\n".join(lines))
+def _cells(text: str) -> int:
+    """Return how many columns a text takes: two for a wide character, none for a combining one."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in text
+    )

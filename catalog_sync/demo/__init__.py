@@ -1,5 +1,4 @@
-"""What a newcomer tries before having a key: the sandbox API, the recorded history, the demo.
+"""A sandbox of the Models API, its recorded history of 2026, and the demo that replays it.
 
-The sandbox answers as the Models API does, the history is what that API listed in 2026, and the
-demo replays one through the other. Nothing in here is imported by the rest of the program.
+Nothing in here is imported by the rest of the program, except by the command `demo`.
 """

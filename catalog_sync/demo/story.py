@@ -1,6 +1,6 @@
-"""The demo: the recorded history, replayed through the very code that a user runs.
+"""The demo: the recorded history, replayed by the code that a user runs.
 
-The sandbox answers on a loopback port, the clock stands at each recorded moment, and `App.sync`
+The sandbox answers on a loopback port, the clock stands at each recorded time, and `App.sync`
 does the rest.
 """
 
@@ -21,13 +21,12 @@ from catalog_sync.demo.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from catalog_sync.sync.report import RunReport
 
-__all__ = ["MODEL_TO_SHOW", "new_file", "replay"]
-
 MODEL_TO_SHOW = "claude-sonnet-4-5-20250929"
-"""The model whose history has most to say."""
+"""The model with the longest history."""
 
 
 def new_file(directory: Path) -> Path:
@@ -40,16 +39,18 @@ def new_file(directory: Path) -> Path:
     raise AssertionError("there is always a next number")
 
 
-def replay(database: Path | str) -> Iterator[tuple[Moment, RunReport]]:
-    """Make one pass per moment of the history, and yield what each did.
+def replay(database: Path | str, end: datetime | None = None) -> Iterator[tuple[Moment, RunReport]]:
+    """Sync once per moment of the history, and yield what each run did.
 
-    `database`: an SQLite file, or the URL of any database.
+    Args:
+        database: An SQLite file, or the URL of any database.
+        end: When the story ends; None for the day that the tests know.
     """
     url = f"sqlite:///{database}" if isinstance(database, Path) else database
     with Sandbox() as sandbox, TemporaryDirectory() as directory:
         key_file = Path(directory, "api-key")
         key_file.write_text(sandbox.api_key, encoding="utf-8")
-        for moment in moments():
+        for moment in moments() if end is None else moments(end):
             sandbox.models = moment.models
             source = SourceSettings(
                 name="anthropic",

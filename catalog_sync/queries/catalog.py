@@ -1,9 +1,10 @@
-"""The questions that people ask of the catalog. Read-only."""
+"""Questions about the catalog: models, events, sources. Read-only."""
 
 from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -18,15 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy.orm import Session
 
     from catalog_sync.domain.model import Event, ModelRecord, SourceRecord
 
 
 def past_notes(as_of: datetime, now: datetime, later: Mapping[str, datetime]) -> list[str]:
-    """Return what else a person must know who asks how the catalog was.
+    """Return remarks on an answer about the past, or the future.
 
-    `later`: the sources of which nothing was recorded yet then, and when their records begin.
+    Args:
+        as_of: The time that was asked about.
+        now: The present time.
+        later: The sources whose record begins after `as_of`, and when it does.
     """
     when = format_instant(as_of)
     notes = [
@@ -38,27 +42,34 @@ def past_notes(as_of: datetime, now: datetime, later: Mapping[str, datetime]) ->
 
 
 _SUGGESTIONS = 3
-"""Ids that a typing error is answered with."""
+"""Ids that are suggested for one that is unknown."""
 
 
 def list_models(
-    connection: Connection,
+    session: Session,
     *,
     sources: Sequence[str] = (),
     lifecycles: Sequence[str] = (),
     removed: bool = False,
     as_of: datetime | None = None,
 ) -> list[ModelRecord]:
-    """Return the models listed now or `as_of` a moment, newest first; with `removed`, all ever.
+    """Return the models that are listed now, or were at the aware time `as_of`, newest first.
 
-    A record of the past is what its events tell: the object as it was then and whether it was
-    listed, but not `missing_since`, and of `last_seen_at` only that it was not before.
+    A record of the past is replayed from events: `missing_since` is None, and `last_seen_at` is a
+    time at which the model was seen, not always the last.
+
+    Args:
+        session: The database.
+        sources: Names of sources; empty chooses all.
+        lifecycles: Lifecycles; empty chooses all.
+        removed: Whether removed models are included.
+        as_of: A time; None for now. Raises ValueError without a zone.
     """
     records: Iterable[ModelRecord]
     if as_of is None:
-        records = db_catalog.select_models(connection)
+        records = db_catalog.select_models(session)
     else:
-        past = db_catalog.select_latest_events(connection, until=to_utc(as_of), sources=sources)
+        past = db_catalog.select_latest_events(session, until=to_utc(as_of), sources=sources)
         records = replay.replay(past).values()
     chosen = [
         record
@@ -71,61 +82,77 @@ def list_models(
     return sorted(chosen, key=lambda record: record.info.created_at, reverse=True)
 
 
-def iter_events(
-    connection: Connection,
-    *,
-    sources: Sequence[str] = (),
-    kinds: Sequence[Kind] = (),
-    models: str | None = None,
-    since: datetime | None = None,
-    payloads: Collection[Kind] | None = None,
-) -> Iterator[Event]:
-    """Yield what changed, oldest first. `models` is a glob; events without a model match none.
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events are asked for; what is empty or None chooses all."""
 
-    `payloads`: the kinds whose objects are read; null reads them all.
-    """
-    begin = None if since is None else to_utc(since)
+    sources: Sequence[str] = ()
+    kinds: Sequence[Kind] = ()
+    models: str | None = None
+    """A glob of ids, which events without a model never match; case matters."""
+    since: datetime | None = None
+    """The first time, included."""
+    until: datetime | None = None
+    """The last time, excluded."""
+    payloads: Collection[Kind] | None = None
+    """The kinds whose objects are read, which is most of the work; None reads them all."""
+
+
+def model_glob(text: str | None) -> str | None:
+    """Return the glob that a person means: text without a wildcard also matches part of an id."""
+    return text if text is None or any(c in text for c in "*?[") else f"*{text}*"
+
+
+def iter_events(session: Session, where: EventFilter) -> Iterator[Event]:
+    """Yield what changed, oldest first. Raises ValueError for a time without a zone."""
+    until = None if where.until is None else to_utc(where.until)
     for event in db_catalog.select_events(
-        connection, sources=sources, kinds=kinds, since=begin, payloads=payloads
+        session,
+        sources=where.sources,
+        kinds=where.kinds,
+        since=None if where.since is None else to_utc(where.since),
+        until=until,
+        payloads=where.payloads,
     ):
-        if models is None or (event.model_id is not None and fnmatchcase(event.model_id, models)):
+        if until is not None and event.occurred_at >= until:
+            continue
+        if where.models is None or (
+            event.model_id is not None and fnmatchcase(event.model_id, where.models)
+        ):
             yield event
 
 
-def list_sources(connection: Connection, *, sources: Sequence[str] = ()) -> list[SourceRecord]:
+def list_sources(session: Session, *, sources: Sequence[str] = ()) -> list[SourceRecord]:
     """Return the sources whose catalog was recorded, by name."""
     return [
         source
-        for source in runs.select_sources(connection)
+        for source in runs.select_sources(session)
         if source.baseline_at is not None and (not sources or source.name in sources)
     ]
 
 
-def has_baseline(connection: Connection, *, sources: Sequence[str] = ()) -> bool:
-    """Whether any catalog was recorded, of these sources or of any; a failed pass has none."""
-    return bool(list_sources(connection, sources=sources))
+def has_baseline(session: Session, *, sources: Sequence[str] = ()) -> bool:
+    """Whether the catalog of any of these sources, or of any source, was recorded."""
+    return bool(list_sources(session, sources=sources))
 
 
 def sources_without_record(
-    connection: Connection, as_of: datetime, *, sources: Sequence[str] = ()
+    session: Session, as_of: datetime, *, sources: Sequence[str] = ()
 ) -> dict[str, datetime]:
-    """Return the sources whose record begins only after a moment, by name, and when it does.
-
-    What they listed at that moment is not known: that nothing is told is no empty catalog.
-    """
+    """Return the sources whose record begins after a time, by name, and when it begins."""
     return {
         source.name: source.baseline_at
-        for source in list_sources(connection, sources=sources)
+        for source in list_sources(session, sources=sources)
         if source.baseline_at is not None and source.baseline_at > as_of
     }
 
 
-def show_model(connection: Connection, model_id: str) -> list[tuple[ModelRecord, list[Event]]]:
+def show_model(session: Session, model_id: str) -> list[tuple[ModelRecord, list[Event]]]:
     """Return a model's rows, one per source, each with its events, newest first.
 
     Raises NotFoundError, with the closest ids that are known, for one that was never listed.
     """
-    records = list_models(connection, removed=True)
+    records = list_models(session, removed=True)
     found = [record for record in records if record.info.id == model_id]
     if not found:
         close = closest(model_id, {each.info.id: each.info.display_name for each in records})
@@ -135,15 +162,18 @@ def show_model(connection: Connection, model_id: str) -> list[tuple[ModelRecord,
         elif not records:
             advice = "nothing was recorded yet; run: catalog-sync sync"
         raise NotFoundError(f"no model {model_id!r} was ever listed", advice)
-    return [(record, _history(connection, record.source, model_id)) for record in found]
+    return [(record, _history(session, record.source, model_id)) for record in found]
 
 
 def closest(asked: str, names: Mapping[str, str]) -> list[str]:
-    """Return the ids that somebody may have meant, the likeliest first; none if nothing is like it.
+    """Return the ids that a person may have meant, the likeliest first.
 
-    `names`: by id, what the models are called. Another case, the name in the place of the id, a
-    date or a vendor that is missing or too many: that says clearly what was meant. The rest are
-    typing errors.
+    First the ids that differ only in case, in a date or vendor, or whose name was given; only if
+    there is none, those that are spelt alike.
+
+    Args:
+        asked: What the person typed.
+        names: The display names of the known models, by id.
     """
     wanted = asked.strip().casefold().removesuffix("-latest")
     folded = {id_: id_.casefold() for id_ in names}
@@ -158,20 +188,20 @@ def closest(asked: str, names: Mapping[str, str]) -> list[str]:
 
 
 def _part(short: str, long: str) -> bool:
-    """Whether whole words of one id are the other: opus-4 is a part of opus-4-1, not of opus-45."""
+    """Whether one id consists of whole words of the other: opus-4 of opus-4-1, not of opus-45."""
     before, found, after = long.partition(short)
     return bool(found) and not (before[-1:].isalnum() or after[:1].isalnum())
 
 
 def _dated(one: str, other: str) -> bool:
-    """Whether two ids are the same but for a date."""
+    """Whether two ids differ only in a date."""
     short, long = sorted((one, other), key=len)
     return re.fullmatch(rf"{re.escape(short)}[-@]\d{{8}}", long) is not None
 
 
-def _history(connection: Connection, source: str, model_id: str) -> list[Event]:
-    """Return what changed about a model, newest first: its own events and those of all models."""
-    own = db_catalog.select_events(connection, sources=[source], model_id=model_id)
-    shared = db_catalog.select_events(connection, sources=[source], kinds=[Kind.SCHEMA_CHANGED])
+def _history(session: Session, source: str, model_id: str) -> list[Event]:
+    """Return a model's own events and those of the whole catalog, newest first."""
+    own = db_catalog.select_events(session, sources=[source], model_id=model_id)
+    shared = db_catalog.select_events(session, sources=[source], kinds=[Kind.SCHEMA_CHANGED])
     touching = [event for event in shared if model_id in (event.payload or {})]
     return sorted([*own, *touching], key=lambda event: event.id or 0, reverse=True)

@@ -1,6 +1,6 @@
-"""How the rows of the tables are told in JSON and CSV: the columns, in their order, whole.
+"""Rows of the tables as JSON and CSV, with every column in the order of the table.
 
-Pure: the same for what a command prints and for what a site holds.
+Pure; commands print them and the published site holds them.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 def capabilities(payload: Mapping[str, Any]) -> list[str]:
-    """Return the paths of what a model supports, such as "effort.high"; empty when unsaid."""
+    """Return the paths that a model supports, such as "effort.high"."""
     stated = payload.get("capabilities")
     return list(_supported(stated, "")) if isinstance(stated, Mapping) else []
 
 
 def capabilities_text(payload: Mapping[str, Any]) -> str:
-    """Return what a model supports as a list to read: "batch, effort (high, low)"; "-" if none."""
+    """Return the capabilities of a model as text, "batch, effort (high, low)", or "-"."""
     groups: dict[str, list[str]] = {}
     for path in capabilities(payload):
         name, _, part = path.partition(".")
-        if part and name in groups:  # "thinking.types.disabled" says nothing of "thinking"
+        if part and name in groups:  # thinking may be unsupported with "thinking.types.disabled"
             groups[name].append(part.removeprefix("types."))
         else:
             groups[path] = []
@@ -48,19 +48,10 @@ def _supported(node: Mapping[str, Any], path: str) -> list[str]:
     return found
 
 
-DELIVERY_COLUMNS = (
-    "id",
-    "event_id",
-    "channel",
-    "status",
-    "attempts",
-    "next_attempt_at",
-    "delivered_at",
-    "last_error",
-    "source",
-    "kind",
-    "model_id",
-)
+_INFO_FIELDS = tuple(ModelInfo.model_fields)
+_SEEN_FIELDS = ("first_seen_at", "last_seen_at", "missing_since", "removed_at")
+_EVENT_FIELDS = ("source", "kind", "model_id")
+MODEL_COLUMNS = ("source", *_INFO_FIELDS, *_SEEN_FIELDS)
 EVENT_COLUMNS = (
     "id",
     "run_id",
@@ -70,71 +61,44 @@ EVENT_COLUMNS = (
     "occurred_at",
     "changes",
     "payload",
+    "baseline",
 )
-MODEL_COLUMNS = (
-    "source",
-    *ModelInfo.model_fields,
-    "first_seen_at",
-    "last_seen_at",
-    "missing_since",
-    "removed_at",
+DELIVERY_COLUMNS = (
+    "id",
+    "event_id",
+    "channel",
+    "status",
+    "attempts",
+    "next_attempt_at",
+    "delivered_at",
+    "last_error",
+    *_EVENT_FIELDS,
 )
 
 
 def model_row(record: ModelRecord) -> dict[str, Any]:
-    """Return a model as the table `models` holds it, columns in its order, times as RFC 3339."""
-    info = {name: getattr(record.info, name) for name in ModelInfo.model_fields}
-    return _jsonable(
-        {
-            "source": record.source,
-            **info,
-            "first_seen_at": record.first_seen_at,
-            "last_seen_at": record.last_seen_at,
-            "missing_since": record.missing_since,
-            "removed_at": record.removed_at,
-        }
+    """Return a model with the columns of the table `models`; times are RFC 3339."""
+    return _row(
+        MODEL_COLUMNS, record, **{name: getattr(record.info, name) for name in _INFO_FIELDS}
     )
 
 
 def event_row(event: Event) -> dict[str, Any]:
-    """Return an event as the table `model_events` holds it."""
-    return _jsonable(
-        {
-            "id": event.id,
-            "run_id": event.run_id,
-            "source": event.source,
-            "model_id": event.model_id,
-            "kind": event.kind.value,
-            "occurred_at": event.occurred_at,
-            "changes": event.changes,
-            "payload": event.payload,
-        }
-    )
+    """Return an event with the columns of the table `model_events`."""
+    return _row(EVENT_COLUMNS, event, kind=event.kind.value)
 
 
 def delivery_row(delivery: Delivery) -> dict[str, Any]:
-    """Return a delivery as the table `alert_deliveries` holds it, with what it is about."""
-    return _jsonable(
-        {
-            "id": delivery.id,
-            "event_id": delivery.event.id,
-            "channel": delivery.channel,
-            "status": delivery.status,
-            "attempts": delivery.attempts,
-            "next_attempt_at": delivery.next_attempt_at,
-            "delivered_at": delivery.delivered_at,
-            "last_error": delivery.last_error,
-            "source": delivery.event.source,
-            "kind": delivery.event.kind.value,
-            "model_id": delivery.event.model_id,
-        }
-    )
+    """Return a delivery with the columns of `alert_deliveries`, and its event's facts."""
+    about = {name: getattr(delivery.event, name) for name in _EVENT_FIELDS}
+    return _row(DELIVERY_COLUMNS, delivery, event_id=delivery.event.id, **about)
 
 
-def _jsonable(row: Mapping[str, Any]) -> dict[str, Any]:
+def _row(columns: Sequence[str], value: object, **known: Any) -> dict[str, Any]:
+    row = {name: known[name] if name in known else getattr(value, name) for name in columns}
     return {
-        key: format_instant(value) if isinstance(value, datetime) else value
-        for key, value in row.items()
+        key: format_instant(cell) if isinstance(cell, datetime) else cell
+        for key, cell in row.items()
     }
 
 
@@ -150,7 +114,7 @@ def json_array(rows: Iterable[Mapping[str, Any]], *, ascii_only: bool = False) -
 
 
 def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Return a header line and a record per row; null is empty, objects are JSON."""
+    """Return a header line and a record per row; None is empty, objects are JSON."""
     cells = [[_cell(row[column]) for column in columns] for row in rows]
     return "".join(map(_record, [columns, *cells]))
 

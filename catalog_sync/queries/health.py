@@ -1,214 +1,285 @@
-"""The health of the sync: what `status`, /healthz and the metrics answer from."""
+"""The health of the sync, from a constant number of statements.
+
+`status`, /healthz and the metrics all answer from `SourceHealth`.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+
 from catalog_sync.clock import format_instant
-from catalog_sync.db import catalog as db_catalog
-from catalog_sync.db import outbox
-from catalog_sync.db import runs as db_runs
+from catalog_sync.db.schema import alert_deliveries, models, sources, sync_runs
 from catalog_sync.domain.kinds import ENDED, RunStatus
-from catalog_sync.text import _count, age_text, one_line, since_text
+from catalog_sync.errors import StoppedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime, timedelta
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy.orm import Session
 
-    from catalog_sync.db.outbox import DeliveryCounts
-    from catalog_sync.db.runs import RunRecord
+    from catalog_sync.config.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class SourceStatus:
-    """How fresh a source is."""
+class SourceHealth:
+    """How one source stands."""
 
     name: str
+    configured: bool = True
     last_success_at: datetime | None = None
-    """The last pass that was applied; null before the first."""
+    """When a run was last applied; None before the first."""
     max_age: timedelta | None = None
-    """How old that may be; null before the first."""
+    """How old that may be; None before the first."""
     fresh: bool = False
     held: bool = False
-    """Whether a pass waits for a person."""
-    last_run: RunRecord | None = None
-    """The last one that ended and was not skipped; null when there was none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Whether the sync is alive: what `status`, /healthz and the metrics answer from."""
-
-    at: datetime
-    sources: tuple[SourceStatus, ...]
-    deliveries: DeliveryCounts
-
-    @property
-    def fresh(self) -> bool:
-        """Whether every source is."""
-        return all(source.fresh for source in self.sources)
+    """Whether a run waits for a person."""
+    held_reason: str | None = None
+    held_models: tuple[str, ...] = ()
+    """Ids whose removal waits, in order; empty when another identity answered."""
+    last_attempt_at: datetime | None = None
+    """When the last run began that has ended; None when there was none."""
+    last_duration: timedelta | None = None
+    """How long that run took, by a clock that may have been set back."""
+    last_error: str | None = None
+    """Why the last run failed; None if it did not. Runs that were stopped do not count."""
+    error_code: str | None = None
+    clock_offset_seconds: int | None = None
+    """The host's clock minus the API's at the last run; None when unknown."""
 
     @property
-    def ok(self) -> bool:
-        """Whether nobody need look: all fresh, none held, no alert failed."""
-        held = any(source.held for source in self.sources)
-        return self.fresh and not held and not self.deliveries.failed
+    def problem(self) -> str | None:
+        """The code of why the source is not fresh; None if it is."""
+        if self.fresh:
+            return None
+        return "never_synced" if self.last_success_at is None else "stale"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object that `status --json` prints."""
+        """Return the source's object of `status --json`."""
         return {
-            "ok": self.ok,
-            "sources": [
-                {
-                    "name": source.name,
-                    "last_success_at": source.last_success_at
-                    and format_instant(source.last_success_at),
-                    "fresh": source.fresh,
-                    "held": source.held,
-                }
-                for source in self.sources
-            ],
-            "deliveries": {"pending": self.deliveries.pending, "failed": self.deliveries.failed},
+            "name": self.name,
+            "configured": self.configured,
+            "last_success_at": self.last_success_at and format_instant(self.last_success_at),
+            "fresh": self.fresh,
+            "held": self.held,
+            "held_reason": self.held_reason,
+            "held_models": list(self.held_models),
+            "last_attempt_at": self.last_attempt_at and format_instant(self.last_attempt_at),
+            "last_error": self.last_error,
         }
 
 
 @dataclass(frozen=True, slots=True)
-class SourceSnapshot:
-    """How one source stands, as its metrics tell it."""
+class Status:
+    """Whether the sync is alive: all sources, and the alerts."""
 
-    status: SourceStatus
-    runs: Mapping[str, int] = field(default_factory=dict)
-    """Passes by `status`; what is not named has none, here and below."""
-    models: Mapping[str, int] = field(default_factory=dict)
-    """Every model ever recorded: `listed`, `missing` (not confirmed gone) or `removed`."""
-    lifecycles: Mapping[str, int] = field(default_factory=dict)
-    """Models not removed: `active`, `deprecated`, `retired`, `unknown` (unsaid) or `other`."""
-    next_retirement_at: datetime | None = None
-    """The earliest one ahead of a model not removed; null when none is known."""
+    at: datetime
+    sources: tuple[SourceHealth, ...]
+    """The configured ones in the configuration's order, then the others by name."""
+    pending: int = 0
+    failed: Mapping[str, int] = field(default_factory=dict)
+    """Failed deliveries by channel."""
+    channels: tuple[str, ...] = ()
+    """The configured channels."""
+
+    @property
+    def configured(self) -> tuple[SourceHealth, ...]:
+        """The sources of the configuration."""
+        return tuple(source for source in self.sources if source.configured)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether every configured source is fresh."""
+        return all(source.fresh for source in self.configured)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing needs a person: all fresh, none held, no alert failed."""
+        held = any(source.held for source in self.configured)
+        return self.fresh and not held and not any(map(self.failed.get, self.channels))
+
+    def to_json(self, database: str, config: str | None) -> dict[str, Any]:
+        """Return the object that `status --json` prints."""
+        return {
+            "ok": self.ok,
+            "database": database,
+            "config": config,
+            "sources": [source.to_json() for source in self.sources],
+            "deliveries": {"pending": self.pending, "failed": sum(self.failed.values())},
+        }
+
+    def healthz(self) -> dict[str, Any]:
+        """Return what /healthz says: codes only, no text of a host, a user or the API."""
+        stale = [source for source in self.configured if not source.fresh]
+        return {
+            "ok": self.fresh,
+            "reason": "; ".join(f"source {each.name}: {each.problem}" for each in stale) or None,
+            "sources": [
+                {
+                    "name": source.name,
+                    "ok": source.fresh,
+                    "reason": source.problem,
+                    "held": source.held,
+                    "last_error": source.error_code,
+                }
+                for source in self.configured
+            ],
+        }
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """How everything stands at one moment, as metrics tell it."""
-
-    sources: tuple[SourceSnapshot, ...] = ()
-    deliveries: Mapping[str, int] = field(default_factory=dict)
-    """By `status`: `pending`, `delivered`, `failed`."""
-    oldest_pending_at: datetime | None = None
-    """When the oldest event happened that a channel still waits for; null when none does."""
-    database_up: bool = True
-    """Whether the database could be asked; if not, nothing else here says anything."""
-
-
-def stale_text(source: SourceStatus, now: datetime) -> str:
-    """Return why a source is not fresh, with the error of its last pass if that failed."""
-    last, limit = source.last_success_at, source.max_age
-    if last is None or limit is None:
-        text = f"source {source.name} was never synced"
-    else:
-        when = since_text(last, now)
-        text = f"source {source.name}: last success {when}, at most {age_text(limit)} expected"
-    error = source.last_run.error if source.last_run else None
-    reason = (error or "").removeprefix(f"source {source.name}: ")
-    return one_line(f"{text}; last error: {reason}" if error else text)
-
-
-def problems(status: Status) -> list[str]:
-    """Return a line for each thing that somebody should look at; empty when all is well."""
-    lines = [stale_text(source, status.at) for source in status.sources if not source.fresh]
-    for source in status.sources:
-        if source.held and source.fresh:
-            reason = source.last_run.error if source.last_run else None
-            lines.append(one_line(f"a pass is held: {reason or f'source {source.name}'}"))
-    if number := status.deliveries.failed:
-        lines.append(f"{_count(number, 'alert')} failed; see: catalog-sync alerts list")
-    return lines
-
-
-def deliveries_text(counts: DeliveryCounts) -> str:
-    """Return the line that says how the alerts stand."""
-    return (
-        f"alerts: {counts.delivered} delivered, {counts.pending} pending, {counts.failed} failed"
-        + ("; see: catalog-sync alerts list" if counts.failed else "")
-    )
+# --- statements --------------------------------------------------------------------------------
 
 
 def status(
-    connection: Connection,
-    max_ages: Mapping[str, Callable[[datetime], timedelta]],
+    session: Session | sa.Connection,
+    settings: Settings,
     now: datetime,
+    max_age: timedelta | None = None,
 ) -> Status:
-    """Return how fresh each source is and how the alerts stand.
+    """Return the health of each source and of the alerts.
 
-    `max_ages`: by source, how old a success of some moment may become.
+    Args:
+        session: a transaction that reads.
+        settings: says which sources are configured, and how old a success may be.
+        now: the present time.
+        max_age: overrides how old a success may be.
     """
-    sources = [_source_status(connection, name, max_ages[name], now) for name in max_ages]
-    return Status(now, tuple(sources), outbox.delivery_counts(connection))
-
-
-def _source_status(
-    connection: Connection, name: str, max_age: Callable[[datetime], timedelta], now: datetime
-) -> SourceStatus:
-    source = db_runs.select_source(connection, name)
-    succeeded = db_runs.last_run(connection, name, RunStatus.SUCCEEDED)
-    synced_at = _really(
-        source.last_synced_at if source else None, succeeded.started_at if succeeded else None, now
+    rows = {row.name: row for row in session.execute(_LAST_RUNS)}
+    waiting = _held_models(
+        session,
+        [row.name for row in rows.values() if row.walk == RunStatus.HELD and row.walk_models],
     )
-    walked = db_runs.last_run(connection, name, RunStatus.SUCCEEDED, RunStatus.HELD)
-    limit = max_age(synced_at) if synced_at else None
-    return SourceStatus(
-        name,
-        synced_at,
-        limit,
-        # A success in the far future was before the host's clock was set back: it says nothing.
-        fresh=synced_at is not None and limit is not None and abs(now - synced_at) <= limit,
-        held=walked is not None and walked.status is RunStatus.HELD,
-        last_run=db_runs.last_run(connection, name, *ENDED),
+    configured = {source.name: source for source in settings.sources}
+    healths = []
+    for name in [*configured, *sorted(rows.keys() - configured.keys())]:
+        row, source = rows.get(name), configured.get(name)
+        if row is None:
+            healths.append(SourceHealth(name))
+            continue
+        succeeded_at = _success_time(row.last_synced_at, row.succeeded_at, now)
+        limit = None
+        if succeeded_at is not None:
+            limit = max_age or settings.max_age_of(source or settings.sources[0], succeeded_at)
+        healths.append(
+            SourceHealth(
+                name,
+                source is not None,
+                succeeded_at,
+                limit,
+                # Far ahead of the clock: it was written before the clock was set back.
+                fresh=limit is not None
+                and succeeded_at is not None
+                and abs(now - succeeded_at) <= limit,
+                held=row.walk == RunStatus.HELD,
+                held_reason=_reason(name, row.walk_error) if row.walk == RunStatus.HELD else None,
+                held_models=waiting.get(name, ()),
+                last_attempt_at=row.started_at,
+                last_duration=_duration(row.started_at, row.finished_at),
+                last_error=_reason(name, row.error) if row.status == RunStatus.FAILED else None,
+                error_code=row.error_code if row.status == RunStatus.FAILED else None,
+                clock_offset_seconds=row.clock_offset_seconds,
+            )
+        )
+    pending, failed = _open_deliveries(session)
+    channels = tuple(alert.name for alert in settings.alerts)
+    return Status(now, tuple(healths), pending, failed, channels)
+
+
+def _is_last(
+    joined: sa.FromClause, *statuses: RunStatus, stopped: bool = True
+) -> sa.ColumnElement[bool]:
+    """Return the condition that a joined run is its source's last one with one of the statuses."""
+    run = sync_runs.alias()
+    last = (
+        sa.select(run.c.id)
+        .where(run.c.source == sources.c.name, run.c.status.in_(statuses))
+        .order_by(run.c.number.desc())
+        .limit(1)
+        .correlate(sources)
+    )
+    if not stopped:
+        last = last.where(sa.func.coalesce(run.c.error_code, "") != StoppedError.code)
+    return sa.and_(joined.c.source == sources.c.name, joined.c.id == last.scalar_subquery())
+
+
+def _last_runs() -> sa.Select[Any]:
+    succeeded, walk, last = (sync_runs.alias(name) for name in ("succeeded", "walk", "last_run"))
+    return sa.select(
+        sources.c.name,
+        sources.c.last_synced_at,
+        sources.c.clock_offset_seconds,
+        succeeded.c.started_at.label("succeeded_at"),
+        walk.c.status.label("walk"),
+        walk.c.models.label("walk_models"),
+        walk.c.error.label("walk_error"),
+        last.c.status,
+        last.c.started_at,
+        last.c.finished_at,
+        last.c.error,
+        last.c.error_code,
+    ).select_from(
+        sources.outerjoin(succeeded, _is_last(succeeded, RunStatus.SUCCEEDED))
+        .outerjoin(walk, _is_last(walk, RunStatus.SUCCEEDED, RunStatus.HELD))
+        .outerjoin(last, _is_last(last, *ENDED, stopped=False))
     )
 
 
-def _really(
-    synced_at: datetime | None, began_at: datetime | None, now: datetime
+_LAST_RUNS = _last_runs()
+"""One row per source. Each subquery is one look into an index, however long the history is."""
+
+
+def _held_models(
+    session: Session | sa.Connection, names: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Return the ids whose removal waits, by source."""
+    if not names:
+        return {}
+    waiting = sa.and_(
+        models.c.source.in_(names),
+        models.c.missing_since.is_not(None),
+        models.c.removed_at.is_(None),
+    )
+    found: dict[str, list[str]] = {}
+    for source, model_id in session.execute(sa.select(models.c.source, models.c.id).where(waiting)):
+        found.setdefault(source, []).append(model_id)
+    return {source: tuple(sorted(ids)) for source, ids in found.items()}
+
+
+def _open_deliveries(session: Session | sa.Connection) -> tuple[int, dict[str, int]]:
+    """Return the number of pending deliveries, and of failed ones by channel."""
+    table = alert_deliveries.c
+    rows = session.execute(
+        sa.select(table.status, table.channel, sa.func.count())
+        .where(table.status.in_(("pending", "failed")))
+        .group_by(table.status, table.channel)
+    ).all()
+    pending = sum(number for status, _, number in rows if status == "pending")
+    return pending, {channel: number for status, channel, number in rows if status == "failed"}
+
+
+def _success_time(
+    synced_at: datetime | None, started_at: datetime | None, now: datetime
 ) -> datetime | None:
-    """Return when the last success was: where its time lies ahead, when its run began.
+    """Return the time of the last success.
 
-    What is written never runs backwards. After a clock that was set back it stays ahead for as
-    long, but for the beginning of the runs.
+    Stored times never decrease. If the clock was set back and the stored time lies ahead, the start
+    of the run counts, which is the clock as it was read.
     """
-    if synced_at is None or began_at is None or began_at > now:
+    if synced_at is None or started_at is None or started_at > now:
         return synced_at
-    return began_at if synced_at > now else synced_at
+    return started_at if synced_at > now else synced_at
 
 
-def snapshot(
-    connection: Connection, max_ages: Mapping[str, Callable[[datetime], timedelta]], now: datetime
-) -> Snapshot:
-    """Return how each source stands, and the deliveries of all.
+def _duration(started_at: datetime | None, finished_at: datetime | None) -> timedelta | None:
+    if started_at is None or finished_at is None:
+        return None
+    return max(finished_at - started_at, timedelta())
 
-    `max_ages`: by source, how old a success of some moment may become. A source of which nothing
-    is recorded yet stands at nothing.
-    """
-    runs, groups = db_runs.count_runs(connection), db_catalog.count_models(connection, now)
-    standings = []
-    for source in status(connection, max_ages, now).sources:
-        models: Counter[str] = Counter()
-        lifecycles: Counter[str] = Counter()
-        retirements = []
-        for name, state, lifecycle, number, retires_at in groups:
-            if name != source.name:
-                continue
-            models[state] += number
-            if state != "removed":
-                lifecycles[lifecycle] += number
-            if retires_at is not None:
-                retirements.append(retires_at)
-        own = {status: number for (name, status), number in runs.items() if name == source.name}
-        next_one = min(retirements, default=None)
-        standings.append(SourceSnapshot(source, own, models, lifecycles, next_one))
-    return Snapshot(
-        tuple(standings), outbox.count_deliveries(connection), outbox.oldest_pending(connection)
-    )
+
+def _reason(source: str, error: str | None) -> str | None:
+    """Return a run's error without the name of its source."""
+    return error and error.removeprefix(f"source {source}: ")

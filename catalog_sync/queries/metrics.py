@@ -1,22 +1,34 @@
-"""The metrics of the program in the Prometheus text format."""
+"""The metrics of the program in the Prometheus text format.
+
+Every figure comes from the database: it survives a restart, and all processes show the same.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import sqlalchemy as sa
 
 from catalog_sync._version import __version__
-from catalog_sync.domain.kinds import RunStatus
+from catalog_sync.db import catalog as db_catalog
+from catalog_sync.db import outbox
+from catalog_sync.db.schema import sources, sync_runs
+from catalog_sync.domain.kinds import ENDED
+from catalog_sync.queries import health
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from prometheus_client import Metric
+    from prometheus_client import CollectorRegistry, Metric
+    from sqlalchemy.orm import Session
 
-    from catalog_sync.queries.health import Snapshot, SourceSnapshot
+    from catalog_sync.config.settings import Settings
+    from catalog_sync.queries.health import SourceHealth
 
 
-_STATUSES = tuple(status.value for status in RunStatus if status is not RunStatus.RUNNING)
 _STATES = ("listed", "missing", "removed")
 _LIFECYCLES = ("active", "deprecated", "retired", "unknown", "other")
 _DELIVERIES = ("pending", "delivered", "failed")
@@ -24,38 +36,128 @@ _Value: TypeAlias = "float | datetime | timedelta | None"
 _Sample: TypeAlias = "tuple[tuple[str, ...], _Value]"
 
 
-def exposition(snapshot: Snapshot, *, process: bool = False) -> bytes:
-    """Return a snapshot in Prometheus's text format, version 0.0.4.
+@dataclass(frozen=True, slots=True)
+class SourceSnapshot:
+    """One source, as its metrics show it."""
 
-    `process`: the figures of this process and its interpreter stand beside; they are for a server
-    alone, because a process that wrote a file has ended when the file is read.
+    health: SourceHealth
+    runs: Mapping[str, int] = field(default_factory=dict)
+    """Ended runs by status, those that retention deleted included; a missing key is 0."""
+    models: Mapping[str, int] = field(default_factory=dict)
+    """Models ever recorded: `listed`, `missing` (not confirmed gone) or `removed`."""
+    lifecycles: Mapping[str, int] = field(default_factory=dict)
+    """Models not removed: `active`, `deprecated`, `retired`, `unknown` (unsaid) or `other`."""
+    next_retirement_at: datetime | None = None
+    """The next retirement of a model not removed; None when none is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that the metrics show of one time."""
+
+    sources: tuple[SourceSnapshot, ...] = ()
+    deliveries: Mapping[str, int] = field(default_factory=dict)
+    """By status: `pending`, `delivered`, `failed`."""
+    oldest_pending_at: datetime | None = None
+    """When the oldest event happened that a channel still waits for; None when none does."""
+    database_up: bool = True
+    """Whether the database could be read; if not, nothing else here has a meaning."""
+
+
+def snapshot(session: Session | sa.Connection, settings: Settings, now: datetime) -> Snapshot:
+    """Return what the metrics show of the configured sources and the deliveries."""
+    runs, delivered = _count_runs(session)
+    groups: dict[str, list[tuple[str, str, int, datetime | None]]] = {}
+    for name, *group in db_catalog.count_models(session, now):  # type: ignore[arg-type]
+        groups.setdefault(name, []).append(tuple(group))  # type: ignore[arg-type]
+    found = []
+    for source in health.status(session, settings, now).configured:
+        listed: Counter[str] = Counter()
+        lifecycles: Counter[str] = Counter()
+        retirements = []
+        for state, lifecycle, number, retires_at in groups.get(source.name, ()):
+            listed[state] += number
+            if state != "removed":
+                lifecycles[lifecycle] += number
+            if retires_at is not None:
+                retirements.append(retires_at)
+        next_one = min(retirements, default=None)
+        own: Mapping[str, int] = runs.get(source.name, {})
+        found.append(SourceSnapshot(source, own, listed, lifecycles, next_one))
+    deliveries = Counter(outbox.count_deliveries(session))  # type: ignore[arg-type]
+    deliveries["delivered"] += delivered
+    return Snapshot(tuple(found), deliveries, outbox.oldest_pending(session))  # type: ignore[arg-type]
+
+
+def _count_runs(session: Session | sa.Connection) -> tuple[dict[str, Counter[str]], int]:
+    """Return the ended runs by source and status, and the deliveries that retention deleted."""
+    pruned = sources.c
+    counts: dict[str, Counter[str]] = {}
+    delivered = 0
+    for name, succeeded, held, failed, sent in session.execute(
+        sa.select(
+            pruned.name,
+            pruned.pruned_succeeded,
+            pruned.pruned_held,
+            pruned.pruned_failed,
+            pruned.pruned_delivered,
+        )
+    ):
+        counts[name] = Counter(succeeded=succeeded, held=held, failed=failed)
+        delivered += sent
+    run = sync_runs.c
+    rows: Iterable[Any] = session.execute(
+        sa.select(run.source, run.status, sa.func.count())
+        .where(run.status.in_(ENDED))
+        .group_by(run.source, run.status)
+    )
+    for name, ended, number in rows:
+        counts[name][ended] += number
+    return counts, delivered
+
+
+def exposition(snapshot: Snapshot) -> bytes:
+    """Return a snapshot in Prometheus's text format, version 0.0.4."""
+    from prometheus_client import generate_latest  # noqa: PLC0415  # heavy
+
+    return generate_latest(registry(lambda: snapshot))
+
+
+def registry(read: Callable[[], Snapshot], *, process: bool = False) -> CollectorRegistry:
+    """Return a registry that calls `read` for each collection.
+
+    `process` adds the figures of this process and its interpreter. They are for a server: a process
+    that wrote a file has ended when the file is read.
     """
     from prometheus_client import (  # noqa: PLC0415  # heavy
         CollectorRegistry,
         GCCollector,
         PlatformCollector,
         ProcessCollector,
-        generate_latest,
     )
 
-    registry = CollectorRegistry()  # the library's own one is shared with whoever imports us
-    registry.register(_Collected(snapshot))
+    registry = CollectorRegistry()  # the library's own one is shared with the host program
+    registry.register(_Collector(read))
     if process:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-    return generate_latest(registry)
+    return registry
 
 
-class _Collected:
-    """A snapshot, as the library collects it."""
+class _Collector:
+    """Collects the metrics from the database; an interface of the library."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+    def __init__(self, read: Callable[[], Snapshot]) -> None:
+        self._read = read
+
+    def describe(self) -> list[Metric]:
+        """Name nothing in advance: registering must not read the database."""
+        return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric; of a database that cannot be asked, that alone."""
-        return _metrics(self._snapshot)
+        """Yield every metric."""
+        return _metrics(self._read())
 
 
 def _metrics(snapshot: Snapshot) -> Iterator[Metric]:
@@ -68,7 +170,7 @@ def _metrics(snapshot: Snapshot) -> Iterator[Metric]:
     )
     yield _metric(
         "database_up",
-        "Whether the database can be asked; while it is 0, nothing else is told.",
+        "Whether the database can be read; while it is 0, no other figure is shown.",
         [],
         [((), snapshot.database_up)],
     )
@@ -77,28 +179,28 @@ def _metrics(snapshot: Snapshot) -> Iterator[Metric]:
     per_source: tuple[tuple[str, str, Callable[[SourceSnapshot], _Value]], ...] = (
         (
             "last_success_timestamp_seconds",
-            "When the result of a pass was last applied; absent before the first.",
-            lambda source: source.status.last_success_at,
+            "When the result of a run was last applied; absent before the first.",
+            lambda source: source.health.last_success_at,
         ),
         (
             "max_age_seconds",
             "How old the last success may become, as configured; absent before the first.",
-            lambda source: source.status.max_age,
+            lambda source: source.health.max_age,
         ),
         (
             "last_attempt_timestamp_seconds",
-            "When the last pass began that has ended and was not skipped; absent before the first.",
-            lambda source: source.status.last_run.started_at if source.status.last_run else None,
+            "When the last run began that has ended; absent before the first.",
+            lambda source: source.health.last_attempt_at,
         ),
         (
             "last_run_duration_seconds",
-            "How long that pass took.",
-            lambda source: source.status.last_run.duration if source.status.last_run else None,
+            "How long that run took.",
+            lambda source: source.health.last_duration,
         ),
         (
             "held",
-            "Whether a pass is held since the last one that succeeded: it waits for a person.",
-            lambda source: source.status.held,
+            "Whether the last run is held: it waits for a person.",
+            lambda source: source.health.held,
         ),
         (
             "next_retirement_timestamp_seconds",
@@ -107,13 +209,13 @@ def _metrics(snapshot: Snapshot) -> Iterator[Metric]:
         ),
     )
     for name, documentation, value in per_source:
-        samples = [((source.status.name,), value(source)) for source in sources]
+        samples = [((source.health.name,), value(source)) for source in sources]
         yield _metric(name, documentation, ["source"], samples)
     yield _metric(
         "runs_total",
-        "Passes that ended, by how.",
+        "Runs that ended, by status; it never falls.",
         ["source", "status"],
-        _each(sources, _STATUSES, lambda source: source.runs),
+        _each(sources, ENDED, lambda source: source.runs),
         counter=True,
     )
     yield _metric(
@@ -130,13 +232,13 @@ def _metrics(snapshot: Snapshot) -> Iterator[Metric]:
     )
     yield _metric(
         "deliveries",
-        "Alerts, one per event and channel, by what became of them.",
+        "Deliveries, one per event and channel, by status.",
         ["status"],
         [((status,), snapshot.deliveries.get(status, 0)) for status in _DELIVERIES],
     )
     yield _metric(
         "oldest_pending_delivery_timestamp_seconds",
-        "When the oldest event happened that a channel waits for; absent when none does.",
+        "When the oldest event with a pending delivery happened; absent when there is none.",
         [],
         [((), snapshot.oldest_pending_at)],
     )
@@ -147,11 +249,11 @@ def _each(
     words: Iterable[str],
     numbers: Callable[[SourceSnapshot], Mapping[str, int]],
 ) -> Iterator[_Sample]:
-    """Yield a sample for each source and word, 0 included: what begins late shows no rise."""
+    """Yield a sample for each source and word, 0 too: a series that begins late shows no rise."""
     for source in sources:
         counted = numbers(source)
         for word in words:
-            yield (source.status.name, word), counted.get(word, 0)
+            yield (source.health.name, word), counted.get(word, 0)
 
 
 def _metric(
@@ -162,7 +264,7 @@ def _metric(
     *,
     counter: bool = False,
 ) -> Metric:
-    """Return a metric with its samples, those of no value left out."""
+    """Return a metric with its samples, without those that are None."""
     from prometheus_client.core import (  # noqa: PLC0415  # heavy
         CounterMetricFamily,
         GaugeMetricFamily,

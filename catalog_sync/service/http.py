@@ -1,99 +1,96 @@
-"""What is measured, as Prometheus reads it, and the small HTTP server that tells it.
-
-Nothing is counted here: every figure comes from the database, so that it survives a restart and is
-the same whichever process tells it. The server knows the two functions that it was given, and
-nothing of what they do; it reaches no other host and logs no request.
-"""
+"""The HTTP server of /metrics and /healthz: waitress, and a WSGI application of two paths."""
 
 from __future__ import annotations
 
-import errno
-import io
 import json
 import logging
 import socket
-import sys
 import threading
-import time
-from contextlib import suppress
-from http import HTTPStatus
-from http.client import HTTPException
-from http.server import BaseHTTPRequestHandler
-from socketserver import TCPServer, ThreadingMixIn
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from prometheus_client import make_wsgi_app
+from waitress import create_server, wasyncore
 
 from catalog_sync.logs import fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
+    from prometheus_client import CollectorRegistry
 
 logger = logging.getLogger(__name__)
-_TEXT = "text/plain; charset=utf-8"
-_JSON = "application/json"
-_EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"  # what every scraper reads
-_METHODS = "GET, HEAD"
-_PATIENCE_SECONDS = 5.0
-"""For a client to say what it wants, and again to take its answer: scrapers are near."""
-_MAX_REQUEST_BYTES = 16 * 1024
-"""A scraper's headers are a few hundred."""
-_LINGER_SECONDS = 1.0
-_MAX_LEFT_BYTES = 1 << 20
-"""For what a client sends beyond its request, and how much of it is read away."""
-_MAX_CONNECTIONS = 32
-"""Beyond it the oldest one is hung up on: whoever holds many open keeps nobody out."""
-_MAX_ANSWERS = 8
-"""Made at once; the rest is told to come back, or a slow database would gather threads."""
-_POLL_SECONDS = 0.1
-"""How soon `close` is noticed; a new client is noticed at once."""
+_LIMITS = {
+    "threads": 4,  # requests answered at the same time
+    "connection_limit": 500,  # of these, slow or silent clients occupy no thread
+    "channel_timeout": 10,  # seconds of silence after which a connection is closed
+    "cleanup_interval": 5,
+    "max_request_header_size": 16 * 1024,
+    "max_request_body_size": 64 * 1024,
+}
+_HEADERS = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+_POLL_SECONDS = 1.0
+_Answer: TypeAlias = "tuple[str, list[tuple[str, str]], bytes]"
+"""Status, headers and body."""
 
 
 class Listener:
-    """`/metrics` and `/healthz`, over HTTP.
+    """Serves /metrics and /healthz from `start` until `close`.
 
     Args:
-        address: host and port to bind; a name is looked up, `::` takes IPv4 too, port 0 is any
-            free one.
-        metrics: returns what `/metrics` answers, as `exposition` does.
-        health: returns whether all is well, and the object that `/healthz` answers with 200 or 503.
+        address: the host and the port to bind. `::` accepts IPv4 too, port 0 is any free one.
+        metrics: the registry that /metrics shows.
+        health: returns whether all is well, and the object that /healthz shows with 200 or 503.
 
-    The port is taken at once, or OSError is raised, and answered from `start` on, which `with`
-    calls. Both functions are called in threads of the listener, at most eight at a time; what they
-    raise is logged by its class alone, because it may quote a secret, and answered with 500 or 503.
+    Raises:
+        OSError: the address cannot be bound.
     """
 
     def __init__(
         self,
         address: tuple[str, int],
         *,
-        metrics: Callable[[], bytes],
+        metrics: CollectorRegistry,
         health: Callable[[], tuple[bool, Mapping[str, Any]]],
     ) -> None:
-        try:
-            self._server = _Server(address, metrics, health)
-        except (TypeError, UnicodeError) as error:  # no name server could be asked for it
-            raise OSError(errno.EINVAL, "not a host name") from error
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(_POLL_SECONDS,), name="metrics", daemon=True
+        host, port = address
+        ipv6 = ":" in host
+        listening = socket.create_server(
+            (host, port),
+            family=socket.AF_INET6 if ipv6 else socket.AF_INET,
+            backlog=128,
+            dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
         )
-
-    @property
-    def port(self) -> int:
-        """The port that it answers on."""
-        return int(self._server.server_address[1])
+        self.port = int(listening.getsockname()[1])
+        self._channels: dict[int, Any] = {}
+        self._server = create_server(
+            _Application(metrics, health),
+            map=self._channels,
+            sockets=[listening],
+            ident=None,
+            clear_untrusted_proxy_headers=True,
+            **_LIMITS,
+        )
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
 
     def start(self) -> None:
-        """Answer from now on, in a thread of its own."""
+        """Answer requests, in a thread. A second call does nothing."""
         if self._thread.ident is None:
             self._thread.start()
 
     def close(self) -> None:
-        """Give the port back and hang up on every client, without waiting for any."""
+        """Close the port and all connections."""
+        self._closing.set()
         if self._thread.ident is not None:
-            self._server.shutdown()
+            self._server.pull_trigger()
             self._thread.join()
-        self._server.server_close()
-        self._server.hang_up()
+        self._server.task_dispatcher.shutdown(timeout=0)
+        wasyncore.close_all(self._channels)
+
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            wasyncore.loop(_POLL_SECONDS, use_poll=True, map=self._channels, count=1)
 
     def __enter__(self) -> Self:
         self.start()
@@ -103,178 +100,43 @@ class Listener:
         self.close()
 
 
-class _Server(ThreadingMixIn, TCPServer):
-    """A thread for each connection, and a list of the open ones, the oldest first."""
-
-    allow_reuse_address = True  # a restart need not wait for the old connections' end
-    daemon_threads = True
-    request_queue_size = 128
+class _Application:
+    """The WSGI application of the two paths."""
 
     def __init__(
         self,
-        address: tuple[str, int],
-        metrics: Callable[[], bytes],
+        metrics: CollectorRegistry,
         health: Callable[[], tuple[bool, Mapping[str, Any]]],
     ) -> None:
-        self._metrics, self._health = metrics, health
-        self._answering = threading.BoundedSemaphore(_MAX_ANSWERS)
-        self._open: dict[Any, None] = {}
-        self._lock = threading.Lock()
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, _Handler)
+        self._metrics = make_wsgi_app(metrics)
+        self._health = health
 
-    def server_bind(self) -> None:
-        if self.server_address[0] == "::":
-            with suppress(OSError):  # where a system cannot, IPv6 alone it is
-                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        super().server_bind()
-
-    def answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
-        """Return status, content type and body of a GET."""
-        if path not in {"/metrics", "/healthz"}:
-            return HTTPStatus.NOT_FOUND, _TEXT, b"Not Found; there are /metrics and /healthz\n"
-        if not self._answering.acquire(blocking=False):
-            return _no_answer(path, HTTPStatus.SERVICE_UNAVAILABLE, "busy")
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         try:
-            if path == "/metrics":
-                return HTTPStatus.OK, _EXPOSITION, self._metrics()
-            well, said = self._health()
-            status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
-            return status, _JSON, _json(said)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the client is told no more
-            logger.warning("%s has no answer", path, extra=fields(error=type(error).__name__))
-            return _no_answer(path, HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
-        finally:
-            self._answering.release()
+            status, headers, body = self._answer(environ)
+        except Exception as error:  # noqa: BLE001  # its text may quote a secret
+            logger.warning("no answer", extra=fields(error=type(error).__name__))
+            status, headers, body = _text("500 Internal Server Error", "internal error")
+        headers = [*headers, *_HEADERS, ("Content-Length", str(len(body)))]
+        start_response(status, headers)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._lock:
-            if len(self._open) >= _MAX_CONNECTIONS:
-                oldest = next(iter(self._open))
-                del self._open[oldest]
-                _hang_up(oldest)
-            self._open[request] = None
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        with self._lock:
-            self._open.pop(request, None)
-            super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        error = sys.exception()
-        if not isinstance(error, OSError):  # a client that hung up is its own affair
-            logger.warning("a connection broke", extra=fields(error=type(error).__name__))
-
-    def hang_up(self) -> None:
-        """End every connection; its thread lets go of it by itself."""
-        with self._lock:
-            for request in self._open:
-                _hang_up(request)
+    def _answer(self, environ: WSGIEnvironment) -> _Answer:
+        if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
+            status, headers, body = _text("405 Method Not Allowed", "expected GET or HEAD")
+            return status, [*headers, ("Allow", "GET, HEAD")], body
+        if environ["PATH_INFO"] == "/metrics":
+            answered: list[Any] = []
+            request = {**environ, "REQUEST_METHOD": "GET"}  # the library knows no HEAD
+            body = b"".join(self._metrics(request, lambda *answer: answered.extend(answer)))
+            return answered[0], answered[1], body
+        if environ["PATH_INFO"] == "/healthz":
+            is_well, shown = self._health()
+            status = "200 OK" if is_well else "503 Service Unavailable"
+            body = json.dumps(shown, allow_nan=False).encode() + b"\n"
+            return status, [("Content-Type", "application/json")], body
+        return _text("404 Not Found", "Not Found; there are /metrics and /healthz")
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """One request: a scrape each quarter of a minute gains nothing by a kept-alive connection."""
-
-    server: _Server
-    protocol_version = "HTTP/1.1"
-    # What a request line that names no version is answered in; HTTP/0.9 would be without headers.
-    default_request_version = "HTTP/1.0"
-    disable_nagle_algorithm = True
-    # Of a request that could not be read so far.
-    command = requestline = request_version = ""
-
-    def setup(self) -> None:
-        super().setup()
-        self.rfile.close()
-        incoming = _Incoming(self.connection, _PATIENCE_SECONDS, _MAX_REQUEST_BYTES)
-        self.rfile = io.BufferedReader(incoming)
-
-    def handle(self) -> None:
-        try:
-            self.handle_one_request()
-        except HTTPException:
-            self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
-        # What is left unread would reset the connection, and with it the answer on its way.
-        with suppress(OSError, HTTPException):
-            self.connection.shutdown(socket.SHUT_WR)
-            _Incoming(self.connection, _LINGER_SECONDS, _MAX_LEFT_BYTES).readall()
-
-    def do_GET(self) -> None:
-        self._send(*self.server.answer(self.path.partition("?")[0]))
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Say what http.server itself refuses in few words, and none of the client's."""
-        del message, explain
-        status = HTTPStatus(code)
-        if status is HTTPStatus.NOT_IMPLEMENTED:  # its word for a method without a do_ function
-            status = HTTPStatus.METHOD_NOT_ALLOWED
-        self._send(status, _TEXT, f"{status.phrase}\n".encode())
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing: a request is no news."""
-
-    def _send(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
-        self.connection.settimeout(_PATIENCE_SECONDS)
-        self.send_response_only(status)  # `send_response` would also name our versions
-        self.send_header("date", self.date_time_string())
-        self.send_header("content-type", content_type)
-        self.send_header("content-length", str(len(body)))
-        self.send_header("cache-control", "no-store")
-        self.send_header("x-content-type-options", "nosniff")
-        self.send_header("connection", "close")
-        if status is HTTPStatus.METHOD_NOT_ALLOWED:
-            self.send_header("allow", _METHODS)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-
-class _Incoming(io.RawIOBase):
-    """What a client sends, for a time and up to a size, both of the whole: no trickle outlives it.
-
-    Reading raises TimeoutError, HTTPException for more than the size, and ConnectionAbortedError
-    when the client stops in the middle.
-    """
-
-    def __init__(self, connection: socket.socket, seconds: float, limit: int) -> None:
-        super().__init__()
-        self._connection = connection
-        self._ends_at = time.monotonic() + seconds
-        self._limit = self._left = limit
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if not self._left:
-            raise HTTPException
-        patience = self._ends_at - time.monotonic()
-        if patience <= 0:
-            raise TimeoutError
-        self._connection.settimeout(patience)
-        received = self._connection.recv_into(memoryview(buffer)[: self._left])
-        if not received and self._left < self._limit:
-            raise ConnectionAbortedError
-        self._left -= received
-        return received
-
-
-def _hang_up(request: socket.socket) -> None:
-    with suppress(OSError):
-        request.shutdown(socket.SHUT_RDWR)
-
-
-def _no_answer(path: str, status: HTTPStatus, reason: str) -> tuple[HTTPStatus, str, bytes]:
-    """Return what is said instead: of health, that it cannot be told is bad health."""
-    if path == "/healthz":
-        said = {"ok": False, "reason": reason}
-        return HTTPStatus.SERVICE_UNAVAILABLE, _JSON, _json(said)
-    return status, _TEXT, f"{reason}\n".encode()
-
-
-def _json(said: Mapping[str, Any]) -> bytes:
-    return json.dumps(said, allow_nan=False).encode() + b"\n"
+def _text(status: str, text: str) -> _Answer:
+    return status, [("Content-Type", "text/plain; charset=utf-8")], f"{text}\n".encode()

@@ -1,4 +1,4 @@
-"""The jobs of the daemon: one run per schedule, and the deliveries between them."""
+"""The daemon's jobs: one per source, and the deliveries between the runs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 from catalog_sync._version import __version__
 from catalog_sync.config.schedule import Schedule
+from catalog_sync.domain.kinds import RunStatus
 from catalog_sync.errors import CatalogSyncError, DatabaseError
 from catalog_sync.logs import fields
 from catalog_sync.sync.one_source import RunOptions
@@ -26,158 +27,17 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from catalog_sync.app import App
+    from catalog_sync.config.settings import SourceSettings
+    from catalog_sync.sync.report import RunReport
 
 
 logger = logging.getLogger(__name__)
 
-_DELIVERY_EVERY = timedelta(seconds=10)
-"""How often is looked for alerts that have become due."""
+_DELIVER_EVERY = Schedule(timedelta(seconds=10))
+"""When due alerts are looked for, besides after each run."""
 _RETRY = timedelta(seconds=10)
-"""How soon the first pass is tried again while the database cannot be used."""
+"""How soon the first run is tried again while the database cannot be used."""
 _DELIVERIES = "deliveries"
-
-
-class _Service:
-    """One configuration at work: an app, and the scheduler that says when."""
-
-    def __init__(self, app: App, done: Callable[[], None]) -> None:
-        """`done` is called, from whatever thread, each time that something ended."""
-        self.app = app
-        self._done = done
-        self._groups: dict[Schedule, list[str]] = {}
-        for source in app.settings.sources:
-            self._groups.setdefault(app.settings.schedule(source), []).append(source.name)
-        self._begun: set[Schedule] = set()
-        # A delivery lasts as long as its slowest channel: one that hangs holds up no other.
-        self._senders = len(app.settings.alerts) + 1
-        self._running = 0
-        self._stopped = False
-        self._lock = threading.Lock()
-        self._scheduler = BackgroundScheduler(
-            timezone=UTC,
-            executors={"default": ThreadPoolExecutor(len(self._groups) + self._senders)},
-            # A late pass runs late, and never twice.
-            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
-        )
-
-    @property
-    def busy(self) -> bool:
-        """Whether a pass or a delivery is under way."""
-        return self._running > 0
-
-    @property
-    def longest_walk(self) -> timedelta:
-        """The longest deadline of a walk."""
-        return max(source.deadline for source in self.app.settings.sources)
-
-    def start(self) -> None:
-        """Begin with a pass of each schedule, and go on by them."""
-        self._plan()
-        for number, (schedule, names) in enumerate(self._groups.items()):
-            self._scheduler.modify_job(str(number), next_run_time=self.app.clock())
-            logger.info(
-                "started",
-                extra=fields(
-                    version=__version__,
-                    sources=",".join(names),
-                    every=None if schedule.cron else f"{schedule.every.total_seconds():g}s",
-                    cron=schedule.cron,
-                ),
-            )
-        self._scheduler.start()
-
-    def _plan(self) -> None:
-        """Set each job's next time by the clock as it is now."""
-        for number, schedule in enumerate(self._groups):
-            self._plan_passes(str(number), schedule)
-        self._scheduler.add_job(
-            self._guarded,
-            ScheduleTrigger(Schedule(_DELIVERY_EVERY)),
-            args=[self._deliver],
-            id=_DELIVERIES,
-            max_instances=self._senders,
-        )
-
-    def _plan_passes(self, job_id: str, schedule: Schedule) -> None:
-        jitter = schedule.at_most(self.app.settings.jitter, self.app.clock())
-        self._scheduler.add_job(
-            self._guarded,
-            ScheduleTrigger(schedule, jitter),
-            args=[self._pass, schedule, job_id],
-            id=job_id,
-            replace_existing=True,
-        )
-
-    def keep_time(self, step: timedelta) -> None:
-        """Follow a clock that was set: APScheduler would wait until it is again what it was.
-
-        What comes every so often comes when it would have come: a clock that is set back again
-        and again puts nothing off.
-        """
-        if step > timedelta():
-            self._scheduler.wakeup()  # what has become due meanwhile runs late
-            return
-        schedules = {str(number): schedule for number, schedule in enumerate(self._groups)}
-        for job in self._scheduler.get_jobs():
-            if job.id in schedules and schedules[job.id].cron:
-                self._plan_passes(job.id, schedules[job.id])
-            else:
-                job.modify(next_run_time=job.next_run_time + step)
-
-    def stop(self) -> None:
-        """Start nothing more, and abandon what can be."""
-        with self._lock:
-            self._stopped = True
-        self._scheduler.shutdown(wait=False)
-        self.app.stop()
-
-    def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
-        """Do something that has come due: whatever happens, it will come due again."""
-        with self._lock:
-            if self._stopped:
-                return
-            self._running += 1
-        try:
-            work(*arguments)
-        except Exception as error:  # noqa: BLE001  # a bug; the next time may go well
-            log_failure(f"unexpected {type(error).__name__}", error)
-        finally:
-            with self._lock:
-                self._running -= 1
-            self._done()
-
-    def _pass(self, schedule: Schedule, job_id: str) -> None:
-        first = schedule not in self._begun
-        options = RunOptions(if_older_than=self._fresh_for(schedule), after_attempts=not first)
-        try:
-            self.app.sync(
-                options, names=self._groups[schedule], continue_on_error=True, on_report=log_report
-            )
-        except DatabaseError as error:
-            log_failure("no pass could be made", error)
-            if first:
-                with suppress(JobLookupError):  # told to stop meanwhile
-                    soon = self.app.clock() + min(_RETRY, schedule.interval(self.app.clock()))
-                    self._scheduler.modify_job(job_id, next_run_time=soon)
-        except CatalogSyncError as error:
-            log_failure("no pass could be made", error)
-        else:
-            self._begun.add(schedule)
-            with suppress(JobLookupError):  # by itself: no receiver holds up the next pass
-                self._scheduler.modify_job(_DELIVERIES, next_run_time=self.app.clock())
-
-    def _fresh_for(self, schedule: Schedule) -> timedelta:
-        """Return how long a pass serves all replicas: an interval, less the time that one takes."""
-        interval = schedule.interval(self.app.clock())
-        return max(interval - self.longest_walk, interval / 2)
-
-    def _deliver(self) -> None:
-        if not self._begun:
-            return  # nothing is owed yet, perhaps there is not even a database
-        try:
-            self.app.deliver()
-        except DatabaseError as error:
-            logger.debug("no alerts delivered", extra=fields(reason=str(error)))
 
 
 class ScheduleTrigger(BaseTrigger):  # type: ignore[misc]  # has no types
@@ -198,6 +58,188 @@ class ScheduleTrigger(BaseTrigger):  # type: ignore[misc]  # has no types
         if run <= now:
             run = self._schedule.next_after(now)
         return run + random.random() * self._jitter  # noqa: S311
+
+
+class Jobs:
+    """One configuration at work: an App, and the scheduler that says when.
+
+    Args:
+        app: runs the sources and delivers.
+        on_end: called, from any thread, each time that a run or a delivery ended.
+    """
+
+    def __init__(self, app: App, on_end: Callable[[], None]) -> None:
+        self.app = app
+        self._on_end = on_end
+        self._schedules = {s.name: app.settings.schedule(s) for s in app.settings.sources}
+        self._done: set[str] = set()
+        """The sources whose first run has ended."""
+        self._recorded: set[str] = set()
+        """The sources of which this process has seen a catalog."""
+        self._running = 0
+        self._stopped = False
+        self._lock = threading.Lock()
+        # A delivery lasts as long as its slowest channel: one that hangs must not block the others.
+        self._senders = len(app.settings.alerts) + 1
+        parallel = min(len(self._schedules), app.settings.parallel)
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={
+                "runs": ThreadPoolExecutor(parallel),
+                _DELIVERIES: ThreadPoolExecutor(self._senders),
+            },
+            # A late job runs late, and once.
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run or a delivery is in progress."""
+        return self._running > 0
+
+    def start(self) -> None:
+        """Run each source now, and then on its schedule."""
+        self._log_start()
+        now = self.app.clock()
+        for source in self.app.settings.sources:
+            self._schedule(source, next_run_time=now)
+        self._scheduler.add_job(
+            self._run_job,
+            ScheduleTrigger(_DELIVER_EVERY),
+            args=[self.deliver],
+            id=_DELIVERIES,
+            executor=_DELIVERIES,
+            max_instances=self._senders,
+        )
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Start nothing more, and stop what is in progress."""
+        with self._lock:
+            self._stopped = True
+        self._scheduler.shutdown(wait=False)
+        self.app.stop()
+
+    def on_clock_change(self, step: timedelta) -> None:
+        """Follow a change of the system clock: APScheduler stores absolute times and would wait.
+
+        Intervals keep their rhythm, so that a clock that is set back again and again delays no
+        run. Crontab lines are computed from the new time.
+        """
+        if step > timedelta():
+            self._scheduler.wakeup()  # what is due by now runs late
+            return
+        for source in self.app.settings.sources:
+            if self._schedules[source.name].cron:
+                self._schedule(source)
+        for job in self._scheduler.get_jobs():
+            schedule = self._schedules.get(job.id.removeprefix("run:"))
+            if schedule is None or not schedule.cron:
+                job.modify(next_run_time=job.next_run_time + step)
+
+    def _schedule(self, source: SourceSettings, **options: datetime) -> None:
+        """Add the source's job, or compute its next time anew."""
+        schedule = self._schedules[source.name]
+        jitter = schedule.at_most(self.app.settings.jitter, self.app.clock())
+        self._scheduler.add_job(
+            self._run_job,
+            ScheduleTrigger(schedule, jitter),
+            args=[self.sync, source],
+            id=f"run:{source.name}",
+            executor="runs",
+            replace_existing=True,
+            **options,
+        )
+
+    def _log_start(self) -> None:
+        """Log a line per schedule."""
+        names: dict[Schedule, list[str]] = {}
+        for name, schedule in self._schedules.items():
+            names.setdefault(schedule, []).append(name)
+        for schedule, sources in names.items():
+            logger.info(
+                "started",
+                extra=fields(
+                    version=__version__,
+                    config=str(self.app.settings.file or "") or None,
+                    database=self.app.database,
+                    sources=",".join(sources),
+                    every=None if schedule.cron else f"{schedule.every.total_seconds():g}s",
+                    cron=schedule.cron,
+                ),
+            )
+
+    # --- the jobs ------------------------------------------------------------------------------
+
+    def _run_job(self, work: Callable[..., None], *arguments: object) -> None:
+        """Do the work of a job; an unexpected error is logged, and the job stays scheduled."""
+        with self._lock:
+            if self._stopped:
+                return
+            self._running += 1
+        try:
+            work(*arguments)
+        except Exception as error:  # noqa: BLE001  # a bug; the next time may go well
+            log_failure(f"unexpected {type(error).__name__}", error)
+        finally:
+            with self._lock:
+                self._running -= 1
+            self._on_end()
+
+    def sync(self, source: SourceSettings) -> None:
+        """Run a source, unless it was synced for this time already, by another replica too."""
+        try:
+            self.app.sync_unchecked(
+                self._options(source), names=[source.name], on_report=self._on_report
+            )
+        except DatabaseError as error:
+            log_failure("no run could be made", error)
+            if source.name not in self._done:
+                now = self.app.clock()
+                soon = now + min(_RETRY, self._schedules[source.name].interval(now))
+                self._modify(f"run:{source.name}", soon)
+        except CatalogSyncError as error:
+            log_failure("no run could be made", error)
+        else:
+            self._done.add(source.name)
+            self._modify(_DELIVERIES, self.app.clock())  # a job: no receiver delays the next run
+
+    def _options(self, source: SourceSettings) -> RunOptions:
+        """Return what makes a run unnecessary.
+
+        A crontab line: the source was synced since the scheduled time. An interval: it was synced
+        within it, less the time that a walk takes. After the first run, attempts count as well.
+        """
+        schedule, now = self._schedules[source.name], self.app.clock()
+        again = source.name in self._done
+        if schedule.cron:
+            return RunOptions(synced_since=schedule.last_before(now), after_attempts=again)
+        recent = max(schedule.every - source.deadline, schedule.every / 2)
+        return RunOptions(if_older_than=recent, after_attempts=again)
+
+    def _on_report(self, report: RunReport) -> None:
+        log_report(report)
+        if report.status not in {RunStatus.SUCCEEDED, RunStatus.HELD}:
+            return
+        if report.baseline and report.source in self._recorded:
+            logger.warning(
+                "the database is new: the earlier history is not in it",
+                extra=fields(source=report.source, database=self.app.database),
+            )
+        self._recorded.add(report.source)
+
+    def deliver(self) -> None:
+        """Send what is due."""
+        if not self._done:
+            return  # nothing is recorded yet, perhaps there is not even a database
+        try:
+            self.app.deliver()
+        except DatabaseError as error:
+            logger.debug("no alerts delivered", extra=fields(reason=str(error)))
+
+    def _modify(self, job_id: str, next_run_time: datetime) -> None:
+        with suppress(JobLookupError):  # the scheduler was stopped meanwhile
+            self._scheduler.modify_job(job_id, next_run_time=next_run_time)
 
 
 def log_failure(what: str, error: Exception) -> None:

@@ -1,19 +1,16 @@
-"""The daemon: it decides when, and calls what `sync` calls. It holds no logic of the pass.
+"""The daemon's process: signals, the listener, and the configuration that is at work.
 
-The main thread waits for signals; APScheduler starts the passes of each schedule and, between
-them, the deliveries. What fails is logged and done again when its time comes: only a configuration
-or a schema that cannot be used ends it, and only at the start.
+The main thread waits for signals; the jobs run in threads. An error of a run is logged, and the run
+is repeated when it is due again. Only at the start, a configuration or a schema that cannot be used
+ends the process.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import sys
-import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -21,50 +18,52 @@ from typing import TYPE_CHECKING, Any
 from catalog_sync.db import migrate
 from catalog_sync.errors import CatalogSyncError, ConfigError, DatabaseError, SchemaError
 from catalog_sync.logs import fields
-from catalog_sync.service.jobs import _Service, log_failure
+from catalog_sync.service.jobs import Jobs, log_failure
+from catalog_sync.service.signals import STOP, exit_at_once, queue_signals, wait_for_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from catalog_sync.app import App
     from catalog_sync.config.values import Address
+    from catalog_sync.queries.metrics import Snapshot
     from catalog_sync.service.http import Listener
-
+    from catalog_sync.service.signals import Inbox
 
 logger = logging.getLogger(__name__)
-_GRACE = timedelta(seconds=10)
-"""How long what is under way may take to end, after a signal."""
-_CLOSING_SHARE = 0.2
-"""How much of it is kept for closing the runs of what does not end."""
 _LOOK_SECONDS = 5.0
 """How often the clock is looked at."""
 _CLOCK_STEP_SECONDS = 2.0
-"""By how much a clock must differ from the time that went by to count as having been set."""
-_STOP = frozenset({signal.SIGTERM, signal.SIGINT})
-_RELOAD = frozenset({signal.SIGHUP} if hasattr(signal, "SIGHUP") else ())  # not on Windows
-_NOT_RELOADED = "not reloaded; the configuration before it stays"
+"""A clock that differs by more from the time that passed was set."""
+_RELOAD = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()  # not on Windows
+_NOT_RELOADED = "not reloaded; the previous configuration stays"
 
 
 class Daemon:
-    """The process: its signals, its listener, and the configuration that is at work."""
+    """The process of `catalog-sync run`.
+
+    Args:
+        load: reads the configuration and returns an App; called again at each reload.
+    """
 
     def __init__(self, load: Callable[[], App]) -> None:
-        """`load` reads the configuration and wires it; it is called anew at each reload."""
         self._load = load
-        self._inbox: SimpleQueue[signal.Signals | None] = SimpleQueue()
-        self._service: _Service
+        self._inbox: Inbox = SimpleQueue()
+        self._jobs: Jobs
         self._listener: Listener | None = None
-        self._left: list[_Service] = []
-        """Those before, of which something has not ended yet."""
+        self._replaced: list[Jobs] = []
+        """Jobs of earlier configurations, some of which are still running."""
 
     def run(self) -> int:
-        """Work until told to stop, and return 0.
+        """Work until a signal to stop, and return 0. To be called in the main thread.
 
-        Raises ConfigError and SchemaError for what is wrong at the start. To be called in the
-        main thread, which alone receives signals.
+        Raises:
+            ConfigError: the configuration cannot be used.
+            SchemaError: the database has the schema of another version.
         """
-        with _signals_into(self._inbox, _RELOAD):  # who reloads at the start does not mean to end
+        # A reload during the start must not end the process, which is SIGHUP's default.
+        with queue_signals(self._inbox, _RELOAD):
             app = self._load()
             app.check()
             try:
@@ -74,9 +73,9 @@ class Daemon:
             except DatabaseError as error:
                 log_failure("the database cannot be used yet", error)
             self._listener = self._listen(app.settings.http_listen)
-            with _signals_into(self._inbox, _STOP):
+            with queue_signals(self._inbox, STOP):
                 self._begin(app)
-                while (number := self._next()) not in _STOP:
+                while (number := self._next()) not in STOP:
                     self._reload()
                 logger.info("stopping", extra=fields(signal=number.name))
                 self._end()
@@ -84,13 +83,13 @@ class Daemon:
         return 0
 
     def _begin(self, app: App) -> None:
-        self._service = _Service(app, done=lambda: self._inbox.put(None))
-        self._service.start()
+        self._jobs = Jobs(app, on_end=lambda: self._inbox.put(None))
+        self._jobs.start()
         if self._listener is not None:
             self._listener.start()
 
     def _next(self) -> signal.Signals:
-        """Wait for a signal, and meanwhile for a clock that is set."""
+        """Wait for a signal, and meanwhile for a change of the system clock."""
         ahead = time.time() - time.monotonic()
         while True:
             with suppress(Empty):
@@ -99,41 +98,24 @@ class Daemon:
             before, ahead = ahead, time.time() - time.monotonic()
             if abs(ahead - before) > _CLOCK_STEP_SECONDS:
                 logger.warning("the clock was set", extra=fields(seconds=round(ahead - before)))
-                self._service.keep_time(timedelta(seconds=ahead - before))
+                self._jobs.on_clock_change(timedelta(seconds=ahead - before))
 
     def _end(self) -> None:
-        """Stop what is under way; what does not end in time is left behind, for others to redo."""
-        self._service.stop()
-        self._settle()
+        """Stop what is in progress; work that does not end in time is left to the next process."""
+        self._jobs.stop()
+        wait_for_end(self._jobs.app, lambda: self._jobs.is_busy, self._inbox)
         if self._listener is not None:
             self._listener.close()
-        if self._service.busy or any(left.busy for left in self._left):
+        if self._jobs.is_busy or any(jobs.is_busy for jobs in self._replaced):
             logger.warning("left behind what did not end in time")
-            _exit_at_once(0)  # its threads would be waited for
-        self._service.app.close()
-
-    def _settle(self) -> signal.Signals | None:
-        """Wait until nothing is under way, or the time is over; return a signal that came.
-
-        The runs of what is still under way then are closed in its stead.
-        """
-        came, service = None, self._service
-        grace = min(_GRACE, service.longest_walk)
-        ends = time.monotonic() + (grace * (1 - _CLOSING_SHARE)).total_seconds()
-        while service.busy and came not in _STOP and (left := ends - time.monotonic()) > 0:
-            with suppress(Empty):
-                came = self._inbox.get(timeout=left) or came
-        if service.busy:
-            closing = threading.Thread(target=service.app.abandon, daemon=True)
-            closing.start()
-            closing.join((grace * _CLOSING_SHARE).total_seconds())
-        return came
+            exit_at_once(0)  # the interpreter would wait for the threads
+        self._jobs.app.close()
 
     def _reload(self) -> None:
-        """Put a new configuration to work; one that cannot be used is told, and the old stays."""
-        listener, old = self._listener, self._service
+        """Switch to a new configuration; if it cannot be used, log it and keep the old one."""
+        listener, old = self._listener, self._jobs
         try:
-            _refuse_to_forget(old.app.settings.file)
+            _refuse_missing(old.app.settings.file)
             app = self._load()
             app.check()
             if app.settings.http_listen != old.app.settings.http_listen:
@@ -141,14 +123,13 @@ class Daemon:
         except CatalogSyncError as error:
             log_failure(_NOT_RELOADED, error)
             return
-        except Exception as error:  # noqa: BLE001  # a bug; it may quote what the file holds
+        except Exception as error:  # noqa: BLE001  # a bug; its text may quote the file
             logger.error(_NOT_RELOADED, extra=fields(reason=f"unexpected {type(error).__name__}"))  # noqa: TRY400
             return
         old.stop()
-        came = self._settle()
-        if came is not None:
-            self._inbox.put(came)
-        self._left = [left for left in (*self._left, old) if left.busy]
+        if (received := wait_for_end(old.app, lambda: old.is_busy, self._inbox)) is not None:
+            self._inbox.put(received)
+        self._replaced = [jobs for jobs in (*self._replaced, old) if jobs.is_busy]
         if self._listener is not None and self._listener is not listener:
             self._listener.close()
         self._listener = listener
@@ -157,62 +138,33 @@ class Daemon:
         logger.info("reloaded")
 
     def _listen(self, address: Address | None) -> Listener | None:
-        """Take the port; it is answered from when there is something to say."""
+        """Bind the port. Requests are answered from `start` on."""
         if address is None:
             return None
-        from catalog_sync.service.http import Listener  # noqa: PLC0415  # only for who is asked
+        from catalog_sync.queries.metrics import registry  # noqa: PLC0415  # only for a server
+        from catalog_sync.service.http import Listener  # noqa: PLC0415
 
         try:
-            listener = Listener(address, metrics=self._metrics, health=self._health)
+            listener = Listener(
+                address, metrics=registry(self._snapshot, process=True), health=self._health
+            )
         except OSError as error:
             raise ConfigError(
                 f"http_listen: {address.host}:{address.port} cannot be listened on: "
                 f"{error.strerror}",
-                "choose another address, or end who has it",
+                "choose another address, or end the process that has it",
             ) from error
         logger.info("listening", extra=fields(host=address.host or None, port=listener.port))
         return listener
 
-    def _metrics(self) -> bytes:
-        return self._service.app.metrics(process=True)
+    def _snapshot(self) -> Snapshot:
+        return self._jobs.app.snapshot()
 
     def _health(self) -> tuple[bool, dict[str, Any]]:
-        return self._service.app.health()
+        return self._jobs.app.health()
 
 
-@contextmanager
-def _signals_into(
-    inbox: SimpleQueue[signal.Signals | None], numbers: frozenset[signal.Signals]
-) -> Iterator[None]:
-    """Put signals into a queue, whose `put` may interrupt itself; as it was before, at the end.
-
-    A second one that says stop ends the process, whatever the main thread waits for.
-    """
-    told: list[int] = []
-
-    def take(got: int, _frame: object) -> None:
-        if got in _STOP:
-            if told:
-                os._exit(128 + got)
-            told.append(got)
-        inbox.put(signal.Signals(got))
-
-    before = {number: signal.signal(number, take) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _refuse_to_forget(file: Path | None) -> None:
-    """Raise ConfigError for a file that is gone: without it, the defaults would be taken."""
+def _refuse_missing(file: Path | None) -> None:
+    """Raise ConfigError for a file that is gone: without it, the defaults would be used."""
     if file is not None and not file.exists():
         raise ConfigError(f"configuration file {file} is gone")
-
-
-def _exit_at_once(code: int) -> None:
-    """End the process without waiting for its threads."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)

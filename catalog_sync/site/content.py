@@ -1,87 +1,175 @@
-"""What a site is made of, and what every part of it agrees on."""
+"""The content of a published site: the models, the sources, and what their events say."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter, deque
+from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from catalog_sync.clock import parse_rfc3339
 from catalog_sync.domain.kinds import Kind
+from catalog_sync.domain.successor import successor
+from catalog_sync.text import escape_controls
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from catalog_sync.domain.model import Event, ModelRecord, SourceRecord
 
 
 KINDS: Final = tuple(kind for kind in Kind if not kind.value.startswith("sync_"))
-"""What a site tells. Events about the job quote errors and addresses, which are nobody else's."""
+"""The published kinds. Events about the job quote errors and addresses, which stay private."""
 PAGE: Final = "index.html"
+MAX_ENTRIES: Final = 1000
+"""Entries of the feed: about a megabyte, which readers fetch often. `events.json` has all."""
 _EPOCH: Final = date(1970, 1, 1)
 _JOINERS: Final = "\u200c\u200d"
-"""Parts of words and of emoji, although they show nothing by themselves."""
+"""Invisible characters that words and emoji need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """The current retirement date of a model, as its events state it."""
+
+    retires_at: datetime | None
+    number: int
+    """How often the date has changed since it was first stated."""
+    changed_at: datetime
+    """When the date or the name last changed."""
+    name: Any
+
+
+@dataclass(slots=True)
+class History:
+    """What the site shows of the events, collected while they are read once.
+
+    Memory grows with the number of models, not with the number of events.
+    """
+
+    baselines: Mapping[str, datetime]
+    """When the first list of each source was recorded."""
+    events: int = 0
+    baseline_models: Counter[str] = field(default_factory=Counter)
+    """Models of each source's first list, which are not news."""
+    latest: deque[Event] = field(default_factory=lambda: deque(maxlen=MAX_ENTRIES))
+    """The latest events apart from those of a first list, oldest first."""
+    retired_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    deprecated_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    """When a model had its latest event of this kind, by source and id."""
+    revisions: dict[tuple[str, str], Revision] = field(default_factory=dict)
+
+    def add(self, event: Event) -> None:
+        """Take the next event. They come in the order of their times."""
+        self.events += 1
+        for model_id, payload in _objects(event):
+            self._revise((event.source, model_id), payload, event.occurred_at)
+        if event.model_id is not None and event.kind is Kind.RETIRED:
+            self.retired_at[event.source, event.model_id] = event.occurred_at
+        if event.model_id is not None and event.kind is Kind.DEPRECATED:
+            self.deprecated_at[event.source, event.model_id] = event.occurred_at
+        if event.kind is Kind.ADDED and event.occurred_at == self.baselines.get(event.source):
+            self.baseline_models[event.source] += 1
+        elif event.kind is Kind.SCHEMA_CHANGED:
+            self.latest.append(replace(event, payload=None))
+        else:
+            self.latest.append(event)
+
+    def _revise(self, key: tuple[str, str], payload: Mapping[str, Any], at: datetime) -> None:
+        stated, name = payload.get("retires_at"), payload.get("display_name")
+        try:
+            retires_at = parse_rfc3339(stated) if isinstance(stated, str) else None
+        except ValueError:  # an API of another shape
+            retires_at = None
+        before = self.revisions.get(key)
+        if before is None:
+            self.revisions[key] = Revision(retires_at, 0, at, name)
+        elif before.retires_at != retires_at:
+            first = before.retires_at is None and before.number == 0
+            number = before.number if first else before.number + 1
+            self.revisions[key] = Revision(retires_at, number, at, name)
+        elif before.name != name:
+            self.revisions[key] = Revision(retires_at, before.number, at, name)
+
+
+def _objects(event: Event) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield each model object of an event, with its id."""
+    if event.kind is Kind.SCHEMA_CHANGED:
+        yield from (event.payload or {}).items()
+    elif event.model_id is not None and event.payload is not None:
+        yield event.model_id, event.payload
 
 
 @dataclass(frozen=True, slots=True)
 class SiteContent:
-    """What is published, all of one moment."""
+    """What is published, read in one transaction."""
 
     models: tuple[ModelRecord, ...]
-    """All that were ever listed, newest first."""
-    events: tuple[Event, ...]
-    """Of `KINDS`, oldest first."""
+    """Every model that was ever listed, newest first."""
     sources: tuple[SourceRecord, ...]
-    """Those whose catalog was recorded, by name."""
+    """The sources with a recorded list, by name."""
     public_url: str | None = None
-    """Where the site can be read, without a slash at its end; null: links are relative."""
+    """The address of the site, without a slash at its end. None: links are relative."""
     chosen: tuple[str, ...] = ()
-    """The sources that were asked for by name; empty: all there are."""
+    """The sources that were asked for by name. Empty: all."""
 
     @property
     def several(self) -> bool:
-        """Whether a model has to be told with its source."""
+        """Whether a model needs its source to be told from others."""
         return len(self.sources) > 1
 
     @property
     def as_of(self) -> datetime:
-        """The last sync of any source: the latest moment that the site can speak of."""
-        return max(source.last_synced_at or baseline for source, baseline in self._begun())
+        """The last sync of any source: the latest time that the site knows about."""
+        return max(source.last_synced_at or baseline for source, baseline in self._recorded())
 
     @property
     def baselines(self) -> Mapping[str, datetime]:
-        """When the catalog of each source was first recorded, in the order in which it was."""
-        has_baseline = sorted((baseline, source.name) for source, baseline in self._begun())
-        return {name: baseline for baseline, name in has_baseline}
+        """When the first list of each source was recorded, the oldest first."""
+        ordered = sorted((baseline, source.name) for source, baseline in self._recorded())
+        return {name: baseline for baseline, name in ordered}
 
-    def _begun(self) -> list[tuple[SourceRecord, datetime]]:
+    def _recorded(self) -> list[tuple[SourceRecord, datetime]]:
         return [(s, s.baseline_at) for s in self.sources if s.baseline_at is not None]
 
     def link(self, file: str, fragment: str = "") -> str:
-        """Return the address of a file of the site, absolute where `public_url` allows it."""
+        """Return the address of a file of the site, absolute if `public_url` is set."""
         base = f"{self.public_url}/" if self.public_url else ""
         return f"{base}{file}{'#' if fragment else ''}{fragment}"
 
+    def successors(self) -> dict[tuple[str, str], ModelRecord]:
+        """Return the model to move to, for each model that was deprecated, retired or removed."""
+        by_source: dict[str, list[ModelRecord]] = {}
+        for record in self.models:
+            by_source.setdefault(record.source, []).append(record)
+        found = {}
+        for record in self.models:
+            ends = record.info.retires_at is not None or record.removed_at is not None
+            if ends or record.info.lifecycle in {"deprecated", "retired"}:
+                newer = successor(record, by_source[record.source], self.as_of)
+                if newer is not None:
+                    found[record.source, record.info.id] = newer
+        return found
+
 
 def anchor(source: str, model_id: str) -> str:
-    """Return the fragment at which the page tells of a model: no other pair has the same."""
+    """Return the fragment of a model on the page. No two models have the same."""
     return f"{quote(source, safe='')}/{quote(model_id, safe='/:@')}"
 
 
-def called(record: ModelRecord) -> str:
-    """Return what people call a model: its id, where its name is blank."""
+def name_of(record: ModelRecord) -> str:
+    """Return the display name of a model, or its id if the name is blank."""
     return record.info.display_name.strip() or record.info.id
 
 
 def released_at(record: ModelRecord) -> datetime | None:
-    """Return when a model was released; null where the API does not know it."""
+    """Return when a model was released, or None if the API does not know."""
     created_at = record.info.created_at
     return None if created_at.date() == _EPOCH else created_at
 
 
 def plain(text: str) -> str:
-    """Return text from outside with what is invisible spelled out: it may not turn a line round."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in _JOINERS else repr(c)[1:-1] for c in text)
+    """Return text from outside with its invisible characters escaped."""
+    return escape_controls(text, _JOINERS)

@@ -1,118 +1,218 @@
-"""The news: an entry for each event, but one alone for a catalog that was recorded whole."""
+"""The feed of changes (Atom) and the calendar of retirements (RFC 5545).
+
+A feed entry keeps its id, and a calendar entry its UID, whatever changes later. A model whose date
+was withdrawn, or that left before it, has no calendar entry any more.
+"""
 
 from __future__ import annotations
 
+import re
 import uuid
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from catalog_sync.alerts import lines, message
-from catalog_sync.clock import format_instant
-from catalog_sync.domain.kinds import Kind
-from catalog_sync.site.content import anchor
+from catalog_sync.clock import format_instant, to_utc
+from catalog_sync.site.content import MAX_ENTRIES, PAGE, anchor, name_of, plain
 from catalog_sync.site.templates import fill
+from catalog_sync.text import count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from catalog_sync.domain.model import Event
-    from catalog_sync.site.content import SiteContent
+    from catalog_sync.domain.model import Event, ModelRecord
+    from catalog_sync.site.content import History, SiteContent
 
 
+FEED: Final = "feed.xml"
+CALENDAR: Final = "retirements.ics"
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:catalog-sync:publish")
-"""Under which the ids of entries and dates are made. Never to be changed: readers know by them."""
+"""Namespace of all ids. Never change it: readers recognise entries by their ids."""
 
 
 def name_uuid(*names: str) -> uuid.UUID:
-    """Return the id that these names always have."""
+    """Return the id that stands for these names, always the same."""
     return uuid.uuid5(_NAMESPACE, "\x00".join(names))
+
+
+# --- feed --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One piece of news."""
+    """An entry of the feed, also shown on the page."""
 
     id: str
     """A URN: the same at every run, on every machine."""
     title: str
     at: datetime
     text: str
-    """Lines, of which the last names the source."""
+    """Lines; the last one names the source."""
     kind: str
     source: str
     fragment: str
-    """Where the page tells of what it is about."""
+    """The place on the page that the entry is about."""
 
 
-def entries(contents: SiteContent) -> list[Entry]:
-    """Return the news, newest first.
+def entries(content: SiteContent, history: History) -> list[Entry]:
+    """Return the entries of the feed, newest first.
 
-    A model that was there when its source's catalog was first recorded is not new: all of those
-    are one entry together.
+    The models of a source's first list are not new: they share one entry.
     """
-    baselines = contents.baselines
-    found: list[tuple[datetime, int, Entry]] = []
-    recorded: Counter[str] = Counter()
-    for event in contents.events:
-        if event.kind is Kind.ADDED and event.occurred_at == baselines.get(event.source):
-            recorded[event.source] += 1
-        else:
-            found.append((event.occurred_at, event.id or 0, _told(event)))
+    successors = {key: name_of(record) for key, record in content.successors().items()}
+    found = [
+        (event.occurred_at, event.id or 0, _event_entry(event, successors))
+        for event in history.latest
+    ]
     found += [
-        (at, 0, _baseline(source, recorded[source], at))
-        for source, at in baselines.items()
-        if recorded[source]
+        (at, 0, _baseline_entry(source, history.baseline_models[source], at))
+        for source, at in content.baselines.items()
+        if history.baseline_models[source]
     ]
     found.sort(key=lambda item: item[:2], reverse=True)
-    return [entry for _, _, entry in found]
+    return [entry for _, _, entry in found[:MAX_ENTRIES]]
 
 
-def _told(event: Event) -> Entry:
+def _event_entry(event: Event, successors: dict[tuple[str, str], str]) -> Entry:
     at = format_instant(event.occurred_at)
     key = (event.source, str(event.id), at, event.kind.value, event.model_id or "")
+    newer = successors.get((event.source, event.model_id or ""))
+    text = [lines.whole_sentence(event)]
+    if newer is not None and lines.leaving([event]):
+        text.append(f"Successor: {newer}")
     return Entry(
         name_uuid("event", *key).urn,
         message.subject([event]),
         event.occurred_at,
-        f"{lines.whole_sentence(event)}\nSource: {event.source}",
+        "\n".join([*text, f"Source: {event.source}"]),
         event.kind.value,
         event.source,
         anchor(event.source, event.model_id) if event.model_id is not None else "all",
     )
 
 
-def _baseline(source: str, number: int, at: datetime) -> Entry:
-    models = "1 model" if number == 1 else f"{number} models"
+def _baseline_entry(source: str, number: int, at: datetime) -> Entry:
+    models = count(number, "model")
     return Entry(
         name_uuid("baseline", source, format_instant(at)).urn,
         f"Baseline of {models}: source {source}",
         at,
-        f"{models} on the first list; news begins with the next change\nSource: {source}",
+        f"{models} on the first list. Changes are recorded from here on.\nSource: {source}",
         "baseline",
         source,
         "all",
     )
 
 
-FEED: Final = "feed.xml"
-_MAX_ENTRIES: Final = 1000
-"""About a megabyte, which readers fetch again and again; `events.json` has everything."""
-
-
-def feed(contents: SiteContent, news: Sequence[Entry]) -> bytes:
+def feed(content: SiteContent, shown: Sequence[Entry]) -> bytes:
     """Return `feed.xml`.
 
-    Its id is that of the first catalog that was recorded: it stays when sources are added, when
+    The id of the feed is made of the first recorded list. It stays when sources are added, when
     the site moves and when `public_url` is set.
     """
-    source, at = next(iter(contents.baselines.items()))
-    told = news[:_MAX_ENTRIES]
+    source, at = next(iter(content.baselines.items()))
     return fill(
         FEED,
-        id=name_uuid("feed", source, format_instant(at), *sorted(set(contents.chosen))).urn,
-        updated=told[0].at if told else at,
-        entries=told,
-        contents=contents,
+        id=name_uuid("feed", source, format_instant(at), *sorted(set(content.chosen))).urn,
+        updated=shown[0].at if shown else at,
+        entries=shown,
+        content=content,
     )
+
+
+# --- calendar ----------------------------------------------------------------------------------
+
+_LINE_OCTETS: Final = 75
+"""Longer lines are folded (RFC 5545, section 3.1)."""
+_HEADER: Final = (
+    "BEGIN:VCALENDAR",
+    "VERSION:2.0",
+    "PRODID:-//catalog-sync//retirements//EN",
+    "CALSCALE:GREGORIAN",
+    "METHOD:PUBLISH",
+    "NAME:Model retirements",
+    "X-WR-CALNAME:Model retirements",
+    "REFRESH-INTERVAL;VALUE=DURATION:PT6H",
+    "X-PUBLISHED-TTL:PT6H",
+)
+_EMPTY: Final = (
+    # A calendar needs a component (section 3.6). Without a retirement it is this one.
+    "BEGIN:VTIMEZONE",
+    "TZID:UTC",
+    "BEGIN:STANDARD",
+    "DTSTART:19700101T000000",
+    "TZOFFSETFROM:+0000",
+    "TZOFFSETTO:+0000",
+    "END:STANDARD",
+    "END:VTIMEZONE",
+)
+
+
+def calendar(content: SiteContent, history: History) -> bytes:
+    """Return `retirements.ics`: a whole day for each retirement date."""
+    dated = [
+        (retires_at, record)
+        for record in content.models
+        if (retires_at := record.info.retires_at) is not None and _was_listed(record, retires_at)
+    ]
+    dated.sort(key=lambda item: (item[0], item[1].source, item[1].info.id))
+    successors = content.successors()
+    rows = [*_HEADER]
+    for retires_at, record in dated:
+        newer = successors.get((record.source, record.info.id))
+        rows += _entry(content, history, record, retires_at, newer)
+    rows += [*(() if dated else _EMPTY), "END:VCALENDAR"]
+    return b"".join(map(_folded, rows))
+
+
+def _was_listed(record: ModelRecord, retires_at: datetime) -> bool:
+    """Whether the model was still listed on the day of its retirement."""
+    removed_at = record.removed_at
+    return removed_at is None or to_utc(retires_at).date() <= to_utc(removed_at).date()
+
+
+def _entry(
+    content: SiteContent,
+    history: History,
+    record: ModelRecord,
+    retires_at: datetime,
+    newer: ModelRecord | None,
+) -> Iterator[str]:
+    info, key = record.info, (record.source, record.info.id)
+    revision = history.revisions.get(key)
+    stamp = f"{to_utc(revision.changed_at if revision else record.first_seen_at):%Y%m%dT%H%M%SZ}"
+    where = f" ({record.source})" if content.several else ""
+    facts = [f"Model: {plain(info.id)}", f"Source: {record.source}"]
+    if info.deprecated_at is not None:
+        facts.append(f"Deprecated: {to_utc(info.deprecated_at):%Y-%m-%d}")
+    if newer is not None:
+        facts.append(f"Successor: {plain(name_of(newer))} ({plain(newer.info.id)})")
+    yield "BEGIN:VEVENT"
+    yield f"UID:{name_uuid('retirement', *key)}"
+    yield f"DTSTAMP:{stamp}"
+    yield f"LAST-MODIFIED:{stamp}"
+    yield f"SEQUENCE:{revision.number if revision else 0}"
+    yield f"DTSTART;VALUE=DATE:{to_utc(retires_at):%Y%m%d}"
+    yield f"SUMMARY:{_text(f'{plain(name_of(record))} retires{where}')}"
+    yield f"DESCRIPTION:{_text(chr(10).join(facts))}"
+    if content.public_url:
+        yield f"URL:{content.link(PAGE, anchor(*key))}"
+    yield "TRANSP:TRANSPARENT"
+    yield "END:VEVENT"
+
+
+def _text(value: str) -> str:
+    """Return a TEXT value (section 3.3.11)."""
+    return re.sub(r"([\\;,])", r"\\\1", value).replace("\n", "\\n")
+
+
+def _folded(line: str) -> bytes:
+    """Return a content line with its end, folded between characters."""
+    parts = [b""]
+    for character in line:
+        octets = character.encode()
+        if len(parts[-1]) + len(octets) > _LINE_OCTETS:
+            parts.append(b" ")
+        parts[-1] += octets
+    return b"\r\n".join([*parts, b""])

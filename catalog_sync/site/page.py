@@ -1,7 +1,7 @@
-"""The page: the picture, the table and the latest news, in one file that asks for nothing else.
+"""The page: timeline, table and latest changes, in one file that requests nothing else.
 
-Its style and its script stand in it, and its policy allows those two texts alone, by their hash.
-All that is told stands in the HTML; the script filters, sorts and counts days.
+It contains its style and its script; its policy allows these two texts by their hashes. The HTML
+holds all content. The script filters, sorts and counts days.
 """
 
 from __future__ import annotations
@@ -14,88 +14,100 @@ from typing import TYPE_CHECKING, Final
 from markupsafe import Markup
 
 from catalog_sync.clock import to_utc
-from catalog_sync.site.content import PAGE, SiteContent, anchor, called
+from catalog_sync.site.content import PAGE, SiteContent, anchor, name_of
 from catalog_sync.site.templates import fill, source
-from catalog_sync.site.timeline import Life, lives, timeline
+from catalog_sync.site.timeline import Lifespan, lifespan, timeline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from catalog_sync.domain.model import ModelRecord
+    from catalog_sync.site.content import History
     from catalog_sync.site.feeds import Entry
 
 
 _LATEST: Final = 8
-"""News that the page tells; the feed has the rest."""
+"""Changes on the page; the feed has more."""
 _UPCOMING: Final = 4
 _LONG: Final = 40
-"""Models from which on the picture scrolls within itself."""
+"""From this number of models on, the timeline scrolls within itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """The model to move to."""
+
+    name: str
+    anchor: str
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A model as the table shows it."""
+    """A model in the table."""
 
-    life: Life
+    life: Lifespan
     anchor: str
     lifecycle: str
-    """As the API said; empty where it did not."""
+    """As the API states it; empty if it does not."""
     state: str
-    """What its mark looks like: `live`, `late` (deprecated) or `gone`."""
+    """The class of its mark: `live`, `late` (deprecated) or `gone`."""
+    successor: Successor | None
 
     @property
     def status(self) -> str:
-        """Return the one word for where it stands; "listed" where the API told no lifecycle."""
+        """The status in one word: "removed", the lifecycle, or "listed" if that is unknown."""
         if not self.life.record.listed and not self.life.record.retired:
             return "removed"
         return self.lifecycle or "listed"
 
     @property
     def name(self) -> str:
-        """Return what people call it."""
-        return called(self.life.record)
+        """The display name."""
+        return name_of(self.life.record)
 
 
-def page(contents: SiteContent, news: Sequence[Entry]) -> bytes:
+def page(content: SiteContent, history: History, latest: Sequence[Entry]) -> bytes:
     """Return `index.html`."""
-    told = lives(contents)
-    rows = [_row(life) for life in told]
+    successors = content.successors()
+    lives = [lifespan(record, history, content.as_of) for record in content.models]
+    rows = [_row(life, successors.get((life.record.source, life.record.info.id))) for life in lives]
     style, script = source("page.css"), source("page.js")
+    infos = [record.info for record in content.models]
     return fill(
         "page.html",
-        style=Markup(style),  # noqa: S704  # ours
-        script=Markup(script),  # noqa: S704  # ours
+        style=Markup(style),  # noqa: S704  # part of this program
+        script=Markup(script),  # noqa: S704  # part of this program
         style_hash=_hash(style),
         script_hash=_hash(script),
-        contents=contents,
-        canonical=contents.link(PAGE) if contents.public_url else None,
+        content=content,
+        canonical=content.link(PAGE) if content.public_url else None,
         rows=rows,
-        picture=timeline(contents, told),
+        picture=timeline(content, lives),
         long=len(rows) > _LONG,
-        listed=sum(row.life.record.listed for row in rows),
+        listed=sum(record.listed for record in content.models),
         lifecycles=sorted({row.lifecycle for row in rows if row.lifecycle}),
         tokens=any(
-            row.life.record.info.max_input_tokens is not None
-            or row.life.record.info.max_tokens is not None
-            for row in rows
+            info.max_input_tokens is not None or info.max_tokens is not None for info in infos
         ),
         upcoming=_upcoming(rows),
-        news=news[:_LATEST],
+        latest=latest[:_LATEST],
         day=_day,
         minute=_minute,
     )
 
 
-def _row(life: Life) -> Row:
+def _row(life: Lifespan, newer: ModelRecord | None) -> Row:
     record = life.record
     lifecycle = record.info.lifecycle or ""
     late = lifecycle == "deprecated" or life.overdue
     state = "gone" if life.ended else "late" if late else "live"
-    return Row(life, anchor(record.source, record.info.id), lifecycle, state)
+    to = Successor(name_of(newer), anchor(newer.source, newer.info.id)) if newer else None
+    return Row(life, anchor(record.source, record.info.id), lifecycle, state, to)
 
 
 def _upcoming(rows: Sequence[Row]) -> list[Row]:
-    """Return the models that are there and have a retirement date, the earliest first."""
+    """Return the listed models with a retirement date, the earliest first."""
     dated = [(row.life.retires_at, row) for row in rows if not row.life.ended]
     found = [(at, row.anchor, row) for at, row in dated if at is not None]
     return [row for _, _, row in sorted(found, key=lambda item: item[:2])][:_UPCOMING]
@@ -105,9 +117,9 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _day(moment: datetime) -> str:
-    return f"{to_utc(moment):%Y-%m-%d}"
+def _day(at: datetime) -> str:
+    return f"{to_utc(at):%Y-%m-%d}"
 
 
-def _minute(moment: datetime) -> str:
-    return f"{to_utc(moment):%Y-%m-%d %H:%M} UTC"
+def _minute(at: datetime) -> str:
+    return f"{to_utc(at):%Y-%m-%d %H:%M} UTC"

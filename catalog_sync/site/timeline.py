@@ -1,7 +1,7 @@
-"""The picture: a bar for each model, from its release to its retirement, on one axis of time.
+"""The timeline: a bar per model, from its release to its retirement, on one axis of time.
 
-Geometry alone. What lies along the axis is in percent of the picture's width, so that text keeps
-its size on any screen; a row has its height in pixels.
+Geometry only. Positions along the axis are percentages of the width, so that text keeps its size
+on every screen. The height of a row is in pixels.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
 from catalog_sync.clock import to_utc
-from catalog_sync.domain.kinds import Kind
-from catalog_sync.site.content import SiteContent, called, plain, released_at
+from catalog_sync.site.content import name_of, plain, released_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
-    from catalog_sync.domain.model import Event, ModelRecord
+    from catalog_sync.domain.model import ModelRecord
+    from catalog_sync.site.content import History, SiteContent
 
 
 Stage = Literal["live", "late", "ahead", "gone"]
 _FARTHEST_BACK: Final = timedelta(days=12 * 366)
 _FARTHEST_AHEAD: Final = timedelta(days=8 * 366)
-"""An absurd date of one model must not press all others into a line; beyond, bars are cut."""
-_MONTHS: Final = (
+"""An absurd date of one model must not compress all others; bars are cut at these limits."""
+_MONTHS: Final = [
     "Jan",
     "Feb",
     "Mar",
@@ -39,40 +39,40 @@ _MONTHS: Final = (
     "Oct",
     "Nov",
     "Dec",
-)
+]
 _STEPS: Final = (1, 3, 6, 12, 24, 60)
+"""Months between two ticks: the first step whose labels fit is taken."""
 _NAME_WIDTH: Final = 28
 _SOURCE_WIDTH: Final = 14
-_ON_A_PHONE: Final = 2.2
-"""Percent of the width that a character of a label takes."""
-_ON_A_DESK: Final = 1.0
+_COLUMN: Final = 2.2
+"""Percent of the width that a character takes on a phone."""
 _TICK_GAP: Final = 2
-"""Columns between the labels of two ticks, at least."""
+"""Columns between the labels of two ticks."""
 _HALF: Final = 50
 _MARGIN: Final = 0.07
-"""Of the width, on the right: where what has no end fades out."""
+"""Share of the width on the right where bars without an end fade out."""
 _LEAST: Final = 0.6
-"""Percent of the width that the shortest life is drawn with."""
+"""Percent of the width of the shortest bar."""
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class Lifespan:
     """When a model came and when it goes."""
 
     record: ModelRecord
     start: datetime
-    """Its release; when it was first seen, where that is not known."""
+    """The release, or if that is unknown, when the model was first seen."""
     released: bool
     """Whether `start` is the release."""
     end: datetime
-    """When it retired or left the list; of one that is there, the last sync."""
+    """When the model retired or was removed; for a listed model, the last sync."""
     ended: bool
     deprecated_at: datetime | None
-    """Between start and end; null for one that was not deprecated before `end`."""
+    """Between `start` and `end`; None for a model that was not deprecated before `end`."""
     retires_at: datetime | None
-    """The date that was told, unless the model left before."""
+    """The stated date; None if the model left before it."""
     overdue: bool
-    """Whether the date passed and the model is still there."""
+    """Whether the date has passed and the model is still listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +86,21 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A row of the picture."""
+    """A row of the timeline."""
 
-    life: Life
+    life: Lifespan
     segments: tuple[Segment, ...]
     open_start: bool
     open_end: bool
     start: float
     end: float
     retires: float | None
-    """Where the mark of the retirement date stands; null where there is none in the picture."""
+    """The position of the retirement date; None without one within the axis."""
     label: str
     source: str
-    """Empty where there is one source alone."""
-    room: Literal["everywhere", "wide", "nowhere"]
-    """Where the label can begin with the bar; elsewhere it ends with the picture."""
+    """Empty if the site has one source."""
+    label_right: bool
+    """Whether the label ends at the right edge, because it does not fit behind `start`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,39 +113,23 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The whole picture, a bar for each model in their order."""
+    """All bars in the order of the models, and the axis."""
 
     bars: tuple[Bar, ...]
     ticks: tuple[Tick, ...]
     now: float
-    """Where the last sync stands."""
+    """The position of the last sync."""
     begin: datetime
     end: datetime
 
 
-def lives(contents: SiteContent) -> list[Life]:
-    """Return each model's life, in the order of the models."""
-    retired = _latest(contents.events, Kind.RETIRED)
-    deprecated = _latest(contents.events, Kind.DEPRECATED)
-    return [_life(record, contents.as_of, retired, deprecated) for record in contents.models]
-
-
-def _latest(events: Iterable[Event], kind: Kind) -> dict[tuple[str, str | None], datetime]:
-    """Return when each model had its latest event of a kind."""
-    return {(e.source, e.model_id): e.occurred_at for e in events if e.kind is kind}
-
-
-def _life(
-    record: ModelRecord,
-    as_of: datetime,
-    retired: Mapping[tuple[str, str | None], datetime],
-    deprecated: Mapping[tuple[str, str | None], datetime],
-) -> Life:
+def lifespan(record: ModelRecord, history: History, as_of: datetime) -> Lifespan:
+    """Return the life of a model as far as it is known at a time."""
     info, key = record.info, (record.source, record.info.id)
     retires_at = info.retires_at
     end = as_of
     if record.retired:
-        end = retired.get(key) or min(retires_at or as_of, as_of)
+        end = history.retired_at.get(key) or min(retires_at or as_of, as_of)
     if record.removed_at is not None:
         end = min(end, record.removed_at)
     ended = record.retired or not record.listed
@@ -153,33 +137,28 @@ def _life(
     start = min(released or record.first_seen_at, end)
     since = info.deprecated_at
     if since is None and info.lifecycle in {"deprecated", "retired"}:
-        since = deprecated.get(key)
+        since = history.deprecated_at.get(key)
         if since is None and info.lifecycle == "deprecated":
-            since = record.first_seen_at  # it was by then; since when, nobody said
+            since = record.first_seen_at  # deprecated by then; the exact date is unknown
     if since is not None:
         since = max(since, start) if since < end else None
     if retires_at is not None and ended and retires_at > end:
         retires_at = None
     overdue = retires_at is not None and not ended and retires_at <= as_of
-    return Life(record, start, released is not None, end, ended, since, retires_at, overdue)
+    return Lifespan(record, start, released is not None, end, ended, since, retires_at, overdue)
 
 
-def timeline(contents: SiteContent, told: Sequence[Life]) -> Timeline:
-    """Draw the lives."""
-    as_of = contents.as_of
-    first = min([life.start for life in told], default=as_of)
-    last = max([life.retires_at or life.end for life in told], default=as_of)
+def timeline(content: SiteContent, lives: Sequence[Lifespan]) -> Timeline:
+    """Place the bars of all models on one axis."""
+    as_of = content.as_of
+    first = min([life.start for life in lives], default=as_of)
+    last = max([life.retires_at or life.end for life in lives], default=as_of)
     begin = max(min(first, as_of - timedelta(days=30)), as_of - _FARTHEST_BACK)
     farthest = min(max(last, as_of), as_of + _FARTHEST_AHEAD)
     end = farthest + (farthest - begin) * _MARGIN
     axis = _Axis(begin, end)
-    return Timeline(
-        tuple(_bar(contents, life, axis, as_of) for life in told),
-        tuple(_ticks(axis)),
-        axis.x(as_of),
-        begin,
-        end,
-    )
+    bars = tuple(_bar(life, axis, as_of, several=content.several) for life in lives)
+    return Timeline(bars, tuple(_ticks(axis)), axis.x(as_of), begin, end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,17 +166,16 @@ class _Axis:
     begin: datetime
     end: datetime
 
-    def x(self, moment: datetime) -> float:
-        """Return where a moment stands, in percent; what lies outside, at the edge."""
-        share = (moment - self.begin) / (self.end - self.begin)
+    def x(self, at: datetime) -> float:
+        """Return the position of a time in percent, at the edge if it is outside."""
+        share = (at - self.begin) / (self.end - self.begin)
         return round(100 * min(max(share, 0), 1), 2)
 
-    def holds(self, moment: datetime) -> bool:
-        return self.begin <= moment <= self.end
+    def holds(self, at: datetime) -> bool:
+        return self.begin <= at <= self.end
 
 
-def _bar(contents: SiteContent, life: Life, axis: _Axis, as_of: datetime) -> Bar:
-    record = life.record
+def _bar(life: Lifespan, axis: _Axis, as_of: datetime, *, several: bool) -> Bar:
     start, end = axis.x(life.start), axis.x(life.end)
     if end - start < _LEAST:
         start, end = (end - _LEAST, end) if end > _HALF else (start, start + _LEAST)
@@ -208,10 +186,8 @@ def _bar(contents: SiteContent, life: Life, axis: _Axis, as_of: datetime) -> Bar
     stages: list[tuple[Stage, float, float]] = [("gone", start, end)]
     if not life.ended:
         stages = [("live", start, turn), ("late", turn, end), ("ahead", end, stop)]
-    marked = life.retires_at is not None and axis.holds(life.retires_at)
-    label = _cut(plain(called(record)), _NAME_WIDTH)
-    source = _cut(record.source, _SOURCE_WIDTH) if contents.several else ""
-    room = (100 - start) / _columns(f"{label} {source}")
+    label = _cut(plain(name_of(life.record)), _NAME_WIDTH)
+    source = _cut(life.record.source, _SOURCE_WIDTH) if several else ""
     return Bar(
         life,
         tuple(Segment(s, x, round(to - x, 2)) for s, x, to in stages if to > x),
@@ -219,10 +195,10 @@ def _bar(contents: SiteContent, life: Life, axis: _Axis, as_of: datetime) -> Bar
         open_end=not life.ended and not ahead,
         start=start,
         end=end,
-        retires=stop if marked else None,
+        retires=stop if life.retires_at is not None and axis.holds(life.retires_at) else None,
         label=label,
         source=source,
-        room="everywhere" if room >= _ON_A_PHONE else "wide" if room >= _ON_A_DESK else "nowhere",
+        label_right=start + _columns(f"{label} {source}") * _COLUMN > 100,  # noqa: PLR2004
     )
 
 
@@ -231,11 +207,9 @@ def _ticks(axis: _Axis) -> list[Tick]:
     months = [month for month in _months(axis.begin, axis.end) if axis.holds(month)]
     for step in _STEPS:
         chosen = [month for month in months if (month.year * 12 + month.month - 1) % step == 0]
-        ticks = [
-            Tick(axis.x(month), label) for month, label in zip(chosen, _labels(chosen), strict=True)
-        ]
+        ticks = [Tick(axis.x(at), label) for at, label in zip(chosen, _labels(chosen), strict=True)]
         if all(
-            (_columns(tick.label) + _TICK_GAP) * _ON_A_PHONE <= following.x - tick.x
+            (_columns(tick.label) + _TICK_GAP) * _COLUMN <= following.x - tick.x
             for tick, following in pairwise(ticks)
         ):
             break
@@ -243,7 +217,7 @@ def _ticks(axis: _Axis) -> list[Tick]:
 
 
 def _labels(months: Sequence[datetime]) -> list[str]:
-    """Return a name for each month: a January is its year, which the first tells if none does."""
+    """Return a label per month. January is its year; without a January the first names it."""
     labels = [str(m.year) if m.month == 1 else _MONTHS[m.month - 1] for m in months]
     if months and not any(month.month == 1 for month in months):
         labels[0] = f"{labels[0]} {months[0].year}"
@@ -252,12 +226,12 @@ def _labels(months: Sequence[datetime]) -> list[str]:
 
 def _months(begin: datetime, end: datetime) -> list[datetime]:
     """Return the first of each month, from that of `begin` to that of `end`."""
-    first, last = (to_utc(moment).year * 12 + to_utc(moment).month - 1 for moment in (begin, end))
+    first, last = (to_utc(at).year * 12 + to_utc(at).month - 1 for at in (begin, end))
     return [datetime(n // 12, n % 12 + 1, 1, tzinfo=UTC) for n in range(first, last + 1)]
 
 
 def _columns(text: str) -> int:
-    """Return how many columns text takes; wide characters take two."""
+    """Return the width of text in columns; wide characters take two."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 

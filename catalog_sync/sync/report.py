@@ -87,7 +87,7 @@ def log_report(report: RunReport) -> None:
         level = logging.ERROR
     logger.log(
         level,
-        "pass ended",
+        "run ended",
         extra=fields(
             run_id=report.run_id,
             source=report.source,

@@ -195,6 +195,68 @@ def test_usage(arguments: list[str], said: str) -> None:
     assert line.endswith(" --help")
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("modles", "models"), ("synch", "sync"), ("event", "events"), ("sources lst", "list")],
+)
+def test_a_command_spelt_wrongly(typed: str, meant: str) -> None:
+    """A command that is spelt wrongly is answered with the one that is spelt most like it."""
+    assert f"; did you mean {meant};" in complaint(run(*typed.split()), 2)
+
+
+def test_help_is_whole() -> None:
+    """At 80 columns every summary is whole; each command shows an example, the top exit codes."""
+    top = run("--help", COLUMNS="80").stdout
+    assert "..." not in top.partition("Commands:")[2].partition("\n\n")[0]
+    assert [line for line in top.splitlines() if len(line) > 80] == []
+    for word in ("ANTHROPIC_API_KEY", "Exit codes", "catalog-sync demo", "3 a run was held"):
+        assert word in top
+    names = re.findall(
+        r"^  (\w+)  ", top.partition("Commands:")[2].partition("\n\n")[0], re.MULTILINE
+    )
+    groups = {
+        "alerts": ["test", "list", "retry"],
+        "db": ["upgrade", "current"],
+        "sources": ["list", "forget"],
+    }
+    commands = [
+        [name, *sub]
+        for name in names
+        for sub in ([[each] for each in groups[name]] if name in groups else [[]])
+    ]
+    assert len(commands) >= 15
+    texts = run_all(*(shlex.join([*command, "--help"]) for command in commands), COLUMNS="80")
+    assert [
+        c
+        for c, text in zip(commands, texts, strict=True)
+        if "Example: catalog-sync" not in text.stdout
+    ] == []
+
+
+def test_global_options_stand_anywhere(history: Path) -> None:
+    """The global options are accepted before and after the command, and after its subcommand."""
+    configure({"name": "a"}, file="here.toml")
+    orders = (
+        "--config here.toml sources list --json",
+        "sources --config here.toml list --json",
+        "sources list --config here.toml --json",
+    )
+    for result in run_all(*orders):
+        assert [row["name"] for row in json.loads(result.stdout)] == ["a", "anthropic"]
+    bad = run("models", "--config", "gone.toml", "--log-format", "json")
+    assert json.loads(bad.stderr)["message"].startswith("configuration file gone.toml")
+
+
+def test_json_is_the_short_form(history: Path) -> None:
+    """`--json` is `--format json` for every command that prints rows."""
+    short, long = run_all("models --json", "models --format json")
+    assert short.stdout == long.stdout != ""
+    for result in run_all(
+        "events --json", "show claude-opus-5 --json", "sources list --json", "alerts list --json"
+    ):
+        assert isinstance(json.loads(result.stdout), list)
+
+
 def test_punctuation() -> None:
     """A usage error is one sentence; the library's full stop does not stand in the middle."""
     assert ".;" not in complaint(run("nope"), 2)
@@ -213,7 +275,7 @@ def test_help_is_quick() -> None:
         line.rpartition("|")[2].strip().partition(".")[0] for line in result.stderr.splitlines()
     }
     assert "click" in imported
-    assert imported.isdisjoint({"sqlalchemy", "httpx", "alembic", "pydantic", "rich"})
+    assert imported.isdisjoint({"sqlalchemy", "httpx", "alembic", "pydantic", "msgspec", "rich"})
 
 
 def test_two_ways_in() -> None:
@@ -241,12 +303,14 @@ def test_version() -> None:
 def test_a_key_is_all_it_needs(api: Sandbox) -> None:
     """ANTHROPIC_API_KEY and ANTHROPIC_BASE_URL alone suffice; the tables are in ./catalog.db.
 
-    The first sync is one line that says what a baseline is, the next says that nothing changed.
+    The first sync says what a baseline is, where the catalog is and what to type next; the next
+    sync says that nothing changed.
     """
     first, second = run("sync"), run("sync")
     assert [(each.returncode, each.stderr) for each in (first, second)] == [(0, ""), (0, "")]
     baseline = "baseline of 10 models recorded; alerts begin with the next change"
-    assert re.fullmatch(rf"anthropic: succeeded: {baseline} {SECONDS}\n", first.stdout)
+    hint = "The catalog is in catalog.db; try: catalog-sync models"
+    assert re.fullmatch(rf"anthropic: succeeded: {baseline} {SECONDS}\n{hint}\n", first.stdout)
     no_change = "10 models, 1 page, no change"
     assert re.fullmatch(rf"anthropic: succeeded: {no_change} {SECONDS}\n", second.stdout)
     assert query("SELECT source, count(*) FROM models GROUP BY 1") == [("anthropic", 10)]
@@ -297,7 +361,7 @@ def test_bad_configuration() -> None:
         '[[sources]]\nname = "a"\npage_size = 0': "1.toml: sources[0].page_size: expected",
         '[[sources]]\nname = "a"\n[[sources]]\nname = "a"': "2.toml: sources: the name 'a' is used",
         'database_url = "catalog.db"': "database_url: not a database URL; expected sqlite:///",
-        "": "no key: ANTHROPIC_API_KEY",
+        "": "No API key: set ANTHROPIC_API_KEY (or try `catalog-sync demo`, which needs none)",
     }
     for number, text in enumerate(cases):
         Path(f"{number}.toml").write_text(text, encoding="utf-8")
@@ -537,6 +601,36 @@ def test_told_to_stop(
     assert query("SELECT lease_run_id FROM sources") == [(None,)]
 
 
+# --- sources -----------------------------------------------------------------------------------
+
+
+def test_sources(api: Sandbox) -> None:
+    """`sources list` shows what is recorded and configured; `forget` deletes what is recorded only.
+
+    It refuses a configured source (2), and asks: where there is no terminal it needs --yes.
+    """
+    synced(api.url, name="old")
+    synced(api.url, name="kept")
+    configure({"name": "kept"})
+    table, as_json = run_all("sources list", "sources list --json")
+    assert [line.split()[:2] for line in table.stdout.splitlines()[1:]] == [
+        ["kept", "yes"],
+        ["old", "no"],
+    ]
+    assert [(row["name"], row["configured"]) for row in json.loads(as_json.stdout)] == [
+        ("kept", True),
+        ("old", False),
+    ]
+    assert "is configured" in complaint(run("sources", "forget", "kept", "--yes"), 2)
+    assert "--yes" in complaint(run("sources", "forget", "old"), 2)
+    assert "did you mean old?" in complaint(run("sources", "forget", "odl", "--yes"), 1)
+    done = run("sources", "forget", "old", "--yes")
+    assert (done.returncode, done.stdout) == (0, "forgot source old: 10 models deleted\n")
+    for table_name in ("models", "model_events", "sync_runs"):
+        assert query(f"SELECT DISTINCT source FROM {table_name}") == [("kept",)]
+    assert query("SELECT name FROM sources") == [("kept",)]
+
+
 # --- errors and exit codes ---------------------------------------------------------------------
 
 
@@ -669,7 +763,8 @@ def test_models_in_a_pipe(history: Path) -> None:
     """Piped, `models` is a model per line, newest first, aligned, uncut and without colour."""
     result = run("models", FORCE_COLOR="1")
     assert (result.returncode, result.stderr) == (0, "")
-    lines = result.stdout.splitlines()
+    header, *lines = result.stdout.splitlines()
+    assert header.split() == ["id", "name", "lifecycle", "created", "retires", "first", "seen"]
     assert [line.split()[0] for line in lines] == LISTED
     assert len({line.index("Claude ") for line in lines}) == 1
     assert "\x1b" not in result.stdout
@@ -727,7 +822,7 @@ def test_as_of_where_nothing_is_known(history: Path) -> None:
     (line,) = before.stderr.splitlines()
     assert "nothing was recorded yet at 2026-01-01T00:00:00Z" in line
     assert "begins at 2026-02-01T18:00:00Z" in line
-    assert [line.split()[0] for line in ahead.stdout.splitlines()] == LISTED
+    assert [line.split()[0] for line in ahead.stdout.splitlines()[1:]] == LISTED
     assert "lies ahead" in ahead.stderr
     assert past.stderr == ""
 
@@ -746,7 +841,7 @@ def test_models_of_several_sources(api: Sandbox) -> None:
     synced(api.url, name="theirs")
     configure({"name": "ours"}, {"name": "theirs"})
     table, chosen = run_all("models", "models --source ours --format json")
-    assert {line.split()[1] for line in table.stdout.splitlines()} == {"ours", "theirs"}
+    assert {line.split()[1] for line in table.stdout.splitlines()[1:]} == {"ours", "theirs"}
     assert {row["source"] for row in json.loads(chosen.stdout)} == {"ours"}
 
 
@@ -757,7 +852,8 @@ def test_events_in_a_pipe(history: Path) -> None:
     """Piped, `events` is an event per line, oldest first, with what changed in words."""
     result = run("events")
     assert (result.returncode, result.stderr) == (0, "")
-    lines = result.stdout.splitlines()
+    header, *lines = result.stdout.splitlines()
+    assert header.split() == ["when", "kind", "model", "what"]
     assert len(lines) == query("SELECT count(*) FROM model_events", history)[0][0]
     times = [line.split()[0] for line in lines]
     assert times == sorted(times)
@@ -771,7 +867,10 @@ def test_events_chosen(history: Path) -> None:
     cases = {
         "--since 2026-06-15T17:53:00Z": "occurred_at >= '2026-06-15 17:53'",
         "--kind removed --kind retiring": "kind IN ('removed', 'retiring')",
+        "--until 2026-06-15T17:53:00Z": "occurred_at < '2026-06-15 17:53'",
+        "--since 2026-04-16 --until 2026-04-17": "date(occurred_at) = '2026-04-16'",
         "--model 'claude-opus-*'": "model_id GLOB 'claude-opus-*'",
+        "--model opus-4": "model_id GLOB '*opus-4*'",
         "--model '*'": "model_id IS NOT NULL",  # an event of all models is of none
         "--source anthropic --kind schema_changed": "kind = 'schema_changed'",
     }
@@ -836,7 +935,7 @@ def test_show(history: Path) -> None:
     assert "context_management (clear_thinking_20251015, clear_tool_uses_20250919)" in text.stdout
     assert "max_input_tokens: nothing → 1000000; max_tokens: nothing → 64000" in past
     kinds = ["retiring", "retiring", "deprecated", *["schema_changed"] * 3, "added"]
-    assert [line.split()[1] for line in past.splitlines()] == kinds
+    assert [line.split()[1] for line in past.splitlines()[1:]] == kinds
     (shown,) = json.loads(as_json.stdout)
     assert list(shown) == ["model", "events"]
     assert list(shown["model"]) == columns("models", history)
@@ -1004,6 +1103,18 @@ def test_a_full_disk(api: Sandbox) -> None:
     assert query("SELECT status FROM sync_runs") == [("succeeded",)]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_help_on_a_full_disk() -> None:
+    """Help that cannot be written is one ordinary line, too."""
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        result = run_into(full, "--help")
+    assert result.returncode == 1
+    assert (
+        result.stderr
+        == "catalog-sync: standard output cannot be written: No space left on device\n"
+    )
+
+
 def test_closed_output(api: Sandbox) -> None:
     """With standard output closed the pass is made all the same, and nobody complains."""
     result = run_without(1, "sync")
@@ -1053,7 +1164,7 @@ def test_odd_names_as_text(odd: Sandbox) -> None:
         assert result.returncode == 0
         odd_ones = {c for c in result.stdout if unicodedata.category(c) in {"Cc", "Cf"}}
         assert odd_ones == {"\n"}
-    assert [len(r.stdout.splitlines()) for r in (models, events, synced_)] == [9, 9, 9 + 1]
+    assert [len(r.stdout.splitlines()) for r in (models, events, synced_)] == [10, 10, 9 + 1]
     assert "🚀" in models.stdout
     assert ["x" * 255, "y" * 500] in [line.split()[:2] for line in models.stdout.splitlines()]
     assert r"\x1b[31mred\x1b[0m" in shown.stdout
@@ -1075,7 +1186,7 @@ def test_ascii(odd: Sandbox) -> None:
     """Where only ASCII can be written the rest is escaped; JSON still says the same."""
     table, as_json = run_all("models", "models --format json", **ASCII)
     assert (table.returncode, table.stderr) == (0, "")
-    assert len(table.stdout.splitlines()) == len(NAMES)
+    assert len(table.stdout.splitlines()) == len(NAMES) + 1
     assert table.stdout.isascii()
     assert (as_json.returncode, as_json.stderr) == (0, "")
     assert {row["id"]: row["display_name"] for row in json.loads(as_json.stdout)} == NAMES

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from catalog_sync.db.runs import RunRecord
 from catalog_sync.demo.history import moments
 from catalog_sync.demo.sandbox import Sandbox
-from catalog_sync.domain.kinds import RunStatus
-from catalog_sync.queries.health import Snapshot, SourceSnapshot, SourceStatus
-from catalog_sync.queries.metrics import exposition
+from catalog_sync.queries.health import SourceHealth
+from catalog_sync.queries.metrics import Snapshot, SourceSnapshot, exposition, registry
 from support import KEY, run
 
 CHECKOUT = Path(__file__).parents[2]
@@ -31,8 +30,12 @@ NOW = datetime(2026, 7, 24, 18, 12, 21, tzinfo=UTC)
 FULL = Snapshot(
     (
         SourceSnapshot(
-            SourceStatus(
-                "anthropic", NOW, NOW - NOW, last_run=RunRecord(RunStatus.SUCCEEDED, NOW, NOW)
+            SourceHealth(
+                "anthropic",
+                last_success_at=NOW,
+                max_age=NOW - NOW,
+                last_attempt_at=NOW,
+                last_duration=NOW - NOW,
             ),
             next_retirement_at=NOW,
         ),
@@ -144,7 +147,7 @@ def test_a_file_that_nobody_would_read_is_refused(path: str) -> None:
         Snapshot(database_up=False),
         Snapshot(
             tuple(
-                SourceSnapshot(SourceStatus(name))
+                SourceSnapshot(SourceHealth(name))
                 for name in ('a"} 1\nb 2', "\\", "a\rb", "☃\u2028")
             )
         ),
@@ -154,7 +157,7 @@ def test_a_file_that_nobody_would_read_is_refused(path: str) -> None:
 @pytest.mark.parametrize("process", [False, True])
 def test_promtool_has_no_complaint(promtool: str, snapshot: Snapshot, process: bool) -> None:
     """`promtool check metrics` parses what we tell, and finds nothing to better in it."""
-    text = exposition(snapshot, process=process).decode()
+    text = generate_latest(registry(lambda: snapshot, process=process)).decode()
     assert check(promtool, "check", "metrics", input=text) == ""
 
 

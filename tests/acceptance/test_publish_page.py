@@ -17,7 +17,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from catalog_sync.site.write import Directory, render
+from catalog_sync.site.write import publish
 from published import NOW, catalog, contents, hostile, record, source
 
 ARGUMENTS = [
@@ -65,8 +65,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
         "none": contents([]),
     }
     for name, each in sites.items():
-        with Directory(directory / name) as place:
-            place.write(render(each))
+        publish(directory / name, each.content, each.events)
 
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:

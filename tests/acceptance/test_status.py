@@ -1,4 +1,4 @@
-"""`catalog-sync status`: the exit code for health checks, the line for people."""
+"""`catalog-sync status`: the exit code for health checks, the lines for people."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ def test_from_nothing_to_held() -> None:
         1,
         "catalog-sync: source anthropic was never synced\n",
     )
-    assert before.stdout == "anthropic  never synced  -  -\nalerts: 0 pending, 0 failed\n"
+    database, state, alerts = before.stdout.splitlines()[-3:]
+    assert before.stdout.startswith("configuration: none\n")
+    assert database.startswith("database: ")
+    assert database.endswith("catalog.db")
+    assert state == "anthropic  never synced  -  -  -"
+    assert alerts == "alerts: 0 pending, 0 failed"
     assert list(Path().iterdir()) == []
 
     with Sandbox(MODELS) as sandbox:
@@ -28,11 +33,21 @@ def test_from_nothing_to_held() -> None:
         assert run("sync", **key).returncode == 0
         well = run("status", "--json")
         assert (well.returncode, well.stderr) == (0, "")
-        said = json.loads(well.stdout)
-        (source,) = said.pop("sources")
+        shown = json.loads(well.stdout)
+        (source,) = shown.pop("sources")
         assert source.pop("last_success_at") is not None
-        assert source == {"name": "anthropic", "fresh": True, "held": False}
-        assert said == {"ok": True, "deliveries": {"pending": 0, "failed": 0}}
+        assert source.pop("last_attempt_at") is not None
+        assert source == {
+            "name": "anthropic",
+            "configured": True,
+            "fresh": True,
+            "held": False,
+            "held_reason": None,
+            "held_models": [],
+            "last_error": None,
+        }
+        assert shown.pop("database").endswith("catalog.db")
+        assert shown == {"ok": True, "config": None, "deliveries": {"pending": 0, "failed": 0}}
         stale = run("status", "--max-age", "1ms")
         assert stale.returncode == 1
         assert "source anthropic: last success" in stale.stderr
@@ -43,12 +58,16 @@ def test_from_nothing_to_held() -> None:
         assert run("sync", **key).returncode == 3
     held = run("status")
     assert held.returncode == 1
-    assert held.stderr.startswith("catalog-sync: a pass is held: source anthropic: 5 of 6 models")
+    assert held.stderr.startswith("catalog-sync: a run is held: source anthropic: ")
     assert held.stderr.count("\n") == 1
+    assert "claude-1, claude-2, claude-3, claude-4, claude-5" in held.stderr
+    (source,) = json.loads(run("status", "--json").stdout)["sources"]
+    assert source["held_models"] == [f"claude-{number}" for number in range(1, 6)]
+    assert "5 of 6 models" in source["held_reason"]
     assert "anthropic  held" in held.stdout
 
 
 @pytest.mark.parametrize("age", ["soon", "-1h", "1"])
 def test_a_bad_age_is_refused(age: str) -> None:
-    """An age that is none is an error of usage."""
+    """An age that cannot be read is an error of usage."""
     assert run("status", f"--max-age={age}").returncode == 2

@@ -25,6 +25,7 @@ from catalog_sync.demo import story
 from catalog_sync.demo.history import moments
 from support import (
     KEY,
+    Answer,
     Request,
     ScriptedServer,
     environment,
@@ -203,11 +204,32 @@ def test_times_are_the_readers_own(history: None) -> None:
 
 
 def test_header(history: None) -> None:
-    """On a terminal a table has a header, in a pipe it has none."""
+    """A table has a header row, on a terminal and in a pipe."""
     models, events = screens("models", "events", columns=120)
     assert models.lines[0].split()[:3] == ["id", "name", "lifecycle"]
     assert events.lines[0].split() == ["when", "kind", "model", "what"]
-    assert run("models").stdout.split()[0] == LISTED[0]
+    assert run("models").stdout.split()[:3] == ["id", "name", "lifecycle"]
+
+
+def test_an_explicit_table(history: None) -> None:
+    """With an explicit `--format table` a model stands on one line and nothing is cut."""
+    screen = at_terminal("models", "--format", "table", columns=40)
+    assert len(screen.text.splitlines()) == len(LISTED) + 1
+    assert [line.split()[0] for line in screen.lines[1:]] == LISTED
+
+
+def test_a_terminal_without_a_width(history: None) -> None:
+    """COLUMNS=0 means nothing: the table has the width of the terminal."""
+    screen = at_terminal("models", columns=120, COLUMNS="0")
+    assert screen.lines == at_terminal("models", columns=120).lines
+
+
+def test_colours_of_words(history: None) -> None:
+    """Deprecated is yellow and removed is red, on a terminal; NO_COLOR is respected."""
+    shown = at_terminal("models", columns=120).sent
+    assert "\x1b[33mdeprecated" in shown
+    assert "\x1b[31mremoved" in at_terminal("events", columns=120).sent
+    assert not COLOUR.search(at_terminal("models", columns=120, NO_COLOR="1").sent)
 
 
 @pytest.mark.parametrize("columns", [80, 40])
@@ -225,12 +247,38 @@ def test_long_ids_are_not_cut(columns: int) -> None:
 def test_odd_names() -> None:
     """A name can neither colour the terminal, nor move its cursor, nor name its window."""
     synced([model("odd", display_name="\x1b[31mred\x1b[2J\x1b]0;gotcha\x07\x9b5A\r\n\x08")])
-    screen = at_terminal("models", columns=120)
-    assert r"\x1b[31mred" in screen.text
-    assert not COLOUR.search(screen.sent)
-    assert not set(screen.text) & set("\x1b\x07\x08\x9b")
-    assert set(re.findall(r"\x1b\[[\d;]*([@-~])", screen.sent)) <= {"m"}
-    assert "gotcha" in screen.text
+    for format_ in ((), ("--format", "csv"), ("--json",)):
+        screen = at_terminal("models", *format_, columns=120)
+        assert not COLOUR.search(screen.sent)
+        assert not set(screen.text) & set("\x1b\x07\x08\x9b")
+        assert set(re.findall(r"\x1b\[[\d;]*([@-~])", screen.sent)) <= {"m"}
+        assert "gotcha" in screen.text
+    raw = run("models", "--format", "csv").stdout
+    assert "\x1b[31mred" in raw
+
+
+def test_markup_is_text() -> None:
+    """A name that looks like markup is shown as it is, on a terminal too."""
+    synced([model("[/x]", display_name="[red]R&D[/red] :smile:")])
+    screens_ = [at_terminal(*c, columns=120) for c in (["models"], ["events"], ["show", "[/x]"])]
+    assert [screen.exit_code for screen in screens_] == [0, 0, 0]
+    assert "[red]R&D[/red] :smile:" in screens_[0].text
+
+
+def test_a_source_named_like_markup(walk: Walk) -> None:
+    """A source named `[/x]` is synced at a terminal, under its name."""
+    url = os.environ["ANTHROPIC_BASE_URL"]
+    Path("catalog-sync.toml").write_text(
+        f'[[sources]]\nname = "[/x]"\nbase_url = "{url}"\n', encoding="utf-8"
+    )
+
+    def look(sent: str) -> None:
+        if "[/x]: 4 models on 2 pages" in sent:
+            walk.go_on.set()
+
+    screen = at_terminal("sync", watch=look)
+    assert screen.exit_code == 0
+    assert "[/x]: succeeded" in screen.text
 
 
 # --- colour ------------------------------------------------------------------------------------
@@ -282,8 +330,25 @@ def test_progress_on_a_terminal(walk: Walk) -> None:
     screen = at_terminal("sync", piped=True, watch=look)
     assert screen.exit_code == 0
     assert walk.go_on.is_set()
-    assert re.fullmatch(r"anthropic: succeeded: baseline of 5 models .+\n", screen.piped)
+    assert re.match(r"anthropic: succeeded: baseline of 5 models .+\n", screen.piped)
     assert screen.sent.endswith("\x1b[2K")
+
+
+def test_a_walk_that_waits() -> None:
+    """A walk that waits for its next try says so on a terminal, from the first second."""
+    calls: list[Request] = []
+
+    def answer(request: Request) -> Any:
+        calls.append(request)
+        if len(calls) == 1:
+            return Answer({}, 529, {"retry-after": "2"})
+        return page([model("a")])
+
+    with ScriptedServer(answer) as server:
+        screen = at_terminal("sync", ANTHROPIC_BASE_URL=server.url, ANTHROPIC_API_KEY=KEY)
+    assert screen.exit_code == 0
+    assert "walking the list" in screen.text
+    assert "HTTP 529: waiting 2 s to try again" in screen.text
 
 
 def test_no_colour(walk: Walk) -> None:

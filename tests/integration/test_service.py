@@ -1,29 +1,31 @@
-"""One configuration at work: the scheduler, whose clock is set, and what comes due."""
+"""The daemon's jobs: a job per source, late runs, a clock that is set."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from pydantic import SecretStr
 
 from catalog_sync.app import App
 from catalog_sync.config.schedule import Schedule
 from catalog_sync.config.settings import Settings, SourceSettings
-from catalog_sync.db import engine
-from catalog_sync.db.schema import sync_runs
-from catalog_sync.service.jobs import ScheduleTrigger, _Service
+from catalog_sync.config.values import SecretStr
+from catalog_sync.db import migrate
+from catalog_sync.db.schema import sources, sync_runs
+from catalog_sync.service.jobs import Jobs, ScheduleTrigger
+from catalog_sync.sync.report import RunReport
 from support import KEY, ScriptedServer, model, page
 
 MINUTE = timedelta(minutes=1)
 
 
 class Api(ScriptedServer):
-    """Answers with one model, `after` an event."""
+    """Answers with one model, when `after` is set."""
 
     def __init__(self) -> None:
         self.asked, self.after = threading.Event(), threading.Event()
@@ -44,15 +46,15 @@ def api() -> Iterator[Api]:
 
 @pytest.fixture
 def ended() -> threading.Semaphore:
-    """Give what counts the passes that ended."""
+    """Count the jobs that ended."""
     return threading.Semaphore(0)
 
 
 @pytest.fixture
-def service(
+def jobs(
     tmp_path: Path, api: Api, ended: threading.Semaphore, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[_Service]:
-    """Yield a service at work, of which nothing is due for an hour."""
+) -> Iterator[Jobs]:
+    """Yield jobs whose first runs have ended; none is due for an hour."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     sources = [
         SourceSettings(name="often", base_url=api.url, every=60 * MINUTE),
@@ -60,59 +62,140 @@ def service(
     ]
     url = SecretStr(f"sqlite:///{tmp_path}/catalog.db")
     with App(Settings(database_url=url, sources=tuple(sources), jitter=timedelta())) as app:
-        service = _Service(app, done=ended.release)
-        service._plan()
-        service._scheduler.start()
-        yield service
-        service.stop()
+        migrate.ensure_schema(app.engine)
+        jobs = Jobs(app, on_end=ended.release)
+        jobs.start()
+        wait_until(lambda: runs(jobs) == ["succeeded"] * 2 and not jobs.is_busy)
+        yield jobs
+        jobs.stop()
 
 
-def coming(service: _Service) -> list[datetime]:
-    """Return when the passes of the two schedules come next."""
-    return [service._scheduler.get_job(id_).next_run_time for id_ in ("0", "1")]
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
-def runs(service: _Service) -> list[str]:
-    with engine.read_transaction(service.app.engine) as connection:
+def next_runs(jobs: Jobs) -> list[datetime]:
+    """Return when the two sources are due next."""
+    names = ("run:often", "run:daily")
+    return [jobs._scheduler.get_job(name).next_run_time for name in names]
+
+
+def make_due(jobs: Jobs, ago: timedelta = timedelta()) -> None:
+    """Let the first source be due, and not be fresh."""
+    with jobs.app.engine.begin() as connection:
+        long_ago = datetime.now(UTC) - timedelta(days=1)
+        connection.execute(sa.update(sources).values(last_synced_at=long_ago))
+        connection.execute(sa.update(sync_runs).values(started_at=long_ago))
+    jobs._scheduler.modify_job("run:often", next_run_time=datetime.now(UTC) - ago)
+
+
+def runs(jobs: Jobs) -> list[str]:
+    with jobs.app.engine.connect() as connection:
         return list(connection.scalars(sa.select(sync_runs.c.status)))
 
 
-def test_a_late_pass_runs_late_and_once(service: _Service, ended: threading.Semaphore) -> None:
-    """Of a pass that was due three times while the machine slept, one is made; then it waits."""
-    service._scheduler.modify_job("0", next_run_time=datetime.now(UTC) - 150 * MINUTE)
-    assert ended.acquire(timeout=30)  # the pass
-    assert ended.acquire(timeout=30)  # what it owes
-    assert runs(service) == ["succeeded"]
-    assert coming(service)[0] > datetime.now(UTC) + 20 * MINUTE
+def test_a_late_run_comes_once(jobs: Jobs) -> None:
+    """A run that was due three times while the machine slept is made once; the next is ahead."""
+    make_due(jobs, ago=150 * MINUTE)
+    wait_until(lambda: len(runs(jobs)) == 3 and not jobs.is_busy)
+    assert next_runs(jobs)[0] > datetime.now(UTC) + 20 * MINUTE
+    assert runs(jobs) == ["succeeded"] * 3
 
 
-def test_no_pass_begins_beside_itself(
-    service: _Service, api: Api, ended: threading.Semaphore
-) -> None:
-    """A pass that is due while the one before it is under way is not made."""
+def test_no_run_begins_beside_itself(jobs: Jobs, api: Api, ended: threading.Semaphore) -> None:
+    """A run that is due while the previous one is in progress is not made."""
+    api.asked.clear()
     api.after.clear()
-    service._scheduler.modify_job("0", next_run_time=datetime.now(UTC))
+    make_due(jobs)
     assert api.asked.wait(30)
-    service._scheduler.modify_job("0", next_run_time=datetime.now(UTC))
-    while coming(service)[0] <= datetime.now(UTC):
-        ended.acquire(timeout=0.01)
-    assert service._running == 1
+    jobs._scheduler.modify_job("run:often", next_run_time=datetime.now(UTC))
+    wait_until(lambda: next_runs(jobs)[0] > datetime.now(UTC))
+    assert jobs._running == 1
     api.after.set()
-    assert ended.acquire(timeout=30)
-    assert runs(service) == ["succeeded"]
+    wait_until(lambda: not jobs.is_busy)
+    assert runs(jobs) == ["succeeded"] * 3
 
 
-def test_a_clock_set_back_again_and_again_puts_nothing_off(service: _Service) -> None:
-    """After each step a pass comes when it would have come; a crontab is read anew."""
-    often, daily = coming(service)
+def test_a_clock_set_back_again_and_again_delays_nothing(jobs: Jobs) -> None:
+    """After each step an interval keeps its rhythm; a crontab line is computed anew."""
+    often, daily = next_runs(jobs)
     for number in range(1, 4):
-        service.keep_time(-10 * MINUTE)
-        assert coming(service) == [often - number * 10 * MINUTE, daily]
+        jobs.on_clock_change(-10 * MINUTE)
+        assert next_runs(jobs) == [often - number * 10 * MINUTE, daily]
+
+
+def test_a_slow_source_delays_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one source is silent until its deadline, the other keeps its own interval."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    over = threading.Event()
+    with (
+        ScriptedServer(lambda _: over.wait(60) and None) as silent,
+        ScriptedServer(lambda _: page([model("claude")])) as good,
+    ):
+        pair = (
+            SourceSettings(name="good", base_url=good.url),
+            SourceSettings(name="silent", base_url=silent.url, deadline=timedelta(seconds=50)),
+        )
+        settings = Settings(
+            database_url=SecretStr(f"sqlite:///{tmp_path}/catalog.db"),
+            sources=pair,
+            every=timedelta(milliseconds=100),
+        )
+        with App(settings) as app:
+            migrate.ensure_schema(app.engine)
+            jobs = Jobs(app, on_end=lambda: None)
+            jobs.start()
+            wait_until(lambda: runs_of(app, "good").count("succeeded") >= 5)
+            assert runs_of(app, "silent") == ["running"]
+            jobs.stop()
+            over.set()
+            wait_until(lambda: not jobs.is_busy)
+            assert runs_of(app, "silent") == ["failed"]
+
+
+def runs_of(app: App, source: str) -> list[str]:
+    with app.engine.connect() as connection:
+        found = sa.select(sync_runs.c.status).where(sync_runs.c.source == source)
+        return list(connection.scalars(found))
+
+
+@pytest.mark.parametrize(
+    ("since", "skipped"), [(timedelta(0), True), (timedelta(seconds=1), True), (-MINUTE, False)]
+)
+def test_a_crontab_run_is_skipped_if_synced_since(
+    tmp_path: Path, api: Api, monkeypatch: pytest.MonkeyPatch, since: timedelta, skipped: bool
+) -> None:
+    """A run of a crontab line is skipped only if the source was synced since the scheduled time."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    source = SourceSettings(name="often", base_url=api.url, cron="*/15 * * * *")
+    url = SecretStr(f"sqlite:///{tmp_path}/catalog.db")
+    clock = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+    with App(Settings(database_url=url, sources=(source,)), lambda: clock) as app:
+        clock += since
+        assert [report.status for report in app.sync()] == ["succeeded"]
+        clock += 5 * MINUTE - since
+        reports: list[RunReport] = []
+        jobs = Jobs(app, on_end=lambda: None)
+        monkeypatch.setattr(jobs, "_on_report", reports.append)
+        jobs.sync(source)
+        assert [report.status == "skipped" for report in reports] == [skipped]
+
+
+def test_a_new_database_is_a_warning(jobs: Jobs, caplog: pytest.LogCaptureFixture) -> None:
+    """A database that was deleted while the daemon runs is a warning, not only a new baseline."""
+    for file in Path(jobs.app.database).parent.glob("catalog.db*"):
+        file.unlink()
+    jobs.sync(jobs.app.settings.sources[0])
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "the database is new" in record.getMessage()
 
 
 @pytest.mark.parametrize("schedule", [Schedule(MINUTE), Schedule(MINUTE, "* * * * *")])
-def test_what_was_missed_is_not_gone_through(schedule: Schedule) -> None:
-    """After a jump of half a century the next run is asked for once, and lies ahead."""
+def test_missed_runs_are_skipped(schedule: Schedule) -> None:
+    """After a jump of half a century, the next run lies ahead of the present time."""
     trigger, now = ScheduleTrigger(schedule), datetime.now(UTC)
     late = trigger.get_next_fire_time(datetime(1970, 1, 1, tzinfo=UTC), now)
     assert now < late <= now + MINUTE

@@ -16,7 +16,7 @@ import catalog_sync
 MODULES = ["catalog_sync"] + [
     each.name for each in pkgutil.walk_packages(catalog_sync.__path__, "catalog_sync.")
 ]
-HEAVY = ["sqlalchemy", "alembic", "httpx", "pydantic", "pydantic_settings", "rich", "jinja2"]
+HEAVY = ["sqlalchemy", "alembic", "httpx", "pydantic", "msgspec", "rich", "jinja2"]
 DATABASE_OR_NETWORK = ["sqlalchemy", "alembic", "httpx", "apscheduler", "click", "rich"]
 
 

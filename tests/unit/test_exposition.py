@@ -1,32 +1,28 @@
-"""What Prometheus is told of a snapshot: values in, text out, read back by the library's parser."""
+"""The metrics of a snapshot: values in, text out, read back by the library's parser."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from catalog_sync import __version__
-from catalog_sync.db.runs import RunRecord
-from catalog_sync.domain.kinds import RunStatus
-from catalog_sync.queries.health import Snapshot, SourceSnapshot, SourceStatus
-from catalog_sync.queries.metrics import exposition
+from catalog_sync.queries.health import SourceHealth
+from catalog_sync.queries.metrics import Snapshot, SourceSnapshot, exposition, registry
 
 NOW = datetime(2026, 7, 24, 18, 12, 21, 500_000, tzinfo=UTC)
 FULL = SourceSnapshot(
-    SourceStatus(
+    SourceHealth(
         "anthropic",
         last_success_at=NOW,
         max_age=timedelta(minutes=45),
         held=True,
-        last_run=RunRecord(
-            RunStatus.FAILED,
-            NOW + timedelta(minutes=15),
-            NOW + timedelta(minutes=15, milliseconds=210),
-        ),
+        last_attempt_at=NOW + timedelta(minutes=15),
+        last_duration=timedelta(milliseconds=210),
     ),
-    runs={"succeeded": 9, "held": 1, "failed": 2, "skipped": 3, "running": 1},
+    runs={"succeeded": 9, "held": 1, "failed": 2},
     models={"listed": 10, "missing": 1, "removed": 4},
     lifecycles={"active": 9, "deprecated": 1, "other": 1},
     next_retirement_at=NOW + timedelta(days=30),
@@ -34,12 +30,12 @@ FULL = SourceSnapshot(
 
 
 def nothing_of(name: str, **fields: bool) -> SourceSnapshot:
-    return SourceSnapshot(SourceStatus(name, **fields))
+    return SourceSnapshot(SourceHealth(name, **fields))
 
 
 def read(snapshot: Snapshot, *, process: bool = False) -> dict[tuple[str, str], float]:
     """Return each sample by its name without our prefix, and its labels' values."""
-    text = exposition(snapshot, process=process).decode()
+    text = generate_latest(registry(lambda: snapshot, process=process)).decode()
     return {
         (
             sample.name.removeprefix("catalog_sync_"),
@@ -50,8 +46,8 @@ def read(snapshot: Snapshot, *, process: bool = False) -> dict[tuple[str, str], 
     }
 
 
-def test_everything_is_told() -> None:
-    """Each value of a snapshot stands under its name, times in seconds, and nothing else does."""
+def test_every_value_has_a_metric() -> None:
+    """Each value of a snapshot has its metric, times in seconds, and there is no other metric."""
     deliveries = {"pending": 2, "delivered": 7, "failed": 1}
     assert read(Snapshot((FULL,), deliveries, NOW)) == {
         ("build_info", __version__): 1,
@@ -64,7 +60,6 @@ def test_everything_is_told() -> None:
         ("runs_total", "succeeded/anthropic"): 9,
         ("runs_total", "held/anthropic"): 1,
         ("runs_total", "failed/anthropic"): 2,
-        ("runs_total", "skipped/anthropic"): 3,
         ("models", "listed/anthropic"): 10,
         ("models", "missing/anthropic"): 1,
         ("models", "removed/anthropic"): 4,
@@ -81,10 +76,10 @@ def test_everything_is_told() -> None:
     }
 
 
-def test_of_nothing_every_count_is_told() -> None:
-    """Before the first pass each count is 0, so that its first rise is one; no time is invented."""
-    told = read(Snapshot((nothing_of("anthropic"),)))
-    assert {name for name, _ in told} == {
+def test_every_count_is_shown_before_the_first_run() -> None:
+    """Before the first run each count is 0, so that its first rise is seen; no time is invented."""
+    shown = read(Snapshot((nothing_of("anthropic"),)))
+    assert {name for name, _ in shown} == {
         "build_info",
         "database_up",
         "held",
@@ -93,23 +88,23 @@ def test_of_nothing_every_count_is_told() -> None:
         "listed_models",
         "deliveries",
     }
-    counts = [value for (name, _), value in told.items() if name in {"runs_total", "deliveries"}]
-    assert counts == [0] * 7
+    counts = [value for (name, _), value in shown.items() if name in {"runs_total", "deliveries"}]
+    assert counts == [0] * 6
 
 
 def test_sources_stand_side_by_side() -> None:
     """Each source has the same series, in the order of the configuration."""
-    told = read(Snapshot((FULL, nothing_of("gateway"))))
-    assert told["models", "listed/anthropic"] == 10
-    assert told["models", "listed/gateway"] == 0
-    ours = [key for key in told if "gateway" in key[1]]
-    assert len(ours) == 1 + 4 + 3 + 5
+    shown = read(Snapshot((FULL, nothing_of("gateway"))))
+    assert shown["models", "listed/anthropic"] == 10
+    assert shown["models", "listed/gateway"] == 0
+    ours = [key for key in shown if "gateway" in key[1]]
+    assert len(ours) == 1 + 3 + 3 + 5
 
 
-def test_a_database_that_is_down_is_told_alone() -> None:
-    """Without a database nothing is said but that, and by whom: no count falls to 0."""
-    told = read(Snapshot((FULL,), {"failed": 1}, NOW, database_up=False))
-    assert told == {("build_info", __version__): 1, ("database_up", ""): 0}
+def test_a_database_that_is_down_is_shown_alone() -> None:
+    """While the database cannot be read, no count is shown, so that none falls to 0."""
+    shown = read(Snapshot((FULL,), {"failed": 1}, NOW, database_up=False))
+    assert shown == {("build_info", __version__): 1, ("database_up", ""): 0}
 
 
 @pytest.mark.parametrize(
@@ -128,22 +123,22 @@ def test_a_database_that_is_down_is_told_alone() -> None:
     ],
 )
 def test_a_hostile_name_stays_a_label(name: str) -> None:
-    """Whatever a source is called, its name comes back whole, and no line is forged."""
+    """A source's name is escaped as a label, whatever it holds, and forges no line."""
     text = exposition(Snapshot((nothing_of(name, held=True),))).decode()
     lines = [line for line in text.split("\n") if line]
     assert all(line.startswith(("# HELP ", "# TYPE ", "catalog_sync_")) for line in lines)
-    told = read(Snapshot((nothing_of(name, held=True),)))
-    assert told["held", name] == 1
+    shown = read(Snapshot((nothing_of(name, held=True),)))
+    assert shown["held", name] == 1
 
 
 def test_unknown_words_make_no_series() -> None:
-    """A state, status or lifecycle that we do not know adds no series: their number is bounded."""
-    strange = SourceSnapshot(SourceStatus("a"), runs={"x": 1}, models={"x": 1}, lifecycles={"x": 1})
+    """An unknown state, status or lifecycle adds no series: their number is bounded."""
+    strange = SourceSnapshot(SourceHealth("a"), runs={"x": 1}, models={"x": 1}, lifecycles={"x": 1})
     assert read(Snapshot((strange,), {"x": 1})) == read(Snapshot((nothing_of("a"),)))
 
 
-def test_the_process_is_told_on_request_alone() -> None:
-    """A server tells of its process and interpreter; a file does not, nor does the next answer."""
+def test_the_process_is_shown_by_a_server_alone() -> None:
+    """Only a server shows figures of its process and interpreter."""
     snapshot = Snapshot((FULL,))
     before = read(snapshot)
     names = {name for name, _ in read(snapshot, process=True)}

@@ -1,4 +1,4 @@
-"""The published files: values in, bytes out, read by those who read such files."""
+"""The published files: values in, files out, read by the libraries that read such files."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ import pytest
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event
 from catalog_sync.site.content import KINDS
-from catalog_sync.site.timeline import lives, timeline
-from catalog_sync.site.write import render
+from catalog_sync.site.timeline import lifespan, timeline
+from catalog_sync.site.write import FILES
 from published import (
     BASELINE,
     HOSTILE,
     NOW,
     PRIVATE,
+    Site,
     added,
     catalog,
     contents,
     day,
     hostile,
     record,
+    render,
     source,
     told,
 )
 
-FILES = ["models.json", "models.csv", "events.json", "feed.xml", "retirements.ics", "index.html"]
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe]")
 
 
@@ -50,7 +51,7 @@ def read_feed(files) -> feedparser.FeedParserDict:
 
 
 def dates(files) -> dict[str, icalendar.Event]:
-    """The calendar's entries by the model that they name."""
+    """The entries of the calendar, by their model."""
     calendar = icalendar.Calendar.from_ical(files["retirements.ics"])
     assert calendar.errors == []
     assert calendar["version"] == "2.0"
@@ -63,7 +64,7 @@ def dates(files) -> dict[str, icalendar.Event]:
 
 
 class Page(HTMLParser):
-    """What a page is made of, as a parser that is not the browser's sees it."""
+    """The elements of a page, as a parser other than a browser sees them."""
 
     def __init__(self, files) -> None:
         super().__init__()
@@ -86,25 +87,25 @@ class Page(HTMLParser):
 
 
 def test_the_files() -> None:
-    """Six files, of which the page comes last, made of the values alone: twice the same bytes."""
+    """Six files, the page last, made only of the values: the same bytes each time."""
     files = render(catalog())
-    assert list(files) == FILES
+    assert list(files)[-1] == "index.html"
     assert files == render(catalog())
 
 
-def test_a_source_is_told_by_its_name_alone() -> None:
-    """Where a source is asked, and who answers, is in no file."""
+def test_only_the_name_of_a_source_is_published() -> None:
+    """The address and the identity of a source are in no file."""
     for content in render(catalog()).values():
         assert PRIVATE.encode() not in content
 
 
-def test_the_job_is_nobody_elses_business() -> None:
-    """What a site tells of is models: no kind of event about the job is among it."""
+def test_events_about_the_job_are_private() -> None:
+    """No kind of event about the job is published."""
     assert set(Kind) - set(KINDS) == {Kind.SYNC_FAILED, Kind.SYNC_RECOVERED, Kind.SYNC_HELD}
 
 
 def test_json_and_csv_hold_the_rows_as_they_are() -> None:
-    """Texts come out as the API sent them, line ends and formulas included, nulls as nothing."""
+    """JSON and CSV hold texts as the API sent them, line ends and formulas included."""
     site = hostile()
     files = render(site)
     models = json.loads(files["models.json"])
@@ -116,8 +117,8 @@ def test_json_and_csv_hold_the_rows_as_they_are() -> None:
     assert len(json.loads(files["events.json"])) == len(site.events)
 
 
-def test_no_control_character_reaches_what_is_shown() -> None:
-    """Bells, escapes, line ends and turns of direction are spelled out, or blanks."""
+def test_no_control_character_is_shown() -> None:
+    """Bells, escapes, line ends and changes of direction are escaped, or blanks."""
     files = render(hostile())
     for name in ("feed.xml", "index.html"):
         assert CONTROL.findall(files[name].decode()) == [], name
@@ -128,7 +129,7 @@ def test_no_control_character_reaches_what_is_shown() -> None:
 
 
 def test_an_entry_for_each_event() -> None:
-    """An event is an entry, newest first, at its time and under the words of the alerts."""
+    """An event is an entry, newest first, with its time and the text of the alerts."""
     feed = read_feed(render(catalog()))
     assert [entry.title for entry in feed.entries[:3]] == [
         "New model: Claude Opus 5 (claude-opus-5)",
@@ -149,8 +150,8 @@ def test_an_entry_for_each_event() -> None:
     assert deprecated.tags[0].term == "deprecated"
 
 
-def test_a_whole_catalogue_is_never_new() -> None:
-    """The models of a source's baseline are one entry that calls none of them new."""
+def test_a_first_list_is_not_new() -> None:
+    """The models of a source's first list share one entry that calls none of them new."""
     models = [record(f"claude-{number}") for number in range(200)]
     feed = read_feed(render(contents([*models, record("claude-new", seen=day("2026-03-01"))])))
     assert [entry.title for entry in feed.entries] == [
@@ -161,7 +162,7 @@ def test_a_whole_catalogue_is_never_new() -> None:
 
 
 def test_ids_stay() -> None:
-    """Ids are unique, and stay when time goes on, the site moves or a source is added."""
+    """Ids are unique, and stay when events follow, the site moves or a source is added."""
     site = catalog()
     before = read_feed(render(site))
     later = Event(Kind.UPDATED, NOW, "claude-opus-5", {}, None, "anthropic", 9, 9)
@@ -173,13 +174,13 @@ def test_ids_stay() -> None:
     assert ids[1:] == [entry.id for entry in before.entries]
     assert before.feed.id == after.feed.id
     assert all(re.fullmatch(r"urn:uuid:[0-9a-f-]{36}", id_) for id_ in [after.feed.id, *ids])
-    # Written out, so that no change of the program makes every reader's old news new again.
+    # Literal, because other ids would make all old entries new for every reader.
     assert ids[1] == "urn:uuid:bcbc2187-9c97-5f0c-a43c-4f1802280258"
     assert before.feed.id == "urn:uuid:9ec8bcb2-fb92-53f6-8d02-f489b026ead9"
 
 
 def test_a_feed_of_some_sources_is_another_one() -> None:
-    """What was asked for by name makes another feed, and the order of the names makes none."""
+    """Other chosen sources make another feed; their order does not matter."""
     feeds = [
         read_feed(render(replace(catalog(), chosen=chosen))).feed.id
         for chosen in ((), ("gateway",), ("anthropic", "gateway"), ("gateway", "anthropic"))
@@ -189,7 +190,7 @@ def test_a_feed_of_some_sources_is_another_one() -> None:
 
 
 def test_links() -> None:
-    """Links are relative; with `public_url` they are absolute, and lead to the model's row."""
+    """Links are relative, with `public_url` absolute, and lead to the model's row."""
     files = render(catalog())
     assert {link["href"] for link in feedparser.parse(files["feed.xml"]).feed.links} == {
         "feed.xml",
@@ -211,7 +212,7 @@ def test_links() -> None:
 
 
 def test_hostile_names_in_the_feed() -> None:
-    """The feed is XML 1.0 whatever names are in it, and they are text in it."""
+    """The feed is XML 1.0 whatever the names, and they are text in it."""
     files = render(hostile())
     feed = read_feed(files)
     root = ET.fromstring(files["feed.xml"])
@@ -242,11 +243,50 @@ def test_a_feed_has_an_end() -> None:
     assert len(json.loads(files["events.json"])) == 1100
 
 
+def test_every_path_of_a_catalog_wide_change() -> None:
+    """The entry of a change on all models names every path."""
+    paths = [f"capabilities.c{number}.supported" for number in range(30)]
+    changes = {path: {"old": None, "new": True} for path in ["lifecycle", *paths]}
+    event = Event(Kind.SCHEMA_CHANGED, day("2026-03-01"), None, changes, {}, "anthropic")
+    site = contents([record("a")])
+    (entry, _) = read_feed(render(replace(site, events=(*site.events, event)))).entries
+    assert all(path in entry.summary for path in changes)
+
+
+def going() -> Site:
+    """A deprecated model with a successor, and a removed one."""
+    dated = {"lifecycle": "deprecated", "retires_at": "2026-09-01T00:00:00Z"}
+    line = {"line": "opus", "created_at": "2025-01-01T00:00:00Z"}
+    late = record("claude-opus-4", **line, **dated)
+    gone = record("claude-opus-3", **line, removed=day("2026-06-01"))
+    new = record("claude-opus-5", line="opus", created_at="2026-06-01T00:00:00Z")
+    events = [
+        *map(added, (late, gone, new)),
+        told(late, Kind.DEPRECATED, "2026-05-01", lifecycle={"old": "active", "new": "deprecated"}),
+        told(gone, Kind.REMOVED, "2026-06-01"),
+    ]
+    return contents([new, late, gone], events)
+
+
+def test_the_successor_is_named() -> None:
+    """Feed, calendar and page name the successor of a model that goes, and of no other."""
+    files = render(going())
+    removed, deprecated, _ = read_feed(files).entries
+    assert "Successor: Claude Opus 5" in removed.summary
+    assert "Successor: Claude Opus 5" in deprecated.summary
+    assert (
+        "Successor: Claude Opus 5 (claude-opus-5)" in dates(files)["claude-opus-4"]["description"]
+    )
+    page = files["index.html"].decode()
+    link = '<small class="successor">Successor: <a href="#anthropic/claude-opus-5">'
+    assert page.count(link) == 3  # two rows of the table, and the next to retire
+
+
 # --- the calendar ------------------------------------------------------------------------------
 
 
 def test_a_day_for_each_retirement_date() -> None:
-    """A date is a whole day that blocks nobody's time, told with id and source."""
+    """A date is a whole day that blocks no time, with id and source."""
     (entry,) = dates(render(catalog())).values()
     assert entry["summary"] == "Claude Late retires (anthropic)"
     assert entry["dtstart"].dt == date(2026, 9, 1)
@@ -260,7 +300,7 @@ def test_a_day_for_each_retirement_date() -> None:
 
 
 def test_a_revised_date_moves_under_its_uid() -> None:
-    """The UID stays, the number of the revision grows, and both stamps are the event's time."""
+    """The UID stays, the revision number grows, and both stamps are the event's time."""
     plans = [None, "2026-08-01", "2026-09-01", None, "2026-10-01"]
     steps = [
         record("a", retires_at=plan and f"{plan}T00:00:00Z", display_name="A") for plan in plans
@@ -279,7 +319,7 @@ def test_a_revised_date_moves_under_its_uid() -> None:
 
 
 def test_a_date_that_all_models_got_at_once() -> None:
-    """A field that appeared on the whole catalog tells dates, too."""
+    """A field that appeared on the whole catalog states dates too."""
     one, two = (record(id_, retires_at="2026-09-01T00:00:00Z") for id_ in "ab")
     before = [replace(added(m), payload={**m.info.payload, "retires_at": None}) for m in (one, two)]
     objects = {m.info.id: m.info.payload for m in (one, two)}
@@ -292,14 +332,14 @@ def test_a_date_that_all_models_got_at_once() -> None:
 @pytest.mark.parametrize(
     ("removed", "shown"), [("2026-08-31", False), ("2026-09-01", True), ("2026-09-05", True)]
 )
-def test_who_left_early_retires_no_more(removed: str, shown: bool) -> None:
+def test_a_model_that_left_early(removed: str, shown: bool) -> None:
     """A model that left before its date has no entry; one that left on it or after keeps it."""
     left = record("a", retires_at="2026-09-01T00:00:00Z", removed=day(removed))
     assert bool(dates(render(contents([left])))) is shown
 
 
-def test_a_calendar_without_dates_is_one() -> None:
-    """Where nothing retires the calendar is empty, and still has the component it must have."""
+def test_a_calendar_without_dates() -> None:
+    """Without a retirement the calendar is empty, and has the component that it needs."""
     content = render(contents([record("a")]))["retirements.ics"]
     calendar = icalendar.Calendar.from_ical(content)
     assert calendar.walk("VEVENT") == []
@@ -307,7 +347,7 @@ def test_a_calendar_without_dates_is_one() -> None:
 
 
 def test_hostile_names_in_the_calendar() -> None:
-    """Names are text in the calendar: they end no line, start no entry and are folded whole."""
+    """Names are text in the calendar: they end no line and start no entry."""
     content = render(hostile())["retirements.ics"]
     assert content.endswith(b"END:VCALENDAR\r\n")
     lines = content.split(b"\r\n")
@@ -324,8 +364,8 @@ def test_hostile_names_in_the_calendar() -> None:
 # --- the page ----------------------------------------------------------------------------------
 
 
-def test_the_page_tells_it_all_without_a_script() -> None:
-    """Every model stands in the table with its dates, and in the picture."""
+def test_the_page_needs_no_script() -> None:
+    """Every model is in the table with its dates, and in the timeline."""
     page = Page(render(catalog()))
     for id_ in ("claude-opus-5", "claude-late", "claude-old", "local/llama", "local/phi"):
         assert id_ in page.texts
@@ -337,8 +377,8 @@ def test_the_page_tells_it_all_without_a_script() -> None:
     assert picture["aria-labelledby"] == "picture-title picture-text"
 
 
-def test_the_page_asks_for_nothing() -> None:
-    """The policy allows the style and the script that stand in the page, and nothing else."""
+def test_the_page_requests_nothing() -> None:
+    """The policy allows the style and the script of the page, and nothing else."""
     files = render(hostile())
     page = Page(files)
     (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv")]
@@ -373,7 +413,7 @@ def test_hostile_names_in_the_page() -> None:
     assert r"turn \u202e and \u2066 bell \x07 line\r" in page.text
 
 
-def test_ids_of_rows_are_their_own() -> None:
+def test_ids_of_rows_are_unique() -> None:
     """No two rows have the same fragment, whatever their sources and ids hold."""
     pairs = [("a", "b/c"), ("a/b", "c"), ("a", "b c"), ("a", "b%20c"), ("a%2Fb", "c"), ("a", "B/c")]
     models = [record(id_, name) for name, id_ in pairs]
@@ -384,8 +424,8 @@ def test_ids_of_rows_are_their_own() -> None:
     assert [unquote(id_) for id_ in ids] == [f"{name}/{id_}" for name, id_ in pairs]
 
 
-def test_an_empty_catalogue() -> None:
-    """A catalog whose every model is excluded is a page, a feed and a calendar nonetheless."""
+def test_an_empty_catalog() -> None:
+    """A catalog without a model is a page, a feed and a calendar."""
     files = render(contents([]))
     page = Page(files)
     assert "No model that is listed has a retirement date." in page.text
@@ -393,11 +433,13 @@ def test_an_empty_catalogue() -> None:
     assert json.loads(files["models.json"]) == []
 
 
-# --- the picture -------------------------------------------------------------------------------
+# --- the timeline ------------------------------------------------------------------------------
 
 
 def draw(site):
-    picture = timeline(site, lives(site))
+    content, history = site.content, site.history
+    lives = [lifespan(record, history, content.as_of) for record in content.models]
+    picture = timeline(content, lives)
     return {bar.life.record.info.id: bar for bar in picture.bars}, picture
 
 
@@ -419,16 +461,16 @@ def test_a_bar_from_release_to_retirement() -> None:
     assert bars["claude-old"].segments[0].x == 0
 
 
-def test_an_unknown_release_is_not_in_1970() -> None:
-    """A model of unknown release begins, openly, when it was first seen."""
+def test_an_unknown_release() -> None:
+    """A bar of a model of unknown release begins, faded, when it was first seen."""
     bars, picture = draw(catalog())
     assert bars["local/llama"].life.start == BASELINE
     assert bars["local/llama"].open_start
     assert picture.begin == datetime(2024, 3, 7, tzinfo=UTC)
 
 
-def test_a_date_that_passed_is_overdue_not_done() -> None:
-    """A model whose date passed while it is listed is drawn to today, and says that it is late."""
+def test_a_date_that_has_passed() -> None:
+    """The bar of an overdue model reaches to the last sync, and the page says overdue."""
     overdue = record("a", retires_at="2026-06-01T00:00:00Z", lifecycle="deprecated")
     bars, picture = draw(contents([overdue]))
     bar = bars["a"]
@@ -439,7 +481,7 @@ def test_a_date_that_passed_is_overdue_not_done() -> None:
     assert "overdue" in Page(render(contents([overdue]))).text
 
 
-def test_the_end_of_one_that_is_listed_as_retired() -> None:
+def test_the_end_of_a_retired_model() -> None:
     """A retired model ends at its event; without one at its date; a later date is not drawn."""
     retired = record("a", lifecycle="retired", retires_at="2026-06-01T00:00:00Z")
     assert draw(contents([retired]))[0]["a"].life.end == datetime(2026, 6, 1, tzinfo=UTC)
@@ -449,8 +491,8 @@ def test_the_end_of_one_that_is_listed_as_retired() -> None:
     assert bar.retires is None
 
 
-def test_absurd_dates_do_not_press_the_others() -> None:
-    """The picture spans some twenty years at most, and everything is inside of it."""
+def test_absurd_dates() -> None:
+    """The timeline spans about twenty years at most, and every bar is inside it."""
     bars, picture = draw(hostile())
     assert picture.end - picture.begin < timedelta(days=25 * 366)
     for bar in bars.values():
@@ -462,7 +504,7 @@ def test_absurd_dates_do_not_press_the_others() -> None:
 
 @pytest.mark.parametrize("days", [0, 1, 20, 100, 400, 1000, 3000, 9000])
 def test_the_grid_suits_the_span(days: int) -> None:
-    """Between two days and decades there are one to six labels, in order, and one tells a year."""
+    """From two days to decades the axis has one to six labels in order, one with a year."""
     created = NOW - timedelta(days=days)
     _, picture = draw(contents([record("a", created_at=created.isoformat())]))
     assert 1 <= len(picture.ticks) <= 6

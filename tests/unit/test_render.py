@@ -1,4 +1,4 @@
-"""How results are written: in batches as they come, folded where there is no room."""
+"""How results are written: in batches as they come."""
 
 from __future__ import annotations
 
@@ -25,22 +25,3 @@ def test_batches_leave_no_seam(number: int, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == export.json_array(some()) + "\n"
     render.write_csv(some(), ["id", "name", "payload"])
     assert capsys.readouterr().out == export.csv_text(some(), ["id", "name", "payload"])
-
-
-@pytest.mark.parametrize(
-    ("text", "width", "lines"),
-    [
-        ("", 5, [""]),
-        ("a b", 3, ["a b"]),
-        ("one two three", 7, ["one two", "three"]),
-        ("one two three", 8, ["one two", "three"]),
-        ("a long-long-word b", 6, ["a", "long-l", "ong-wo", "rd b"]),
-        (" a  b", 9, [" a  b"]),
-        ("日本 語", 4, ["日本", "語"]),
-        ("日本語", 4, ["日本", "語"]),
-        ("日本", 1, ["日", "本"]),
-    ],
-)
-def test_folding(text: str, width: int, lines: list[str]) -> None:
-    """Text is folded at blanks; only a word that is longer than a line is cut, into all of it."""
-    assert render._folded(text, width) == lines

@@ -1,25 +1,19 @@
-"""How the health of the sync reads: ages as people say them, a line per thing to look at."""
+"""The health of the sync in words: a line for each thing that a person should look at."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from catalog_sync import text
-from catalog_sync.db.outbox import DeliveryCounts
-from catalog_sync.db.runs import RunRecord
-from catalog_sync.domain.kinds import RunStatus
-from catalog_sync.queries import health
-from catalog_sync.queries.health import SourceStatus, Status
+from catalog_sync.queries.health import SourceHealth, Status
+from catalog_sync.queries.health_text import problems, stale_text
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-
-
-def source(**fields) -> SourceStatus:
-    said = {"last_success_at": NOW - HOUR, "max_age": 2 * HOUR, "fresh": True, "held": False}
-    return SourceStatus("team", **{**said, **fields})
+FRESH = SourceHealth("team", last_success_at=NOW - HOUR, max_age=2 * HOUR, fresh=True)
 
 
 @pytest.mark.parametrize(
@@ -34,33 +28,81 @@ def source(**fields) -> SourceStatus:
     ],
 )
 def test_ages(length: timedelta, wanted: str) -> None:
-    """An age is told in its largest unit."""
+    """An age is shown in its largest unit."""
     assert text.age_text(length) == wanted
 
 
 def test_all_is_well() -> None:
-    """A fresh source and alerts that wait are nothing to look at."""
-    status = Status(NOW, (source(),), DeliveryCounts(pending=3))
-    assert (status.ok, health.problems(status)) == (True, [])
+    """A fresh source and pending alerts need nobody."""
+    status = Status(NOW, (FRESH,), pending=3)
+    assert (status.ok, problems(status)) == (True, [])
 
 
 def test_each_problem_has_its_line() -> None:
-    """Stale, never synced, held and failed alerts are told, each with its reason."""
-    failed = RunRecord(RunStatus.FAILED, NOW, NOW, "source team: HTTP 500")
-    held = RunRecord(RunStatus.HELD, NOW, NOW, "source team: the list is empty")
-    stale = source(fresh=False, max_age=timedelta(minutes=45), last_run=failed)
-    never = source(fresh=False, last_success_at=None, max_age=None)
-    status = Status(NOW, (stale, never, source(held=True, last_run=held)), DeliveryCounts(failed=2))
+    """A stale, a never synced and a held source, and failed alerts, have a line each."""
+    stale = replace(
+        FRESH, fresh=False, max_age=timedelta(minutes=45), last_error="HTTP 500", error_code="x"
+    )
+    held = replace(FRESH, held=True, held_reason="the list is empty")
+    status = Status(NOW, (stale, SourceHealth("new"), held), 0, {"hook": 2}, ("hook",))
     assert not status.ok
-    assert health.problems(status) == [
+    assert problems(status) == [
         "source team: last success 1 h ago, at most 45 min expected; last error: HTTP 500",
-        "source team was never synced",
-        "a pass is held: source team: the list is empty",
-        "2 alerts failed; see: catalog-sync alerts list",
+        "source new was never synced",
+        "a run is held: source team: the list is empty",
+        "channel hook: 2 alerts failed; see: catalog-sync alerts list",
     ]
 
 
+def test_a_held_run_names_five_models_and_the_number() -> None:
+    """A text names the first five held models in the order of their ids, and their number."""
+    ids = tuple(f"claude-{number}" for number in range(8))
+    held = replace(FRESH, held=True, held_reason="8 of 9 models left the list", held_models=ids)
+    (line,) = problems(Status(NOW, (held,)))
+    assert "8 models missing: claude-0, claude-1, claude-2, claude-3, claude-4 and 3 more" in line
+
+
+def test_a_clock_that_is_wrong_is_shown() -> None:
+    """A clock more than five minutes off the API's has a line, and changes no exit code."""
+    near, far = (replace(FRESH, clock_offset_seconds=seconds) for seconds in (-300, -3600))
+    assert problems(Status(NOW, (near,))) == []
+    status = Status(NOW, (far,))
+    assert problems(status) == ["source team: this host's clock is 1 h behind the API's"]
+    assert status.ok
+
+
+def test_what_is_not_configured_changes_no_exit_code() -> None:
+    """A source that is not configured, and failed alerts of an unknown channel, are only shown."""
+    other = SourceHealth("old", configured=False, held=True)
+    status = Status(NOW, (FRESH, other), 0, {"elsewhere": 3}, ("hook",))
+    assert (status.ok, status.fresh, problems(status)) == (True, True, [])
+    shown = status.to_json("catalog.db", None)
+    assert [source["configured"] for source in shown["sources"]] == [True, False]
+    assert shown["deliveries"] == {"pending": 0, "failed": 3}
+
+
 def test_a_success_ahead_of_the_clock() -> None:
-    """Before a clock that was set back, a success is not told as one of the past."""
-    ahead = source(fresh=False, last_success_at=NOW + 3 * HOUR)
-    assert "3 h ahead of the clock" in health.stale_text(ahead, NOW)
+    """A success later than the present time is shown as ahead of the clock."""
+    ahead = replace(FRESH, fresh=False, last_success_at=NOW + 3 * HOUR)
+    assert "3 h ahead of the clock" in stale_text(ahead, NOW)
+
+
+def test_health_tells_codes_only() -> None:
+    """/healthz names sources and codes, but no host, user or text of the API."""
+    stale = replace(
+        FRESH, fresh=False, last_error="https://10.0.0.1: no such key", error_code="unauthorized"
+    )
+    assert Status(NOW, (stale, replace(FRESH, name="b"))).healthz() == {
+        "ok": False,
+        "reason": "source team: stale",
+        "sources": [
+            {
+                "name": "team",
+                "ok": False,
+                "reason": "stale",
+                "held": False,
+                "last_error": "unauthorized",
+            },
+            {"name": "b", "ok": True, "reason": None, "held": False, "last_error": None},
+        ],
+    }

@@ -1,4 +1,4 @@
-"""The templates, and the one gate that every value passes on its way into one."""
+"""The templates, and the escaping of every value that goes into one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from catalog_sync.site.content import plain
 
 
 def source(name: str) -> str:
-    """Return the text of a template as it stands."""
+    """Return the text of a template."""
     return files(__name__).joinpath(name).read_text(encoding="utf-8")
 
 
 def fill(name: str, **values: Any) -> bytes:
-    """Return a template with its values filled in: text is escaped, and holds no control."""
+    """Return a filled template. Markup and invisible characters of the values are escaped."""
     return _environment().get_template(name).render(**values).encode()
 
 
@@ -39,7 +39,7 @@ def _environment() -> Environment:
 
 
 def _finalize(value: Any) -> Any:
-    """Spell out what is invisible, line ends aside; what this program made itself stays."""
+    """Escape invisible characters except line ends. Markup of this program stays."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return "\n".join(map(plain, value.split("\n")))

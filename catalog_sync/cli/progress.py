@@ -1,0 +1,73 @@
+"""Progress of a sync on a terminal, on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from catalog_sync.logs import LOGGER_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.text import Text
+
+
+class _Line(logging.Handler):
+    """The text beside the spinner: what each source does, and for how long."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._began = time.monotonic()
+        self._pages: dict[str, str] = {}
+        self._wait = ""
+
+    def __rich__(self) -> Text:
+        from rich.text import Text  # noqa: PLC0415  # heavy; on a terminal only
+
+        seconds = f"{time.monotonic() - self._began:.0f} s"
+        facts = [*self._pages.values()] or ["walking the list"]
+        return Text(", ".join([*facts, *([self._wait] if self._wait else []), seconds]))
+
+    def page(self, source: str, pages: int, models: int) -> None:
+        """Show how far a walk of several pages is."""
+        self._wait = ""
+        if pages > 1:
+            self._pages[source] = f"{source}: {models} models on {pages} pages so far"
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show that the client waits before it tries again."""
+        facts = getattr(record, "fields", {})
+        if "wait_seconds" in facts:
+            reason, wait = facts.get("reason", "no answer"), facts["wait_seconds"]
+            self._wait = f"{reason}: waiting {wait:g} s to try again"
+
+
+@contextmanager
+def progress(*, verbose: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Show a spinner while a sync walks. Yields the function that takes its progress.
+
+    Args:
+        verbose: The log is shown, and it replaces the spinner.
+    """
+    if verbose or not sys.stderr.isatty():
+        yield lambda _source, _pages, _models: None
+        return
+    from rich.console import Console  # noqa: PLC0415  # heavy; on a terminal only
+
+    line = _Line()
+    logger = logging.getLogger(LOGGER_NAME)
+    level = logger.level
+    for handler in logger.handlers:  # they go on showing what they did
+        handler.setLevel(max(handler.level, level))
+    logger.addHandler(line)
+    logger.setLevel(min(level, logging.INFO))
+    try:
+        with Console(stderr=True, markup=False, emoji=False).status(line):
+            yield line.page
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(line)

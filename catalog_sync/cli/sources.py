@@ -1,0 +1,95 @@
+"""`catalog-sync sources`: what is recorded of each source, and how to delete one."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from catalog_sync.cli import render
+from catalog_sync.clock import format_instant
+from catalog_sync.db import engine as db_engine
+from catalog_sync.db import migrate, runs
+from catalog_sync.db.forget import forget as forget_source
+from catalog_sync.errors import ConfigError, NotFoundError
+from catalog_sync.text import count, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from catalog_sync.app import App
+    from catalog_sync.cli.options import Context
+
+_COLUMNS = ("name", "configured", "base_url", "baseline_at", "last_synced_at")
+
+
+def list_(context: Context, format_: str) -> None:
+    """Print the sources in the database and in the configuration, by name."""
+    with context.app() as app:
+        found = _rows(app)
+    if format_ in {"json", "csv"}:
+        rows = (
+            {
+                **row,
+                "baseline_at": row["baseline_at"] and format_instant(row["baseline_at"]),
+                "last_synced_at": row["last_synced_at"] and format_instant(row["last_synced_at"]),
+            }
+            for row in found
+        )
+        render.write_rows(rows, _COLUMNS, format_)
+        return
+    table = [
+        [
+            row["name"],
+            "yes" if row["configured"] else "no",
+            row["base_url"],
+            render.day(row["baseline_at"]),
+            render.instant(row["last_synced_at"]),
+        ]
+        for row in found
+    ]
+    columns = ["source", "configured", "base_url", "since", "last synced"]
+    render.write_table(columns, table, text={"base_url"}, plain=format_ == "lines")
+
+
+def _rows(app: App) -> list[Mapping[str, Any]]:
+    with app.reading() as session:
+        recorded = {source.name: source for source in runs.select_sources(session)}
+    configured = {source.name: source for source in app.settings.sources}
+    return [
+        {
+            "name": name,
+            "configured": name in configured,
+            "base_url": (configured.get(name) or recorded[name]).base_url,
+            "baseline_at": recorded[name].baseline_at if name in recorded else None,
+            "last_synced_at": recorded[name].last_synced_at if name in recorded else None,
+        }
+        for name in sorted({*recorded, *configured})
+    ]
+
+
+def forget(context: Context, name: str, yes: bool) -> int:
+    """Delete a source with all its rows, after a confirmation."""
+    with context.app() as app:
+        rows = {row["name"]: row for row in _rows(app)}
+        if name not in rows:
+            close = did_you_mean(name, rows).removeprefix("; ")
+            advice = close or "see: catalog-sync sources list"
+            raise NotFoundError(f"no source named {name!r} is recorded", advice)
+        if rows[name]["configured"]:
+            raise ConfigError(
+                f"source {name} is configured, and would be recorded again",
+                "remove it from the configuration first",
+            )
+        if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise ConfigError("sources forget asks on a terminal", "elsewhere it needs --yes")
+        question = f"Delete source {render.visible(name)} with its models, events and runs?"
+        if not yes and not click.confirm(question, err=True):
+            render.note("nothing was deleted")
+            return 0
+        migrate.ensure_schema(app.engine)
+        with db_engine.transaction(app.engine) as session:
+            models = forget_source(session, name)
+    render.write(f"forgot source {render.visible(name)}: {count(models, 'model')} deleted")
+    return 0

@@ -1,0 +1,75 @@
+"""The health of the sync as lines that people read."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from catalog_sync.text import _count, age_text, one_line, since_text
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from catalog_sync.db.outbox import DeliveryCounts
+    from catalog_sync.queries.health import SourceHealth, Status
+
+_SHOWN_MODELS = 5
+"""A text names at most so many held models."""
+_CLOCK_TOLERANCE_SECONDS = 300
+
+
+def stale_text(source: SourceHealth, now: datetime) -> str:
+    """Return why a source is not fresh, with the error of its last run if that failed."""
+    last, limit = source.last_success_at, source.max_age
+    if last is None or limit is None:
+        text = f"source {source.name} was never synced"
+    else:
+        when = since_text(last, now)
+        text = f"source {source.name}: last success {when}, at most {age_text(limit)} expected"
+    return one_line(f"{text}; last error: {source.last_error}" if source.last_error else text)
+
+
+def held_text(source: SourceHealth) -> str:
+    """Return why a run is held, and the first models whose removal waits."""
+    reason = source.held_reason or "a run is held"
+    ids = source.held_models
+    if ids and ids[0] not in reason:
+        more = len(ids) - _SHOWN_MODELS
+        shown = ", ".join(ids[:_SHOWN_MODELS]) + (f" and {more} more" if more > 0 else "")
+        reason = f"{_count(len(ids), 'model')} missing: {shown}; {reason}"
+    return one_line(f"a run is held: source {source.name}: {reason}")
+
+
+def clock_text(source: SourceHealth) -> str | None:
+    """Return by how much the host's clock differs from the API's; None when it does not."""
+    offset = source.clock_offset_seconds
+    if offset is None or abs(offset) <= _CLOCK_TOLERANCE_SECONDS:
+        return None
+    side = "ahead of" if offset > 0 else "behind"
+    length = age_text(timedelta(seconds=offset))
+    return f"source {source.name}: this host's clock is {length} {side} the API's"
+
+
+def problems(status: Status) -> list[str]:
+    """Return a line for each thing that a person should look at; empty when all is well."""
+    lines = []
+    for source in status.configured:
+        if not source.fresh:
+            lines.append(stale_text(source, status.at))
+        if source.held:
+            lines.append(held_text(source))
+        if text := clock_text(source):
+            lines.append(text)
+    for channel, number in sorted(status.failed.items()):
+        if channel in status.channels:
+            failed = f"channel {channel}: {_count(number, 'alert')} failed"
+            lines.append(f"{failed}; see: catalog-sync alerts list")
+    return lines
+
+
+def deliveries_text(counts: DeliveryCounts) -> str:
+    """Return the line that says how many alerts were delivered, wait, and failed."""
+    return (
+        f"alerts: {counts.delivered} delivered, {counts.pending} pending, {counts.failed} failed"
+        + ("; see: catalog-sync alerts list" if counts.failed else "")
+    )

@@ -1,0 +1,140 @@
+"""Signals: how `run` and `sync` learn that they should stop, and how they end in time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from catalog_sync.app import App
+
+Inbox: TypeAlias = "SimpleQueue[signal.Signals | None]"
+"""Signals, and None when something ended."""
+STOP = (signal.SIGTERM, signal.SIGINT)
+_GRACE = timedelta(seconds=10)
+"""How long running work may take to end after a signal."""
+_SENDING_GRACE = timedelta(seconds=2)
+"""The same when nothing but messages is being sent: their claims expire, and they go out again."""
+_CLOSING_SHARE = 0.2
+"""How much of the grace period is kept for closing the runs of threads that do not end."""
+
+
+@contextmanager
+def queue_signals(inbox: Inbox, numbers: Iterable[signal.Signals]) -> Iterator[None]:
+    """Queue the given signals until the block ends, then restore the previous handlers.
+
+    A second signal to stop ends the process at once. `SimpleQueue.put` is reentrant, hence safe in
+    a handler.
+    """
+    stopping = False
+
+    def take(number: int, _frame: object) -> None:
+        nonlocal stopping
+        if number in STOP:
+            if stopping:
+                os._exit(128 + number)
+            stopping = True
+        inbox.put(signal.Signals(number))
+
+    before = {
+        number: signal.signal(number, take)
+        for number in numbers
+        if number not in STOP or signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def wait_for_end(app: App, is_busy: Callable[[], bool], inbox: Inbox) -> signal.Signals | None:
+    """Wait until stopped work has ended, at most for the grace period.
+
+    Then close the runs that are still open, in place of their threads.
+
+    Args:
+        app: has been stopped.
+        is_busy: whether work is still running.
+        inbox: receives None when some work ended.
+
+    Returns:
+        The last signal received meanwhile.
+    """
+    received = None
+    longest = max(source.deadline for source in app.settings.sources)
+    grace = min(_GRACE, longest)
+    began = time.monotonic()
+    while is_busy() and received not in STOP:
+        limit = grace * (1 - _CLOSING_SHARE) if app.runs.has_open_runs else _SENDING_GRACE
+        left = began + min(limit, grace).total_seconds() - time.monotonic()
+        if left <= 0:
+            break
+        with suppress(Empty):
+            received = inbox.get(timeout=min(left, 0.1)) or received
+    if app.runs.has_open_runs:
+        closing = threading.Thread(target=app.runs.close_open_runs, daemon=True)
+        closing.start()
+        closing.join((grace * _CLOSING_SHARE).total_seconds())
+    return received
+
+
+def run_until_signal(app: App, work: Callable[[], int], on_signal: Callable[[], None]) -> int:
+    """Run `work` in a thread and return its result; stop it when a signal arrives.
+
+    The main thread stays free, so a signal is noticed while the work waits for a lock or a server.
+
+    Args:
+        app: is stopped by a signal.
+        work: returns an exit code.
+        on_signal: called when a signal arrives, before the work is stopped.
+
+    Returns:
+        The result of `work`, or 128 and the signal's number.
+
+    Raises:
+        Exception: what `work` raised without being stopped.
+    """
+    inbox: Inbox = SimpleQueue()
+    result: list[int] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(work())
+        except BaseException as error:  # noqa: BLE001  # raised again in the main thread
+            errors.append(error)
+        inbox.put(None)
+
+    thread = threading.Thread(target=run, name="work", daemon=True)
+    with queue_signals(inbox, STOP):
+        thread.start()
+        number = inbox.get()
+        if number is None:
+            thread.join()
+            if errors:
+                raise errors[0]
+            return result[0]
+        on_signal()
+        app.stop()
+        wait_for_end(app, thread.is_alive, inbox)
+    if thread.is_alive():
+        exit_at_once(128 + number)
+    return 128 + number
+
+
+def exit_at_once(code: int) -> None:
+    """End the process without waiting for its threads."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

@@ -1,0 +1,178 @@
+"""One run over several sources: each in a thread, at most `parallel` at the same time."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from catalog_sync.cancel import CancelToken
+from catalog_sync.domain.alert_rules import AlertRule
+from catalog_sync.domain.kinds import Kind, RunStatus
+from catalog_sync.errors import ConfigError, SecretError, StoppedError
+from catalog_sync.sync.one_source import RunOptions, SourceRun
+from catalog_sync.sync.report import RunReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import sqlalchemy as sa
+
+    from catalog_sync.clock import Clock
+    from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
+    from catalog_sync.sync.one_source import ModelsSource
+
+
+class AllSources:
+    """Runs sources, and knows which runs are open.
+
+    Args:
+        settings: the configuration.
+        engine: the database.
+        clock: returns the present time.
+        cancel: ends all runs when it is cancelled.
+        direct: ignore the environment's proxies, as the demo does.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: sa.Engine,
+        clock: Clock,
+        cancel: CancelToken,
+        *,
+        direct: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._clock = clock
+        self._cancel = cancel
+        self._direct = direct
+        self._open: dict[int, Callable[[], None]] = {}
+        """By the id of each open run: closes it."""
+
+    @property
+    def has_open_runs(self) -> bool:
+        """Whether a run has begun and has not ended."""
+        return bool(self._open)
+
+    def close_open_runs(self) -> None:
+        """Close the runs of threads that do not end in time, and release their leases."""
+        for close in list(self._open.values()):
+            close()
+
+    def run(
+        self,
+        sources: Sequence[SourceSettings],
+        options: RunOptions,
+        *,
+        on_begin: Callable[[], None] = lambda: None,
+        on_page: Callable[[str, int, int], None] = lambda _source, _pages, _models: None,
+        on_report: Callable[[RunReport], None] = lambda _report: None,
+    ) -> list[RunReport]:
+        """Run each source once and return the reports in the order of `sources`.
+
+        An exception such as KeyboardInterrupt stops all runs, closes them, and is raised again.
+
+        Args:
+            sources: at least one.
+            options: what differs from a scheduled run.
+            on_begin: called when the first run begins that is not skipped.
+            on_page: called with the source's name, and the pages and models read so far.
+            on_report: called as each run ends, in its thread.
+        """
+        options = replace(
+            options,
+            reminders=self._settings.retirement_reminders,
+            failure_alert_after=self._settings.failure_alert_after,
+            rules=[_rule(alert) for alert in self._settings.alerts],
+        )
+        cancel, first = CancelToken(), threading.Lock()
+
+        def begin() -> None:
+            if first.acquire(blocking=False):
+                on_begin()
+
+        def run(source: SourceSettings) -> RunReport:
+            report = self._run_one(source, options, cancel, begin, on_page)
+            on_report(report)
+            return report
+
+        with self._cancel.on_cancel(cancel.cancel):
+            if len(sources) == 1:
+                return [run(sources[0])]
+            workers = min(len(sources), self._settings.parallel)
+            with ThreadPoolExecutor(workers, "source") as threads:
+                try:
+                    return list(threads.map(run, sources))
+                except BaseException:
+                    cancel.cancel()  # before the pool waits for its threads
+                    raise
+
+    def _run_one(
+        self,
+        source: SourceSettings,
+        options: RunOptions,
+        cancel: CancelToken,
+        on_begin: Callable[[], None],
+        on_page: Callable[[str, int, int], None],
+    ) -> RunReport:
+        if cancel.cancelled:
+            stopped = StoppedError("stopped")
+            return RunReport(
+                source.name, RunStatus.FAILED, self._clock(), error=str(stopped), cause=stopped
+            )
+        began: list[RunReport] = []
+
+        def begin(report: RunReport) -> None:
+            began.append(report)
+            self._open[report.run_id or 0] = lambda: run.abandon(report, "stopped")
+            on_begin()
+
+        run = SourceRun(
+            self._engine,
+            lambda: self._open_client(source, cancel),
+            source,
+            self._clock,
+            options,
+            lambda pages, models: on_page(source.name, pages, models),
+            begin,
+        )
+        try:
+            return run.run()
+        finally:
+            for report in began:
+                self._open.pop(report.run_id or 0)
+
+    @contextmanager
+    def _open_client(self, source: SourceSettings, cancel: CancelToken) -> Iterator[ModelsSource]:
+        """Read the source's credential and yield its client. Raises SecretError."""
+        from catalog_sync.client.anthropic import ModelsClient  # noqa: PLC0415  # heavy
+
+        try:
+            credential = self._settings.credential(source)
+        except ConfigError as error:
+            raise SecretError(str(error)) from error
+        headers = {
+            credential.header: credential.value,
+            **{name: secret.get_secret_value() for name, secret in source.headers.items()},
+        }
+        with (
+            ModelsClient(
+                source.base_url,
+                headers,
+                anthropic_version=source.anthropic_version,
+                deadline=source.deadline,
+                direct=self._direct,
+                credential_origin=credential.origin,
+            ) as client,
+            cancel.on_cancel(client.abort),
+        ):
+            yield client
+
+
+def _rule(alert: AlertSettings) -> AlertRule:
+    kinds = frozenset(Kind(kind) for kind in alert.events)
+    return AlertRule(alert.name, kinds, alert.models, alert.sources)
