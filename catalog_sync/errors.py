@@ -40,6 +40,8 @@ class CatalogSyncError(Exception):
     advice: ClassVar[str] = ""
 
     def __init__(self, message: str, advice: str | None = None) -> None:
+        self.reason = one_line(message)
+        """What happened, without the advice."""
         next_step = self.advice if advice is None else advice
         super().__init__(one_line(f"{message}; {next_step}" if next_step else message))
 

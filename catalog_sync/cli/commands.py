@@ -16,6 +16,7 @@ from catalog_sync.cli.options import (
     json_option,
     source_option,
 )
+from catalog_sync.demo.answers import BY_ID, SHAPES
 from catalog_sync.domain.kinds import Kind, Lifecycle
 
 
@@ -145,6 +146,18 @@ def forget(**options: Any) -> Any:
     type=click.IntRange(0, 65535),
     default=0,
     help="With --serve: the loopback port; 0 takes a free one.",
+)
+@click.option(
+    "--by-id",
+    type=click.Choice(list(BY_ID)),
+    default="api",
+    help="With --serve: answer Get a Model as a gateway does.",
+)
+@click.option(
+    "--shape",
+    type=click.Choice(SHAPES),
+    default="anthropic",
+    help="With --serve: the API whose answers it gives.",
 )
 def demo(**options: Any) -> Any:
     """Replay half a year of real releases; needs no key and no network."""

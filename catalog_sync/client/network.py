@@ -14,8 +14,9 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from http.cookiejar import CookieJar
 from typing import TYPE_CHECKING, Any, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies
 
 import httpcore
@@ -25,7 +26,7 @@ from httpcore._backends.sync import SyncStream  # no public way to wrap a socket
 from catalog_sync.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from catalog_sync.cancel import CancelToken
 
@@ -195,6 +196,11 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}"
 
 
+def with_query(url: str, query: Sequence[tuple[str, str]]) -> str:
+    """Return `url` with a query."""
+    return f"{url}?{urlencode(query)}" if query else url
+
+
 def route_to(url: str, *, direct: bool = False) -> Route:
     """Return how `url` is reached. Raises ConfigError if the environment cannot be used."""
     secure = url.lower().startswith("https:")
@@ -220,6 +226,13 @@ def check_environment(url: str, *, direct: bool = False) -> None:
                 raise _unusable(error, variable) from None
 
 
+class _NoCookies(CookieJar):
+    """Keeps nothing: the API has no sessions, and sources must not share any."""
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        pass
+
+
 _lock = threading.Lock()
 
 
@@ -234,9 +247,18 @@ def _client(proxy: str | None, tls_files: tuple[str | None, ...] | None) -> http
     if not hasattr(transport._pool, "_network_backend"):  # noqa: SLF001  # no public way
         raise AssertionError("this version of httpx keeps its network backend elsewhere")
     transport._pool._network_backend = _Backend()  # noqa: SLF001
-    # No redirect is followed, and httpx fails on a `location` that is not a URL.
-    hooks: Any = {"response": [lambda response: response.headers.pop("location", None)]}
-    return httpx.Client(transport=transport, trust_env=False, timeout=None, event_hooks=hooks)  # noqa: S113  # see _Stream
+    return httpx.Client(
+        transport=transport,
+        trust_env=False,
+        timeout=None,  # noqa: S113  # see _Stream
+        cookies=_NoCookies(),
+        event_hooks={"response": [_forget_location]},
+    )
+
+
+def _forget_location(response: httpx.Response) -> None:
+    """Remove what a redirect leads to: httpx would parse it, and fail where it is not a URL."""
+    response.headers.pop("location", None)
 
 
 @lru_cache(maxsize=1)

@@ -22,7 +22,7 @@ _LIFECYCLES = ("active", "deprecated", "retired")
 """Those that the API documents; what else a server sends has no end."""
 _BATCH = 1000
 """Events that are in memory at once while a long history is read."""
-_INFO_FIELDS = tuple(name for name in ModelInfo.model_fields if name != "id")
+_INFO_FIELDS = tuple(name for name in ModelInfo.__dataclass_fields__ if name != "id")
 
 
 def select_models(session: Session, *, source: str | None = None) -> Iterator[ModelRecord]:
@@ -34,7 +34,7 @@ def select_models(session: Session, *, source: str | None = None) -> Iterator[Mo
         yield ModelRecord(
             row["source"],
             # Validated when it was written.
-            ModelInfo.model_construct(id=row["id"], **{name: row[name] for name in _INFO_FIELDS}),
+            ModelInfo(id=row["id"], **{name: row[name] for name in _INFO_FIELDS}),
             row["first_seen_at"],
             row["last_seen_at"],
             row["missing_since"],

@@ -6,6 +6,8 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
+from catalog_sync.domain.model import api_root
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
@@ -81,7 +83,7 @@ def identity_change(state: SourceState, catalog: Catalog, base_url: str) -> tupl
     source = state.source
     if source.baseline_at is None:
         return None, False
-    if source.base_url != base_url:
+    if api_root(source.base_url) != api_root(base_url):
         return f"{base_url} answered where {source.base_url} did before", True
     before, after = source.scope, catalog.scope
     if _another(before.organization_id, after.organization_id):
@@ -108,7 +110,9 @@ def source_after_run(
     What a server leaves open of who it is stays as it was, unless somebody else is known to answer.
     """
     before = record.scope
-    other = record.base_url != base_url or _another(before.organization_id, scope.organization_id)
+    other = api_root(record.base_url) != api_root(base_url) or _another(
+        before.organization_id, scope.organization_id
+    )
     return replace(
         record,
         base_url=base_url,

@@ -1,18 +1,16 @@
-"""The values that travel through the house: frozen, without behaviour towards the outside.
+"""Immutable value types shared by all layers.
 
-Null always means that the API did not say. Instants are aware and in UTC. JSON objects are treated
-as frozen although Python cannot say so: whoever needs another one builds it.
+None always means that the API did not say. Instants are aware and in UTC. JSON objects are treated
+as immutable although Python cannot enforce it: a change makes a new object.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from urllib.parse import unquote
 
 from catalog_sync.clock import parse_rfc3339
 
@@ -24,122 +22,193 @@ Changes: TypeAlias = Mapping[str, Mapping[str, Any]]
 """What an event changed: a value's path (`capabilities.effort.max.supported`) → `old`, `new`."""
 ID_MAX_LENGTH = 255
 """Characters in a model's id: the longest key that every supported database indexes."""
-_MAX_DEPTH = 28  # MariaDB keeps 32 levels of JSON, and an event wraps an object in a few
-_INT64_MAX = 2**63 - 1
+INT64_MAX = 2**63 - 1
 _FIRST_YEAR = 1000  # MariaDB documents DATETIME from the year 1000 on
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""The `created_at` of a model whose release time the API does not know."""
+_LIFECYCLES: Final = frozenset({"active", "deprecated", "retired"})
+_RETIREMENT_KEYS: Final = ("retires_at", "shutdown_date", "expiration_date", "deprecation")
 
 
-def _instant(value: object) -> datetime:
-    if isinstance(value, datetime):
-        return value
+def parse_api_time(value: object) -> datetime:
+    """Return the instant of an RFC 3339 time. Raises ValueError for what databases cannot keep."""
     if not isinstance(value, str):
-        raise ValueError("expected an RFC 3339 time")  # noqa: TRY004  # pydantic wants ValueError
-    moment = parse_rfc3339(value)
-    if moment.year < _FIRST_YEAR:
+        raise ValueError("expected an RFC 3339 time")  # noqa: TRY004  # a value, not a bug
+    instant = parse_rfc3339(value)
+    if instant.year < _FIRST_YEAR:
         raise ValueError(f"a date before the year {_FIRST_YEAR}, which databases cannot keep")
-    return moment
+    return instant
 
 
-Instant = Annotated[datetime, BeforeValidator(_instant)]
-Tokens = Annotated[int, Field(ge=0, le=_INT64_MAX)]
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model as its API describes it."""
 
-
-def _leaves(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield every key and every plain value of a JSON value, each with the path to it."""
-    if depth > _MAX_DEPTH:
-        raise ValueError(f"an object nested deeper than {_MAX_DEPTH} levels")
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield f"{path}: a key", key
-            yield from _leaves(item, f"{path}.{key}", depth + 1)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _leaves(item, f"{path}[{index}]", depth + 1)
-    else:
-        yield path, value
-
-
-def _unstorable(value: Any) -> str | None:
-    """Say why no database keeps a plain value as it is; null when one does."""
-    if isinstance(value, str):
-        if "\x00" in value:
-            return "a NUL character"
-        if any("\ud800" <= c <= "\udfff" for c in value):
-            return "half of a surrogate pair"
-    if isinstance(value, float) and not math.isfinite(value):
-        return "a number that is not finite"
-    return None
-
-
-class ModelInfo(BaseModel):
-    """A model as the API describes it. Required are the fields of the first API version alone."""
-
-    model_config = ConfigDict(frozen=True, strict=True, hide_input_in_errors=True)
-
-    id: Annotated[str, Field(min_length=1, max_length=ID_MAX_LENGTH)]
+    id: str
     """Compared exactly: case and trailing blanks matter."""
     display_name: str
-    created_at: Instant
-    """Release time; an epoch value when the API does not know it."""
+    created_at: datetime
+    """Release time; the epoch when the API does not know it."""
     type: str
     """`model`, stored as sent."""
     lifecycle: str | None = None
-    """`active`, `deprecated` or `retired`; null before API version 2026-10-21 and from gateways."""
-    deprecated_at: Instant | None = None
-    retires_at: Instant | None = None
+    """`active`, `deprecated` or `retired`; None before API version 2026-10-21 and from gateways."""
+    deprecated_at: datetime | None = None
+    retires_at: datetime | None = None
     """Planned retirement; can be revised. A past one means overdue: only `lifecycle` says done."""
     line: str | None = None
-    max_input_tokens: Tokens | None = None
-    max_tokens: Tokens | None = None
-    payload: JsonObject
+    max_input_tokens: int | None = None
+    max_tokens: int | None = None
+    payload: JsonObject = field(default_factory=dict)
     """The whole object as received, fields that this program does not know included."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_payload(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
-            raise ValueError("expected an object")  # noqa: TRY004  # pydantic wants ValueError
-        for path, value in _leaves(data, "object"):
-            if reason := _unstorable(value):
-                raise ValueError(f"{path}: {reason}")
-        return {**data, "payload": data}
 
     @classmethod
     def from_payload(cls, payload: Any) -> Self:
-        """Return the model that an API object describes; ValueError says what is wrong."""
+        """Return the model that an object of an API, or one that was stored, describes.
+
+        Reads Anthropic's and OpenAI's shape. Only `id` is required; a value that its column
+        cannot hold counts as not said.
+
+        Raises:
+            ValueError: There is no id, or not a usable one.
+        """
+        if not isinstance(payload, Mapping):
+            raise ValueError("expected an object")  # noqa: TRY004  # a value, not a bug
+        id_ = payload.get("id")
+        if not isinstance(id_, str) or not 1 <= len(id_) <= ID_MAX_LENGTH:
+            raise ValueError(f"id: expected 1 to {ID_MAX_LENGTH} characters")
+        read = _anthropic_fields if _has_anthropic_shape(payload) else _openai_fields
+        return cls(
+            id=id_,
+            line=_text(payload.get("line")),
+            deprecated_at=_time(payload.get("deprecated_at")),
+            max_input_tokens=_tokens(payload.get("max_input_tokens")),
+            max_tokens=_tokens(payload.get("max_tokens")),
+            payload=payload,
+            **read(payload),
+        )
+
+
+def _has_anthropic_shape(payload: JsonObject) -> bool:
+    """Return whether an object has the fields that every version of Anthropic's API has."""
+    words = (payload.get("display_name"), payload.get("type"))
+    created_at = payload.get("created_at")
+    return (
+        all(isinstance(word, str) for word in words)
+        and isinstance(created_at, str)
+        and _time(created_at) is not None
+    )
+
+
+def _anthropic_fields(payload: JsonObject) -> dict[str, Any]:
+    return {
+        "display_name": payload["display_name"],
+        "type": payload["type"],
+        "created_at": _time(payload["created_at"]),
+        "lifecycle": _text(payload.get("lifecycle")),
+        "retires_at": _time(payload.get("retires_at")),
+    }
+
+
+def _openai_fields(payload: JsonObject) -> dict[str, Any]:
+    """Read what OpenAI and compatible servers say in their own words, however they spell it."""
+    names = (payload.get("display_name"), payload.get("name"), payload["id"])
+    created = (_time(payload.get(key)) for key in ("created", "created_at"))
+    dates = (_time(payload.get(key)) for key in _RETIREMENT_KEYS)
+    retires_at = next(filter(None, dates), None)
+    lifecycle = payload.get("lifecycle")
+    if not isinstance(lifecycle, str) or lifecycle not in _LIFECYCLES:
+        lifecycle = "deprecated" if retires_at else None
+    return {
+        "display_name": next(name for name in names if isinstance(name, str) and name),
+        "type": _text(payload.get("type")) or _text(payload.get("object")) or "model",
+        "created_at": next(filter(None, created), EPOCH),
+        "lifecycle": lifecycle,
+        "retires_at": retires_at,
+    }
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: Any) -> float | None:
+    """Return a number, also one that was sent as a string."""
+    if isinstance(value, str):
         try:
-            return cls.model_validate(payload)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
-            reason = first["msg"].removeprefix("Value error, ")
-            raise ValueError(f"{place}: {reason}" if place else reason) from None
+            return int(value) if value.strip().isdecimal() else float(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _tokens(value: Any) -> int | None:
+    number = _number(value)
+    whole = number is not None and 0 <= number <= INT64_MAX and number == int(number)
+    return int(number) if whole and number is not None else None
+
+
+def _time(value: Any) -> datetime | None:
+    """Return the instant of a time, a date alone, or Unix seconds; None for anything else."""
+    seconds = _number(value)
+    try:
+        if seconds is not None:
+            instant = EPOCH + timedelta(seconds=seconds)
+            return instant if instant > EPOCH else None
+        if not isinstance(value, str):
+            return None
+        instant = datetime.fromisoformat(value.strip().upper())
+        instant = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return instant if instant.year >= _FIRST_YEAR else None
+
+
+def is_same_json(a: Any, b: Any) -> bool:
+    """Return whether two JSON values are the same. Unlike in Python, true is not 1."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(is_same_json(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(is_same_json, a, b))
+    return isinstance(a, bool) is isinstance(b, bool) and bool(a == b)
+
+
+def api_root(base_url: str) -> str:
+    """Return a base URL without a trailing `/v1`: with and without it, the address is the same."""
+    return base_url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who answered, by the answer's headers; null where a server does not say."""
+    """Who answered, by the answer's headers; None where a server does not say."""
 
     organization_id: str | None = None
     workspace_id: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.organization_id or '-'}/{self.workspace_id or '-'}"
+        return f"{_stored(self.organization_id)}/{_stored(self.workspace_id)}"
 
     @classmethod
     def parse(cls, text: str | None) -> Identity:
-        """Return the scope that `str` wrote; null is the unknown one."""
-        organization_id, _, workspace_id = (text or "-/-").partition("/")
-        return cls(
-            None if organization_id == "-" else organization_id,
-            None if workspace_id == "-" else workspace_id,
-        )
+        """Return the identity that `str` wrote, in this version or before; None is unknown."""
+        organization_id, _, workspace_id = (text or "-/-").rpartition("/")
+        return cls(_read(organization_id), _read(workspace_id))
 
     def filled_from(self, other: Identity) -> Identity:
-        """Return this scope, with what it leaves open taken from `other`."""
+        """Return this identity, with what it leaves open taken from `other`."""
         return Identity(
             self.organization_id or other.organization_id, self.workspace_id or other.workspace_id
         )
+
+
+def _stored(id_: str | None) -> str:
+    if id_ == "-":
+        return "%2D"
+    return "-" if id_ is None else id_.replace("%", "%25").replace("/", "%2F")
+
+
+def _read(text: str) -> str | None:
+    return None if text in {"-", ""} else unquote(text)
 
 
 @dataclass(frozen=True, slots=True)

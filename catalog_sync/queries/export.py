@@ -48,7 +48,7 @@ def _supported(node: Mapping[str, Any], path: str) -> list[str]:
     return found
 
 
-_INFO_FIELDS = tuple(ModelInfo.model_fields)
+_INFO_FIELDS = tuple(ModelInfo.__dataclass_fields__)
 _SEEN_FIELDS = ("first_seen_at", "last_seen_at", "missing_since", "removed_at")
 _EVENT_FIELDS = ("source", "kind", "model_id")
 MODEL_COLUMNS = ("source", *_INFO_FIELDS, *_SEEN_FIELDS)

@@ -149,7 +149,9 @@ class AllSources:
     @contextmanager
     def _open_client(self, source: SourceSettings, cancel: CancelToken) -> Iterator[ModelsSource]:
         """Read the source's credential and yield its client. Raises SecretError."""
-        from catalog_sync.client.anthropic import ModelsClient  # noqa: PLC0415  # heavy
+        from catalog_sync.client.anthropic import AnthropicApi  # noqa: PLC0415  # heavy
+        from catalog_sync.client.models import ModelsClient  # noqa: PLC0415
+        from catalog_sync.client.openai import OpenAIApi  # noqa: PLC0415
 
         try:
             credential = self._settings.credential(source)
@@ -159,17 +161,16 @@ class AllSources:
             credential.header: credential.value,
             **{name: secret.get_secret_value() for name, secret in source.headers.items()},
         }
-        with (
-            ModelsClient(
-                source.base_url,
-                headers,
-                anthropic_version=source.anthropic_version,
-                deadline=source.deadline,
-                direct=self._direct,
-                credential_origin=credential.origin,
-            ) as client,
-            cancel.on_cancel(client.abort),
-        ):
+        openai = source.api == "openai"
+        with ModelsClient(
+            source.base_url,
+            headers,
+            api=OpenAIApi() if openai else AnthropicApi(source.anthropic_version),
+            deadline=source.deadline,
+            direct=self._direct,
+            credential_origin=credential.origin,
+            cancel=cancel,
+        ) as client:
             yield client
 
 

@@ -32,7 +32,7 @@ from catalog_sync.logs import fields
 from catalog_sync.sync.report import RunReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import sqlalchemy as sa
@@ -59,8 +59,10 @@ class ModelsSource(Protocol):
         """Walk all pages. Raises SourceError."""
         ...
 
-    def ask(self, model_ids: Sequence[str]) -> Mapping[str, AbsenceCheck]:
-        """Ask for models by id. Raises StoppedError."""
+    def confirm_absent(
+        self, missing_ids: Collection[str], listed_ids: Collection[str]
+    ) -> Mapping[str, AbsenceCheck]:
+        """Ask for models by id that the walk did not see. Raises StoppedError."""
         ...
 
     def abort(self) -> None:
@@ -251,7 +253,7 @@ class SourceRun:
             state,
             catalog,
             now,
-            absences=client.ask(questions),
+            absences=client.confirm_absent(questions, walked.models),
             hold=held is not None,
             accept=accept,
             reminders=self.options.reminders,

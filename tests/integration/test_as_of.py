@@ -43,8 +43,10 @@ class Api:
         listed = self.world.turn(self.step)
         return Catalog({info.id: info for info in listed}, pages=1, scope=self.step.scope)
 
-    def ask(self, ids: Sequence[str]) -> dict[str, AbsenceCheck]:
-        return {id_: self.step.answers.get(id_, self.step.otherwise) for id_ in ids}
+    def confirm_absent(
+        self, missing_ids: Sequence[str], _listed_ids: object
+    ) -> dict[str, AbsenceCheck]:
+        return {id_: self.step.answers.get(id_, self.step.otherwise) for id_ in missing_ids}
 
 
 class Source:

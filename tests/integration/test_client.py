@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from catalog_sync import __version__
-from catalog_sync.client.anthropic import ModelsClient
+from catalog_sync.client.anthropic import AnthropicApi
+from catalog_sync.client.models import ModelsClient
 from catalog_sync.demo.history import moments
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.errors import BadAnswerError, RefusedError, SourceError
@@ -98,11 +99,11 @@ def test_headers(credential: dict[str, str]) -> None:
     headers = {"x-team": "data", **credential}
     answers = [page([model("b")], has_more=True), page([model("a")]), model("gone")]
     server = ScriptedServer(answers)
-    with server, connect(server.url, headers, anthropic_version="2023-06-01") as client:
+    with server, connect(server.url, headers, api=AnthropicApi("2023-06-01")) as client:
         client.walk()
-        client.ask(["gone"])
+        client.confirm_absent(["gone"], ["a"])
         client.get_model("gone")
-    assert len(server.requests) == 4
+    assert len(server.requests) == 6  # two pages, two controls, two questions
     expected = headers | {
         "accept": "application/json",
         "anthropic-version": "2023-06-01",
@@ -185,8 +186,8 @@ def test_one_connection() -> None:
     answers = [page([model(str(n))], has_more=True) for n in range(5)]
     with ScriptedServer([*answers, page([]), model("x")]) as server, connect(server.url) as client:
         assert client.walk().pages == 6
-        client.ask(["x", "y"])
-        assert (len(server.requests), server.connections) == (8, 1)
+        client.confirm_absent(["x", "y"], ["0"])
+        assert (len(server.requests), server.connections) == (10, 1)
 
 
 # Get a Model
@@ -215,7 +216,7 @@ def test_get_model_by_any_id(model_id: str) -> None:
     sandbox = Sandbox([model(model_id), model("a")], api_key=KEY)
     with sandbox, connect(sandbox.url) as client:
         assert client.get_model(model_id).id == model_id
-        assert client.ask([model_id]) == {model_id: "answering"}
+        assert client.confirm_absent([model_id], ["a"]) == {model_id: "answering"}
 
 
 @pytest.mark.parametrize(
@@ -529,8 +530,8 @@ def test_answer_that_is_no_page(answer: Any, reason: str) -> None:
         (with_item(id=None), "data[1]: id: "),
         (with_item(id=1), "id: "),
         (with_item(id=""), "id: "),
-        (with_item(id="x" * 256), "id: String should have at most 255"),
-        (with_item(id="😀" * 256), "id: String should have at most 255"),
+        (with_item(id="x" * 256), "id: expected 1 to 255 characters"),
+        (with_item(id="😀" * 256), "id: expected 1 to 255 characters"),
         (with_item(id="a\0b"), "object.id: a NUL character"),
         (with_item(display_name=None), "display_name: "),
         (with_item(display_name=["A"]), "display_name: "),
@@ -622,8 +623,8 @@ def test_redirect(status: int) -> None:
             for ask in (client.walk, lambda: client.get_model("a")):
                 with pytest.raises(RefusedError, match=f"HTTP {status}.*redirect"):
                     ask()
-            assert client.ask(["a"]) == {"a": "unknown"}
-            assert len(server.requests) == 3
+            assert client.confirm_absent(["a"], ["b"]) == {"a": "unknown"}
+            assert len(server.requests) == 5
         assert (target.requests, target.connections) == ([], 0)
 
 

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 import pytest
-from tenacity import RetryCallState
 
-from catalog_sync.client.anthropic import ModelsClient, _delay_seconds, _Refusal
+from catalog_sync.client.exchange import Response
+from catalog_sync.client.models import ModelsClient
+from catalog_sync.client.request import delay_seconds
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.errors import (
     ConfigError,
@@ -190,7 +191,7 @@ def retries() -> Iterator[list[str]]:
         def emit(self, record: logging.LogRecord) -> None:
             reasons.append(record.fields["reason"])
 
-    logger, collector = logging.getLogger("catalog_sync.client.anthropic"), Collector()
+    logger, collector = logging.getLogger("catalog_sync.client.request"), Collector()
     level = logger.level
     logger.addHandler(collector)
     logger.setLevel(logging.INFO)
@@ -212,13 +213,8 @@ def test_refused_connection(retries: list[str]) -> None:
 
 def delay(headers: Mapping[str, str] | None = None, attempt: int = 1) -> float:
     """The seconds that the client waits after so many attempts."""
-    state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
-    state.attempt_number = attempt
-    error: Exception = UnreachableError("no answer")
-    if headers is not None:
-        error = _Refusal(httpx.Response(429, headers=dict(headers)), b"")
-    state.set_exception((type(error), error, None))
-    return _delay_seconds(state)
+    asked = Response(429, "", httpx.Headers(headers), b"").retry_after
+    return delay_seconds(attempt, asked.total_seconds() if asked else None)
 
 
 @pytest.mark.parametrize(
@@ -467,7 +463,7 @@ def test_aborted_client_asks_nothing() -> None:
     """After `abort` no request is sent any more."""
     with ScriptedServer([GOOD]) as server, connect(server.url) as client:
         client.abort()
-        for call in (client.walk, client.list_models, lambda: client.ask(["a"])):
+        for call in (client.walk, client.list_models, lambda: client.confirm_absent(["a"], [])):
             with pytest.raises(StoppedError):
                 call()
         assert server.requests == []
@@ -552,24 +548,67 @@ LITELLM = {"error": {"message": "No connected db.", "type": "no_db", "param": No
             "HTTP 500: api_error: Broken (request req_2)",
         ),
         (Answer(LITELLM, 400), RefusedError, "HTTP 400: no_db: No connected db.; check MY_KEY"),
-        (Answer({"detail": "No model"}, 404), RefusedError, "HTTP 404: No model; check"),
-        (Answer({"error": "no such route"}, 404), RefusedError, "HTTP 404: no such route; check"),
+        (
+            Answer({"detail": "No model"}, 404),
+            RefusedError,
+            "HTTP 404: No model (URL: {url}/v1/models); check",
+        ),
+        (
+            Answer({"error": "no such route"}, 404),
+            RefusedError,
+            "HTTP 404: no such route (URL: {url}/v1/models); check",
+        ),
         (Answer({"message": "Forbidden"}, 403), UnauthorizedError, "HTTP 403: Forbidden; check"),
+        (
+            Answer({"detail": [{"loc": ["query", "limit"], "msg": "at most 100"}]}, 422),
+            RefusedError,
+            "HTTP 422: query.limit: at most 100; check",
+        ),
+        (Answer({"errors": [{"message": "No"}]}, 422), RefusedError, "HTTP 422: No; check"),
+        (Answer({"errors": {"limit": ["No"]}}, 422), RefusedError, "HTTP 422: limit: No; check"),
+        (Answer({"code": 5, "msg": "No"}, 422), RefusedError, "HTTP 422: No; check"),
+        (Answer({"title": "Bad", "detail": "No"}, 422), RefusedError, "HTTP 422: No; check"),
+        (Answer({"error": {"detail": {"reason": "No"}}}, 422), RefusedError, "HTTP 422: No; check"),
+        (Answer([{"error": {"message": "No"}}], 422), RefusedError, "HTTP 422: No; check"),
+        (Answer("No such plan", 402), RefusedError, "HTTP 402: No such plan; check"),
+        (Answer(b"No\nsuch plan", 402), RefusedError, "HTTP 402: No such plan; check"),
+        (Answer(b'\xef\xbb\xbf{"error": "No"}', 402), RefusedError, "HTTP 402: No; check"),
         (Answer(b"<html>Bad gateway", 502, AT_ONCE), OverloadedError, "HTTP 502: Bad Gateway"),
-        (Answer(b"", 404), RefusedError, "HTTP 404: Not Found; check"),
-        (Answer(b"\xff\x00", 404), RefusedError, "HTTP 404: Not Found; check"),
-        (Answer([{"error": 1}], 404), RefusedError, "HTTP 404: Not Found; check"),
+        (Answer(b"", 404), RefusedError, "HTTP 404: Not Found (URL: {url}/v1/models); check"),
+        (
+            Answer(b"\xff\x00", 404),
+            RefusedError,
+            "HTTP 404: Not Found (URL: {url}/v1/models); check",
+        ),
+        (
+            Answer([{"error": 1}], 404),
+            RefusedError,
+            "HTTP 404: Not Found (URL: {url}/v1/models); check",
+        ),
         (Answer({"error": {"message": 1, "type": None}}, 404), RefusedError, "HTTP 404: Not Found"),
-        (Answer({"error": {}, "request_id": ["x"]}, 404), RefusedError, "HTTP 404: Not Found;"),
-        (Raw(b"HTTP/1.1 404\r\ncontent-length: 0\r\n\r\n"), RefusedError, "HTTP 404; check"),
+        (
+            Answer({"error": {}, "request_id": ["x"]}, 404),
+            RefusedError,
+            "HTTP 404: Not Found (URL: {url}/v1/models);",
+        ),
+        (
+            Raw(b"HTTP/1.1 404\r\ncontent-length: 0\r\n\r\n"),
+            RefusedError,
+            "HTTP 404 (URL: {url}/v1/models); check",
+        ),
     ],
     ids=lambda value: repr(getattr(value, "body", ""))[:40],
 )
 def test_words_of_a_refusal(answer: Any, error: type[SourceError], text: str) -> None:
-    """The server's own words are told, in whatever shape it says them."""
-    got = walk_error(answer)
-    assert type(got) is error
-    assert str(got).startswith(f"page 1: {text}")
+    """The server's own words are quoted, whatever their shape; a 404 names the URL asked for."""
+    with (
+        ScriptedServer([answer]) as server,
+        connect(server.url) as client,
+        pytest.raises(SourceError) as caught,
+    ):
+        client.walk()
+    assert type(caught.value) is error
+    assert str(caught.value).startswith(f"page 1: {text.replace('{url}', server.url)}")
 
 
 @pytest.mark.parametrize(
@@ -735,7 +774,7 @@ def test_malformed_answer(answer: bytes) -> None:
     """Whatever bytes come back: a SourceError, or for a question by id no news."""
     with ScriptedServer([GOOD, Raw(answer)]) as server, connect(server.url, 0.3) as client:
         client.walk()  # its deadline holds for what follows
-        assert client.ask(["a"])["a"] in {"unknown", "answering"}
+        assert client.confirm_absent(["a"], ["b"])["a"] in {"unknown", "answering"}
         for call in (lambda: client.get_model("a"), client.list_models, client.walk):
             with pytest.raises(SourceError):
                 call()
@@ -758,78 +797,75 @@ def test_host_that_cannot_be(host: str) -> None:
         with pytest.raises(SourceError, match="page 1: ") as caught:
             client.walk()
         assert host in str(caught.value)
-        assert client.ask(["a"]) == {"a": "unknown"}
+        assert client.confirm_absent(["a"], ["b"]) == {"a": "unknown"}
 
 
-# Questions by id
+# Confirmation by id
 
 
 @pytest.mark.parametrize(
     ("answer", "absence"),
     [
-        (Answer(api_error("not_found_error", "model: a"), 404), "gone"),
+        (Answer(api_error("not_found_error", "model: x"), 404), "gone"),
         (Answer(b"<html>", 404), "gone"),
         (Answer({"detail": "Not Found"}, 404), "gone"),
-        (model("a"), "answering"),
-        (model("a", lifecycle="deprecated"), "answering"),
-        (model("a", lifecycle="retired"), "retired"),
-        ({"lifecycle": "retired"}, "retired"),
-        ({"object": "model", "owned_by": "somebody"}, "answering"),
-        ({"lifecycle": ["retired"]}, "answering"),
-        (["retired"], "answering"),
-        (b"<html>", "answering"),
-        (b"", "answering"),
-        (b'{"lifecycle": "retired"', "answering"),
+        (model("x"), "answering"),
+        (model("x", lifecycle="deprecated"), "answering"),
+        (model("x", lifecycle="retired"), "retired"),
+        ({"id": "x", "object": "model", "owned_by": "somebody"}, "answering"),
+        ({"id": "x", "lifecycle": ["retired"]}, "answering"),
+        (model("x-20260101"), "unknown"),
+        (model("x", id=["x"]), "unknown"),
+        ({"lifecycle": "retired"}, "unknown"),
+        ({"error": {"code": "model_not_found"}}, "unknown"),
+        (["x"], "unknown"),
+        ("x", "unknown"),
+        (b"<html>", "unknown"),
+        (b"", "unknown"),
+        (b'{"id": "x"', "unknown"),
+        (Answer(model("x"), 203), "unknown"),
         (Answer({}, 400), "unknown"),
         (Answer({}, 401), "unknown"),
         (Answer({}, 403), "unknown"),
         (Answer({}, 410), "unknown"),
         (Answer({}, 429, {"retry-after": "3600"}), "unknown"),
         (Answer({}, 500, AT_ONCE), "unknown"),
-        (Answer(model("a"), 302, {"location": "/v1/models/b"}), "unknown"),
+        (Answer(model("x"), 302, {"location": "/v1/models/b"}), "unknown"),
         (None, "unknown"),
         (Raw(HEAD + b"content-length: 99\r\n\r\n"), "unknown"),
         (Answer(b" " * (32 * 2**20 + 1)), "unknown"),
     ],
     ids=lambda value: repr(value)[:50],
 )
-def test_ask(answer: Any, absence: str) -> None:
-    """404 is gone, 200 is there (or retired, if it says so), and everything else is no news."""
+def test_confirm(answer: Any, absence: str) -> None:
+    """404 means gone, the very object means there (or retired), and everything else nothing."""
     lost = answer is None or isinstance(answer, Raw)
     seconds = 0.5 if lost else 20  # too short to try again
-    with ScriptedServer([GOOD, answer]) as server, connect(server.url, seconds) as client:
+
+    def decide(request: Request) -> Any:
+        by_path = {"/v1/models": GOOD, "/v1/models/a": model("a"), "/v1/models/x": answer}
+        return by_path.get(request.path, Answer({}, 404))
+
+    with ScriptedServer(decide) as server, connect(server.url, seconds) as client:
         client.walk()
-        assert client.ask(["x"]) == {"x": absence}
-        assert server.requests[1].path == "/v1/models/x"
+        assert client.confirm_absent(["x"], ["a"]) == {"x": absence}
 
 
-def test_ask_retries() -> None:
+def test_confirm_retries() -> None:
     """A question is tried again like any request, before it counts as unanswered."""
     busy = Answer({}, 529, AT_ONCE)
-    with ScriptedServer([busy, busy, Answer({}, 404)]) as server, connect(server.url) as client:
-        assert client.ask(["x"]) == {"x": "gone"}
+    answers = [Answer({}, 404), busy, model("a"), busy, busy, Answer({}, 404)]
+    with ScriptedServer(answers) as server, connect(server.url) as client:
+        assert client.confirm_absent(["x"], ["a"]) == {"x": "gone"}
 
 
-def test_ask_for_several() -> None:
-    """Each id gets its own answer, in the order of the questions; none asks nothing."""
-
-    def answer(request: Request) -> Any:
-        return Answer({}, 404) if request.path.endswith("b") else model("x")
-
-    with ScriptedServer(answer) as server, connect(server.url) as client:
-        assert client.ask([]) == {}
-        assert server.requests == []
-        asked = client.ask(["c", "b", "a"])
-    assert list(asked.items()) == [("c", "answering"), ("b", "gone"), ("a", "answering")]
-
-
-def test_ask_within_the_walks_deadline() -> None:
+def test_confirm_within_the_walks_deadline() -> None:
     """Questions share the walk's deadline; what is left unasked by then is no news."""
     with (
         Stalling(lambda server: server, b"", b"", GOOD) as server,
         connect(server.url, 0.5) as client,
     ):
         client.walk()
-        answers = started(lambda: client.ask(["x", "y", "z"])).result(HANG_SECONDS)
+        answers = started(lambda: client.confirm_absent("xyz", "a")).result(HANG_SECONDS)
         assert answers == dict.fromkeys("xyz", "unknown")
-        assert [request.path for request in server.requests[1:]] == ["/v1/models/x"]
+        assert len(server.requests) == 2  # the list, and a control

@@ -1,0 +1,91 @@
+"""Confirmation by id: whether a model that the list no longer shows is gone.
+
+An answer counts only where the server can tell. Gateways answer by id in many ways: no route at
+all, an error object or a page of HTML with 200, an echo of any id, another model's object, or a
+router that does not decode `/`. Two controls, asked before the models, find these out.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from catalog_sync.domain.kinds import AbsenceCheck
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What a server answered when it was asked for one model."""
+
+    status: int | None = None
+    """None without an answer."""
+    answer: Any = None
+    """The decoded body; None where it is not JSON."""
+
+    def shows(self, model_id: str) -> bool:
+        """Return whether the answer is the object of that very model."""
+        return (
+            self.status == HTTPStatus.OK
+            and isinstance(self.answer, dict)
+            and self.answer.get("id") == model_id
+        )
+
+
+def confirm_absent(
+    look_up: Callable[[str], Lookup],
+    missing_ids: Collection[str],
+    listed_ids: Collection[str],
+) -> dict[str, AbsenceCheck]:
+    """Ask for models by id that a complete walk did not see.
+
+    Args:
+        look_up: Asks for one model. Raises StoppedError.
+        missing_ids: The models in question; without any, nothing is asked.
+        listed_ids: The models that the walk did see.
+
+    Returns:
+        The result for each missing id, in their order.
+    """
+    if not missing_ids:
+        return {}
+    knows_all = look_up(f"catalog-sync-control-{secrets.token_hex(8)}").status == HTTPStatus.OK
+    # A router that does not decode "/" answers 404 for such ids alone.
+    knows_listed = {
+        with_slash: _control(look_up, listed_ids, with_slash=with_slash)
+        for with_slash in sorted({"/" in model_id for model_id in missing_ids})
+    }
+    return {
+        model_id: _check(
+            look_up(model_id),
+            model_id,
+            found_counts=not knows_all,
+            missing_counts=knows_listed["/" in model_id],
+        )
+        for model_id in missing_ids
+    }
+
+
+def _control(
+    look_up: Callable[[str], Lookup], listed_ids: Collection[str], *, with_slash: bool
+) -> bool:
+    """Return whether the server shows a model of today's list when asked for it by id."""
+    alike = [model_id for model_id in listed_ids if ("/" in model_id) is with_slash]
+    for model_id in alike or ([] if with_slash else listed_ids):
+        return look_up(model_id).shows(model_id)
+    return False
+
+
+def _check(
+    lookup: Lookup, model_id: str, *, found_counts: bool, missing_counts: bool
+) -> AbsenceCheck:
+    if lookup.status == HTTPStatus.NOT_FOUND and missing_counts:
+        return AbsenceCheck.GONE
+    if lookup.shows(model_id) and found_counts:
+        retired = lookup.answer.get("lifecycle") == "retired"
+        return AbsenceCheck.RETIRED if retired else AbsenceCheck.ANSWERING
+    return AbsenceCheck.UNKNOWN

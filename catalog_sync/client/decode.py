@@ -1,0 +1,175 @@
+"""JSON from servers: decoded fast, and refused where no database could keep it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from catalog_sync.errors import BadAnswerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_MAX_DEPTH: Final = 28
+"""MariaDB keeps 32 levels of JSON, and an event wraps an object in a few."""
+_ARRAY = re.compile(rb"\s*\[")
+_ESCAPED_NUL: Final = b"\\u0000"
+_MAX_WORDS: Final = 2000
+"""Characters of a server's own words that are looked at; an error repeats fewer."""
+_MAX_ERROR_DEPTH: Final = 5
+_WORDS: Final = (
+    "message", "msg", "detail", "details", "error", "errors", "error_message", "error_description",
+    "description", "title", "reason", "fault", "faultstring",
+)  # fmt: skip
+"""The keys under which servers explain an error, the most telling first."""
+
+
+def decode(text: bytes | msgspec.Raw, type_: Any = Any) -> Any:
+    """Return what a JSON text says. Raises BadAnswerError for anything else.
+
+    NaN, Infinity and lone surrogates are not JSON. Integers keep every digit; of a key that
+    appears twice, the last one counts.
+    """
+    try:
+        return msgspec.json.decode(text, type=type_)
+    except msgspec.ValidationError as error:
+        if "out of range" not in str(error):
+            raise BadAnswerError(f"the answer is not {_expected(type_)}") from error
+        return _decode_large_numbers(bytes(text))
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise BadAnswerError(f"the body is not JSON: {error}") from error
+    except RecursionError:
+        raise BadAnswerError("the body is not JSON: nested too deeply") from None
+
+
+def _expected(type_: Any) -> str:
+    return "a list" if getattr(type_, "__origin__", None) is list else "an object"
+
+
+def _decode_large_numbers(text: bytes) -> Any:
+    """Decode numbers that no float can hold as infinity, so that `check_storable` names them."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadAnswerError(f"the body is not JSON: {error}") from error
+
+
+def decode_list(body: bytes) -> tuple[dict[str, Any] | None, list[msgspec.Raw] | None]:
+    """Split a list's answer into its fields and its items, which stay undecoded.
+
+    Returns:
+        The fields without `data`, or None for a bare array; the items, or None where `data` is
+        missing or not a list.
+
+    Raises:
+        BadAnswerError: The body is not JSON, or neither an object nor an array.
+    """
+    text = body.removeprefix(BYTE_ORDER_MARK)
+    if _ARRAY.match(text):
+        return None, decode(text, list[msgspec.Raw])
+    fields: dict[str, msgspec.Raw] = decode(text, dict[str, msgspec.Raw])
+    data = fields.pop("data", None)
+    items = decode(data, list[msgspec.Raw]) if data and bytes(data)[:1] == b"[" else None
+    return {key: decode(value) for key, value in fields.items()}, items
+
+
+def decode_object(body: bytes) -> Any:
+    """Return the value of a whole body, checked to be storable. Raises BadAnswerError."""
+    value = decode(body.removeprefix(BYTE_ORDER_MARK))
+    try:
+        check_storable(value)
+    except ValueError as error:
+        raise BadAnswerError(str(error)) from error
+    return value
+
+
+def may_hold_nul(body: bytes) -> bool:
+    """Return whether a body can hold a NUL character: a quick look before `check_storable`."""
+    return _ESCAPED_NUL in body
+
+
+def is_plain(value: Any, *, depth: int = _MAX_DEPTH) -> bool:
+    """Return whether a value is nested no deeper than databases keep; a quick look, as above."""
+    if not isinstance(value, (dict, list)):
+        return not (isinstance(value, float) and math.isinf(value))
+    children = value.values() if isinstance(value, dict) else value
+    if depth == 0:
+        return not children
+    for child in children:  # a generator would take twice as long
+        if isinstance(child, (dict, list, float)) and not is_plain(child, depth=depth - 1):
+            return False
+    return True
+
+
+def check_storable(value: Any) -> None:
+    """Raise ValueError, naming the place, for a value that no database keeps as it is."""
+    for path, leaf in _leaves(value, "object"):
+        if isinstance(leaf, str) and "\x00" in leaf:
+            raise ValueError(f"{path}: a NUL character")
+        if isinstance(leaf, str) and any("\ud800" <= c <= "\udfff" for c in leaf):
+            raise ValueError(f"{path}: half of a surrogate pair")
+        if isinstance(leaf, float) and not math.isfinite(leaf):
+            raise ValueError(f"{path}: a number that is not finite")
+
+
+def _leaves(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Yield every key and every plain value of a JSON value, each with the path to it."""
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"an object nested deeper than {_MAX_DEPTH} levels")
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield f"{path}: a key", key
+            yield from _leaves(item, f"{path}.{key}", depth + 1)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _leaves(item, f"{path}[{index}]", depth + 1)
+    else:
+        yield path, value
+
+
+# --- what servers say about an error -------------------------------------------------------
+
+
+def error_words(body: bytes) -> tuple[str, str]:
+    """Return what an error's body says, and its request id; empty where it says nothing.
+
+    Reads JSON of any common shape, and plain text. A page of HTML says nothing.
+    """
+    try:
+        answer = decode(body.removeprefix(BYTE_ORDER_MARK))
+    except BadAnswerError:
+        return _plain_text(body), ""
+    request_id = answer.get("request_id") if isinstance(answer, dict) else None
+    return _words(answer)[:_MAX_WORDS], request_id if isinstance(request_id, str) else ""
+
+
+def _words(value: Any, depth: int = 0) -> str:
+    """Return the most telling text of an error, with its type, its place or its field before it."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, list):
+        return "; ".join(filter(None, (_words(item, depth + 1) for item in value[:3])))
+    if not isinstance(value, dict) or depth > _MAX_ERROR_DEPTH:
+        return ""
+    keys = {key.lower(): item for key, item in value.items()}
+    said = next(filter(None, (_words(keys.get(key), depth + 1) for key in _WORDS)), "")
+    if not depth:
+        return said
+    if not said and value and all(isinstance(item, list) for item in value.values()):
+        return "; ".join(f"{key}: {_words(item, depth + 1)}" for key, item in value.items())
+    place = keys.get("loc")  # as FastAPI names the field that is wrong
+    label = ".".join(map(str, place)) if isinstance(place, list) else keys.get("type")
+    return ": ".join(filter(None, [label if isinstance(label, str) else "", said]))
+
+
+def _plain_text(body: bytes) -> str:
+    text = body[:_MAX_WORDS].decode("utf-8", "replace").strip()
+    if text.startswith(("<", "{", "[")) or any(c < " " and c not in "\t\r\n" for c in text):
+        return ""
+    return "" if "\ufffd" in text[:-1] else text

@@ -1,0 +1,100 @@
+"""Lists of models as OpenAI, and everything compatible with it, answer: `api = "openai"`.
+
+Only an id is required of a model. See `ModelInfo.from_payload` for how the objects are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+from catalog_sync.client.decode import decode, decode_list, error_words
+from catalog_sync.client.walk import Page, Query
+from catalog_sync.domain.model import ModelInfo
+from catalog_sync.errors import BadAnswerError
+from catalog_sync.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import msgspec
+
+    from catalog_sync.client.exchange import Response
+
+
+class OpenAIApi:
+    """OpenAI's API, and servers that are compatible with it. Lists have one page, as a rule."""
+
+    headers: Mapping[str, str] = {}
+
+    def query(
+        self,
+        *,
+        limit: int | None,  # noqa: ARG002  # these servers know none
+        after_id: str | None,
+        before_id: str | None,
+        lifecycle: Sequence[str],  # noqa: ARG002  # as limit
+    ) -> Query:
+        """Return the query of a page: none, but for a cursor."""
+        cursors = {"after": after_id, "before": before_id}
+        return tuple((key, value) for key, value in cursors.items() if value is not None)
+
+    def read_page(
+        self, response: Response, query: Query, read: Callable[[list[msgspec.Raw]], Any]
+    ) -> Page:
+        """Return the page of an answer: an object with `data`, or a bare array.
+
+        Raises:
+            BadAnswerError: There is no list, or an object in it has no id.
+        """
+        del query
+        fields, items = decode_list(response.body)
+        if items is None:
+            words = one_line(error_words(response.body)[0], 300)
+            says = f'; it says "{words}"' if words else ""
+            raise BadAnswerError(f"data is missing or no list{says}")
+        fields = fields or {}
+        models = read(items)
+        cursor, next_query = _next(fields)
+        first_id, last_id = (models[0].id, models[-1].id) if models else (None, None)
+        return Page(
+            models,
+            cursor is not None or fields.get("has_more") is True,
+            first_id,
+            last_id,
+            cursor,
+            next_query,
+            server_at=response.server_at,
+            size=len(response.body),
+        )
+
+    def read_model(self, payload: Any) -> ModelInfo:
+        """Return the model that an object describes. Raises ValueError without an id."""
+        return ModelInfo.from_payload(payload)
+
+
+def _next(fields: Mapping[str, Any]) -> tuple[str | None, Query]:
+    """Return the cursor of the next page, and the query that asks for it."""
+    links = fields.get("links")
+    link = links.get("next") if isinstance(links, Mapping) else None
+    if isinstance(link, str) and link:  # OpenRouter; only its query, for the host is ours to know
+        return link, tuple(parse_qsl(urlsplit(link).query))
+    last_id = fields.get("last_id")
+    if fields.get("has_more") is not True or not isinstance(last_id, str) or not last_id:
+        return None, ()
+    # OpenAI's lists continue after `after`, Anthropic's after `after_id`.
+    return last_id, (("after" if fields.get("object") == "list" else "after_id", last_id),)
+
+
+def looks_like_a_model(item: msgspec.Raw) -> bool:
+    """Return whether an undecoded object is a model as OpenAI's API describes one."""
+    try:
+        payload = decode(item)
+    except BadAnswerError:
+        return False
+    return (
+        isinstance(payload, Mapping)
+        and isinstance(payload.get("id"), str)
+        and (payload.get("object") == "model" or "created" in payload)
+    )
