@@ -69,6 +69,7 @@ def test_the_sql_runs_on_the_demos_file() -> None:
         "events",
         "check",
         "status",
+        "sources",
         "alerts",
         "publish",
         "db",
