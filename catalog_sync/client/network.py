@@ -1,4 +1,4 @@
-"""Connections: one pool and one TLS context per process, proxies of the environment, hanging up.
+"""Connections: one pool and one TLS context per process, deadlines and hanging up.
 
 httpx's timeouts cover one read or write each. The deadline of a whole exchange, and its
 cancellation, are enforced here, at each operation of the socket.
@@ -6,7 +6,6 @@ cancellation, are enforced here, at each operation of the socket.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import ssl
@@ -17,12 +16,12 @@ from functools import lru_cache
 from http.cookiejar import CookieJar
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlencode, urlsplit
-from urllib.request import getproxies
 
 import httpcore
 import httpx
 from httpcore._backends.sync import SyncStream  # no public way to wrap a socket
 
+from catalog_sync.client import proxies
 from catalog_sync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -204,7 +203,7 @@ def with_query(url: str, query: Sequence[tuple[str, str]]) -> str:
 def route_to(url: str, *, direct: bool = False) -> Route:
     """Return how `url` is reached. Raises ConfigError if the environment cannot be used."""
     secure = url.lower().startswith("https:")
-    variable, proxy = (None, None) if direct else _proxy_of(url)
+    variable, proxy = (None, None) if direct else proxies.proxy_of(url)
     encrypted = secure or (proxy is not None and proxy.startswith("https:"))
     files = tuple(os.environ.get(name) for name in _TLS_VARIABLES) if encrypted else None
     with _lock:
@@ -217,13 +216,11 @@ def route_to(url: str, *, direct: bool = False) -> Route:
 def check_environment(url: str, *, direct: bool = False) -> None:
     """Raise ConfigError if the environment's proxy or TLS settings cannot be used for `url`."""
     route_to(url, direct=direct)
-    for scheme, proxy in ({} if direct else getproxies()).items():
-        if scheme in {"http", "https", "all"} and proxy:
-            variable, proxy_url = _named(scheme, proxy)
-            try:
-                httpx.Proxy(proxy_url)
-            except (ValueError, httpx.InvalidURL) as error:
-                raise _unusable(error, variable) from None
+    for variable, proxy in () if direct else proxies.proxies():
+        try:
+            httpx.Proxy(proxy)
+        except (ValueError, httpx.InvalidURL) as error:
+            raise _unusable(error, variable) from None
 
 
 class _NoCookies(CookieJar):
@@ -283,49 +280,3 @@ def _unusable(error: Exception, variable: str | None) -> ConfigError:
         f"the proxy in {variable} cannot be used",
         f"expected a URL with one of {', '.join(_PROXY_SCHEMES)}",
     )
-
-
-# --- proxies -------------------------------------------------------------------------------
-
-
-def _proxy_of(url: str) -> tuple[str | None, str | None]:
-    """Return the variable that names the proxy of a URL, and the proxy's own URL."""
-    try:
-        parts = urlsplit(url)
-        host, port = (parts.hostname or "").lower(), parts.port
-    except ValueError:
-        return None, None
-    proxies = getproxies()
-    entries = [entry.strip().lower() for entry in proxies.get("no", "").split(",")]
-    if any(_matches(entry, host, port) for entry in entries if entry):
-        return None, None
-    for scheme in (parts.scheme.lower(), "all"):
-        if proxy := proxies.get(scheme):
-            return _named(scheme, proxy)
-    return None, None
-
-
-def _named(scheme: str, proxy: str) -> tuple[str, str]:
-    variable = f"{scheme}_proxy"
-    variable = variable if variable in os.environ else variable.upper()
-    return variable, proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _matches(entry: str, host: str, port: int | None) -> bool:
-    """Return whether an entry of NO_PROXY covers a host, as curl reads it: also by network."""
-    if entry == "*":
-        return True
-    entry = entry.partition("://")[2] or entry
-    name, colon, number = entry.rpartition(":")
-    if colon and number.isdecimal() and (":" not in name or name.endswith("]")):
-        if port != int(number):
-            return False
-        entry = name
-    entry = entry.strip("[]")
-    with suppress(ValueError):
-        network = ipaddress.ip_network(entry, strict=False)
-        with suppress(ValueError):
-            return ipaddress.ip_address(host) in network
-        return False
-    entry = entry.removeprefix("*").removeprefix(".")
-    return host == entry or host.endswith(f".{entry}")
