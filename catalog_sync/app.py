@@ -14,6 +14,7 @@ from catalog_sync.clock import Clock, utc_now
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate, outbox
 from catalog_sync.db import runs as db_runs
+from catalog_sync.db.urls import where
 from catalog_sync.errors import ConfigError, DatabaseError
 from catalog_sync.queries import catalog, health
 from catalog_sync.sync.all_sources import AllSources
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     import sqlalchemy as sa
-    from sqlalchemy.orm import Session
+    from sqlalchemy import Connection
 
     from catalog_sync.alerts.channels import Channel
     from catalog_sync.config.settings import Settings, SourceSettings
@@ -73,7 +74,7 @@ class App:
     @property
     def database(self) -> str:
         """The database as messages name it: without user and password."""
-        return db_engine._where(self.engine.url)  # noqa: SLF001
+        return where(self.engine.url)
 
     # --- runs and deliveries -------------------------------------------------------------------
 
@@ -159,24 +160,26 @@ class App:
         if migrate.current_revision(self.engine) is None:
             return 0  # there is nothing to requeue, and asking must not create the database
         migrate.ensure_schema(self.engine)
-        with db_engine.transaction(self.engine) as session:
-            return outbox.requeue(session, self.clock(), channel=channel)
+        now = self.clock()
+        return db_engine.run(
+            self.engine, lambda connection: outbox.requeue(connection, now, channel=channel)
+        )
 
     # --- questions -----------------------------------------------------------------------------
 
     @contextmanager
-    def reading(self, sources: Sequence[str] = ()) -> Iterator[Session]:
-        """Yield a session whose answers are all of one time; no database reads as an empty one.
+    def reading(self, sources: Sequence[str] = ()) -> Iterator[Connection]:
+        """Yield a connection whose answers are all of one time; no database reads as an empty one.
 
         Raises ConfigError for a name in `sources` that is neither configured nor recorded.
         """
         with (
-            migrate.readable(self.engine) as engine,
-            db_engine.reading(engine, snapshot=True) as session,
+            migrate.engine_or_empty(self.engine) as engine,
+            db_engine.read_transaction(engine, snapshot=True) as connection,
         ):
-            known = db_runs.source_names(session) | {s.name for s in self.settings.sources}
+            known = db_runs.source_names(connection) | {s.name for s in self.settings.sources}
             _refuse_unknown(sources, known)
-            yield session
+            yield connection
 
     def models(
         self,
@@ -187,9 +190,9 @@ class App:
         as_of: datetime | None = None,
     ) -> list[ModelRecord]:
         """Return the models listed now, or at the aware time `as_of`; see `queries.catalog`."""
-        with self.reading(sources) as session:
+        with self.reading(sources) as connection:
             return catalog.list_models(
-                session, sources=sources, lifecycles=lifecycles, removed=removed, as_of=as_of
+                connection, sources=sources, lifecycles=lifecycles, removed=removed, as_of=as_of
             )
 
     def events(
@@ -204,23 +207,25 @@ class App:
     ) -> Iterator[Event]:
         """Yield what changed, oldest first, in a transaction that ends with the iterator."""
         where = catalog.EventFilter(sources, kinds, models, since, until, payloads)
-        with self.reading(sources) as session:
-            yield from catalog.iter_events(session, where)
+        with self.reading(sources) as connection:
+            yield from catalog.iter_events(connection, where)
 
     def delivery_counts(self) -> DeliveryCounts:
         """Return how many deliveries are pending and failed."""
-        with self.reading() as session:
-            return outbox.delivery_counts(session)
+        with self.reading() as connection:
+            return outbox.delivery_counts(connection)
 
     def channel_names(self) -> list[str]:
         """Return the channels that are configured, or have deliveries."""
-        with self.reading() as session:
-            return sorted(outbox.channels(session) | {alert.name for alert in self.settings.alerts})
+        with self.reading() as connection:
+            return sorted(
+                outbox.channels(connection) | {alert.name for alert in self.settings.alerts}
+            )
 
     def status(self, max_age: timedelta | None = None) -> Status:
         """Return the health of each source and of the alerts; `max_age` overrides the settings."""
-        with self.reading() as session:
-            return health.status(session, self.settings, self.clock(), max_age)
+        with self.reading() as connection:
+            return health.status(connection, self.settings, self.clock(), max_age)
 
     def snapshot(self) -> Snapshot:
         """Return what the metrics show; it says so when the database cannot be read."""
@@ -228,8 +233,8 @@ class App:
 
         with suppress(DatabaseError):
             if migrate.current_revision(self.engine) is not None:
-                with self.reading() as session:
-                    return metrics.snapshot(session, self.settings, self.clock())
+                with self.reading() as connection:
+                    return metrics.snapshot(connection, self.settings, self.clock())
         return metrics.Snapshot(database_up=False)
 
     def metrics(self) -> bytes:
@@ -248,9 +253,9 @@ class App:
 
     def stale(self, sources: Sequence[str] = ()) -> list[SourceHealth]:
         """Return the sources in the database, or the named ones, that are not fresh."""
-        with self.reading(sources) as session:
-            recorded = set(sources) or db_runs.source_names(session)
-            found = health.status(session, self.settings, self.clock()).sources
+        with self.reading(sources) as connection:
+            recorded = set(sources) or db_runs.source_names(connection)
+            found = health.status(connection, self.settings, self.clock()).sources
         return [source for source in found if source.name in recorded and not source.fresh]
 
     # --- sources -------------------------------------------------------------------------------

@@ -65,12 +65,11 @@ def deliver_due(
     each message; what is not sent then stays due. `turns`: by channel, held while it is sent to;
     one that is held is left out. Raises DatabaseError.
     """
-    with db_engine.reading(engine) as session:
-        orphaned = outbox.pending_channels(session) - channels.keys()
-        batches = outbox.due_notifications(session, clock())
+    with db_engine.read_transaction(engine) as connection:
+        orphaned = outbox.pending_channels(connection) - channels.keys()
+        batches = outbox.due_notifications(connection, clock())
     if orphaned:
-        with db_engine.transaction(engine) as session:
-            outbox.abandon(session, orphaned)
+        db_engine.run(engine, lambda connection: outbox.cancel(connection, orphaned))
     by_channel: dict[str, list[Notification]] = {}
     for batch in batches:
         if batch.channel in channels:
@@ -105,17 +104,13 @@ def _deliver_all(
         if stopped():
             break
         now = clock()
-        with db_engine.transaction(engine) as session:
-            if not outbox.claim(session, batch, now, until=now + _CLAIM):
-                continue  # another process has it
+        if not _claim(engine, batch, now):
+            continue  # another process has it
         message = alerts_message.compose(message_id(batch), batch.events, batch.run_id)
         outcome = channel.send(message, clock(), CancelToken())
         now = clock()
         again = next_attempt_at(outcome, batch.attempts + 1, now, attempts, random.random())  # noqa: S311
-        with db_engine.transaction(engine) as session:
-            outbox.acknowledge(session, batch, outcome.error, now, again)
-            if again is not None and outcome.retry_after is not None:
-                outbox.defer(session, batch.channel, again)
+        _acknowledge(engine, batch, outcome, now, again)
         if outcome.error is None:
             delivered += len(batch.deliveries)
             continue
@@ -126,6 +121,37 @@ def _deliver_all(
         if not outcome.refused:
             break
     return delivered
+
+
+class _NotClaimedError(Exception):
+    """Another process holds a part of the message: nothing of it is claimed."""
+
+
+def _claim(engine: sa.Engine, batch: Notification, now: datetime) -> bool:
+    def work(connection: sa.Connection) -> None:
+        if not outbox.claim(connection, batch, now, until=now + _CLAIM):
+            raise _NotClaimedError
+
+    try:
+        db_engine.run(engine, work)
+    except _NotClaimedError:
+        return False
+    return True
+
+
+def _acknowledge(
+    engine: sa.Engine,
+    batch: Notification,
+    outcome: SendResult,
+    now: datetime,
+    again: datetime | None,
+) -> None:
+    def work(connection: sa.Connection) -> None:
+        outbox.acknowledge(connection, batch, outcome.error, now, again)
+        if again is not None and outcome.retry_after is not None:
+            outbox.defer(connection, batch.channel, again)
+
+    db_engine.run(engine, work)
 
 
 def message_id(batch: Notification) -> str:

@@ -66,8 +66,8 @@ def list_(context: Context, format_: str) -> None:
     from catalog_sync.db import outbox  # noqa: PLC0415  # heavy
     from catalog_sync.queries import export  # noqa: PLC0415
 
-    with context.app() as app, app.reading() as session:
-        found = outbox.select_deliveries(session, limit=_RECENT)
+    with context.app() as app, app.reading() as connection:
+        found = outbox.select_deliveries(connection, limit=_RECENT)
     if format_ in {"json", "csv"}:
         render.write_rows(map(export.delivery_row, found), export.DELIVERY_COLUMNS, format_)
     elif not found:

@@ -127,8 +127,8 @@ def check(ctx: click.Context, /, no_aliases: bool, format_: str, **options: Any)
 
     context: Context = ctx.obj
     with context.app() as app:
-        with app.reading(asked.sources) as session:
-            records = queries_catalog.list_models(session, sources=asked.sources, removed=True)
+        with app.reading(asked.sources) as connection:
+            records = queries_catalog.list_models(connection, sources=asked.sources, removed=True)
         if not records:
             print_error("nothing was recorded yet; run: catalog-sync sync")
             return 1

@@ -34,18 +34,18 @@ def publish(context: Context, directory: str, sources: Sequence[str]) -> None:
 
     if not directory:  # from an unset variable; it would mean the current directory
         raise click.UsageError("DIR is empty")
-    with context.app() as app, app.reading(sources) as session:
-        recorded = queries_catalog.list_sources(session, sources=sources)
+    with context.app() as app, app.reading(sources) as connection:
+        recorded = queries_catalog.list_sources(connection, sources=sources)
         if not recorded:
             raise NotFoundError("nothing was recorded yet", "run: catalog-sync sync")
         content = SiteContent(
-            tuple(queries_catalog.list_models(session, sources=sources, removed=True)),
+            tuple(queries_catalog.list_models(connection, sources=sources, removed=True)),
             tuple(recorded),
             app.settings.public_url,
             tuple(sources),
         )
         where = queries_catalog.EventFilter(sources=sources, kinds=KINDS)
-        events = queries_catalog.iter_events(session, where)
+        events = queries_catalog.iter_events(connection, where)
         published = write.publish(Path(directory), content, events)
     render.write(
         f"published {count(published.models, 'model')} and {count(published.events, 'event')} "

@@ -33,8 +33,8 @@ def models(
     with context.app() as app:
         records = app.models(sources=sources, lifecycles=lifecycles, removed=removed, as_of=as_of)
         if as_of is not None:
-            with app.reading() as session:
-                later = catalog.sources_without_record(session, as_of, sources=sources)
+            with app.reading() as connection:
+                later = catalog.sources_without_record(connection, as_of, sources=sources)
             notes = catalog.past_notes(as_of, app.clock(), later)
         if format_ in {"table", "lines"} and not (records or notes):
             past = removed or as_of is not None
@@ -88,8 +88,8 @@ def events(
         until=until,
         payloads=event_text.WITH_PAYLOAD if format_ in {"table", "lines"} else None,
     )
-    with context.app() as app, app.reading(sources) as session:
-        found = catalog.iter_events(session, where)
+    with context.app() as app, app.reading(sources) as connection:
+        found = catalog.iter_events(connection, where)
         if format_ in {"json", "csv"}:
             render.write_rows(map(export.event_row, found), export.EVENT_COLUMNS, format_)
         elif not _write_events(found, plain=format_ == "lines"):
@@ -119,8 +119,8 @@ def _write_events(found: Iterable[Event], *, with_model: bool = True, plain: boo
 def show(context: Context, model: str, format_: str) -> None:
     """Print one model of each source that lists it, or did."""
     with context.app() as app:
-        with app.reading() as session:
-            found = catalog.show_model(session, model)
+        with app.reading() as connection:
+            found = catalog.show_model(connection, model)
         now = app.clock()
     if format_ == "json":
         objects = [
@@ -160,8 +160,8 @@ def _write_model(
 
 def _nothing(app: App, what: str, sources: Sequence[str]) -> str:
     """Return why there is nothing to print."""
-    with app.reading(sources) as session:
-        if catalog.has_baseline(session, sources=sources):
+    with app.reading(sources) as connection:
+        if catalog.has_baseline(connection, sources=sources):
             return what
     named = " of " + ", ".join(sources) if sources else ""
     return f"nothing was recorded yet{named}; run: catalog-sync sync"

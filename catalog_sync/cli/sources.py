@@ -54,8 +54,8 @@ def list_(context: Context, format_: str) -> None:
 
 
 def _rows(app: App) -> list[Mapping[str, Any]]:
-    with app.reading() as session:
-        recorded = {source.name: source for source in runs.select_sources(session)}
+    with app.reading() as connection:
+        recorded = {source.name: source for source in runs.select_sources(connection)}
     configured = {source.name: source for source in app.settings.sources}
     return [
         {
@@ -89,7 +89,6 @@ def forget(context: Context, name: str, yes: bool) -> int:
             render.note("nothing was deleted")
             return 0
         migrate.ensure_schema(app.engine)
-        with db_engine.transaction(app.engine) as session:
-            models = forget_source(session, name)
+        models = db_engine.run(app.engine, lambda connection: forget_source(connection, name))
     render.write(f"forgot source {render.visible(name)}: {count(models, 'model')} deleted")
     return 0

@@ -5,141 +5,198 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, case, func, insert, or_, select, union, update
+import sqlalchemy as sa
+from sqlalchemy import and_, bindparam, case, func, insert, or_, select, update
 
-from catalog_sync.db.schema import EventRow, ModelRow
-from catalog_sync.domain.kinds import Kind
+from catalog_sync.db.schema import model_event_payloads, model_events, models
+from catalog_sync.domain.kinds import Kind, Lifecycle
 from catalog_sync.domain.model import Event, ModelInfo, ModelRecord
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from sqlalchemy.orm import Session
-
-
-_LIFECYCLES = ("active", "deprecated", "retired")
-"""Those that the API documents; what else a server sends has no end."""
 _BATCH = 1000
 """Events that are in memory at once while a long history is read."""
-_INFO_FIELDS = tuple(name for name in ModelInfo.__dataclass_fields__ if name != "id")
+_WRITE_BATCH = 200
+"""Rows in one statement that writes: with objects of the usual size far below the packets that a
+server accepts by default."""
+MAX_IDS = 500
+"""Values in one IN list: every database accepts them."""
+_SEEN = ("first_seen_at", "last_seen_at", "missing_since", "removed_at")
+_INFO = tuple(
+    column.name for column in models.columns if column.name not in {"source", "id", *_SEEN}
+)
+_EVENT = tuple(column.name for column in model_events.columns)
 
 
-def select_models(session: Session, *, source: str | None = None) -> Iterator[ModelRecord]:
-    """Yield every model that was ever recorded, of one source or of all."""
-    statement = select(ModelRow.__table__)
+def inserted_id(result: sa.CursorResult[Any]) -> int:
+    """Return the id that the database gave to the one row that was inserted."""
+    key = result.inserted_primary_key
+    if key is None:
+        raise TypeError("no row was inserted")
+    return int(key[0])
+
+
+def chunks(values: Sequence[Any], size: int = MAX_IDS) -> Iterator[Sequence[Any]]:
+    """Yield the values in order, `size` at a time."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+# --- models ------------------------------------------------------------------------------------
+
+
+def select_models(
+    connection: sa.Connection, *, source: str | None = None, model_id: str | None = None
+) -> Iterator[ModelRecord]:
+    """Yield every model that was ever recorded, or those of one source or one id."""
+    statement = select(models)
     if source is not None:
-        statement = statement.where(ModelRow.source == source)
-    for row in session.execute(statement).mappings():
-        yield ModelRecord(
-            row["source"],
-            # Validated when it was written.
-            ModelInfo(id=row["id"], **{name: row[name] for name in _INFO_FIELDS}),
-            row["first_seen_at"],
-            row["last_seen_at"],
-            row["missing_since"],
-            row["removed_at"],
-        )
+        statement = statement.where(models.c.source == source)
+    if model_id is not None:
+        statement = statement.where(models.c.id == model_id)
+    for row in connection.execute(statement).mappings():
+        info = ModelInfo(id=row["id"], **{name: row[name] for name in _INFO})
+        yield ModelRecord(row["source"], info, *(row[name] for name in _SEEN))
+
+
+def model_names(connection: sa.Connection) -> dict[str, str]:
+    """Return the display name of every model that was ever recorded, by id."""
+    rows = connection.execute(select(models.c.id, models.c.display_name))
+    return {row.id: row.display_name for row in rows}
 
 
 def count_models(
-    session: Session, now: datetime
+    connection: sa.Connection, now: datetime
 ) -> list[tuple[str, str, str, int, datetime | None]]:
-    """Return for each source, state and lifecycle the number of models, and their next retirement.
+    """Return for each source, state and lifecycle the number of models and the next retirement.
 
     A state is `listed`, `missing` or `removed`. A lifecycle that the API does not document counts
-    as `other`, one that it did not say as `unknown`. Null where no retirement is ahead of `now`.
+    as `other`, one that it did not say as `unknown`. The retirement is None if none is after `now`.
     """
     ahead = and_(
-        ModelRow.retires_at > now,
-        ModelRow.removed_at.is_(None),
-        or_(ModelRow.lifecycle.is_(None), ModelRow.lifecycle != "retired"),
+        models.c.retires_at > now,
+        models.c.removed_at.is_(None),
+        or_(models.c.lifecycle.is_(None), models.c.lifecycle != "retired"),
     )
     each = select(
-        ModelRow.source,
+        models.c.source,
         case(
-            (ModelRow.removed_at.is_not(None), "removed"),
-            (ModelRow.missing_since.is_not(None), "missing"),
+            (models.c.removed_at.is_not(None), "removed"),
+            (models.c.missing_since.is_not(None), "missing"),
             else_="listed",
         ).label("state"),
         case(
-            (ModelRow.lifecycle.in_(_LIFECYCLES), ModelRow.lifecycle),
-            (ModelRow.lifecycle.is_(None), "unknown"),
+            (models.c.lifecycle.in_([word.value for word in Lifecycle]), models.c.lifecycle),
+            (models.c.lifecycle.is_(None), "unknown"),
             else_="other",
         ).label("phase"),
-        case((ahead, ModelRow.retires_at)).label("retires_at"),
+        case((ahead, models.c.retires_at)).label("retires_at"),
     ).subquery()
     keys = (each.c.source, each.c.state, each.c.phase)
     statement = select(*keys, func.count(), func.min(each.c.retires_at)).group_by(*keys)
-    return [tuple(row) for row in session.execute(statement)]
+    return [tuple(row) for row in connection.execute(statement)]
 
 
 def write_models(
-    session: Session,
+    connection: sa.Connection,
     source: str,
     now: datetime,
     *,
     added: Sequence[ModelRecord],
     changed: Sequence[ModelRecord],
-    frozen: Sequence[str],
+    excluded_ids: Sequence[str],
 ) -> None:
-    """Write new and changed rows, and that the others were seen `now`.
+    """Write new and changed rows, and that the other listed models were seen `now`.
 
-    `frozen`: ids that are excluded by now, whose rows keep everything.
+    Args:
+        connection: A writing transaction that holds the source's lease.
+        source: The source's name.
+        now: The time of the run.
+        added: Models without a row.
+        changed: Models with a row.
+        excluded_ids: Models that are excluded by now: their rows keep every value.
     """
-    if added:
-        session.execute(insert(ModelRow), [_columns(record) for record in added])
+    for batch in chunks(added, _WRITE_BATCH):
+        connection.execute(insert(models), [_values(record) for record in batch])
     if changed:
-        session.execute(update(ModelRow), [_columns(record) for record in changed])
+        key = and_(models.c.source == bindparam("key_source"), models.c.id == bindparam("key_id"))
+        statement = update(models).where(key)
+        for batch in chunks(changed, _WRITE_BATCH):
+            rows = [_values(record) for record in batch]
+            for row in rows:
+                row |= {"key_source": row.pop("source"), "key_id": row.pop("id")}
+            connection.execute(statement, rows)
     seen = and_(
-        ModelRow.source == source, ModelRow.removed_at.is_(None), ModelRow.missing_since.is_(None)
+        models.c.source == source,
+        models.c.removed_at.is_(None),
+        models.c.missing_since.is_(None),
+        models.c.last_seen_at < now,
     )
-    if frozen:
-        seen = and_(seen, ModelRow.id.not_in(frozen))
-    session.execute(
-        update(ModelRow).where(seen).values(last_seen_at=now),
-        execution_options={"synchronize_session": False},
-    )
+    listed = update(models).values(last_seen_at=now)
+    if not excluded_ids:
+        connection.execute(listed.where(seen))
+        return
+    excluded = set(excluded_ids)
+    ids = [
+        id_ for id_ in connection.scalars(select(models.c.id).where(seen)) if id_ not in excluded
+    ]
+    for batch in chunks(ids):
+        connection.execute(listed.where(models.c.source == source, models.c.id.in_(batch)))
 
 
-def _columns(record: ModelRecord) -> dict[str, Any]:
+def _values(record: ModelRecord) -> dict[str, Any]:
     return {
         "source": record.source,
         "id": record.info.id,
-        **{name: getattr(record.info, name) for name in _INFO_FIELDS},
-        "first_seen_at": record.first_seen_at,
-        "last_seen_at": record.last_seen_at,
-        "missing_since": record.missing_since,
-        "removed_at": record.removed_at,
+        **{name: getattr(record.info, name) for name in _INFO},
+        **{name: getattr(record, name) for name in _SEEN},
     }
 
 
+# --- events ------------------------------------------------------------------------------------
+
+
 def insert_events(
-    session: Session, source: str, run_id: int, events: Iterable[Event]
+    connection: sa.Connection, source: str, run_id: int, events: Iterable[Event]
 ) -> tuple[Event, ...]:
-    """Insert a run's events and return them with source and run."""
-    told = tuple(replace(event, source=source, run_id=run_id) for event in events)
-    if told:
-        session.execute(
-            insert(EventRow),
-            [
-                {
-                    "run_id": event.run_id,
-                    "source": event.source,
-                    "model_id": event.model_id,
-                    "kind": event.kind.value,
-                    "occurred_at": event.occurred_at,
-                    "changes": dict(event.changes),
-                    "payload": event.payload,
-                }
-                for event in told
-            ],
-        )
-    return told
+    """Insert a run's events and return them with source and run.
+
+    The objects of a catalog-wide event get rows of their own, so that no row grows with the
+    catalog.
+    """
+    recorded = tuple(replace(event, source=source, run_id=run_id) for event in events)
+    plain = [event for event in recorded if event.kind is not Kind.SCHEMA_CHANGED]
+    for batch in chunks(plain, _WRITE_BATCH):
+        connection.execute(insert(model_events), [_event_values(event) for event in batch])
+    for event in recorded:
+        if event.kind is not Kind.SCHEMA_CHANGED:
+            continue
+        values = {**_event_values(event), "payload": None}
+        id_ = inserted_id(connection.execute(insert(model_events).values(values)))
+        rows = [
+            {"event_id": id_, "model_id": model_id, "payload": payload}
+            for model_id, payload in (event.payload or {}).items()
+        ]
+        for batch in chunks(rows, _WRITE_BATCH):
+            connection.execute(insert(model_event_payloads), list(batch))
+    return recorded
+
+
+def _event_values(event: Event) -> dict[str, Any]:
+    values = {name: getattr(event, name) for name in _EVENT if name != "id"}
+    return {**values, "kind": event.kind.value, "changes": dict(event.changes)}
+
+
+def event_of(row: Any) -> Event:
+    """Return the event that a row describes; a payload that was not selected is None."""
+    values = {name: row[name] for name in _EVENT if name in row}
+    return Event(**{**values, "kind": Kind(row["kind"])})
 
 
 def select_events(
-    session: Session,
+    connection: sa.Connection,
     *,
     sources: Sequence[str] = (),
     kinds: Sequence[Kind] = (),
@@ -148,74 +205,104 @@ def select_events(
     until: datetime | None = None,
     payloads: Collection[Kind] | None = None,
 ) -> Iterator[Event]:
-    """Yield events, oldest first; both ends of the time are included.
+    """Yield events in the order of time; both ends of the time are included.
 
-    `payloads`: the kinds whose objects are read, which is most of the work; null reads them all.
-    A long history comes in batches, so that no statement waits for whoever reads it slowly.
+    A long history is read in batches, so that no statement waits for a slow reader.
+
+    Args:
+        connection: The database.
+        sources: The sources' names; empty for all.
+        kinds: The kinds; empty for all.
+        model_id: Only this model's events.
+        since: The first time.
+        until: The last time.
+        payloads: The kinds whose objects are read, which is most of the work; None for all.
     """
-    statement = select(EventRow.__table__).order_by(EventRow.id)
+    statement = select(model_events).order_by(model_events.c.occurred_at, model_events.c.id)
     if payloads is not None:
-        wanted = EventRow.kind.in_([kind.value for kind in payloads])
-        others = [column for column in EventRow.__table__.c if column.name != "payload"]
-        payload = case((wanted, EventRow.payload)).label("payload")
+        wanted = model_events.c.kind.in_([kind.value for kind in payloads])
+        others = [column for column in model_events.c if column.name != "payload"]
+        payload = sa.type_coerce(
+            case((wanted, model_events.c.payload)), model_events.c.payload.type
+        ).label("payload")
         statement = statement.with_only_columns(*others, payload)
     if sources:
-        statement = statement.where(EventRow.source.in_(sources))
+        statement = statement.where(model_events.c.source.in_(sources))
     if kinds:
-        statement = statement.where(EventRow.kind.in_([kind.value for kind in kinds]))
+        statement = statement.where(model_events.c.kind.in_([kind.value for kind in kinds]))
     if model_id is not None:
-        statement = statement.where(EventRow.model_id == model_id)
+        statement = statement.where(model_events.c.model_id == model_id)
     if since is not None:
-        statement = statement.where(EventRow.occurred_at >= since)
+        statement = statement.where(model_events.c.occurred_at >= since)
     if until is not None:
-        statement = statement.where(EventRow.occurred_at <= until)
-    last_id = 0
+        statement = statement.where(model_events.c.occurred_at <= until)
+    whole = payloads is None or Kind.SCHEMA_CHANGED in payloads
+    batch = statement.limit(_BATCH)
     while True:
-        batch = statement.where(EventRow.id > last_id).limit(_BATCH)
-        events = list(_events(session, batch))
+        events = list(_events(connection, batch, whole=whole))
         yield from events
         if len(events) < _BATCH:
             return
-        last_id = events[-1].id or 0
+        last = events[-1]
+        later = or_(model_events.c.occurred_at > last.occurred_at, model_events.c.id > last.id)
+        batch = statement.where(model_events.c.occurred_at >= last.occurred_at, later).limit(_BATCH)
 
 
 def select_latest_events(
-    session: Session, *, until: datetime, sources: Sequence[str] = ()
+    connection: sa.Connection, *, until: datetime, sources: Sequence[str] = ()
 ) -> Iterator[Event]:
-    """Yield what `replay` needs of all events up to a moment, that one included, oldest first.
+    """Yield what `replay` needs of all events up to `until` (inclusive), in the order of time.
 
-    Of each model: when it was first seen, when last, and what was told last; and the events of the
-    whole catalog.
+    That is, per model, its first event, its last one on the list and its latest one, and all
+    events of the whole catalog.
     """
-    past = EventRow.occurred_at <= until
+    past = model_events.c.occurred_at <= until
     if sources:
-        past = and_(past, EventRow.source.in_(sources))
-    on_the_list = case((EventRow.kind != Kind.REMOVED, EventRow.id))
-    spans = (
+        past = and_(past, model_events.c.source.in_(sources))
+    # "Later" is the time, and the id only among events of the same time.
+    order = (model_events.c.occurred_at.desc(), model_events.c.id.desc())
+    model = (model_events.c.source, model_events.c.model_id)
+    on_the_list = case((model_events.c.kind == Kind.REMOVED.value, 1), else_=0)
+    ranked = (
         select(
-            func.min(EventRow.id).label("first"),
-            func.max(on_the_list).label("seen"),
-            func.max(EventRow.id).label("last"),
+            model_events.c.id,
+            func.row_number().over(partition_by=model, order_by=order).label("latest"),
+            func.row_number()
+            .over(partition_by=model, order_by=(model_events.c.occurred_at, model_events.c.id))
+            .label("first"),
+            func.row_number()
+            .over(partition_by=model, order_by=(on_the_list, *order))
+            .label("seen"),
         )
-        .where(past, EventRow.model_id.is_not(None), EventRow.kind != Kind.RETIRING)
-        .group_by(EventRow.source, EventRow.model_id)
-        .cte("spans")
+        .where(
+            past, model_events.c.model_id.is_not(None), model_events.c.kind != Kind.RETIRING.value
+        )
+        .subquery()
     )
-    shared = select(EventRow.id).where(past, EventRow.kind == Kind.SCHEMA_CHANGED)
-    told = union(*(select(column) for column in spans.c), shared).subquery()
-    statement = select(EventRow.__table__).join(told, EventRow.id == told.c[0])
-    yield from _events(session, statement.order_by(EventRow.id))
+    chosen = select(ranked.c.id).where(
+        or_(ranked.c.latest == 1, ranked.c.first == 1, ranked.c.seen == 1)
+    )
+    shared = and_(past, model_events.c.kind == Kind.SCHEMA_CHANGED.value)
+    statement = (
+        select(model_events)
+        .where(or_(model_events.c.id.in_(chosen), shared))
+        .order_by(model_events.c.occurred_at, model_events.c.id)
+    )
+    yield from _events(connection, statement)
 
 
-def _events(session: Session, statement: Any) -> Iterator[Event]:
-    for row in session.execute(statement).mappings():
-        yield Event(
-            Kind(row["kind"]),
-            row["occurred_at"],
-            row["model_id"],
-            row["changes"],
-            row["payload"],
-            row["source"],
-            row["run_id"],
-            row["id"],
-        )
+def _events(connection: sa.Connection, statement: Any, *, whole: bool = True) -> Iterator[Event]:
+    """Yield the events of a statement; `whole`: with the objects of catalog-wide events."""
+    for row in connection.execute(statement).mappings().all():
+        event = event_of(row)
+        if whole and event.kind is Kind.SCHEMA_CHANGED:
+            event = replace(event, payload=_objects(connection, event.id))
+        yield event
+
+
+def _objects(connection: sa.Connection, event_id: int | None) -> dict[str, Any] | None:
+    table = model_event_payloads
+    rows = connection.execute(
+        select(table.c.model_id, table.c.payload).where(table.c.event_id == event_id)
+    )
+    return {model_id: payload for model_id, payload in rows} or None  # noqa: C416

@@ -1,104 +1,75 @@
-"""Engines and transactions: connections, session settings, translated errors."""
+"""Engines and transactions: connections, settings per transaction, repeated transactions.
+
+Nothing is set in a session: behind a pooler the next transaction runs on another connection, and
+this connection's next transaction is somebody else's. What a transaction needs stands in its BEGIN.
+"""
 
 from __future__ import annotations
 
 import os
-import traceback
+import random
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
-from sqlalchemy.orm import Session
 
-from catalog_sync.errors import ConfigError, DatabaseError, DriverMissingError, ValueRefusedError
+from catalog_sync.db.failures import database_errors, is_disconnect, is_repeatable
+from catalog_sync.db.urls import DRIVERS, check_options, connect_options, parse, where
+from catalog_sync.db.urls import without_secrets as _without_secrets
+from catalog_sync.errors import ConfigError, DatabaseError, DriverMissingError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-
-_DRIVERS = {
-    "sqlite": ("sqlite", None),
-    "postgresql": ("postgresql+psycopg", "postgres"),
-    "postgres": ("postgresql+psycopg", "postgres"),
-    "mysql": ("mysql+pymysql", "mysql"),
-    "mariadb": ("mariadb+pymysql", "mysql"),
-}
-_LOCK_TIMEOUT_SECONDS = 30
+T = TypeVar("T")
+LOCK_TIMEOUT_SECONDS = 30
 """How long a statement waits for another process's transaction; ours take milliseconds."""
-_CONNECT_TIMEOUT_SECONDS = 10
-_SILENCE_SECONDS = 11 * _LOCK_TIMEOUT_SECONDS
-"""How long a server may say nothing: longer than it may wait for the lock of a set-up."""
-_KEEPALIVE = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 3}
-"""For libpq, which has no such limit: a host that is gone is noticed within a minute and a half."""
+_IDLE_TIMEOUT_SECONDS = 20
+"""How long the server waits for the next statement of a writing transaction: its client may be
+gone, and others wait for its locks for LOCK_TIMEOUT_SECONDS at most."""
+_SILENCE_SECONDS = 11 * LOCK_TIMEOUT_SECONDS
+"""How long a server may take to answer: longer than it may wait for the lock of a set-up."""
+REPEAT_SECONDS = 10
+"""How long a transaction is repeated that fails because of others."""
 
 
 def create_engine(url: str) -> sa.Engine:
     """Return an engine for a database URL; nothing is connected yet.
 
-    The driver is added where the URL names none. Raises ConfigError for what is no usable URL and
-    DriverMissingError for a driver that is not installed.
+    Raises:
+        ConfigError: The URL, or one of its options, cannot be used.
+        DriverMissingError: The driver is not installed.
     """
-    parsed = _parse(url)
+    parsed = parse(url)
     backend = parsed.get_backend_name()
     options: dict[str, Any] = {"hide_parameters": True, "json_serializer": _to_json}
     if backend == "sqlite":
-        options["connect_args"] = {"timeout": _LOCK_TIMEOUT_SECONDS}
+        options["connect_args"] = {"timeout": LOCK_TIMEOUT_SECONDS}
     else:
-        options |= {"pool_pre_ping": True, "isolation_level": "READ COMMITTED"}
-        options["connect_args"] = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
-        if backend in {"postgresql", "postgres"}:  # what the database cannot keep, it shall say
-            options["connect_args"] |= {"client_encoding": "utf8", **_KEEPALIVE}
-        else:
-            options["connect_args"] |= {
-                "read_timeout": _SILENCE_SECONDS,
-                "write_timeout": _SILENCE_SECONDS,
-            }
-        for said in parsed.query:  # the user's word is the last
-            options["connect_args"].pop(said, None)
+        parsed, options["connect_args"] = connect_options(parsed, _SILENCE_SECONDS)
+        options["pool_pre_ping"] = True
+        if backend == "postgresql":
+            options["isolation_level"] = "AUTOCOMMIT"  # our own BEGIN, see below
     try:
         engine = sa.create_engine(parsed, **options)
+        check_options(engine)
     except ModuleNotFoundError as error:
-        extra = _DRIVERS.get(backend, (None, None))[1]
+        extra = DRIVERS[backend][2]
         raise DriverMissingError(
             f"database_url: the Python driver {error.name} is not installed",
             f"pip install 'catalog-sync[{extra}]'" if extra else None,
         ) from error
+    except OSError as error:  # a relative path in a working directory that was deleted
+        raise DatabaseError(f"database {where(parsed)}: {error.strerror}") from error
     except (exc.SQLAlchemyError, TypeError, ValueError) as error:
-        raise ConfigError(f"database_url: not usable: {_without_password(error, parsed)}") from None
-    _prepare_connections(engine)
+        raise ConfigError(f"database_url: not usable: {_without_secrets(error, parsed)}") from None
+    prepare(engine)
     return engine
-
-
-def _parse(url: str) -> sa.URL:
-    expected = (
-        "expected sqlite:///FILE, postgresql://USER:PASSWORD@HOST/DATABASE or mysql://… "
-        "(CATALOG_SYNC_DATABASE_URL or the key database_url)"
-    )
-    try:
-        parsed = sa.make_url(url)
-        backend = parsed.get_backend_name()
-        _ = parsed.port
-    except (exc.SQLAlchemyError, ValueError):
-        raise ConfigError("database_url: not a database URL", expected) from None
-    if "@" in (parsed.host or ""):
-        raise ConfigError("database_url: more than one @; write one in a password as %40", expected)
-    if backend not in _DRIVERS:
-        raise ConfigError(f"database_url: {backend} is not supported", expected)
-    if "+" not in parsed.drivername:
-        parsed = parsed.set(drivername=_DRIVERS[backend][0])
-    if backend == "sqlite" and parsed.database in {None, "", ":memory:"}:
-        raise ConfigError("database_url: an SQLite database needs a file", expected)
-    if backend == "sqlite" and parsed.query and "uri" not in parsed.query:
-        raise ConfigError("database_url: an SQLite database takes options in a URI alone", expected)
-    if backend in {"mysql", "mariadb"} and not parsed.database:
-        raise ConfigError("database_url: no database is named", expected)
-    if parsed.get_backend_name() in {"mysql", "mariadb"} and "charset" not in parsed.query:
-        parsed = parsed.update_query_dict({"charset": "utf8mb4"})
-    return parsed
 
 
 def _to_json(value: Any) -> str:
@@ -107,50 +78,79 @@ def _to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def _prepare_connections(engine: sa.Engine) -> None:
+def prepare(engine: sa.Engine) -> None:
+    """Make an engine's connections and transactions what this program expects of them."""
     backend = engine.dialect.name
 
-    @event.listens_for(engine, "do_connect")
-    def _do_connect(dialect: Any, _record: Any, args: Any, options: Any) -> Any:
-        try:
-            if backend == "sqlite" and _only_to_read(args[0]):
-                # SQLite would want to write beside it, if only to share it with a writer.
-                uri = f"file:{quote(args[0])}?immutable=1"
-                return dialect.connect(uri, *args[1:], **{**options, "uri": True})
-            return dialect.connect(*args, **options)
-        except (AttributeError, TypeError, ValueError) as error:
-            # A driver that stumbles over the URL's options says so in a hundred ways.
-            reason = _without_password(error, engine.url)
-            raise ConfigError(f"database_url: the driver does not take it: {reason}") from None
-
+    _translate_connecting(engine)
     if backend == "sqlite":
         _prepare_sqlite(engine)
         return
-    statements = (
-        ["SET TIME ZONE 'UTC'", f"SET lock_timeout = '{_LOCK_TIMEOUT_SECONDS}s'"]
-        if backend == "postgresql"
-        else [
-            "SET time_zone = '+00:00'",
-            f"SET innodb_lock_wait_timeout = {_LOCK_TIMEOUT_SECONDS}",
-            f"SET lock_wait_timeout = {_LOCK_TIMEOUT_SECONDS}",
-            # A value that does not fit is refused, never cut.
-            "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
-        ]
-    )
+    begin = _begin_postgresql if backend == "postgresql" else _begin_mysql
 
-    @event.listens_for(engine, "connect")
-    def _set_session(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        for statement in statements:
-            cursor.execute(statement)
-        cursor.close()
-        connection.commit()
+    @event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        options = connection.get_execution_options()
+        if options.get("isolation_level") != "AUTOCOMMIT":
+            reading = bool(options.get("catalog_sync_reading"))
+            snapshot = bool(options.get("catalog_sync_snapshot"))
+            statement = begin(connection.dialect, reading=reading, snapshot=snapshot)
+            connection.exec_driver_sql(statement)
+
+    @event.listens_for(engine, "handle_error")
+    def _reconnect(context: Any) -> None:
+        if context.original_exception is not None and is_disconnect(context.original_exception):
+            context.is_disconnect = True
+
+
+def _translate_connecting(engine: sa.Engine) -> None:
+    @event.listens_for(engine, "do_connect")
+    def _do_connect(dialect: Any, _record: Any, args: Any, options: Any) -> Any:
+        try:
+            if engine.dialect.name == "sqlite" and _only_to_read(args[0]):
+                # SQLite would write beside the file, only to share it with a writer.
+                uri = f"file:{quote(args[0])}?immutable=1"
+                return dialect.connect(uri, *args[1:], **{**options, "uri": True})
+            return dialect.connect(*args, **options)
+        except (AttributeError, TypeError, LookupError, ValueError) as error:
+            # A driver that stumbles over the URL's options says so in many ways.
+            reason = _without_secrets(error, engine.url)
+            raise ConfigError(f"database_url: the driver does not take it: {reason}") from None
+
+
+def _begin_postgresql(_dialect: Any, *, reading: bool, snapshot: bool) -> str:
+    level = "REPEATABLE READ" if snapshot else "READ COMMITTED"
+    parts = [
+        f"BEGIN ISOLATION LEVEL {level}{' READ ONLY' if reading else ''}",
+        f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'",
+        "SET LOCAL TimeZone = 'UTC'",
+        "SET LOCAL DateStyle = 'ISO'",  # the driver reads no other
+    ]
+    if not reading:
+        wait = f"'{_IDLE_TIMEOUT_SECONDS}s'"
+        parts.append(f"SET LOCAL idle_in_transaction_session_timeout = {wait}")
+    return "; ".join(parts)
+
+
+def _begin_mysql(dialect: Any, *, reading: bool, snapshot: bool) -> str:
+    """Return one statement that sets what the transaction needs; the next one begins it."""
+    level = "REPEATABLE-READ" if snapshot else "READ-COMMITTED"
+    parts = [
+        f"{'tx_isolation' if dialect.is_mariadb else 'transaction_isolation'} = '{level}'",
+        f"innodb_lock_wait_timeout = {LOCK_TIMEOUT_SECONDS}",
+        f"lock_wait_timeout = {LOCK_TIMEOUT_SECONDS}",
+        # A value that does not fit is refused, never cut.
+        "sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
+    ]
+    if dialect.is_mariadb and not reading:
+        parts.append(f"idle_write_transaction_timeout = {_IDLE_TIMEOUT_SECONDS}")
+    return "SET SESSION " + ", SESSION ".join(parts)
 
 
 def _prepare_sqlite(engine: sa.Engine) -> None:
     @event.listens_for(engine, "connect")
     def _connect(connection: sqlite3.Connection, record: Any) -> None:
-        connection.isolation_level = None  # BEGIN is ours to say, see below
+        connection.isolation_level = None  # our own BEGIN, see below
         connection.execute("PRAGMA foreign_keys = ON")
         record.info["file"] = _file_of(engine)
 
@@ -162,7 +162,7 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        # A writer that begins as a reader could be refused half-way; one that says so waits.
+        # A writer that begins as a reader could be refused half-way; this one waits at once.
         reading = connection.get_execution_options().get("catalog_sync_reading")
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
@@ -170,17 +170,17 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
 def _only_to_read(file: str) -> bool:
     """Whether an SQLite file is complete, and in a place where this user may change nothing.
 
-    While somebody writes there is a log beside it, and with that SQLite knows what to do.
+    While somebody writes there is a log beside it, and with that SQLite reads correctly.
     """
     path = Path(file)
-    with suppress(OSError, ValueError):  # as connecting will say
+    with suppress(OSError, ValueError):  # connecting will report it
         writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
         return path.is_file() and not writable and not Path(f"{file}-wal").exists()
     return False
 
 
 def _file_of(engine: sa.Engine) -> tuple[int, int] | None:
-    """Return which file an SQLite database is; null where there is none."""
+    """Return which file an SQLite database is; None where there is none."""
     try:
         found = Path(engine.url.database or "").stat()
     except (OSError, ValueError):
@@ -189,79 +189,79 @@ def _file_of(engine: sa.Engine) -> tuple[int, int] | None:
 
 
 @contextmanager
-def transaction(engine: sa.Engine) -> Iterator[Session]:
-    """Open a writing transaction; it commits at the end of the block, or not at all.
-
-    Raises DatabaseError when the database cannot be used, ValueRefusedError for a refused value.
-    """
-    with _translated(engine), Session(engine, expire_on_commit=False) as session, session.begin():
-        yield session
-
-
-@contextmanager
-def reading(engine: sa.Engine, *, snapshot: bool = False) -> Iterator[Session]:
+def read_transaction(engine: sa.Engine, *, snapshot: bool = False) -> Iterator[sa.Connection]:
     """Open a transaction that only reads, and on SQLite never waits for a writer.
 
-    `snapshot`: all that it reads is of one moment, whatever is committed meanwhile.
+    Args:
+        engine: The database.
+        snapshot: All that it reads is of one time, whatever is committed meanwhile.
+
+    Raises:
+        DatabaseError: The database cannot be used.
     """
-    quiet = engine.execution_options(catalog_sync_reading=True)
-    if snapshot and engine.dialect.name != "sqlite":  # where a transaction always is one
-        quiet = quiet.execution_options(isolation_level="REPEATABLE READ")
-    with _translated(engine), Session(quiet) as session, session.begin():
-        yield session
+    reading = engine.execution_options(catalog_sync_reading=True, catalog_sync_snapshot=snapshot)
+    with database_errors(engine), reading.begin() as connection:
+        yield connection
 
 
-@contextmanager
-def _translated(engine: sa.Engine) -> Iterator[None]:
-    try:
-        yield
-    except exc.DataError as error:
-        reason = _without_password(error.orig or error, engine.url)
-        cause = _cause(error, engine.url)
-        raise ValueRefusedError(f"the database refused a value: {reason}") from cause
-    except (exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
-        # The driver's own: SQLAlchemy passes it on where a connection breaks as it is set up.
-        raise _unusable(engine, error) from _cause(error, engine.url)
+def run(
+    engine: sa.Engine,
+    work: Callable[[sa.Connection], T],
+    *,
+    landed: Callable[[sa.Connection, T], bool] | None = None,
+) -> T:
+    """Run `work` in a writing transaction, which commits as a whole or not at all.
+
+    The transaction is repeated, on a new connection if need be, while it fails because of others:
+    `work` may be called several times, and only its last call counts.
+
+    Args:
+        engine: The database.
+        work: Reads and writes with the connection that it is given; must not touch anything else.
+        landed: Asked when the answer to the commit was lost: whether the work is in the database.
+            Without it such a transaction is an error.
+
+    Returns:
+        What `work` returned.
+
+    Raises:
+        DatabaseError: The database cannot be used, or others were in the way for ten seconds.
+        ValueRefusedError: The database refused a value.
+    """
+    begun = time.monotonic()
+    until: float | None = begun + REPEAT_SECONDS if engine.dialect.name == "sqlite" else None
+    attempt = 0
+    with database_errors(engine):
+        while True:
+            done: list[T] = []
+            try:
+                with engine.begin() as connection:
+                    done.append(work(connection))
+                _checkpoint(engine)
+                return done[0]
+            except exc.DBAPIError as error:
+                lost = is_disconnect(error)
+                if lost and done:
+                    if landed is None:
+                        raise
+                    with read_transaction(engine) as connection:
+                        if landed(connection, done[0]):
+                            return done[0]
+                until = until or time.monotonic() + REPEAT_SECONDS
+                again = is_repeatable(error) or lost
+                if not again or time.monotonic() >= until or (lost and attempt > 1):
+                    raise
+            attempt += 1
+            time.sleep(random.uniform(0.2, 1) * min(0.02 * 2**attempt, 1))  # noqa: S311
 
 
-def _unusable(engine: sa.Engine, error: Exception) -> DatabaseError:
-    cause = getattr(error, "orig", None) or error
-    reason = _without_password(cause, engine.url)
-    advice = "check database_url and that the database is up"
-    if engine.dialect.name == "sqlite":
-        advice = "check that the directory exists and that the file may be written"
-        if "locked" in reason:
-            advice = "another process holds it; try again"
-    return DatabaseError(f"database {_where(engine.url)}: {reason}", advice)
-
-
-def _where(url: sa.URL) -> str:
-    """Return what an error may say of a database URL: no user's secret can be in it."""
-    if url.get_backend_name() == "sqlite":
-        return str(url.database)
-    port = f":{url.port}" if url.port else ""
-    return f"{url.get_backend_name()}://{url.host or 'localhost'}{port}/{url.database or ''}"
-
-
-def _without_password(error: BaseException, url: sa.URL) -> str:
-    text = str(error.args[-1] if error.args else error)  # PyMySQL: (code, message)
-    for secret in _secrets(url):
-        text = text.replace(secret, "***")
-    return text
-
-
-def _secrets(url: sa.URL) -> list[str]:
-    """Return what of a URL may be secret; what is shorter than four is a word of its own."""
-    options = [text for text in _texts(url.query.values()) if text != "utf8mb4"]
-    return [str(text) for text in (url.password, *options) if text and len(text) > 3]  # noqa: PLR2004
-
-
-def _cause(error: BaseException, url: sa.URL) -> BaseException | None:
-    """Return what a traceback may show as the cause: null when it quotes a secret."""
-    whole = "".join(traceback.format_exception(error))
-    return None if any(secret in whole for secret in _secrets(url)) else error
-
-
-def _texts(values: Any) -> Iterator[str]:
-    for value in values:
-        yield from (value,) if isinstance(value, str) else value
+def _checkpoint(engine: sa.Engine) -> None:
+    """Move SQLite's log into the file, so that the file alone is complete; waits for nobody."""
+    if engine.dialect.name != "sqlite":
+        return
+    with suppress(exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error):
+        raw = engine.raw_connection()
+        try:
+            raw.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        finally:
+            raw.close()

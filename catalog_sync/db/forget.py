@@ -10,10 +10,9 @@ from catalog_sync.db import schema
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
-    from sqlalchemy.orm import Session
 
 
-def forget(connection: sa.Connection | Session, name: str) -> int:
+def forget(connection: sa.Connection, name: str) -> int:
     """Delete a source, its models, events, deliveries and runs; return how many models it had."""
     models, events = schema.models, schema.model_events
     counted = select(func.count()).select_from(models).where(models.c.source == name)

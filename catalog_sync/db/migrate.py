@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import random
 import sqlite3
+import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 from sqlalchemy.pool import StaticPool
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
-from catalog_sync.db.engine import (
-    _LOCK_TIMEOUT_SECONDS,
-    _prepare_connections,
-    _translated,
-    _where,
-    reading,
-)
+from catalog_sync.db.engine import LOCK_TIMEOUT_SECONDS, prepare, read_transaction
+from catalog_sync.db.failures import code_of, database_errors, is_missing_table, is_repeatable
 from catalog_sync.db.schema import TABLES, VERSION_TABLE, VIEWS
+from catalog_sync.db.urls import where
 from catalog_sync.errors import DatabaseError, SchemaError
 
 if TYPE_CHECKING:
@@ -26,10 +26,15 @@ if TYPE_CHECKING:
 
     from alembic.config import Config
 
-
+logger = logging.getLogger(__name__)
 HEAD: Final = "0002"
 """The newest revision, here so that a start need not load Alembic; a test compares the two."""
 _SETUP_LOCK = 0x636174616C6F67  # "catalog": the advisory lock under which a schema is set up
+_ALREADY_THERE = {"42P07", "42701", "42710", "23505", 1007, 1050, 1060, 1061, 1062, 1826}
+"""Another process made the same table, column, index or row at the same time."""
+_NO_FUNCTION = "42883"
+_SETUP_SECONDS = 60
+"""How long a set-up is repeated while other processes do the same."""
 _MIGRATIONS = next(
     path
     for path in (
@@ -38,18 +43,30 @@ _MIGRATIONS = next(
     )
     if path.is_dir()
 )
+_alembic_lock = threading.Lock()
+"""Alembic keeps its context in module globals: one thread at a time."""
+_version = sa.table(VERSION_TABLE, sa.column("version_num", sa.String))
 
 
 def current_revision(engine: sa.Engine) -> str | None:
-    """Return the revision of the database's schema; null when there is none yet.
+    """Return the revision of the database's schema; None if there is none yet.
 
-    Reads only, and creates no file. Raises DatabaseError when the database cannot be used,
-    SchemaError when tables of our names are somebody else's.
+    Reads only, and creates no file.
+
+    Raises:
+        DatabaseError: The database cannot be used.
+        SchemaError: There are tables with the program's names that it did not make.
     """
     if _file_missing(engine):
         return None
-    with reading(engine) as session:
-        return _revision(session.connection())
+    try:
+        with read_transaction(engine) as connection:
+            return connection.scalar(sa.select(_version.c.version_num))
+    except DatabaseError as error:
+        if error.__cause__ is not None and not is_missing_table(error.__cause__):
+            raise
+    with read_transaction(engine) as connection:
+        return _revision(connection)
 
 
 def _file_missing(engine: sa.Engine) -> bool:
@@ -58,22 +75,21 @@ def _file_missing(engine: sa.Engine) -> bool:
         return False
     try:
         return not Path(database).exists()
-    except ValueError:  # no path at all, as connecting will say
+    except ValueError:  # no path at all: connecting will report it
         return False
     except OSError as error:
-        raise DatabaseError(f"database {_where(engine.url)}: {error.strerror}") from error
+        raise DatabaseError(f"database {where(engine.url)}: {error.strerror}") from error
 
 
 def _revision(connection: sa.Connection) -> str | None:
     inspector = sa.inspect(connection)
     names = {*inspector.get_table_names(), *inspector.get_view_names()}
-    # Asked last, and anew: whoever sets the schema up meanwhile commits this table with the others.
+    # Asked last, and anew: a set-up that runs meanwhile commits this table with the others.
     if sa.inspect(connection).has_table(VERSION_TABLE):
-        version = sa.table(VERSION_TABLE, sa.column("version_num", sa.String))
-        return connection.scalar(sa.select(version.c.version_num))
+        return connection.scalar(sa.select(_version.c.version_num))
     if taken := sorted(names & {*TABLES, *VIEWS}):
         raise SchemaError(
-            f"database {_where(connection.engine.url)}: "
+            f"database {where(connection.engine.url)}: "
             f"{', '.join(taken)} already there and not made by catalog-sync",
             "give catalog-sync a database or a schema of its own",
         )
@@ -83,22 +99,37 @@ def _revision(connection: sa.Connection) -> str | None:
 def ensure_schema(engine: sa.Engine) -> None:
     """Set up an empty database; leave a current one alone.
 
-    Raises SchemaError for a schema that is older or newer than this program's.
+    Raises:
+        DatabaseError: The database cannot be used.
+        SchemaError: The schema is older or newer than this program's.
     """
     revision = current_revision(engine)
     if revision is None:
         upgrade(engine)
+    elif revision != HEAD and engine.dialect.name in {"mysql", "mariadb"}:
+        _await_setup(engine, revision)
     else:
         _refuse_other(engine, revision)
+
+
+def _await_setup(engine: sa.Engine, revision: str) -> None:
+    """Wait for a first set-up that another process is making: there each revision commits."""
+    with read_transaction(engine) as connection:
+        filled = connection.execute(sa.text("SELECT 1 FROM sources")).first() is not None
+    until = time.monotonic() + (0 if filled else 5)
+    while revision != HEAD and time.monotonic() < until:
+        time.sleep(0.1)
+        revision = current_revision(engine) or revision
+    _refuse_other(engine, revision)
 
 
 def _refuse_other(engine: sa.Engine, revision: str) -> None:
     if revision == HEAD:
         return
-    where = f"database {_where(engine.url)} has schema {revision}, this program has {HEAD}"
+    text = f"database {where(engine.url)} has schema {revision}, this program has {HEAD}"
     if _known(revision):
-        raise SchemaError(where, "run: catalog-sync db upgrade")
-    raise SchemaError(where, "it was made by a newer catalog-sync; upgrade the program")
+        raise SchemaError(text, "run: catalog-sync db upgrade")
+    raise SchemaError(text, "it was made by a newer catalog-sync; upgrade the program")
 
 
 def _known(revision: str) -> bool:
@@ -114,67 +145,111 @@ def _known(revision: str) -> bool:
 def upgrade(engine: sa.Engine) -> tuple[str | None, str]:
     """Bring the schema to HEAD, safely when several processes do so at once.
 
-    Returns the revisions before and after. Raises as `ensure_schema`, but not for an older schema.
-    """
-    from alembic import command  # noqa: PLC0415  # heavy, and rarely needed
+    Every statement can be repeated, so that no lock is needed where an engine has none.
 
+    Returns:
+        The revisions before and after.
+
+    Raises:
+        DatabaseError: The database cannot be used.
+        SchemaError: The schema is newer than this program's, or not made by it.
+    """
     if current_revision(engine) is None and engine.dialect.name == "sqlite":
         _use_wal(engine)
-    with _translated(engine), engine.connect() as connection, _setup_lock(connection):
+    until = time.monotonic() + _SETUP_SECONDS
+    while True:
+        try:
+            with database_errors(engine):
+                try:
+                    return _upgrade(engine), HEAD
+                except exc.DBAPIError as error:
+                    faster = code_of(error) in _ALREADY_THERE or is_repeatable(error)
+                    if not faster or time.monotonic() > until:
+                        raise
+        except DatabaseError as error:
+            if engine.dialect.name != "sqlite" or "locked" not in str(error):
+                raise
+            if time.monotonic() > until:
+                raise
+        time.sleep(random.uniform(0.05, 0.5))  # noqa: S311
+
+
+def _upgrade(engine: sa.Engine) -> str | None:
+    from alembic import command  # noqa: PLC0415  # heavy, and rarely needed
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    with engine.connect() as connection, _setup_lock(connection):
         before = _revision(connection)
-        if before != HEAD:
-            if before is not None and not _known(before):
-                _refuse_other(engine, before)
-            config = _alembic()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    return before, HEAD
+        if before == HEAD:
+            return before
+        if before is not None and not _known(before):
+            _refuse_other(engine, before)
+        config = _alembic()
+        config.attributes["connection"] = connection
+        with _alembic_lock:
+            try:
+                command.upgrade(config, "head")
+            except CommandError:
+                connection.rollback()
+                if _revision(connection) != HEAD:  # or else another process was faster
+                    raise
+    return before
 
 
 @contextmanager
 def _setup_lock(connection: sa.Connection) -> Iterator[None]:
-    """Hold a transaction that no other process sets the schema up in; commit at the end."""
+    """Hold a transaction that, where the engine has such a lock, one process sets up in."""
     backend = connection.dialect.name
-    maria = backend in {"mysql", "mariadb"}
-    if maria:  # each statement of DDL commits there, so the lock is the session's
-        name, wait = f"catalog_sync_{_SETUP_LOCK}", 10 * _LOCK_TIMEOUT_SECONDS
-        connection.execute(sa.text("SELECT GET_LOCK(:name, :wait)"), {"name": name, "wait": wait})
+    name, locked = f"catalog_sync_{_SETUP_LOCK}", False
+    if backend in {"mysql", "mariadb"}:  # each DDL statement commits there: a lock of the session
+        asked = sa.text("SELECT GET_LOCK(:name, :wait)")
+        values = {"name": name, "wait": 10 * LOCK_TIMEOUT_SECONDS}
+        locked = connection.scalar(asked, values) == 1
+        if not locked:
+            logger.warning("no lock for the set-up was given; going on, every step is repeatable")
     try:
         if backend == "postgresql":
-            connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SETUP_LOCK})
-        elif backend == "sqlite":
-            connection.begin()
+            _lock_postgresql(connection)
         yield
         connection.commit()
     finally:
-        if maria:
+        if locked:
             connection.rollback()
             connection.execute(sa.text("SELECT RELEASE_LOCK(:name)"), {"name": name})
             connection.rollback()
 
 
-def _use_wal(engine: sa.Engine) -> None:
-    """Let readers read while somebody writes. The file remembers it.
+def _lock_postgresql(connection: sa.Connection) -> None:
+    connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
+    try:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SETUP_LOCK})
+    except exc.DBAPIError as error:
+        if code_of(error) != _NO_FUNCTION:
+            raise
+        connection.rollback()  # an engine that speaks PostgreSQL's protocol
 
-    Changing the mode needs the file for itself and does not wait by itself.
+
+def _use_wal(engine: sa.Engine) -> None:
+    """Make readers and a writer independent of each other. The file remembers it.
+
+    Changing the mode needs the file for itself and does not wait by itself. Where the file system
+    has no shared memory for it, the file stays in the mode that works everywhere.
     """
-    locked = retry_if_exception(
-        lambda error: isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
-    )
+    until = time.monotonic() + LOCK_TIMEOUT_SECONDS
     try:
         raw = engine.raw_connection()
     except sqlite3.Error as error:
         raise _no_file(engine, error) from error
     try:
-        for attempt in Retrying(
-            retry=locked,
-            stop=stop_after_delay(_LOCK_TIMEOUT_SECONDS),
-            wait=wait_random(0.01, 0.1),
-            reraise=True,
-        ):
-            with attempt:
+        while True:
+            try:
                 raw.cursor().execute("PRAGMA journal_mode = WAL").fetchall()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(random.uniform(0.01, 0.1))  # noqa: S311
+            else:
+                return
     except sqlite3.Error as error:
         raise _no_file(engine, error) from error
     finally:
@@ -183,7 +258,7 @@ def _use_wal(engine: sa.Engine) -> None:
 
 def _no_file(engine: sa.Engine, error: sqlite3.Error) -> DatabaseError:
     return DatabaseError(
-        f"database {_where(engine.url)}: {error}",
+        f"database {where(engine.url)}: {error}",
         "check that the directory exists and that the file may be written",
     )
 
@@ -197,11 +272,14 @@ def _alembic() -> Config:
 
 
 @contextmanager
-def readable(engine: sa.Engine) -> Iterator[sa.Engine]:
+def engine_or_empty(engine: sa.Engine) -> Iterator[sa.Engine]:
     """Yield the engine to read from: `engine`, or an empty catalog where nothing is yet.
 
     A question creates no file and no table; a database without a schema answers as an empty one.
-    Raises as `ensure_schema`.
+
+    Raises:
+        DatabaseError: The database cannot be used.
+        SchemaError: The schema is older or newer than this program's.
     """
     revision = current_revision(engine)
     if revision is not None:
@@ -209,7 +287,7 @@ def readable(engine: sa.Engine) -> Iterator[sa.Engine]:
         yield engine
         return
     blank = sa.create_engine("sqlite://", poolclass=StaticPool)
-    _prepare_connections(blank)
+    prepare(blank)
     try:
         upgrade(blank)
         yield blank

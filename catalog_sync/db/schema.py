@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase
 
 from catalog_sync.clock import to_utc
 
@@ -261,20 +260,3 @@ alert_channels = sa.Table(
 )
 
 TABLES = tuple(table.name for table in metadata.sorted_tables)
-
-
-class Base(DeclarativeBase):
-    """Classes over the tables, until all statements speak of tables."""
-
-    metadata = metadata
-
-
-def _mapped(name: str, table: sa.Table) -> Any:
-    return type(name, (Base,), {"__table__": table})
-
-
-SourceRow = _mapped("SourceRow", sources)
-RunRow = _mapped("RunRow", sync_runs)
-ModelRow = _mapped("ModelRow", models)
-EventRow = _mapped("EventRow", model_events)
-DeliveryRow = _mapped("DeliveryRow", alert_deliveries)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy.orm import Session
+    from sqlalchemy import Connection
 
     from catalog_sync.domain.model import Event, ModelRecord, SourceRecord
 
@@ -46,7 +46,7 @@ _SUGGESTIONS = 3
 
 
 def list_models(
-    session: Session,
+    connection: Connection,
     *,
     sources: Sequence[str] = (),
     lifecycles: Sequence[str] = (),
@@ -59,7 +59,7 @@ def list_models(
     time at which the model was seen, not always the last.
 
     Args:
-        session: The database.
+        connection: The database.
         sources: Names of sources; empty chooses all.
         lifecycles: Lifecycles; empty chooses all.
         removed: Whether removed models are included.
@@ -67,9 +67,9 @@ def list_models(
     """
     records: Iterable[ModelRecord]
     if as_of is None:
-        records = db_catalog.select_models(session)
+        records = db_catalog.select_models(connection)
     else:
-        past = db_catalog.select_latest_events(session, until=to_utc(as_of), sources=sources)
+        past = db_catalog.select_latest_events(connection, until=to_utc(as_of), sources=sources)
         records = replay.replay(past).values()
     chosen = [
         record
@@ -103,11 +103,11 @@ def model_glob(text: str | None) -> str | None:
     return text if text is None or any(c in text for c in "*?[") else f"*{text}*"
 
 
-def iter_events(session: Session, where: EventFilter) -> Iterator[Event]:
+def iter_events(connection: Connection, where: EventFilter) -> Iterator[Event]:
     """Yield what changed, oldest first. Raises ValueError for a time without a zone."""
     until = None if where.until is None else to_utc(where.until)
     for event in db_catalog.select_events(
-        session,
+        connection,
         sources=where.sources,
         kinds=where.kinds,
         since=None if where.since is None else to_utc(where.since),
@@ -122,37 +122,37 @@ def iter_events(session: Session, where: EventFilter) -> Iterator[Event]:
             yield event
 
 
-def list_sources(session: Session, *, sources: Sequence[str] = ()) -> list[SourceRecord]:
+def list_sources(connection: Connection, *, sources: Sequence[str] = ()) -> list[SourceRecord]:
     """Return the sources whose catalog was recorded, by name."""
     return [
         source
-        for source in runs.select_sources(session)
+        for source in runs.select_sources(connection)
         if source.baseline_at is not None and (not sources or source.name in sources)
     ]
 
 
-def has_baseline(session: Session, *, sources: Sequence[str] = ()) -> bool:
+def has_baseline(connection: Connection, *, sources: Sequence[str] = ()) -> bool:
     """Whether the catalog of any of these sources, or of any source, was recorded."""
-    return bool(list_sources(session, sources=sources))
+    return bool(list_sources(connection, sources=sources))
 
 
 def sources_without_record(
-    session: Session, as_of: datetime, *, sources: Sequence[str] = ()
+    connection: Connection, as_of: datetime, *, sources: Sequence[str] = ()
 ) -> dict[str, datetime]:
     """Return the sources whose record begins after a time, by name, and when it begins."""
     return {
         source.name: source.baseline_at
-        for source in list_sources(session, sources=sources)
+        for source in list_sources(connection, sources=sources)
         if source.baseline_at is not None and source.baseline_at > as_of
     }
 
 
-def show_model(session: Session, model_id: str) -> list[tuple[ModelRecord, list[Event]]]:
+def show_model(connection: Connection, model_id: str) -> list[tuple[ModelRecord, list[Event]]]:
     """Return a model's rows, one per source, each with its events, newest first.
 
     Raises NotFoundError, with the closest ids that are known, for one that was never listed.
     """
-    records = list_models(session, removed=True)
+    records = list_models(connection, removed=True)
     found = [record for record in records if record.info.id == model_id]
     if not found:
         close = closest(model_id, {each.info.id: each.info.display_name for each in records})
@@ -162,7 +162,7 @@ def show_model(session: Session, model_id: str) -> list[tuple[ModelRecord, list[
         elif not records:
             advice = "nothing was recorded yet; run: catalog-sync sync"
         raise NotFoundError(f"no model {model_id!r} was ever listed", advice)
-    return [(record, _history(session, record.source, model_id)) for record in found]
+    return [(record, _history(connection, record.source, model_id)) for record in found]
 
 
 def closest(asked: str, names: Mapping[str, str]) -> list[str]:
@@ -199,9 +199,9 @@ def _dated(one: str, other: str) -> bool:
     return re.fullmatch(rf"{re.escape(short)}[-@]\d{{8}}", long) is not None
 
 
-def _history(session: Session, source: str, model_id: str) -> list[Event]:
+def _history(connection: Connection, source: str, model_id: str) -> list[Event]:
     """Return a model's own events and those of the whole catalog, newest first."""
-    own = db_catalog.select_events(session, sources=[source], model_id=model_id)
-    shared = db_catalog.select_events(session, sources=[source], kinds=[Kind.SCHEMA_CHANGED])
+    own = db_catalog.select_events(connection, sources=[source], model_id=model_id)
+    shared = db_catalog.select_events(connection, sources=[source], kinds=[Kind.SCHEMA_CHANGED])
     touching = [event for event in shared if model_id in (event.payload or {})]
     return sorted([*own, *touching], key=lambda event: event.id or 0, reverse=True)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy.orm import Session
-
     from catalog_sync.config.settings import Settings
 
 
@@ -135,7 +133,7 @@ class Status:
 
 
 def status(
-    session: Session | sa.Connection,
+    connection: sa.Connection,
     settings: Settings,
     now: datetime,
     max_age: timedelta | None = None,
@@ -143,14 +141,14 @@ def status(
     """Return the health of each source and of the alerts.
 
     Args:
-        session: a transaction that reads.
+        connection: a transaction that reads.
         settings: says which sources are configured, and how old a success may be.
         now: the present time.
         max_age: overrides how old a success may be.
     """
-    rows = {row.name: row for row in session.execute(_LAST_RUNS)}
+    rows = {row.name: row for row in connection.execute(_LAST_RUNS)}
     waiting = _held_models(
-        session,
+        connection,
         [row.name for row in rows.values() if row.walk == RunStatus.HELD and row.walk_models],
     )
     configured = {source.name: source for source in settings.sources}
@@ -184,7 +182,7 @@ def status(
                 clock_offset_seconds=row.clock_offset_seconds,
             )
         )
-    pending, failed = _open_deliveries(session)
+    pending, failed = _open_deliveries(connection)
     channels = tuple(alert.name for alert in settings.alerts)
     return Status(now, tuple(healths), pending, failed, channels)
 
@@ -232,9 +230,7 @@ _LAST_RUNS = _last_runs()
 """One row per source. Each subquery is one look into an index, however long the history is."""
 
 
-def _held_models(
-    session: Session | sa.Connection, names: Sequence[str]
-) -> dict[str, tuple[str, ...]]:
+def _held_models(connection: sa.Connection, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the ids whose removal waits, by source."""
     if not names:
         return {}
@@ -244,15 +240,17 @@ def _held_models(
         models.c.removed_at.is_(None),
     )
     found: dict[str, list[str]] = {}
-    for source, model_id in session.execute(sa.select(models.c.source, models.c.id).where(waiting)):
+    for source, model_id in connection.execute(
+        sa.select(models.c.source, models.c.id).where(waiting)
+    ):
         found.setdefault(source, []).append(model_id)
     return {source: tuple(sorted(ids)) for source, ids in found.items()}
 
 
-def _open_deliveries(session: Session | sa.Connection) -> tuple[int, dict[str, int]]:
+def _open_deliveries(connection: sa.Connection) -> tuple[int, dict[str, int]]:
     """Return the number of pending deliveries, and of failed ones by channel."""
     table = alert_deliveries.c
-    rows = session.execute(
+    rows = connection.execute(
         sa.select(table.status, table.channel, sa.func.count())
         .where(table.status.in_(("pending", "failed")))
         .group_by(table.status, table.channel)

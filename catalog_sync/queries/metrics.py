@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client import CollectorRegistry, Metric
-    from sqlalchemy.orm import Session
 
     from catalog_sync.config.settings import Settings
     from catalog_sync.queries.health import SourceHealth
@@ -64,14 +63,14 @@ class Snapshot:
     """Whether the database could be read; if not, nothing else here has a meaning."""
 
 
-def snapshot(session: Session | sa.Connection, settings: Settings, now: datetime) -> Snapshot:
+def snapshot(connection: sa.Connection, settings: Settings, now: datetime) -> Snapshot:
     """Return what the metrics show of the configured sources and the deliveries."""
-    runs, delivered = _count_runs(session)
+    runs, delivered = _count_runs(connection)
     groups: dict[str, list[tuple[str, str, int, datetime | None]]] = {}
-    for name, *group in db_catalog.count_models(session, now):  # type: ignore[arg-type]
+    for name, *group in db_catalog.count_models(connection, now):
         groups.setdefault(name, []).append(tuple(group))  # type: ignore[arg-type]
     found = []
-    for source in health.status(session, settings, now).configured:
+    for source in health.status(connection, settings, now).configured:
         listed: Counter[str] = Counter()
         lifecycles: Counter[str] = Counter()
         retirements = []
@@ -84,17 +83,17 @@ def snapshot(session: Session | sa.Connection, settings: Settings, now: datetime
         next_one = min(retirements, default=None)
         own: Mapping[str, int] = runs.get(source.name, {})
         found.append(SourceSnapshot(source, own, listed, lifecycles, next_one))
-    deliveries = Counter(outbox.count_deliveries(session))  # type: ignore[arg-type]
+    deliveries = Counter(outbox.count_deliveries(connection))
     deliveries["delivered"] += delivered
-    return Snapshot(tuple(found), deliveries, outbox.oldest_pending(session))  # type: ignore[arg-type]
+    return Snapshot(tuple(found), deliveries, outbox.oldest_pending(connection))
 
 
-def _count_runs(session: Session | sa.Connection) -> tuple[dict[str, Counter[str]], int]:
+def _count_runs(connection: sa.Connection) -> tuple[dict[str, Counter[str]], int]:
     """Return the ended runs by source and status, and the deliveries that retention deleted."""
     pruned = sources.c
     counts: dict[str, Counter[str]] = {}
     delivered = 0
-    for name, succeeded, held, failed, sent in session.execute(
+    for name, succeeded, held, failed, sent in connection.execute(
         sa.select(
             pruned.name,
             pruned.pruned_succeeded,
@@ -106,7 +105,7 @@ def _count_runs(session: Session | sa.Connection) -> tuple[dict[str, Counter[str
         counts[name] = Counter(succeeded=succeeded, held=held, failed=failed)
         delivered += sent
     run = sync_runs.c
-    rows: Iterable[Any] = session.execute(
+    rows: Iterable[Any] = connection.execute(
         sa.select(run.source, run.status, sa.func.count())
         .where(run.status.in_(ENDED))
         .group_by(run.source, run.status)

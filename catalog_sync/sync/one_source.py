@@ -12,12 +12,13 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate, outbox, runs
-from catalog_sync.domain import alert_rules, guard, incidents
+from catalog_sync.domain import guard, incidents
 from catalog_sync.domain import reconcile as domain_reconcile
 from catalog_sync.domain.kinds import ENDED, INTERRUPTED, RunStatus
 from catalog_sync.errors import (
@@ -36,13 +37,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     import sqlalchemy as sa
-    from sqlalchemy.orm import Session
+    from sqlalchemy import Connection
 
     from catalog_sync.clock import Clock
     from catalog_sync.config.settings import SourceSettings
+    from catalog_sync.db.runs import RunRecord
     from catalog_sync.domain.alert_rules import AlertRule
     from catalog_sync.domain.kinds import AbsenceCheck
-    from catalog_sync.domain.model import Catalog, Event, SourceState
+    from catalog_sync.domain.model import Catalog, Event, SourceRecord, SourceState
 
 
 logger = logging.getLogger(__name__)
@@ -147,21 +149,25 @@ class SourceRun:
 
     def _preview(self, report: RunReport) -> RunReport:
         """Make the pass without a run, a lease or a row."""
-        with migrate.readable(self.engine) as engine:
-            with db_engine.reading(engine) as session:
-                reason = self._fresh(session, report.started_at)
-            if reason is not None:
-                return replace(report, status=RunStatus.SKIPPED, error=reason)
-            outcome = self._observe(engine)
+        name, base_url = self.source.name, self.source.base_url
+        with (
+            migrate.engine_or_empty(self.engine) as engine,
+            db_engine.read_transaction(engine, snapshot=True) as connection,
+        ):
+            state = runs.select_state(connection, name, base_url)
+            last = runs.last_run(connection, name, *ENDED) if self._by_attempts else None
+        if reason := self._fresh(report.started_at, state.source, last):
+            return replace(report, status=RunStatus.SKIPPED, error=reason)
+        outcome = self._observe(state)
         return _reported(report, outcome, outcome.events)
 
     def _sync(self, report: RunReport) -> RunReport:
-        report = self._begin(report)
-        if report.status is RunStatus.SKIPPED:
+        report, state = self._begin(report)
+        if state is None:
             return report
         try:
             self.on_begin(report)
-            outcome = self._observe(self.engine)
+            outcome = self._observe(state)
             return _reported(report, outcome, self._apply(report, outcome))
         except (SourceError, StoppedError) as error:
             failed = replace(report, error=self._line(error), cause=error)
@@ -173,32 +179,50 @@ class SourceRun:
 
     def abandon(self, report: RunReport, reason: str = INTERRUPTED) -> None:
         """Close the run, as far as the database can be used; what the pass still does is lost."""
-        with suppress(DatabaseError), db_engine.transaction(self.engine) as session:
-            self._close(session, report, reason)
+        with suppress(DatabaseError):
+            db_engine.run(self.engine, lambda connection: self._close(connection, report, reason))
 
     # --- 1. begin ------------------------------------------------------------------------------
 
-    def _begin(self, report: RunReport) -> RunReport:
-        """Record the run and take the source's lease; a source that is held or fresh is skipped."""
-        name = self.source.name
-        with db_engine.transaction(self.engine) as session:
-            runs.register_source(session, name, self.source.base_url)
-        with db_engine.transaction(self.engine) as session:
-            runs.lock_source(session, name)
-            now = self.clock()  # after those who were waited for
-            report = replace(report, started_at=now)
-            reason = self._fresh(session, now)
-            run_id = runs.start_run(session, name, now)
-            report = replace(report, run_id=run_id)
-            lease = self.source.deadline + _LEASE_MARGIN
-            if reason is None and not runs.acquire(session, name, run_id, now, lease=lease):
-                reason = "another process is syncing it"
-            if reason is not None:
-                runs.finish_run(session, run_id, RunStatus.SKIPPED, now, error=reason)
-                report = replace(report, status=RunStatus.SKIPPED, error=reason)
-        return report
+    def _begin(self, report: RunReport) -> tuple[RunReport, SourceState | None]:
+        """Record the run, take the source's lease and read the state that the lease keeps true.
 
-    def _fresh(self, session: Session, now: datetime) -> str | None:
+        Without a state the source is skipped: it is held, or fresh.
+        """
+        name = self.source.name
+
+        def work(connection: Connection) -> tuple[RunReport, SourceState | None]:
+            now = self.clock()
+            begun = runs.begin_run(
+                connection,
+                name,
+                self.source.base_url,
+                now,
+                lease=self.source.deadline + _LEASE_MARGIN,
+                fresh=partial(self._fresh, now),
+                last=self._by_attempts,
+            )
+            if isinstance(begun, str):
+                skipped = replace(report, status=RunStatus.SKIPPED, error=begun, started_at=now)
+                return skipped, None
+            channels = {rule.channel for rule in self.options.rules}
+            if channels:
+                outbox.register_channels(connection, channels, now)
+            return replace(report, run_id=begun.run_id, started_at=now), begun.state
+
+        def landed(connection: Connection, done: tuple[RunReport, SourceState | None]) -> bool:
+            run_id = done[0].run_id
+            return run_id is None or runs.holds_lease(connection, name, run_id)
+
+        return db_engine.run(self.engine, work, landed=landed)
+
+    @property
+    def _by_attempts(self) -> bool:
+        options = self.options
+        limited = options.if_older_than is not None or options.synced_since is not None
+        return options.after_attempts and limited
+
+    def _fresh(self, now: datetime, source: SourceRecord, last: RunRecord | None) -> str | None:
         """Say why the source need not be synced yet; null when it is time to.
 
         What lies in the far future was before the host's clock was set back: it says nothing.
@@ -206,11 +230,7 @@ class SourceRun:
         limit, since = self.options.if_older_than, self.options.synced_since
         if limit is None and since is None:
             return None
-        known = runs.select_source(session, self.source.name)
-        done = {"synced": known.last_synced_at if known else None}
-        if self.options.after_attempts:
-            last = runs.last_run(session, self.source.name, *ENDED)
-            done["tried"] = last.started_at if last else None
+        done = {"synced": source.last_synced_at, "tried": last.started_at if last else None}
         for word, at in done.items():
             if at is None:
                 continue
@@ -221,17 +241,16 @@ class SourceRun:
 
     # --- 2. walk, 3. confirm, 4. reconcile -----------------------------------------------------
 
-    def _observe(self, engine: sa.Engine) -> RunDecision:
+    def _observe(self, past: SourceState) -> RunDecision:
         """Walk, ask for what is missing, and decide. The lease keeps what is read here true."""
         with self.open_client() as client:
-            return self._decide(engine, client)
+            return self._decide(past, client)
 
-    def _decide(self, engine: sa.Engine, client: ModelsSource) -> RunDecision:
+    def _decide(self, past: SourceState, client: ModelsSource) -> RunDecision:
         source, accept = self.source, self.options.accept_removals
         walked = client.walk(
             page_size=source.page_size, lifecycle=source.lifecycle, on_page=self.on_page
         )
-        past = self._state(engine)
         now = _later(self.clock(), past.latest_recorded_at)
         catalog = replace(walked, models=guard.without(walked.models, source.exclude))
         state = replace(past, models=guard.without(past.models, source.exclude))
@@ -260,10 +279,6 @@ class SourceRun:
         )
         return replace(outcome, result=result, held=held, error=self._advised(held))
 
-    def _state(self, engine: sa.Engine) -> SourceState:
-        with db_engine.reading(engine) as session:
-            return runs.select_state(session, self.source.name, self.source.base_url)
-
     # --- apply, or fail ------------------------------------------------------------------------
 
     def _apply(self, report: RunReport, outcome: RunDecision) -> tuple[Event, ...]:
@@ -271,26 +286,26 @@ class SourceRun:
         name, run_id = self.source.name, _recorded(report)
         state, now, result = outcome.state, outcome.now, outcome.result
         said = _reported(report, outcome, ())
-        with db_engine.transaction(self.engine) as session:
-            if not runs.release(session, name, run_id):
+        record = None
+        if not outcome.refused:
+            scope, base_url = outcome.catalog.scope, self.source.base_url
+            record = guard.source_after_run(state.source, scope, base_url, now)
+
+        def work(connection: Connection) -> tuple[Event, ...]:
+            if not runs.release(connection, name, run_id, now, record):
                 raise LeaseLostError("another process took the source over during the walk")
             if not outcome.refused:
                 db_catalog.write_models(
-                    session,
+                    connection,
                     name,
                     now,
                     added=result.added,
                     changed=result.changed,
-                    frozen=outcome.frozen,
+                    excluded_ids=outcome.frozen,
                 )
-                scope, base_url = outcome.catalog.scope, self.source.base_url
-                runs.write_source(
-                    session, guard.source_after_run(state.source, scope, base_url, now)
-                )
-            events = db_catalog.insert_events(session, name, run_id, outcome.events)
-            self._owe(session, run_id, events, now, baseline=said.baseline)
+            events = self._record(connection, run_id, outcome.events, baseline=said.baseline)
             runs.finish_run(
-                session,
+                connection,
                 run_id,
                 said.status,
                 now,
@@ -300,17 +315,21 @@ class SourceRun:
                 models=said.models,
                 events=events,
             )
-        return events
+            return events
+
+        return self._run(work, run_id, now)
 
     def _fail(self, report: RunReport) -> tuple[Event, ...]:
         """Close the run as failed, and tell of it when it is time to."""
         name, run_id, error = self.source.name, _recorded(report), str(report.error)
-        with db_engine.transaction(self.engine) as session:
-            closed = self._close(session, report, error)
+        closed_at = self.clock()
+
+        def work(connection: Connection) -> tuple[Event, ...]:
+            now = _later(closed_at, runs.latest_recorded_at(connection, name))
+            closed = self._close(connection, report, error, now)
             if not closed or isinstance(report.cause, StoppedError):
                 return ()  # whoever took the source over has closed it; a stop is no failure
-            now = _later(self.clock(), runs.latest_recorded_at(session, name))
-            streak, told = runs.failures(session, name)
+            streak, told = runs.failures(connection, name)
             event = incidents.failure_event(
                 now,
                 error,
@@ -319,30 +338,42 @@ class SourceRun:
                 threshold=self.options.failure_alert_after,
                 told=told,
             )
-            events = db_catalog.insert_events(session, name, run_id, [event] if event else [])
-            self._owe(session, run_id, events, now, baseline=False)
-            return events
+            return self._record(connection, run_id, [event] if event else [], baseline=False)
 
-    def _close(self, session: Session, report: RunReport, error: str) -> bool:
+        return db_engine.run(
+            self.engine, work, landed=lambda connection, _: runs.is_closed(connection, run_id)
+        )
+
+    def _run(
+        self, work: Callable[[Connection], tuple[Event, ...]], run_id: int, now: datetime
+    ) -> tuple[Event, ...]:
+        """Make the transaction that closes the run; one whose answer was lost is recognised."""
+        return db_engine.run(
+            self.engine, work, landed=lambda found, _: runs.is_finished(found, run_id, now)
+        )
+
+    def _close(
+        self, connection: Connection, report: RunReport, error: str, now: datetime | None = None
+    ) -> bool:
         """End the run as failed and give the lease back; false when another process did."""
-        runs.release(session, self.source.name, _recorded(report))
-        now, run_id = self.clock(), _recorded(report)
-        return runs.finish_run(session, run_id, RunStatus.FAILED, now, error=error)
+        name, run_id = self.source.name, _recorded(report)
+        now = now or _later(self.clock(), runs.latest_recorded_at(connection, name))
+        runs.release(connection, name, run_id, now)
+        code = report.cause.code if report.cause else None
+        code = error if error in {INTERRUPTED, StoppedError.code} else code
+        return runs.finish_run(
+            connection, run_id, RunStatus.FAILED, now, error=error, error_code=code
+        )
 
-    def _owe(
-        self,
-        session: Session,
-        run_id: int,
-        events: Sequence[Event],
-        now: datetime,
-        *,
-        baseline: bool,
-    ) -> None:
-        """Write the outbox in the transaction of the events: no alert is lost between the two."""
-        rules = self.options.rules
-        owed = alert_rules.alerts(events, rules, self.source.name, baseline=baseline)
-        # The run's own time may lie ahead of a clock that was set back; an alert does not wait.
-        outbox.insert_deliveries(session, run_id, owed, min(now, self.clock()))
+    def _record(
+        self, connection: Connection, run_id: int, events: Sequence[Event], *, baseline: bool
+    ) -> tuple[Event, ...]:
+        """Write the events, and their outbox in the same transaction: no alert is lost between."""
+        marked = [replace(event, baseline=baseline and bool(event.model_id)) for event in events]
+        events = db_catalog.insert_events(connection, self.source.name, run_id, marked)
+        if events:
+            outbox.enqueue(connection, self.options.rules, self.clock(), run_id=run_id)
+        return tuple(events)
 
     # --- saying so -----------------------------------------------------------------------------
 

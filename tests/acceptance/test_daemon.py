@@ -22,7 +22,7 @@ import pytest
 import sqlalchemy as sa
 
 from catalog_sync.db import engine as db_engine
-from catalog_sync.db.schema import DeliveryRow, RunRow, SourceRow
+from catalog_sync.db.schema import alert_deliveries, sources, sync_runs
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.domain.kinds import RunStatus
 from conftest import REQUIRED
@@ -44,21 +44,20 @@ def api() -> Iterator[Sandbox]:
         yield sandbox
 
 
-def rows(url: str, table: type, *where: object) -> list:
+def rows(url: str, table: sa.Table, *where: object) -> list:
     """Read rows, oldest first, from outside."""
     engine = db_engine.create_engine(url)
-    with db_engine.reading(engine) as session:
-        found = list(session.scalars(sa.select(table).where(*where)))
-        session.expunge_all()
+    with db_engine.read_transaction(engine) as connection:
+        found = list(connection.execute(sa.select(table).where(*where)))
     engine.dispose()
     return sorted(found, key=lambda row: getattr(row, "id", 0))
 
 
 def change(url: str, *statements: object) -> None:
     engine = db_engine.create_engine(url)
-    with db_engine.transaction(engine) as session:
+    with engine.begin() as connection:
         for statement in statements:
-            session.execute(statement)
+            connection.execute(statement)
     engine.dispose()
 
 
@@ -76,7 +75,7 @@ def test_it_begins_at_once_and_goes_on(api: Sandbox) -> None:
     )
     assert (first["added"], first["reason"]) == (4, None)
     assert first["duration_seconds"] >= 0
-    ids = [row.id for row in rows(URL, RunRow, RunRow.status == "succeeded")]
+    ids = [row.id for row in rows(URL, sync_runs, sync_runs.c.status == "succeeded")]
     assert [entry["run_id"] for entry in (first, *others)] == ids[:4]
     messages = [entry["message"] for entry in daemon.log if entry["message"] != "run ended"]
     assert messages == ["started", "stopping", "stopped"]
@@ -92,7 +91,7 @@ def test_what_is_fresh_is_not_synced_at_the_start(api: Sandbox) -> None:
         (skipped,) = daemon.runs("skipped")
         assert skipped["reason"].startswith("synced ")
         assert daemon.end() == 0
-    change(URL, sa.update(SourceRow).values(last_synced_at=datetime.now(UTC) - timedelta(hours=1)))
+    change(URL, sa.update(sources).values(last_synced_at=datetime.now(UTC) - timedelta(hours=1)))
     with Daemon() as daemon:
         daemon.runs("succeeded")
         assert daemon.end() == 0
@@ -132,10 +131,10 @@ def test_a_walk_in_progress_is_abandoned(number: signal.Signals) -> None:
             assert asked.wait(30)
             assert daemon.end(number) == 0
         over.set()
-    (row,) = rows(URL, RunRow)
+    (row,) = rows(URL, sync_runs)
     assert (row.status, row.error) == (RunStatus.FAILED, "stopped")
     assert row.finished_at is not None
-    (source,) = rows(URL, SourceRow)
+    (source,) = rows(URL, sources)
     assert (source.lease_run_id, source.lease_expires_at) == (None, None)
     (entry,) = [entry for entry in daemon.log if entry["message"] == "run ended"]
     assert (entry["level"], entry["reason"]) == ("info", "stopped")
@@ -160,11 +159,11 @@ def test_a_delivery_that_does_not_end_is_left_to_the_next(api: Sandbox) -> None:
             assert daemon.end() == 0
             assert "left behind" in daemon.log[-1]["message"]
         held.set()
-        change(URL, sa.update(DeliveryRow).values(next_attempt_at=datetime.now(UTC)))
+        change(URL, sa.update(alert_deliveries).values(next_attempt_at=datetime.now(UTC)))
         assert run("sync", ANTHROPIC_API_KEY=api.api_key).returncode == 0
         assert len(receiver.received) == 2
         assert len(set(receiver.ids)) == 1
-    (delivery,) = rows(URL, DeliveryRow)
+    (delivery,) = rows(URL, alert_deliveries)
     assert (delivery.status, delivery.attempts) == ("delivered", 2)
 
 
@@ -225,9 +224,9 @@ def test_a_ping_that_does_not_end_does_not_hold_it(api: Sandbox) -> None:
             assert daemon.end() == 0
             connection.close()
     assert "left behind" in daemon.log[-1]["message"]
-    (row,) = rows(URL, RunRow)
+    (row,) = rows(URL, sync_runs)
     assert (row.status, row.error) == (RunStatus.FAILED, "stopped")
-    (source,) = rows(URL, SourceRow)
+    (source,) = rows(URL, sources)
     assert source.lease_run_id is None
 
 
@@ -372,7 +371,7 @@ def test_a_port_that_is_taken_ends_it_at_the_start(api: Sandbox) -> None:
             assert daemon.exit_code() == 2
     (entry,) = daemon.log
     assert f"127.0.0.1:{other.port} cannot be listened on: Address already" in entry["message"]
-    assert rows(URL, RunRow) == []
+    assert rows(URL, sync_runs) == []
 
 
 # --- what ends it, and only at the start -------------------------------------------------------
@@ -426,7 +425,7 @@ def test_it_recovers_from_an_api_that_is_down_or_lies() -> None:
         ("failed", "error"),
         ("held", "warning"),
     }
-    assert [entry["run_id"] for entry in ended] == [row.id for row in rows(URL, RunRow)]
+    assert [entry["run_id"] for entry in ended] == [row.id for row in rows(URL, sync_runs)]
 
 
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
@@ -475,7 +474,7 @@ def test_it_recovers_from_a_file_that_is_another(api: Sandbox) -> None:
             Path(name).rename(name.replace("catalog", "backup"))
         daemon.wait_for(2, status="succeeded", added=4)
         assert daemon.end() == 0
-    assert 1 in [row.id for row in rows(URL, RunRow)]
+    assert 1 in [row.id for row in rows(URL, sync_runs)]
 
 
 def test_it_recovers_from_a_database_that_is_locked() -> None:
@@ -510,13 +509,15 @@ def test_an_alert_goes_out_between_passes(api: Sandbox) -> None:
         write_config(api.url, hook, top=SELDOM)
         assert run("sync", ANTHROPIC_API_KEY=api.api_key).returncode == 0
         past = datetime.now(UTC) - timedelta(hours=2)
-        change(URL, sa.update(SourceRow).values(last_synced_at=past))
+        change(URL, sa.update(sources).values(last_synced_at=past))
         api.models = [*MODELS, model("claude-new")]
         with Daemon() as daemon:
             daemon.wait_for(message="alert not delivered")
-            change(URL, sa.update(DeliveryRow).values(next_attempt_at=datetime.now(UTC)))
+            change(URL, sa.update(alert_deliveries).values(next_attempt_at=datetime.now(UTC)))
             assert receiver.wait_for(2)
-            daemon.wait_until(lambda: rows(URL, DeliveryRow, DeliveryRow.status == "delivered"))
+            daemon.wait_until(
+                lambda: rows(URL, alert_deliveries, alert_deliveries.c.status == "delivered")
+            )
             assert daemon.end() == 0
         assert len([entry for entry in daemon.log if entry["message"] == "run ended"]) == 1
 
@@ -589,10 +590,10 @@ def test_a_clock_that_is_set_stops_nothing(api: Sandbox, tmp_path: Path) -> None
         assert abs(told["seconds"] + 3600) < 60
         daemon.runs("succeeded", 3, after=daemon.log.index(told))
         assert daemon.end() == 0
-    times = [row.started_at for row in rows(URL, RunRow)]
+    times = [row.started_at for row in rows(URL, sync_runs)]
     assert times[0].year == 1970
     assert times[-1] < max(times)
-    (source,) = rows(URL, SourceRow)
+    (source,) = rows(URL, sources)
     assert source.last_synced_at > max(times)
 
 
@@ -615,13 +616,13 @@ def test_replicas_share_the_work(database_url: str) -> None:
             first.process.kill()
             first.exit_code()
             # A lease that died with its process ends by itself; a test has not the time.
-            change(database_url, sa.update(SourceRow).values(lease_expires_at=datetime.now(UTC)))
+            change(database_url, sa.update(sources).values(lease_expires_at=datetime.now(UTC)))
             models.insert(0, model("claude-last"))
             second.wait_for(after=len(second.log), status="succeeded", added=1)
             assert receiver.wait_for(4)
             assert second.end() == 0
         assert len(receiver.ids) == len(set(receiver.ids)) == 4
-    made = [row for row in rows(database_url, RunRow) if row.status != RunStatus.SKIPPED]
+    made = [row for row in rows(database_url, sync_runs) if row.status != RunStatus.SKIPPED]
     starts = [row.started_at for row in made if row.error not in {"stopped", "interrupted"}]
     apart = [after - before for before, after in itertools.pairwise(starts)]
     assert min(apart) >= timedelta(milliseconds=250)

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import yaml
 
 from catalog_sync.config.schedule import Schedule
 from catalog_sync.config.settings import DEFAULT_EVERY
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import runs as db_runs
+from catalog_sync.db.schema import sync_runs
 from catalog_sync.demo.sandbox import Sandbox
 from conftest import need
 from support import environment, model
@@ -377,10 +379,12 @@ def test_the_workflow_keeps_what_a_killed_pass_had_written(runner: Runner) -> No
     runner.begin()
     assert runner.step("Fetch the database").returncode == 0
     engine = db_engine.create_engine(f"sqlite:///{runner.clone}/catalog.db")
-    with db_engine.reading(engine) as reader:  # while somebody reads, the log stays
+    with db_engine.read_transaction(engine) as reader:  # while somebody reads, the log stays
         db_runs.source_names(reader)
-        with db_engine.transaction(engine) as session:
-            db_runs.start_run(session, "anthropic", datetime.now().astimezone())
+        with engine.begin() as connection:
+            now = datetime.now().astimezone()
+            run = {"source": "anthropic", "status": "running", "started_at": now, "number": 99}
+            connection.execute(sa.insert(sync_runs).values(run))
         log = runner.clone / "catalog.db-wal"
         copies = {file: file.read_bytes() for file in (log, runner.clone / "catalog.db")}
     engine.dispose()

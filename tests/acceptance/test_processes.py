@@ -22,7 +22,7 @@ from catalog_sync.app import App
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate
-from catalog_sync.db.schema import EventRow, RunRow, SourceRow
+from catalog_sync.db.schema import model_events, sources, sync_runs
 from catalog_sync.domain import replay
 from catalog_sync.domain.kinds import RunStatus
 from support import Answer, Request, ScriptedServer, environment, model, page, program, settings_for
@@ -166,18 +166,17 @@ def assert_all_end_well(syncs: list[Sync]) -> None:
 
 
 def count(engine: sa.Engine, column: Any) -> Counter[Any]:
-    with db_engine.reading(engine) as session:
-        return Counter(session.scalars(sa.select(column)))
+    with db_engine.read_transaction(engine) as connection:
+        return Counter(connection.scalars(sa.select(column)))
 
 
 def assert_whole(engine: sa.Engine) -> None:
     """Check that each pass is in the tables as a whole or not at all."""
-    with db_engine.reading(engine) as session:
-        rows = {(each.source, each.info.id): each for each in db_catalog.select_models(session)}
-        events = list(db_catalog.select_events(session))
-        runs = list(session.scalars(sa.select(RunRow)))
-        leases = set(session.scalars(sa.select(SourceRow.lease_run_id))) - {None}
-        session.expunge_all()
+    with db_engine.read_transaction(engine) as connection:
+        rows = {(each.source, each.info.id): each for each in db_catalog.select_models(connection)}
+        events = list(db_catalog.select_events(connection))
+        runs = list(connection.execute(sa.select(sync_runs)))
+        leases = set(connection.scalars(sa.select(sources.c.lease_run_id))) - {None}
     replayed = replay.replay(events)
     assert {key: (row.info.payload, row.removed_at) for key, row in rows.items()} == {
         key: (row.info.payload, row.removed_at) for key, row in replayed.items()
@@ -200,9 +199,9 @@ def test_many_begin_on_an_empty_database(
     """Eight processes that begin at once on an empty database make one baseline and no error."""
     api.models = catalog(100)
     assert_all_end_well([start(api.url) for _ in range(8)])
-    assert count(engine, RunRow.baseline)[True] == 1
-    assert set(count(engine, RunRow.status)) <= {"succeeded", "skipped"}
-    assert count(engine, EventRow.kind) == {"added": 100}
+    assert count(engine, sync_runs.c.baseline)[True] == 1
+    assert set(count(engine, sync_runs.c.status)) <= {"succeeded", "skipped"}
+    assert count(engine, model_events.c.kind) == {"added": 100}
     assert_whole(engine)
 
 
@@ -214,8 +213,8 @@ def test_many_at_once_on_a_changed_list(
     sync_here(database_url, api)
     api.models = [model("new"), *catalog(2, display_name="x"), *catalog(9)[2:]]
     assert_all_end_well([start(api.url) for _ in range(8)])
-    assert count(engine, EventRow.kind) == {"added": 11, "updated": 2, "removed": 1}
-    assert set(count(engine, RunRow.status)) <= {"succeeded", "skipped"}
+    assert count(engine, model_events.c.kind) == {"added": 11, "updated": 2, "removed": 1}
+    assert set(count(engine, sync_runs.c.status)) <= {"succeeded", "skipped"}
     assert_whole(engine)
 
 
@@ -234,7 +233,7 @@ def test_killed_during_the_set_up(
     if migrate.current_revision(engine) is not None:
         expire_leases(engine)
     sync_here(database_url, api)
-    assert count(engine, EventRow.kind) == {"added": 3}
+    assert count(engine, model_events.c.kind) == {"added": 3}
     assert_whole(engine)
 
 
@@ -252,20 +251,20 @@ def test_killed_at_any_moment(database_url: str, engine: sa.Engine, start: Any, 
         sync.kill(after=chance.uniform(0, 0.08))
         expire_leases(engine)
         assert_whole(engine)
-        cut_short += count(engine, RunRow.status)["running"]
+        cut_short += count(engine, sync_runs.c.status)["running"]
         sync_here(database_url, api)
         assert_whole(engine)
-        assert count(engine, RunRow.status)["running"] == 0
+        assert count(engine, sync_runs.c.status)["running"] == 0
     assert cut_short > 0
-    assert count(engine, RunRow.error)["interrupted"] == cut_short
+    assert count(engine, sync_runs.c.error)["interrupted"] == cut_short
 
 
 def expire_leases(engine: sa.Engine) -> None:
     """Let the time of leases pass; this waits for what is left of a killed process's writing."""
-    with db_engine.transaction(engine) as session:
-        session.execute(
-            sa.update(SourceRow)
-            .where(SourceRow.lease_run_id.is_not(None))
+    with engine.begin() as connection:
+        connection.execute(
+            sa.update(sources)
+            .where(sources.c.lease_run_id.is_not(None))
             .values(lease_expires_at=LONG_AGO)
         )
 
@@ -290,12 +289,12 @@ def test_told_to_stop(
         wait_until(lambda: silent.requests)
         sync.process.send_signal(number)
         assert sync.end() == SIGNALS[number]
-    with db_engine.reading(engine) as session:
-        run = session.scalars(sa.select(RunRow).order_by(RunRow.id.desc())).first()
+    with db_engine.read_transaction(engine) as connection:
+        run = connection.execute(sa.select(sync_runs).order_by(sync_runs.c.id.desc())).first()
         assert run is not None
         assert (run.status, run.error) == ("failed", "stopped")
         assert run.finished_at is not None
-        assert session.scalars(sa.select(SourceRow.lease_run_id)).all() == [None]
+        assert connection.scalars(sa.select(sources.c.lease_run_id)).all() == [None]
     assert_whole(engine)
     sync_here(database_url, api)
 
@@ -310,12 +309,12 @@ def test_told_to_stop_with_several_sources(
         sync = start(silent.url, api.url, silent.url)
         sync.go()
         wait_until(lambda: len(silent.requests) == 2)
-        wait_until(lambda: count(engine, RunRow.status)["succeeded"])
+        wait_until(lambda: count(engine, sync_runs.c.status)["succeeded"])
         sync.process.send_signal(signal.SIGTERM)
         assert sync.end() == (143, SAID)
-    assert count(engine, RunRow.status) == {"failed": 2, "succeeded": 1}
-    assert count(engine, RunRow.error) == {"stopped": 2, None: 1}
-    assert count(engine, SourceRow.lease_run_id) == {None: 3}
+    assert count(engine, sync_runs.c.status) == {"failed": 2, "succeeded": 1}
+    assert count(engine, sync_runs.c.error) == {"stopped": 2, None: 1}
+    assert count(engine, sources.c.lease_run_id) == {None: 3}
     assert_whole(engine)
 
 
@@ -331,4 +330,4 @@ def test_told_to_stop_while_it_waits_to_retry(
         wait_until(lambda: server.requests)
         sync.process.send_signal(signal.SIGTERM)
         assert sync.end() == (143, SAID)
-    assert count(engine, RunRow.error) == {"stopped": 1}
+    assert count(engine, sync_runs.c.error) == {"stopped": 1}

@@ -75,8 +75,8 @@ class Source:
         )
         report = one.run()
         assert report.error is None or report.status == "held" or _empty_first(report.cause)
-        with self.app.reading() as session:
-            synced = {each.name: each.last_synced_at for each in runs.select_sources(session)}
+        with self.app.reading() as connection:
+            synced = {each.name: each.last_synced_at for each in runs.select_sources(connection)}
         if (synced_at := synced[self.name]) is not None:
             self.kept[synced_at] = self.app.models(sources=[self.name], removed=True)
 
@@ -133,8 +133,8 @@ def test_every_moment(app: App) -> None:
     def check(both: tuple[list[Step], list[Step]], stage: str) -> None:
         names = [f"s{next(numbers)}" for _ in both]
         sources = play(app, names, both)
-        with app.reading() as session:
-            ask = partial(queries_catalog.list_models, session, sources=names)
+        with app.reading() as connection:
+            ask = partial(queries_catalog.list_models, connection, sources=names)
             for moment in instants_of(sources):
                 then = [record for source in sources for record in source.then(moment)]
                 then.sort(key=lambda each: (each.info.id, each.source))
@@ -151,7 +151,7 @@ def test_every_moment(app: App) -> None:
 
                 after = f"'{moment + TICK:%Y-%m-%d %H:%M:%S.%f}{zone}'"
                 query = re.sub(r"'2026-06-01[^']*'", after, recipe)
-                rows = session.connection().exec_driver_sql(query).all()
+                rows = connection.exec_driver_sql(query).all()
                 assert sorted(row for row in map(tuple, rows) if row[0] in names) == sorted(
                     (each.source, each.info.id) for each in listed
                 )
@@ -181,16 +181,18 @@ def test_what_was_not_recorded_yet(app: App) -> None:
     )
     first.make(begin)
     second.make(replace(begin, passed=3 * DAY))
-    with app.reading() as session:
-        assert queries_catalog.sources_without_record(session, START + DAY - TICK) == {
+    with app.reading() as connection:
+        assert queries_catalog.sources_without_record(connection, START + DAY - TICK) == {
             "first": START + DAY,
             "second": START + 3 * DAY,
         }
-        assert queries_catalog.sources_without_record(session, START + DAY) == {
+        assert queries_catalog.sources_without_record(connection, START + DAY) == {
             "second": START + 3 * DAY
         }
-        assert queries_catalog.sources_without_record(session, START + DAY, sources=["first"]) == {}
-        assert queries_catalog.sources_without_record(session, START + 3 * DAY) == {}
+        assert (
+            queries_catalog.sources_without_record(connection, START + DAY, sources=["first"]) == {}
+        )
+        assert queries_catalog.sources_without_record(connection, START + 3 * DAY) == {}
 
 
 def test_a_moment_needs_a_zone(app: App) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 from standardwebhooks import Webhook
 
 from catalog_sync.alerts.channels import SendResult, open_channel
@@ -28,9 +28,11 @@ from catalog_sync.db import engine as db_engine
 from catalog_sync.db import outbox
 from catalog_sync.db import runs as db_runs
 from catalog_sync.db.outbox import Delivery, Notification
+from catalog_sync.db.schema import sources, sync_runs
 from catalog_sync.demo.sandbox import Sandbox
+from catalog_sync.domain.alert_rules import AlertRule
 from catalog_sync.domain.kinds import Kind
-from catalog_sync.domain.model import Event, SourceRecord
+from catalog_sync.domain.model import Event
 from receivers import PATIENCE_SECONDS, Receiver, Reply, closed_port, write_config
 from support import environment, model, program, run, settings_for
 
@@ -132,19 +134,22 @@ class World:
         self.engine = engine
         self.clock = Clock()
         self.urls: dict[str, str] = {}
-        with db_engine.transaction(engine) as session:
-            db_runs.register_source(session, "anthropic", "https://api.example")
+        with engine.begin() as connection:
+            db_runs.register_source(connection, "anthropic", "https://api.example")
 
     def owe(self, *channels: str, models: int = 1, at: datetime | None = None) -> int:
         """Record a run in which so many models appeared, owed to these channels."""
         at = at or self.clock.now
-        with db_engine.transaction(self.engine) as session:
-            run_id = db_runs.start_run(session, "anthropic", at)
+        with self.engine.begin() as connection:
+            run = {"source": "anthropic", "status": "succeeded", "started_at": at}
+            result = connection.execute(sa.insert(sync_runs).values(run))
+            [run_id] = result.inserted_primary_key
             ids = [f"m-{run_id}-{number}" for number in range(models)]
             news = [Event(Kind.ADDED, at, id_, payload=model(id_)) for id_ in ids]
-            events = db_catalog.insert_events(session, "anthropic", run_id, news)
-            owed = [(event, channel) for event in events for channel in channels]
-            outbox.insert_deliveries(session, run_id, owed, at)
+            db_catalog.insert_events(connection, "anthropic", run_id, news)
+            outbox.register_channels(connection, channels, at)
+            rules = [AlertRule(channel, frozenset(Kind)) for channel in channels]
+            outbox.enqueue(connection, rules, at, run_id=run_id)
         return run_id
 
     def deliver(
@@ -164,8 +169,8 @@ class World:
         return deliver_due(self.engine, channels, self.clock, attempts=attempts)
 
     def rows(self, channel: str | None = None) -> list[Delivery]:
-        with db_engine.reading(self.engine) as session:
-            found = outbox.select_deliveries(session, limit=1000)
+        with db_engine.read_transaction(self.engine) as connection:
+            found = outbox.select_deliveries(connection, limit=1000)
         return [each for each in found if channel in {None, each.channel}]
 
     def row(self, channel: str | None = None) -> Delivery:
@@ -176,8 +181,8 @@ class World:
         return [each.status for each in self.rows(channel)]
 
     def requeue(self, channel: str | None = None) -> int:
-        with db_engine.transaction(self.engine) as session:
-            return outbox.requeue(session, self.clock.now, channel=channel)
+        with self.engine.begin() as connection:
+            return outbox.requeue(connection, self.clock.now, channel=channel)
 
 
 @pytest.fixture
@@ -491,18 +496,18 @@ def test_claims_do_not_meet(world: World) -> None:
         table = "TABLE " if connection.dialect.name != "postgresql" else ""
         connection.execute(sa.text(f"ANALYZE {table}alert_deliveries"))
         connection.commit()
-    with db_engine.reading(world.engine) as session:
-        one, other = outbox.due_notifications(session, NOW)
+    with db_engine.read_transaction(world.engine) as connection:
+        one, other = outbox.due_notifications(connection, NOW)
 
-    def claim(session: Session, batch: Notification) -> bool:
-        return outbox.claim(session, batch, NOW, until=NOW + MINUTE)
+    def claim(connection: Connection, batch: Notification) -> bool:
+        return outbox.claim(connection, batch, NOW, until=NOW + MINUTE)
 
     def claim_other() -> bool:
-        with db_engine.transaction(world.engine) as session:
-            return claim(session, other)
+        with world.engine.begin() as connection:
+            return claim(connection, other)
 
-    with ThreadPoolExecutor(1) as thread, db_engine.transaction(world.engine) as session:
-        assert claim(session, one)
+    with ThreadPoolExecutor(1) as thread, world.engine.begin() as connection:
+        assert claim(connection, one)
         assert thread.submit(claim_other).result(timeout=8)
 
 
@@ -544,9 +549,8 @@ def deliver_by_program(database_url: str) -> subprocess.Popen[str]:
 def pretend_synced(world: World) -> None:
     """Let the source have been synced just now."""
     now = utc_now()
-    synced = SourceRecord("anthropic", "https://api.example", baseline_at=now, last_synced_at=now)
-    with db_engine.transaction(world.engine) as session:
-        db_runs.write_source(session, synced)
+    with world.engine.begin() as connection:
+        connection.execute(sa.update(sources).values(baseline_at=now, last_synced_at=now))
 
 
 def test_two_processes(world: World, hook: Receiver, database_url: str) -> None:

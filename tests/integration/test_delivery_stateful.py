@@ -312,12 +312,12 @@ class World:
     def check(self) -> None:
         """Compare what the receivers were told with what happened."""
         engine = db_engine.create_engine(self.database_url)
-        with db_engine.reading(engine) as session:
-            events = list(db_catalog.select_events(session))
-            baseline = set(session.scalars(sa.text("SELECT id FROM sync_runs WHERE baseline")))
-            owed = session.execute(sa.text("SELECT channel, event_id FROM alert_deliveries"))
+        with db_engine.read_transaction(engine) as connection:
+            events = list(db_catalog.select_events(connection))
+            baseline = set(connection.scalars(sa.text("SELECT id FROM sync_runs WHERE baseline")))
+            owed = connection.execute(sa.text("SELECT channel, event_id FROM alert_deliveries"))
             owed_pairs = sorted((channel, id_) for channel, id_ in owed)
-            listed = set(session.scalars(sa.text("SELECT id FROM current_models")))
+            listed = set(connection.scalars(sa.text("SELECT id FROM current_models")))
         engine.dispose()
         silent = {e.id for e in events if e.run_id in baseline and e.model_id is not None}
         expected = {

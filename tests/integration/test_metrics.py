@@ -15,7 +15,7 @@ from catalog_sync.config.settings import Settings, SourceSettings
 from catalog_sync.config.values import SecretStr
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate
-from catalog_sync.db.schema import DeliveryRow, EventRow, ModelRow, RunRow, SourceRow
+from catalog_sync.db.schema import alert_deliveries, model_events, models, sources, sync_runs
 from catalog_sync.demo import story
 from catalog_sync.queries import metrics
 from catalog_sync.queries.metrics import Snapshot
@@ -23,7 +23,7 @@ from catalog_sync.queries.metrics import Snapshot
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy.orm import Session
+    from sqlalchemy import Connection
 
 NOW = datetime(2026, 7, 24, 18, 12, 21, tzinfo=UTC)
 DOWN = {"catalog_sync_build_info", "catalog_sync_database_up"}
@@ -33,43 +33,42 @@ def minutes(number: float) -> datetime:
     return NOW + timedelta(minutes=number)
 
 
-def add_source(session: Session, name: str, synced_at: datetime | None = None) -> None:
+def add_source(connection: Connection, name: str, synced_at: datetime | None = None) -> None:
     values = {"name": name, "base_url": "https://api.anthropic.com", "last_synced_at": synced_at}
-    session.execute(sa.insert(SourceRow).values(**values))
+    connection.execute(sa.insert(sources).values(**values))
 
 
 def add_runs(
-    session: Session, source: str, *runs: tuple[str, datetime, datetime | None]
+    connection: Connection, source: str, *runs: tuple[str, datetime, datetime | None]
 ) -> Sequence[int]:
     """Insert runs of a status, a begin and an end; return their ids."""
     ids = []
     for number, (status, started_at, finished_at) in enumerate(runs, 1):
         times = {"started_at": started_at, "finished_at": finished_at}
-        row = RunRow(source=source, status=status, number=number, **times)
-        session.add(row)
-        session.flush()
-        ids.append(row.id)
+        row = {"source": source, "status": status, "number": number, **times}
+        result = connection.execute(sa.insert(sync_runs).values(row))
+        ids.append(result.inserted_primary_key[0])
     return ids
 
 
-def add_model(session: Session, source: str, id_: str, **fields: Any) -> None:
+def add_model(connection: Connection, source: str, id_: str, **fields: Any) -> None:
     values = {"source": source, "id": id_, "display_name": id_, "type": "model", "payload": {}}
     times = dict.fromkeys(("created_at", "first_seen_at", "last_seen_at"), NOW)
-    session.execute(sa.insert(ModelRow).values(**values, **times, **fields))
+    connection.execute(sa.insert(models).values(**values, **times, **fields))
 
 
 def snapshot_of(engine: sa.Engine, *sources: str) -> Snapshot:
-    with db_engine.reading(engine) as session:
-        return metrics.snapshot(session, settings("sqlite:///unused.db", *sources), NOW)
+    with db_engine.read_transaction(engine) as connection:
+        return metrics.snapshot(connection, settings("sqlite:///unused.db", *sources), NOW)
 
 
 def test_runs_are_counted_and_the_last_ones_timed(engine: sa.Engine) -> None:
     """Runs count by status; attempt and duration are of the last that ended and was not skipped."""
-    with db_engine.transaction(engine) as session:
-        add_source(session, "anthropic", synced_at=minutes(2))
-        add_source(session, "gateway")
+    with engine.begin() as connection:
+        add_source(connection, "anthropic", synced_at=minutes(2))
+        add_source(connection, "gateway")
         add_runs(
-            session,
+            connection,
             "anthropic",
             ("succeeded", minutes(1), minutes(2)),
             ("succeeded", minutes(3), minutes(4)),
@@ -79,7 +78,7 @@ def test_runs_are_counted_and_the_last_ones_timed(engine: sa.Engine) -> None:
             ("skipped", minutes(9), minutes(9)),
         )
         add_runs(
-            session,
+            connection,
             "gateway",
             ("held", minutes(1), minutes(2)),
             ("succeeded", minutes(3), minutes(2)),  # the host's clock was set back
@@ -100,19 +99,19 @@ def test_runs_are_counted_and_the_last_ones_timed(engine: sa.Engine) -> None:
 
 def test_models_are_counted_by_state_and_lifecycle(engine: sa.Engine) -> None:
     """A model counts in one state; removed ones have no lifecycle; unheard-of ones are `other`."""
-    with db_engine.transaction(engine) as session:
-        add_source(session, "anthropic")
-        add_source(session, "gateway")
-        add_model(session, "anthropic", "a", lifecycle="active")
-        add_model(session, "anthropic", "b", lifecycle="deprecated", missing_since=NOW)
-        add_model(session, "anthropic", "c", lifecycle="retired")
-        add_model(session, "anthropic", "d", lifecycle="retired", removed_at=NOW)
-        add_model(session, "anthropic", "e", removed_at=NOW, missing_since=NOW)
+    with engine.begin() as connection:
+        add_source(connection, "anthropic")
+        add_source(connection, "gateway")
+        add_model(connection, "anthropic", "a", lifecycle="active")
+        add_model(connection, "anthropic", "b", lifecycle="deprecated", missing_since=NOW)
+        add_model(connection, "anthropic", "c", lifecycle="retired")
+        add_model(connection, "anthropic", "d", lifecycle="retired", removed_at=NOW)
+        add_model(connection, "anthropic", "e", removed_at=NOW, missing_since=NOW)
         for number in range(20):
-            add_model(session, "gateway", f"{number}", lifecycle=f"phase {number}")
+            add_model(connection, "gateway", f"{number}", lifecycle=f"phase {number}")
         for number, lifecycle in enumerate(("Active", "active ", "", "unknown")):
-            add_model(session, "gateway", f"like {number}", lifecycle=lifecycle)
-        add_model(session, "gateway", "unsaid")
+            add_model(connection, "gateway", f"like {number}", lifecycle=lifecycle)
+        add_model(connection, "gateway", "unsaid")
     first, second = snapshot_of(engine, "anthropic", "gateway").sources
     assert first.models == {"listed": 2, "missing": 1, "removed": 2}
     assert first.lifecycles == {"active": 1, "deprecated": 1, "retired": 1}
@@ -122,16 +121,16 @@ def test_models_are_counted_by_state_and_lifecycle(engine: sa.Engine) -> None:
 
 def test_the_next_retirement_is_one_ahead(engine: sa.Engine) -> None:
     """It is the earliest date after now of a model that is neither removed nor retired already."""
-    with db_engine.transaction(engine) as session:
-        add_source(session, "anthropic")
-        add_source(session, "gateway")
-        add_model(session, "anthropic", "removed", retires_at=minutes(1), removed_at=NOW)
-        add_model(session, "anthropic", "retired", retires_at=minutes(2), lifecycle="retired")
-        add_model(session, "anthropic", "overdue", retires_at=minutes(0), lifecycle="deprecated")
-        add_model(session, "anthropic", "late", retires_at=minutes(9), lifecycle="deprecated")
-        add_model(session, "anthropic", "next", retires_at=minutes(5), lifecycle="strange")
-        add_model(session, "anthropic", "missing", retires_at=minutes(6), missing_since=NOW)
-        add_model(session, "gateway", "unsaid", retires_at=minutes(7))
+    with engine.begin() as connection:
+        add_source(connection, "anthropic")
+        add_source(connection, "gateway")
+        add_model(connection, "anthropic", "removed", retires_at=minutes(1), removed_at=NOW)
+        add_model(connection, "anthropic", "retired", retires_at=minutes(2), lifecycle="retired")
+        add_model(connection, "anthropic", "overdue", retires_at=minutes(0), lifecycle="deprecated")
+        add_model(connection, "anthropic", "late", retires_at=minutes(9), lifecycle="deprecated")
+        add_model(connection, "anthropic", "next", retires_at=minutes(5), lifecycle="strange")
+        add_model(connection, "anthropic", "missing", retires_at=minutes(6), missing_since=NOW)
+        add_model(connection, "gateway", "unsaid", retires_at=minutes(7))
     first, second = snapshot_of(engine, "anthropic", "gateway").sources
     assert first.next_retirement_at == minutes(5)
     assert second.next_retirement_at == minutes(7)
@@ -139,22 +138,18 @@ def test_the_next_retirement_is_one_ahead(engine: sa.Engine) -> None:
 
 def test_deliveries_are_counted_and_the_oldest_event_is_told(engine: sa.Engine) -> None:
     """Deliveries count by status; the oldest is by its event, and only among those that wait."""
-    with db_engine.transaction(engine) as session:
-        add_source(session, "anthropic")
-        [run] = add_runs(session, "anthropic", ("succeeded", NOW, NOW))
+    with engine.begin() as connection:
+        add_source(connection, "anthropic")
+        [run] = add_runs(connection, "anthropic", ("succeeded", NOW, NOW))
         statuses = ("delivered", "failed", "pending", "pending", "pending")
         for number, status in enumerate(statuses):
-            event = EventRow(
-                run_id=run,
-                source="anthropic",
-                kind="added",
-                occurred_at=minutes(number),
-                changes={},
+            event = {"run_id": run, "source": "anthropic", "kind": "added", "changes": {}}
+            result = connection.execute(
+                sa.insert(model_events).values(**event, occurred_at=minutes(number))
             )
-            session.add(event)
-            session.flush()
-            values = {"event_id": event.id, "channel": "team", "status": status, "attempts": 0}
-            session.execute(sa.insert(DeliveryRow).values(**values))
+            [event_id] = result.inserted_primary_key
+            values = {"event_id": event_id, "channel": "team", "status": status, "attempts": 0}
+            connection.execute(sa.insert(alert_deliveries).values(**values))
     snapshot = snapshot_of(engine, "anthropic")
     assert snapshot.deliveries == {"delivered": 1, "failed": 1, "pending": 3}
     assert snapshot.oldest_pending_at == minutes(2)
@@ -162,10 +157,10 @@ def test_deliveries_are_counted_and_the_oldest_event_is_told(engine: sa.Engine) 
 
 def test_the_configured_sources_are_told_alone(engine: sa.Engine) -> None:
     """A source never synced stands at nothing; one that is not configured any more is left out."""
-    with db_engine.transaction(engine) as session:
-        add_source(session, "former", synced_at=NOW)
-        add_runs(session, "former", ("failed", NOW, NOW))
-        add_model(session, "former", "a")
+    with engine.begin() as connection:
+        add_source(connection, "former", synced_at=NOW)
+        add_runs(connection, "former", ("failed", NOW, NOW))
+        add_model(connection, "former", "a")
     [source] = snapshot_of(engine, "new").sources
     assert (source.health.name, source.health.last_success_at) == ("new", None)
     assert (source.runs, source.models) == ({}, {})
@@ -173,11 +168,11 @@ def test_the_configured_sources_are_told_alone(engine: sa.Engine) -> None:
 
 def test_what_retention_deleted_stays_counted(engine: sa.Engine) -> None:
     """Runs and deliveries that retention deleted stay in the counters, so that none falls."""
-    with db_engine.transaction(engine) as session:
-        add_source(session, "anthropic")
-        add_runs(session, "anthropic", ("succeeded", NOW, NOW), ("failed", NOW, NOW))
+    with engine.begin() as connection:
+        add_source(connection, "anthropic")
+        add_runs(connection, "anthropic", ("succeeded", NOW, NOW), ("failed", NOW, NOW))
         pruned = {"pruned_succeeded": 5, "pruned_held": 2, "pruned_failed": 1}
-        session.execute(sa.update(SourceRow).values(**pruned, pruned_delivered=7))
+        connection.execute(sa.update(sources).values(**pruned, pruned_delivered=7))
     snapshot = snapshot_of(engine, "anthropic")
     assert snapshot.sources[0].runs == {"succeeded": 6, "held": 2, "failed": 2}
     assert snapshot.deliveries["delivered"] == 7
@@ -218,8 +213,8 @@ def test_an_empty_database_is_up(database_url: str) -> None:
         text = app.metrics()
         assert b'catalog_sync_runs_total{source="gateway",status="failed"} 0.0' in text
         assert b"catalog_sync_database_up 1.0" in text
-        with db_engine.reading(app.engine) as session:
-            assert session.scalar(sa.select(sa.func.count()).select_from(SourceRow)) == 0
+        with db_engine.read_transaction(app.engine) as connection:
+            assert connection.scalar(sa.select(sa.func.count()).select_from(sources)) == 0
 
 
 def test_a_database_that_is_not_set_up_is_down(database_url: str, tmp_path: Path) -> None:
@@ -249,7 +244,7 @@ def test_a_database_out_of_reach_is_told(url: str) -> None:
 
 def test_a_schema_of_another_version_is_told(engine: sa.Engine, database_url: str) -> None:
     """A schema that is not this program's counts as a database that cannot be used."""
-    with db_engine.transaction(engine) as session:
-        session.execute(sa.text("UPDATE catalog_sync_version SET version_num = '9999'"))
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE catalog_sync_version SET version_num = '9999'"))
     with App(settings(database_url)) as app:
         assert names_in(app.metrics()) == DOWN

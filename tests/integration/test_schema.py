@@ -20,7 +20,7 @@ from alembic.script import ScriptDirectory
 import catalog_sync
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate
-from catalog_sync.db.schema import VERSION_TABLE, Base
+from catalog_sync.db.schema import VERSION_TABLE, metadata
 from catalog_sync.domain.kinds import Kind, RunStatus
 from catalog_sync.errors import (
     CatalogSyncError,
@@ -111,7 +111,7 @@ KEYS = {  # what tells the next row from the one that is there
 
 
 def table(name: str) -> sa.Table:
-    return Base.metadata.tables[name]
+    return metadata.tables[name]
 
 
 def insert(engine: sa.Engine, into: str, **values: Any) -> None:
@@ -133,8 +133,11 @@ def read(engine: sa.Engine, statement: Any) -> Any:
 
 def ask(engine: sa.Engine, question: str = "SELECT 1") -> Any:
     """Ask a question as the program's reading commands do."""
-    with migrate.readable(engine) as readable, db_engine.reading(readable) as session:
-        return session.execute(sa.text(question)).all()
+    with (
+        migrate.engine_or_empty(engine) as readable,
+        db_engine.read_transaction(readable) as connection,
+    ):
+        return connection.execute(sa.text(question)).all()
 
 
 def execute(engine: sa.Engine, *statements: str) -> None:
@@ -496,8 +499,11 @@ def test_questions_create_nothing(database_url: str, tmp_path: Path) -> None:
     """Asking for the revision, or reading an empty database, creates no file and no table."""
     engine = db_engine.create_engine(database_url)
     assert migrate.current_revision(engine) is None
-    with migrate.readable(engine) as readable, db_engine.reading(readable) as session:
-        assert session.execute(sa.text("SELECT * FROM current_models")).all() == []
+    with (
+        migrate.engine_or_empty(engine) as readable,
+        db_engine.read_transaction(readable) as connection,
+    ):
+        assert connection.execute(sa.text("SELECT * FROM current_models")).all() == []
     assert list(tmp_path.iterdir()) == []
     assert names(engine) == set()
     engine.dispose()
@@ -803,13 +809,13 @@ def test_a_file_that_may_only_be_read(tmp_path: Path) -> None:
     writable.dispose()
     engine = db_engine.create_engine(f"sqlite:///file:{tmp_path}/catalog.db?mode=ro&uri=true")
     migrate.ensure_schema(engine)
-    with migrate.readable(engine) as readable, db_engine.reading(readable) as session:
-        assert session.scalar(sa.text("SELECT name FROM sources")) == "anthropic"
     with (
-        pytest.raises(DatabaseError, match=r"readonly database; check .* may be written"),
-        db_engine.transaction(engine) as session,
+        migrate.engine_or_empty(engine) as readable,
+        db_engine.read_transaction(readable) as connection,
     ):
-        session.execute(sa.text("UPDATE sources SET scope = 'x'"))
+        assert connection.scalar(sa.text("SELECT name FROM sources")) == "anthropic"
+    with pytest.raises(DatabaseError, match=r"readonly database; check .* may be written"):
+        db_engine.run(engine, lambda c: c.execute(sa.text("UPDATE sources SET scope = 'x'")))
     engine.dispose()
 
 
@@ -831,21 +837,22 @@ def test_a_file_that_is_locked(tmp_path: Path) -> None:
     migrate.ensure_schema(engine)
     with closing(sqlite3.connect(tmp_path / "catalog.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with (
-            pytest.raises(DatabaseError, match="locked; another process holds it; try again"),
-            db_engine.transaction(engine) as session,
-        ):
-            session.execute(sa.text("DELETE FROM models"))
-        with db_engine.reading(engine) as session:
-            assert session.scalar(sa.text("SELECT count(*) FROM models")) == 0
+        with pytest.raises(DatabaseError, match="locked; another process holds it; try again"):
+            db_engine.run(engine, lambda c: c.execute(sa.text("DELETE FROM models")))
+        with db_engine.read_transaction(engine) as connection:
+            assert connection.scalar(sa.text("SELECT count(*) FROM models")) == 0
     engine.dispose()
 
 
 def test_a_transaction_is_whole_or_nothing(filled: sa.Engine) -> None:
     """What raises in a transaction undoes all of it."""
-    with suppress(KeyError), db_engine.transaction(filled) as session:
-        session.execute(sa.text("UPDATE sources SET scope = 'half'"))
+
+    def work(connection: sa.Connection) -> None:
+        connection.execute(sa.text("UPDATE sources SET scope = 'half'"))
         raise KeyError
+
+    with suppress(KeyError):
+        db_engine.run(filled, work)
     assert read(filled, "SELECT scope FROM sources") == [(None,)]
 
 
@@ -853,8 +860,5 @@ def test_a_transaction_is_whole_or_nothing(filled: sa.Engine) -> None:
 def test_a_value_too_large_is_refused_not_cut(filled: sa.Engine) -> None:
     """A database that has no room for a value refuses it, and the error says so."""
     row = {**ROWS["models"], "id": "x" * 256}
-    with (
-        pytest.raises(ValueRefusedError, match=r"the database refused a value: .* too long"),
-        db_engine.transaction(filled) as session,
-    ):
-        session.execute(sa.insert(table("models")), row)
+    with pytest.raises(ValueRefusedError, match=r"the database refused a value: .* too long"):
+        db_engine.run(filled, lambda c: c.execute(sa.insert(table("models")), row))

@@ -20,7 +20,7 @@ from catalog_sync.app import App
 from catalog_sync.config.settings import AlertSettings
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine
-from catalog_sync.db.schema import RunRow
+from catalog_sync.db.schema import sync_runs
 from catalog_sync.domain import replay
 from catalog_sync.domain.kinds import ENDED
 from catalog_sync.service.jobs import _Service
@@ -111,11 +111,13 @@ def test_a_season(world: World, database_url: str) -> None:
                         replica._guarded(replica._pass, schedule, "0")
                     replica._guarded(replica._deliver)
             status = one.status()
-            with engine.reading(one.engine) as session:
-                listed = {r.info.id for r in db_catalog.select_models(session) if r.listed}
-                rebuilt = replay.replay(db_catalog.select_events(session))
-                ended = sa.select(RunRow.status, RunRow.started_at).where(RunRow.status.in_(ENDED))
-                made = session.execute(ended.order_by(RunRow.id)).all()
+            with engine.read_transaction(one.engine) as connection:
+                listed = {r.info.id for r in db_catalog.select_models(connection) if r.listed}
+                rebuilt = replay.replay(db_catalog.select_events(connection))
+                ended = sa.select(sync_runs.c.status, sync_runs.c.started_at).where(
+                    sync_runs.c.status.in_(ENDED)
+                )
+                made = connection.execute(ended.order_by(sync_runs.c.id)).all()
         assert (status.ok, status.deliveries.pending) == (True, 0)
         assert listed == {each["id"] for each in world.models}
         assert {id_ for (_, id_), record in rebuilt.items() if record.listed} == listed

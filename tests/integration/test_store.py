@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +19,8 @@ import sqlalchemy as sa
 from catalog_sync.app import App, RunOptions
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import runs as db_runs
+from catalog_sync.db.runs import Begun
+from catalog_sync.db.schema import sources, sync_runs
 from catalog_sync.domain.kinds import Kind, RunStatus
 from catalog_sync.errors import DatabaseError
 from catalog_sync.queries import catalog as queries_catalog
@@ -84,8 +90,8 @@ def test_changes_are_written_in_batches(database_url: str) -> None:
         assert statements_of(app) <= unchanged + 10
         api.models = catalog(700, display_name="Claude")
         assert statements_of(app, RunOptions(accept_removals=True)) <= unchanged + 10
-        with db_engine.reading(app.engine) as session:
-            kinds = session.execute(
+        with db_engine.read_transaction(app.engine) as connection:
+            kinds = connection.execute(
                 sa.text("SELECT kind, count(*) AS number FROM model_events GROUP BY 1")
             )
             counts = {row.kind: row.number for row in kinds}
@@ -165,61 +171,102 @@ def can_be_locked(url: str) -> bool:
 # --- leases ------------------------------------------------------------------------------------
 
 
+LEASE = timedelta(minutes=2)
+
+
+def begin(engine: sa.Engine, **options: Any) -> Begun | str:
+    """Begin a run, with a lease of two minutes unless the test says otherwise."""
+    arguments = {"lease": LEASE, **options}
+
+    def work(connection: sa.Connection) -> Begun | str:
+        return db_runs.begin_run(
+            connection, "anthropic", "https://api.anthropic.com", NOW, **arguments
+        )
+
+    return db_engine.run(engine, work)
+
+
+def begun(engine: sa.Engine, **options: Any) -> int:
+    found = begin(engine, **options)
+    assert not isinstance(found, str), found
+    return found.run_id
+
+
+def change_lease(engine: sa.Engine, *, by: timedelta) -> None:
+    """Move the end of the lease, as if it had been taken at another time."""
+    with engine.begin() as connection:
+        [expires_at] = connection.scalars(sa.select(sources.c.lease_expires_at))
+        connection.execute(sa.update(sources).values(lease_expires_at=expires_at + by))
+
+
 def test_a_lease_has_one_holder(engine: sa.Engine) -> None:
-    """Of many that want a source's lease at the same moment, one gets it."""
-    with db_engine.transaction(engine) as session:
-        db_runs.register_source(session, "anthropic", "https://api.anthropic.com")
+    """Of eight runs that begin at once, on a source without a row, one gets the lease."""
     ready = Barrier(8)
 
     def take(_: int) -> bool:
         ready.wait()
-        with db_engine.transaction(engine) as session:
-            db_runs.lock_source(session, "anthropic")
-            run_id = db_runs.start_run(session, "anthropic", NOW)
-            lease = timedelta(minutes=1)
-            return db_runs.acquire(session, "anthropic", run_id, NOW, lease=lease)
+        return not isinstance(begin(engine), str)
 
     with ThreadPoolExecutor(8) as threads:
         assert sorted(threads.map(take, range(8))) == [False] * 7 + [True]
-
-
-@pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
-def test_a_source_is_registered_once(engine: sa.Engine) -> None:
-    """Two that register a new source at the same moment, unseen by the other, both go on."""
-    both_looked = Barrier(2, timeout=30)
-
-    def wait_before_writing(_connection: Any, _cursor: Any, statement: str, *_: object) -> None:
-        if statement.startswith("INSERT INTO sources"):
-            both_looked.wait()
-
-    sa.event.listen(engine, "before_cursor_execute", wait_before_writing)
-
-    def register(_: int) -> str:
-        with db_engine.transaction(engine) as session:
-            db_runs.register_source(session, "anthropic", "https://api.anthropic.com")
-        with db_engine.transaction(engine) as session:
-            db_runs.lock_source(session, "anthropic")
-            return db_runs.select_source(session, "anthropic").name
-
-    with ThreadPoolExecutor(2) as threads:
-        assert list(threads.map(register, range(2))) == ["anthropic"] * 2
+    with db_engine.read_transaction(engine) as connection:
+        runs = connection.execute(sa.select(sync_runs.c.status, sync_runs.c.number)).all()
+    assert runs == [("running", 1)]
 
 
 def test_a_lease_ends(engine: sa.Engine) -> None:
-    """A lease is refused until the instant at which it ends, and given from then on."""
-    lease = timedelta(minutes=2)
-    with db_engine.transaction(engine) as session:
-        db_runs.register_source(session, "anthropic", "https://api.anthropic.com")
-        runs = [db_runs.start_run(session, "anthropic", NOW) for _ in range(3)]
-        at = [NOW, NOW + lease - timedelta(microseconds=1), NOW + lease]
-        taken = [
-            db_runs.acquire(session, "anthropic", run, now, lease=lease)
-            for run, now in zip(runs, at, strict=True)
-        ]
-        assert taken == [True, False, True]
-        assert not db_runs.release(session, "anthropic", runs[0])
-        assert db_runs.release(session, "anthropic", runs[2])
-        assert not db_runs.release(session, "anthropic", runs[2])
+    """A lease holds until its end by the database's clock; then the next run takes it over."""
+    first = begun(engine)
+    assert begin(engine) == "another process is syncing it"
+    change_lease(engine, by=-LEASE + timedelta(seconds=20))
+    assert begin(engine) == "another process is syncing it"
+    change_lease(engine, by=-timedelta(seconds=21))
+    second = begun(engine)
+    with engine.begin() as connection:
+        dead = connection.execute(sa.select(sync_runs).where(sync_runs.c.id == first)).one()
+        assert (dead.status, dead.error, dead.error_code) == ("failed", *["interrupted"] * 2)
+        assert not db_runs.release(connection, "anthropic", first)
+        assert db_runs.release(connection, "anthropic", second)
+        assert not db_runs.release(connection, "anthropic", second)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=5), timedelta(days=1), timedelta(days=365)])
+def test_a_lease_further_ahead_than_it_is_long_is_over(engine: sa.Engine, ahead: timedelta) -> None:
+    """A lease that was taken under a clock that ran ahead holds nobody up once it is right."""
+    begun(engine)
+    change_lease(engine, by=ahead)
+    begun(engine)
+
+
+def test_the_clock_of_the_host_decides_no_lease(engine: sa.Engine) -> None:
+    """A host whose clock is ten minutes ahead takes over no lease that is held."""
+    begun(engine)
+    held = begin(engine, fresh=lambda _source, _last: None)
+    assert held == "another process is syncing it"
+
+
+def test_a_lease_of_a_long_deadline_is_left_alone(engine: sa.Engine) -> None:
+    """A lease is measured by its own length, not by that of the run that asks."""
+    begun(engine, lease=timedelta(hours=20))
+    assert begin(engine, lease=timedelta(minutes=2)) == "another process is syncing it"
+
+
+def test_a_skipped_run_writes_nothing(engine: sa.Engine) -> None:
+    """A run that finds its source held, or fresh, leaves no row and takes no lock."""
+    run_id = begun(engine)
+    writes: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: object) -> None:
+        if not statement.startswith(("SELECT", "BEGIN", "SET")) or "FOR UPDATE" in statement:
+            writes.append(statement)
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    assert begin(engine) == "another process is syncing it"
+    assert begin(engine, fresh=lambda _source, _last: "synced 3 s ago") == "synced 3 s ago"
+    sa.event.remove(engine, "before_cursor_execute", note)
+    assert writes == []
+    with db_engine.read_transaction(engine) as connection:
+        assert connection.scalars(sa.select(sync_runs.c.id)).all() == [run_id]
 
 
 def test_no_statement_waits_for_long(engine: sa.Engine) -> None:
@@ -229,8 +276,8 @@ def test_no_statement_waits_for_long(engine: sa.Engine) -> None:
         "postgresql": {"SHOW lock_timeout": "30s"},
         "mysql": {"SELECT @@innodb_lock_wait_timeout": 30, "SELECT @@lock_wait_timeout": 30},
     }[engine.dialect.name]
-    with db_engine.reading(engine) as session:
-        assert {ask: session.scalar(sa.text(ask)) for ask in limits} == limits
+    with db_engine.read_transaction(engine) as connection:
+        assert {ask: connection.scalar(sa.text(ask)) for ask in limits} == limits
 
 
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
@@ -251,41 +298,66 @@ def test_a_connection_may_break_as_it_is_set_up(engine: sa.Engine, database_url:
             killer.exec_driver_sql(kill.format(number))
 
     sa.event.listen(engine, "checkout", end)
-    with pytest.raises(DatabaseError), db_engine.reading(engine, snapshot=True) as session:
-        db_runs.source_names(session)
+    with (
+        pytest.raises(DatabaseError),
+        db_engine.read_transaction(engine, snapshot=True) as connection,
+    ):
+        db_runs.source_names(connection)
     sa.event.remove(engine, "checkout", end)
-    with db_engine.reading(engine, snapshot=True) as session:
-        assert db_runs.source_names(session) == set()
+    with db_engine.read_transaction(engine, snapshot=True) as connection:
+        assert db_runs.source_names(connection) == set()
     other.dispose()
 
 
-def test_the_store_never_commits(engine: sa.Engine) -> None:
-    """What the store writes is gone when its transaction is."""
+def test_the_statements_never_commit(engine: sa.Engine) -> None:
+    """What the statements write is gone when their transaction is."""
 
-    def write_and_fail() -> None:
-        with db_engine.transaction(engine) as session:
-            db_runs.register_source(session, "anthropic", "https://api.anthropic.com")
-            run_id = db_runs.start_run(session, "anthropic", NOW)
-            db_runs.acquire(session, "anthropic", run_id, NOW, lease=timedelta(minutes=1))
-            db_runs.finish_run(session, run_id, RunStatus.FAILED, NOW, error="no matter")
-            raise KeyError
+    def work(connection: sa.Connection) -> None:
+        found = db_runs.begin_run(connection, "anthropic", "https://a.example", NOW, lease=LEASE)
+        assert not isinstance(found, str)
+        db_runs.finish_run(connection, found.run_id, RunStatus.FAILED, NOW, error="no matter")
+        raise KeyError
 
     with pytest.raises(KeyError):
-        write_and_fail()
-    with db_engine.reading(engine) as session:
-        assert session.scalar(sa.text("SELECT count(*) FROM sources")) == 0
-        assert session.scalar(sa.text("SELECT count(*) FROM sync_runs")) == 0
+        db_engine.run(engine, work)
+    with db_engine.read_transaction(engine) as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM sources")) == 0
+        assert connection.scalar(sa.text("SELECT count(*) FROM sync_runs")) == 0
 
 
 def test_the_answers_of_one_reading_are_of_one_moment(database_url: str) -> None:
     """What another pass commits while questions are asked is in none of their answers."""
     with Api(*catalog(2)) as api, App(settings_for(database_url, api.url)) as app:
         assert app.sync()[0].status is RunStatus.SUCCEEDED
-        with app.reading() as session:
-            assert len(queries_catalog.list_models(session)) == 2
+        with app.reading() as connection:
+            assert len(queries_catalog.list_models(connection)) == 2
             api.models = catalog(5)
             with App(settings_for(database_url, api.url)) as other:
                 assert other.sync()[0].status is RunStatus.SUCCEEDED
-            assert len(list(queries_catalog.iter_events(session))) == 2
-        with app.reading() as session:
-            assert len(list(queries_catalog.iter_events(session))) == 5
+            assert len(list(queries_catalog.iter_events(connection))) == 2
+        with app.reading() as connection:
+            assert len(list(queries_catalog.iter_events(connection))) == 5
+
+
+def test_no_object_relational_mapper(tmp_path: Path) -> None:
+    """A process that makes a run and asks a question loads no ORM."""
+    script = """
+import sys
+from catalog_sync.app import App
+from support import ScriptedServer, model, page, settings_for
+
+with ScriptedServer([page([model("a")])]) as api, App(settings_for(URL, api.url)) as app:
+    assert app.sync()[0].error is None
+    assert len(app.models()) == 1 and len(list(app.events())) == 1
+    app.deliver()
+    print(*[name for name in sys.modules if name.startswith("sqlalchemy.orm")])
+""".replace("URL", repr(f"sqlite:///{tmp_path}/catalog.db"))
+    path = os.pathsep.join((str(Path(__file__).parents[1]), *sys.path))
+    made = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (made.stdout, made.stderr) == ("\n", "")

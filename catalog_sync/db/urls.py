@@ -1,0 +1,193 @@
+"""Database URLs: what the user may write, and what the driver is given."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from catalog_sync.errors import ConfigError
+
+DRIVERS = {
+    "sqlite": ("sqlite", "pysqlite", None),
+    "postgresql": ("postgresql+psycopg", "psycopg", "postgres"),
+    "postgres": ("postgresql+psycopg", "psycopg", "postgres"),
+    "mysql": ("mysql+pymysql", "pymysql", "mysql"),
+    "mariadb": ("mariadb+pymysql", "pymysql", "mysql"),
+}
+"""By the URL's scheme: SQLAlchemy's name, the driver, the extra that installs it."""
+_EXPECTED = (
+    "expected sqlite:///FILE, postgresql://USER:PASSWORD@HOST/DATABASE or mysql://… "
+    "(CATALOG_SYNC_DATABASE_URL or the key database_url)"
+)
+_CONNECT_TIMEOUT_SECONDS = 10
+_KEEPALIVE = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 3}
+"""For libpq, which has no read timeout: a host that is gone is noticed in a minute and a half."""
+_MYSQL_NUMBERS = ("connect_timeout", "read_timeout", "write_timeout", "max_allowed_packet")
+_MYSQL_FLAGS = ("ssl_check_hostname", "ssl_disabled", "ssl_verify_cert", "ssl_verify_identity")
+_MYSQL_TEXTS = (
+    *("bind_address", "charset", "collation", "program_name", "unix_socket"),
+    *("ssl_ca", "ssl_capath", "ssl_cert", "ssl_cipher", "ssl_key"),
+)
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+_MULTIPLE_HOSTS = re.compile(
+    r"^(postgres(?:ql)?(?:\+psycopg)?://(?:[^/@?]*@)?)([^/?@]*,[^/?@]*)(.*)$"
+)
+
+
+def parse(url: str) -> sa.URL:
+    """Return a database URL with the program's driver. Raises ConfigError."""
+    url, hosts = _hosts_of(url)
+    try:
+        parsed = sa.make_url(url)
+        backend = parsed.get_backend_name()
+        _ = parsed.port
+    except (exc.SQLAlchemyError, ValueError):
+        raise ConfigError("database_url: not a database URL", _EXPECTED) from None
+    if "@" in (parsed.host or ""):
+        raise ConfigError(
+            "database_url: more than one @; write one in a password as %40", _EXPECTED
+        )
+    if backend not in DRIVERS:
+        raise ConfigError(f"database_url: {backend} is not supported", _EXPECTED)
+    dialect, driver, _extra = DRIVERS[backend]
+    if "+" in parsed.drivername and parsed.get_driver_name() != driver:
+        raise ConfigError(
+            f"database_url: the driver {parsed.get_driver_name()} is not supported",
+            f"write {backend}://",
+        )
+    parsed = parsed.set(drivername=dialect)
+    if hosts:
+        parsed = parsed.update_query_dict({"host": hosts})
+    if backend == "sqlite":
+        _check_sqlite(url, parsed)
+    if backend in {"mysql", "mariadb"} and not parsed.database:
+        raise ConfigError("database_url: no database is named", _EXPECTED)
+    if backend in {"mysql", "mariadb"} and "charset" not in parsed.query:
+        parsed = parsed.update_query_dict({"charset": "utf8mb4"})
+    return parsed
+
+
+def _hosts_of(url: str) -> tuple[str, list[str]]:
+    """Take several hosts, as libpq writes them, out of a URL; SQLAlchemy wants them as options."""
+    if (found := _MULTIPLE_HOSTS.match(url)) is None:
+        return url, []
+    before, hosts, after = found.groups()
+    return f"{before}{after}", hosts.split(",")
+
+
+def _check_sqlite(url: str, parsed: sa.URL) -> None:
+    if parsed.database in {None, "", ":memory:"}:
+        raise ConfigError("database_url: an SQLite database needs a file", _EXPECTED)
+    if "?" in url and "uri" not in parsed.query:
+        raise ConfigError(
+            "database_url: a ? in the path of an SQLite file would name another file",
+            "rename the file; options need a URI: sqlite:///file:PATH?mode=ro&uri=true",
+        )
+
+
+def connect_options(parsed: sa.URL, silence_seconds: int) -> tuple[sa.URL, dict[str, Any]]:
+    """Return the URL without the options that are converted, and what the driver is given.
+
+    Args:
+        parsed: A URL for PostgreSQL or MariaDB.
+        silence_seconds: How long a MariaDB server may take to answer.
+
+    Raises:
+        ConfigError: An option that the driver does not know, or that is not safe.
+    """
+    options: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
+    if parsed.get_backend_name() == "postgresql":
+        # No prepared statements: a pooler may run the next transaction on another connection.
+        options |= {"client_encoding": "utf8", "prepare_threshold": None, **_KEEPALIVE}
+        for name in ("autocommit", "context", "cursor_factory", "row_factory"):
+            if name in parsed.query:
+                raise ConfigError(f"database_url: {name} is not an option here", "remove it")
+        if "prepare_threshold" in parsed.query:
+            given = _number("prepare_threshold", parsed.query["prepare_threshold"], none=True)
+            parsed = parsed.difference_update_query(["prepare_threshold"])
+            options["prepare_threshold"] = given
+    else:
+        options |= {"read_timeout": silence_seconds, "write_timeout": silence_seconds}
+        options |= _mysql_options(parsed)
+        parsed = parsed.difference_update_query([*_MYSQL_NUMBERS, *_MYSQL_FLAGS])
+    for name in parsed.query:  # the user's word counts
+        options.pop(name, None)
+    return parsed, options
+
+
+def _mysql_options(parsed: sa.URL) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, value in parsed.query.items():
+        if name in _MYSQL_NUMBERS:
+            options[name] = _number(name, value)
+        elif name in _MYSQL_FLAGS:
+            options[name] = _flag(name, value)
+        elif name not in _MYSQL_TEXTS:
+            known = ", ".join(sorted((*_MYSQL_NUMBERS, *_MYSQL_FLAGS, *_MYSQL_TEXTS)))
+            raise ConfigError(f"database_url: {name} is not an option here", f"known: {known}")
+    return options
+
+
+def check_options(engine: sa.Engine) -> None:
+    """Refuse options that libpq does not know. Raises ConfigError."""
+    if engine.dialect.name != "postgresql":
+        return
+    from psycopg import pq  # noqa: PLC0415  # an optional driver, loaded by now
+
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+    for name in engine.url.query:
+        if name not in known:
+            raise ConfigError(
+                f"database_url: {name} is not an option of PostgreSQL's client library",
+                "see its list of parameter key words",
+            )
+
+
+def _number(name: str, value: Any, *, none: bool = False) -> int | None:
+    if none and str(value).lower() in {"none", ""}:
+        return None
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"database_url: {name}: expected a number") from None
+
+
+def _flag(name: str, value: Any) -> bool:
+    word = str(value).lower()
+    if word not in (*_TRUE, *_FALSE):
+        raise ConfigError(f"database_url: {name}: expected true or false")
+    return word in _TRUE
+
+
+def where(url: sa.URL) -> str:
+    """Return what an error may show of a database URL: no secret can be in it."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    hosts = url.query.get("host", ())
+    listed = ",".join((hosts,) if isinstance(hosts, str) else hosts)
+    port = f":{url.port}" if url.port else ""
+    host = f"{url.host}{port}" if url.host else listed or f"localhost{port}"
+    return f"{url.get_backend_name()}://{host}/{url.database or ''}"
+
+
+def secrets(url: sa.URL) -> list[str]:
+    """Return what of a URL may be secret: the password, and options of four characters or more."""
+    values = url.query.values()
+    options = [text for value in values for text in ((value,) if isinstance(value, str) else value)]
+    hosts = url.query.get("host", ())
+    shown = {"utf8mb4", *((hosts,) if isinstance(hosts, str) else hosts)}
+    candidates = (url.password, *(text for text in options if text not in shown))
+    return [str(text) for text in candidates if text and len(str(text)) > 3]  # noqa: PLR2004
+
+
+def without_secrets(error: BaseException, url: sa.URL) -> str:
+    """Return the text of a driver's error with the URL's secrets struck out."""
+    text = str(error.args[-1] if error.args else error)  # PyMySQL: (code, message)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.strerror}: {error.filename}"
+    for secret in secrets(url):
+        text = text.replace(secret, "***")
+    return text
