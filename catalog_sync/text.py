@@ -46,10 +46,6 @@ def count(number: int, noun: str) -> str:
 _count = count
 
 
-def _days(days: int) -> str:
-    return f"{_count(days, 'day')} left" if days >= 0 else f"{_count(-days, 'day')} overdue"
-
-
 def escaped(text: str) -> str:
     """Return text that reads the same in Markdown."""
     return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", one_line(text))

@@ -13,7 +13,7 @@ from catalog_sync.check.scan import Scan
 from catalog_sync.check.verdicts import ModelVerdict, Severity, SourceVerdict, severity
 from catalog_sync.clock import format_instant, to_utc
 from catalog_sync.domain.kinds import Verdict
-from catalog_sync.text import _count, _days, escape_controls, one_line
+from catalog_sync.text import count, escape_controls, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -68,27 +68,31 @@ class Report:
         return errors or bool(self.scan.unreadable)
 
     def lines(self) -> Iterator[str]:
-        """Yield `path:line:column: id: verdict: reason` per finding, and a summary."""
+        """Yield a line per finding, and a summary. A named alias has a line although it is fine."""
+        for model_id in self.named:
+            verdict = self.verdicts.get(model_id)
+            if verdict and verdict.alias_of and verdict.verdict is Verdict.FINE:
+                yield finding_line(Finding(verdict, Severity.OK), self.now)
         for finding in self.findings:
             yield finding_line(finding, self.now)
         yield self.summary()
 
     def summary(self) -> str:
         """Return a line with the numbers of models, files and findings."""
-        facts = [f"{_count(len(self.verdicts), 'model')} checked"]
+        facts = [f"{count(len(self.verdicts), 'model')} checked"]
         if self.ignored:
             facts.append(f"{self.ignored} ignored")
         if self.scanned:
-            facts.append(f"{_count(self.scan.files, 'file')} scanned")
+            facts.append(f"{count(self.scan.files, 'file')} scanned")
         if self.scan.binary:
             facts.append(f"{self.scan.binary} of them binary")
         if self.scan.unreadable:
             facts.append(f"{len(self.scan.unreadable)} unreadable")
         severities = [one.severity for one in self.findings]
         problems = severities.count(Severity.ERROR)
-        result = _count(problems, "problem") if problems else "no problem"
+        result = count(problems, "problem") if problems else "no problem"
         if warnings := severities.count(Severity.WARNING):
-            result += f", {_count(warnings, 'warning')}"
+            result += f", {count(warnings, 'warning')}"
         return f"{', '.join(facts)}: {result}"
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -188,7 +192,8 @@ def _retirement_text(one: SourceVerdict, now: datetime) -> str:
         return "no retirement date yet"
     overdue = one.verdict is Verdict.OVERDUE
     days = (to_utc(retires_at).date() - to_utc(now).date()).days
-    left = f" ({_days(days)})" if days or not overdue else ""
+    distance = f"{count(days, 'day')} left" if days >= 0 else f"{count(-days, 'day')} overdue"
+    left = f" ({distance})" if days or not overdue else ""
     return f"{'was to retire' if overdue else 'retires'} {_day(retires_at)}{left}"
 
 

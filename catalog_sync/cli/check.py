@@ -60,7 +60,7 @@ def _verdicts(
     return names or None
 
 
-@click.command()
+@click.command(epilog="Example: catalog-sync check --scan . --exclude CHANGELOG.md")
 @click.argument("words", metavar="[MODEL]...", nargs=-1)
 @click.option(
     "--scan",
@@ -105,14 +105,12 @@ def _verdicts(
 @click.option("--json", "format_", flag_value="json", help="Short for --format json.")
 @click.pass_context
 def check(ctx: click.Context, /, no_aliases: bool, format_: str, **options: Any) -> int:
-    r"""Fail when a model is unknown, retiring, retired or removed.
+    """Fail when a model is unknown, retiring, retired or removed.
 
     Checks the named models and, with --scan, the ids that files mention. An alias is judged as the
     model that it stands for. A line with the comment "catalog-sync: ignore", or
     "catalog-sync: ignore until=2027-01-31", is left out.
 
-    \b
-    Example: catalog-sync check --scan . --exclude CHANGELOG.md
     Exit codes: 0 fine or warnings only, 1 a problem, 2 wrong usage or nothing to check.
     """
     asked = _Options(aliases=not no_aliases, **options)

@@ -73,6 +73,7 @@ def page(content: SiteContent, history: History, latest: Sequence[Entry]) -> byt
     lives = [lifespan(record, history, content.as_of) for record in content.models]
     rows = [_row(life, successors.get((life.record.source, life.record.info.id))) for life in lives]
     style, script = source("page.css"), source("page.js")
+    upcoming = _upcoming(rows)
     infos = [record.info for record in content.models]
     return fill(
         "page.html",
@@ -90,8 +91,10 @@ def page(content: SiteContent, history: History, latest: Sequence[Entry]) -> byt
         tokens=any(
             info.max_input_tokens is not None or info.max_tokens is not None for info in infos
         ),
-        upcoming=_upcoming(rows),
+        upcoming=upcoming[:_UPCOMING],
+        retiring=len(upcoming),
         latest=latest[:_LATEST],
+        more=max(len(latest) - _LATEST, 0),
         day=_day,
         minute=_minute,
     )
@@ -110,7 +113,7 @@ def _upcoming(rows: Sequence[Row]) -> list[Row]:
     """Return the listed models with a retirement date, the earliest first."""
     dated = [(row.life.retires_at, row) for row in rows if not row.life.ended]
     found = [(at, row.anchor, row) for at, row in dated if at is not None]
-    return [row for _, _, row in sorted(found, key=lambda item: item[:2])][:_UPCOMING]
+    return [row for _, _, row in sorted(found, key=lambda item: item[:2])]
 
 
 def _hash(text: str) -> str:

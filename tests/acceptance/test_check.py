@@ -167,6 +167,8 @@ def test_what_is_no_problem() -> None:
         "ok",
         RETIRING["id"],
     )
+    text = run("check", "claude-sonnet-4-5", "--within=1d", "--source=anthropic")
+    assert lines(text, 0)[0] == f"claude-sonnet-4-5: fine: alias of {RETIRING['id']}"
     none = run("check", "claude-sonnet-4-5", "--within=1d", "--no-aliases", "--source=anthropic")
     assert lines(none)[0].startswith(
         f"claude-sonnet-4-5: unknown: not in the catalog; closest is {RETIRING['id']}"

@@ -1,4 +1,4 @@
-"""`catalog-sync publish`, as a process: what it writes, says and refuses."""
+"""`catalog-sync publish` as a process: what it writes, prints and refuses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def site(directory: str = "site") -> dict[str, bytes]:
 
 
 def test_the_demos_site() -> None:
-    """The site of the demo holds what the commands print, and the same bytes every time."""
+    """The site of the demo holds what the commands print, with the same bytes each time."""
     assert run("demo").returncode == 0
     done = run("publish", "site", CATALOG_SYNC_DATABASE_URL=DEMO)
     assert (done.returncode, done.stderr) == (0, "")
@@ -52,8 +52,8 @@ def test_the_demos_site() -> None:
     assert b'href="https://example.com/models/feed.xml"' in site()["feed.xml"]
 
 
-def test_hostile_answers_and_news_of_the_job(database_url: str) -> None:
-    """From an API that means no good to the files: names are text, and failures are not told."""
+def test_hostile_answers_and_events_of_the_job(database_url: str) -> None:
+    """Hostile names are text in every file, and failures are not published."""
     objects = [model(id_, display_name=name) for id_, name in HOSTILE.items()]
     answers = [page(objects), Answer(b"a word of internal-host", 403), page(objects)]
     with ScriptedServer(answers) as server:
@@ -77,7 +77,7 @@ def test_hostile_answers_and_news_of_the_job(database_url: str) -> None:
 
 
 def test_sources() -> None:
-    """`--source` publishes some sources alone; one that nobody knows is refused."""
+    """`--source` publishes only these sources; an unknown one is refused."""
     Path("catalog-sync.toml").write_text(
         '[[sources]]\nname = "one"\nbase_url = "http://127.0.0.1:1"\n'
         '[[sources]]\nname = "two"\nbase_url = "http://127.0.0.1:1"\n'
@@ -109,8 +109,8 @@ def test_sources() -> None:
     assert not Path("x").exists()
 
 
-def test_nothing_recorded_is_no_site() -> None:
-    """Of an empty database no site says that there are no models; nothing is written."""
+def test_an_empty_database() -> None:
+    """An empty database is not published."""
     done = run("publish", "site")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "catalog-sync: nothing was recorded yet; run: catalog-sync sync\n"
@@ -126,7 +126,7 @@ def test_nothing_recorded_is_no_site() -> None:
     ],
 )
 def test_bad_usage(arguments: list[str], complaint: str) -> None:
-    """No directory, an empty name and a file are bad usage."""
+    """No directory, an empty name and a file are wrong usage."""
     Path("file").touch()
     done = run("publish", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
@@ -135,7 +135,7 @@ def test_bad_usage(arguments: list[str], complaint: str) -> None:
     )
 
 
-def test_a_folder_that_cannot_be_written() -> None:
+def test_a_directory_that_cannot_be_written() -> None:
     """A site that cannot be written is one line and exit code 1."""
     Path("file").touch()
     with (

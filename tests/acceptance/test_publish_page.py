@@ -1,4 +1,4 @@
-"""The published page in a real browser: it filters, sorts, fits a phone and asks for nothing."""
+"""The published page in a real browser: it filters, sorts, fits a phone and requests nothing."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """Publish a catalog, and in directories of it others; yield where, and the address it has."""
+    """Publish several catalogs; yield their directory and its address."""
     directory = tmp_path_factory.mktemp("site")
     many = [
         record(f"vendor/some-model-{number}", created_at=f"20{10 + number % 17}-03-01T00:00:00Z")
@@ -82,7 +82,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
 
 @contextmanager
 def opened(browser: Browser, url: str, **options) -> Iterator[Page]:
-    """A page that has said nothing on its console and asked for nothing but itself, to the end."""
+    """Open a page, and assert that it logs nothing and requests nothing but itself."""
     common = {"viewport": DESKTOP, "locale": "en-GB", "reduced_motion": "reduce"}
     context = browser.new_context(**{**common, **options})
     page = context.new_page()
@@ -105,7 +105,7 @@ def names(page: Page) -> list[str]:
 
 
 def labels(page: Page) -> list[str]:
-    """The bars of the picture, from top to bottom."""
+    """The labels of the timeline, from top to bottom."""
     bars = page.locator("#picture g:visible").evaluate_all(
         "bars => bars.map(bar => [bar.transform.baseVal[0].matrix.f,"
         " bar.querySelector('text').firstChild.data])"
@@ -114,7 +114,7 @@ def labels(page: Page) -> list[str]:
 
 
 def assert_labels_are_whole(page: Page) -> None:
-    """Each bar has one label, which no edge of the screen cuts; on the axis none overlap."""
+    """Each bar has one label, which no edge of the screen cuts; no labels of the axis overlap."""
     bars, ticks = (
         page.locator(place).evaluate_all(
             "texts => texts.map(text => [text.textContent, text.getBoundingClientRect()])"
@@ -132,7 +132,7 @@ def assert_labels_are_whole(page: Page) -> None:
 
 
 def test_filter_and_sort(browser: Browser, site) -> None:
-    """Text, lifecycle, listing and source filter the table and the picture; headers sort both."""
+    """Text, lifecycle, listing and source filter the table and the timeline; headers sort both."""
     with opened(browser, f"{site[1]}index.html") as page:
         assert names(page) == labels(page) == NAMES
         count = page.locator("#count")
@@ -142,7 +142,7 @@ def test_filter_and_sort(browser: Browser, site) -> None:
         assert count.inner_text() == "1 of 5 models"
         page.get_by_label("Search").fill("no such")
         assert names(page) == labels(page) == []
-        assert page.get_by_text("No model is like that.").is_visible()
+        assert page.get_by_text("No model matches.").is_visible()
         page.get_by_role("button", name="Show all").click()
         assert names(page) == labels(page) == NAMES
         assert page.get_by_label("Search").input_value() == ""
@@ -168,7 +168,7 @@ def test_filter_and_sort(browser: Browser, site) -> None:
         assert page.locator("[aria-sort]").inner_text().startswith("Released")
         assert sorted_by("Model") == ("ascending", alphabet)
         assert sorted_by("Model") == ("descending", alphabet[::-1])
-        # Of numbers and dates the greatest comes first; what has none stands last, either way.
+        # The greatest number or date is first; rows without one are last in both directions.
         assert sorted_by("Output tokens")[1][:2] == ["Claude Late", "Local/Phi"]
         assert sorted_by("Output tokens")[1][:2] == ["Local/Phi", "Claude Late"]
         assert sorted_by("Released") == ("descending", NAMES)
@@ -179,8 +179,38 @@ def test_filter_and_sort(browser: Browser, site) -> None:
         assert names(page)[0] == "Claude Old"
 
 
+def test_the_search_is_in_the_address(browser: Browser, site) -> None:
+    """The address holds search and filters, so that a link shows the same models."""
+    with opened(browser, f"{site[1]}index.html") as page:
+        page.get_by_label("Search").fill("local")
+        page.get_by_label("Source").select_option(label="gateway")
+        address = page.url
+        assert address == f"{site[1]}index.html?search=local&source=gateway"
+        page.get_by_label("Search").fill("")
+        page.get_by_label("Source").select_option(label="any")
+        assert page.url == f"{site[1]}index.html"
+    with opened(browser, address) as page:
+        assert names(page) == labels(page) == ["Local/Phi", "Local/Llama"]
+        assert page.get_by_label("Search").input_value() == "local"
+
+
+def test_a_link_to_a_model(browser: Browser, site) -> None:
+    """Each row has a link to itself, which is also copied."""
+    with opened(browser, f"{site[1]}index.html", permissions=["clipboard-write"]) as page:
+        page.get_by_role("link", name="Copy the link to Claude Late").click()
+        assert page.url == f"{site[1]}index.html#anthropic/claude-late"
+        assert page.locator("tr:target .name").inner_text() == "Claude Late"
+
+
+def test_a_thousand_models(browser: Browser, site) -> None:
+    """A page of a thousand models is about a megabyte, and is painted within a second."""
+    assert (site[0] / "many" / "index.html").stat().st_size < 1_300_000
+    with opened(browser, f"{site[1]}many/index.html") as page:
+        assert page.locator("#count").inner_text() == "1,000 models"
+
+
 def test_from_a_disk(browser: Browser, site) -> None:
-    """A page that is opened from a directory filters and sorts, too."""
+    """A page that is opened as a file filters and sorts too."""
     with opened(browser, (site[0] / "index.html").as_uri()) as page:
         page.get_by_label("Search").fill("claude")
         page.get_by_role("button", name="Model").click()
@@ -188,7 +218,7 @@ def test_from_a_disk(browser: Browser, site) -> None:
 
 
 def test_without_a_script(browser: Browser, site) -> None:
-    """Without JavaScript all of it is there, and no control that would do nothing."""
+    """Without JavaScript all content is there, and no control without a function."""
     with opened(browser, f"{site[1]}index.html", java_script_enabled=False) as page:
         assert names(page) == NAMES
         assert page.locator("#picture g text:visible").count() == 5
@@ -212,9 +242,9 @@ def test_on_a_phone(browser: Browser, site, which: str) -> None:
 
 
 def test_on_paper(browser: Browser, site) -> None:
-    """Printed it is black on white at night, too, a table, and the whole of a long picture."""
+    """In print the page is black on white, with a table and the whole timeline."""
     with opened(browser, f"{site[1]}many/index.html", color_scheme="dark") as page:
-        page.set_viewport_size({"width": 680, "height": 900})  # what A4 leaves
+        page.set_viewport_size({"width": 680, "height": 900})  # the width of A4 without margins
         page.emulate_media(media="print")
         assert luminance(page.evaluate("getComputedStyle(document.body).color")) < 0.1
         row = page.locator("#models tbody tr").first
@@ -228,7 +258,7 @@ def test_on_paper(browser: Browser, site) -> None:
     ("scheme", "viewport"), [("light", DESKTOP), ("dark", PHONE)], ids=["desktop", "phone"]
 )
 def test_it_is_accessible(browser: Browser, site, scheme: str, viewport, which: str) -> None:
-    """Axe finds nothing, and text has the contrast that WCAG asks for, in the picture, too."""
+    """Axe finds nothing, and text has the contrast of WCAG, also in the timeline."""
     options = {"viewport": viewport, "color_scheme": scheme}
     with opened(browser, f"{site[1]}{which}index.html", **options) as page:
         assert page.get_by_role("figure", name="From release to retirement").is_visible()
@@ -262,7 +292,7 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("which", ["", "hostile/"])
 def test_a_link_leads_to_its_row(browser: Browser, site, which: str) -> None:
-    """The fragment that feed and calendar link to is in view, whatever its characters are."""
+    """The row that feed and calendar link to is in view, whatever its characters."""
     with opened(browser, f"{site[1]}{which}index.html") as page:
         rows = page.locator("#models tbody tr")
         for id_ in rows.evaluate_all("rows => rows.map(row => row.id)"):
@@ -271,8 +301,8 @@ def test_a_link_leads_to_its_row(browser: Browser, site, which: str) -> None:
             expect(page.locator(":target")).to_be_in_viewport()
 
 
-def test_a_row_that_is_filtered_out_comes_back_for_its_link(browser: Browser, site) -> None:
-    """News, and a bar of the picture, lead to a row; a filter that hides it gives way."""
+def test_a_link_to_a_hidden_row(browser: Browser, site) -> None:
+    """A change and a bar lead to their row; a filter that hides it is reset."""
     with opened(browser, f"{site[1]}index.html") as page:
         page.get_by_label("Source").select_option(label="anthropic")
         page.locator("#picture g", has_text="Claude Late").click()
@@ -285,8 +315,8 @@ def test_a_row_that_is_filtered_out_comes_back_for_its_link(browser: Browser, si
         assert page.locator("tr:target .name").inner_text() == "Claude Old"
 
 
-def test_days_are_the_browsers_to_count(browser: Browser, site) -> None:
-    """How long it is until a date depends on the reader's day, and is never called overdue."""
+def test_days_from_today(browser: Browser, site) -> None:
+    """The distance of a date counts from the reader's day, and is never called overdue."""
     for today, text in (
         ("2026-07-01", "in 62 days"),
         ("2026-09-01", "today"),

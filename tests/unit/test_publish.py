@@ -428,7 +428,7 @@ def test_an_empty_catalog() -> None:
     """A catalog without a model is a page, a feed and a calendar."""
     files = render(contents([]))
     page = Page(files)
-    assert "No model that is listed has a retirement date." in page.text
+    assert "No listed model has a retirement date." in page.text
     assert read_feed(files).feed.updated == "2026-02-01T18:00:00Z"
     assert json.loads(files["models.json"]) == []
 

@@ -10,7 +10,9 @@
     row,
     bar: bars[index],
     text: row.textContent.toLowerCase(),
-    values: [...row.cells].map((cell) => cell.dataset.value),
+    values: [...row.cells].map(
+      (cell) => cell.dataset.value ?? cell.querySelector("time")?.dateTime ?? cell.querySelector(".name")?.textContent ?? "",
+    ),
   }));
   const selects = ["lifecycle", "listing", "source"].map(byId).filter(Boolean);
   const search = byId("search");
@@ -48,7 +50,7 @@
           ? (a, b) => (a < b ? -1 : a > b ? 1 : 0)
           : collator.compare;
     rows.sort(({ values: { [column]: a } }, { values: { [column]: b } }) => {
-      if (!a || !b) return (a ? 0 : 1) - (b ? 0 : 1); // what is not known stands last, either way
+      if (!a || !b) return (a ? 0 : 1) - (b ? 0 : 1); // unknown values are last in both directions
       return ascending ? compare(a, b) : compare(b, a);
     });
     table.tBodies[0].append(...rows.map(({ row }) => row));
@@ -70,16 +72,43 @@
     });
     cell.replaceChildren(button);
   });
-  head[2].setAttribute("aria-sort", "descending"); // as the list comes: newest first
+  head[2].setAttribute("aria-sort", "descending"); // the order of the HTML: newest first
   const controls = [search, ...selects];
-  for (const control of controls) control.addEventListener("input", show);
-  const reset = () => {
-    for (const control of controls) control.value = "";
+  const remember = () => {
+    const query = new URLSearchParams();
+    for (const { id, value } of controls) if (value) query.set(id, value.replace(/^=/, ""));
+    const suffix = query.size ? `?${query}` : "";
+    try {
+      history.replaceState(null, "", `${location.pathname}${suffix}${location.hash}`);
+    } catch {
+      // a page that was opened as a file keeps its address
+    }
     show();
   };
+  for (const control of controls) control.addEventListener("input", remember);
+  const reset = () => {
+    for (const control of controls) control.value = "";
+    remember();
+  };
+  for (const [id, value] of new URLSearchParams(location.search)) {
+    const control = controls.find((one) => one.id === id);
+    if (control) control.value = control === search ? value : `=${value}`;
+  }
+  for (const { row } of rows) {
+    const link = document.createElement("a");
+    const name = row.querySelector(".name");
+    Object.assign(link, { className: "permalink", href: `#${row.id}`, textContent: "#" });
+    link.setAttribute("aria-label", `Copy the link to ${name.textContent}`);
+    link.title = "Copy the link";
+    link.addEventListener("click", () => {
+      navigator.clipboard?.writeText(link.href).catch(() => {}); // the address bar has it too
+    });
+    name.after(link);
+  }
+  for (const time of document.querySelectorAll("time")) time.title = time.dateTime;
   byId("reset").addEventListener("click", () => {
     reset();
-    search.focus(); // the button has gone
+    search.focus(); // the button is hidden now
   });
   addEventListener("hashchange", () => {
     const row = document.querySelector("tr:target");
@@ -95,7 +124,7 @@
   const day = 86400000;
   for (const place of document.querySelectorAll("[data-left]")) {
     const days = Math.floor(Date.parse(place.dataset.left) / day) - Math.floor(Date.now() / day);
-    const past = place.textContent || "ago"; // whether it is overdue was for the last sync to see
+    const past = place.textContent || "ago"; // the last sync decided whether it is overdue
     place.textContent =
       days === 0 ? "today" : days > 0 ? `in ${plural(days, "day")}` : `${plural(-days, "day")} ${past}`;
   }
