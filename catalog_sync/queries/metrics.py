@@ -202,6 +202,11 @@ def _metrics(snapshot: Snapshot) -> Iterator[Metric]:
             lambda source: source.health.held,
         ),
         (
+            "clock_offset_seconds",
+            "The host's clock minus the API's at the last run; absent when unknown.",
+            lambda source: source.health.clock_offset_seconds,
+        ),
+        (
             "next_retirement_timestamp_seconds",
             "The next retirement date of a model not removed; absent when none is known.",
             lambda source: source.next_retirement_at,

@@ -36,6 +36,7 @@ FULL = Snapshot(
                 max_age=NOW - NOW,
                 last_attempt_at=NOW,
                 last_duration=NOW - NOW,
+                clock_offset_seconds=1,
             ),
             next_retirement_at=NOW,
         ),
@@ -46,13 +47,13 @@ OURS = re.compile(r"\bcatalog_sync_\w+")
 
 
 def exposed() -> dict[str, tuple[str, ...]]:
-    """Return every metric that we tell, and its labels."""
+    """Return every metric and its labels."""
     families = text_string_to_metric_families(exposition(FULL).decode())
     return {sample.name: tuple(sample.labels) for family in families for sample in family.samples}
 
 
 def check(promtool: str, *arguments: str, **options: Any) -> str:
-    """Run promtool, which must have no complaint; return what it says."""
+    """Run promtool, which must succeed, and return its output."""
     command = [promtool, *arguments]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=60, check=False, **options
@@ -72,7 +73,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
         yield sandbox
 
 
-def told(file: str = "out.prom") -> dict[str, float]:
+def shown(file: str = "out.prom") -> dict[str, float]:
     """Return each line of a metrics file: the metric with its labels, and its value."""
     lines = Path(file).read_text(encoding="utf-8").splitlines()
     pairs = [line.rsplit(" ", 1) for line in lines if not line.startswith("#")]
@@ -84,22 +85,22 @@ def runs(status: str) -> str:
 
 
 def test_sync_writes_the_metrics(api: Sandbox) -> None:
-    """After a pass, good or failed, the file is up to date, readable, and of this program alone."""
+    """After a run, good or failed, the file is up to date, readable, and holds only our metrics."""
     done = run("sync", "--metrics-file", "out.prom")
     assert (done.returncode, done.stderr) == (0, "")
-    assert told()[runs("succeeded")] == 1
-    assert told()['catalog_sync_models{source="anthropic",state="listed"}'] == len(api.models)
+    assert shown()[runs("succeeded")] == 1
+    assert shown()['catalog_sync_models{source="anthropic",state="listed"}'] == len(api.models)
     assert stat.S_IMODE(Path("out.prom").stat().st_mode) == 0o644
     assert "process_" not in Path("out.prom").read_text(encoding="utf-8")
 
     done = run("sync", "--metrics-file", "out.prom", ANTHROPIC_API_KEY="wrong")
     assert done.returncode == 1
-    assert (told()[runs("succeeded")], told()[runs("failed")]) == (1, 1)
+    assert (shown()[runs("succeeded")], shown()[runs("failed")]) == (1, 1)
 
-    before = told()
+    before = shown()
     done = run("sync", "--dry-run", "--metrics-file", "out.prom")
     assert done.returncode == 0
-    assert told() == before
+    assert shown() == before
     assert sorted(path.name for path in Path().iterdir()) == ["catalog.db", "out.prom"]
 
 
@@ -112,12 +113,12 @@ def test_a_database_that_is_down_reaches_the_file(api: Sandbox, url: str) -> Non
     done = run("sync", "--metrics-file", "out.prom", CATALOG_SYNC_DATABASE_URL=url)
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) == 1
-    assert told()["catalog_sync_database_up"] == 0
+    assert shown()["catalog_sync_database_up"] == 0
     assert "hunter2" not in Path("out.prom").read_text(encoding="utf-8")
 
 
-def test_a_file_that_cannot_be_written_is_told(api: Sandbox) -> None:
-    """The pass is made and printed all the same; one line names the file; the exit code is 1."""
+def test_a_file_that_cannot_be_written_is_reported(api: Sandbox) -> None:
+    """The run is made and printed all the same; one line names the file; the exit code is 1."""
     done = run("sync", "--json", "--metrics-file", "missing/out.prom")
     assert done.returncode == 1
     assert json.loads(done.stdout)["runs"][0]["status"] == "succeeded"
@@ -129,7 +130,7 @@ def test_a_file_that_cannot_be_written_is_told(api: Sandbox) -> None:
 
 @pytest.mark.parametrize("path", [".", "metrics.txt", "/dev/stdout", ""])
 def test_a_file_that_nobody_would_read_is_refused(path: str) -> None:
-    """A name that node_exporter would pass over is bad usage, told before anything is done."""
+    """A name that node_exporter would ignore is wrong usage, refused before anything is done."""
     done = run("sync", "--metrics-file", path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "ends in .prom" in done.stderr
@@ -156,7 +157,7 @@ def test_a_file_that_nobody_would_read_is_refused(path: str) -> None:
 )
 @pytest.mark.parametrize("process", [False, True])
 def test_promtool_has_no_complaint(promtool: str, snapshot: Snapshot, process: bool) -> None:
-    """`promtool check metrics` parses what we tell, and finds nothing to better in it."""
+    """`promtool check metrics` parses the metrics, and has no complaint."""
     text = generate_latest(registry(lambda: snapshot, process=process)).decode()
     assert check(promtool, "check", "metrics", input=text) == ""
 
@@ -172,17 +173,17 @@ def test_the_rules_hold(promtool: str, tmp_path: Path) -> None:
 
 
 def test_every_rule_is_tested() -> None:
-    """Each alert of the rules is expected by a test to fire, and by another not to."""
+    """Each alert rule has a test in which it fires and one in which it does not."""
     rules = (PROMETHEUS / "catalog-sync.rules.yml").read_text(encoding="utf-8")
     tests = (PROMETHEUS / "catalog-sync.tests.yml").read_text(encoding="utf-8")
     alerts = re.findall(r"- alert: (\w+)\n", rules)
-    assert len(alerts) == len(set(alerts)) == 9
+    assert len(alerts) == len(set(alerts)) == 10
     for alert in alerts:
         cases = re.findall(rf"alertname: {alert}\n +eval_time: .*\n +exp_alerts:(.*)\n", tests)
         assert sorted({case.strip() for case in cases}) == ["", "[]"], alert
 
 
-# --- what is said of them elsewhere ------------------------------------------------------------
+# --- documents and dashboards -------------------------------------------------------------------
 
 
 def test_the_readme_names_every_metric() -> None:
@@ -193,7 +194,7 @@ def test_the_readme_names_every_metric() -> None:
 
 
 def test_the_rules_name_real_metrics() -> None:
-    """No rule asks for a metric that we do not tell."""
+    """No rule uses a metric that does not exist."""
     text = (PROMETHEUS / "catalog-sync.rules.yml").read_text(encoding="utf-8")
     assert set(OURS.findall(text)) <= exposed().keys()
 
@@ -219,7 +220,7 @@ def test_the_dashboards_queries_are_valid(promtool: str, tmp_path: Path) -> None
 
 
 def test_the_dashboard_shows_every_metric() -> None:
-    """Its queries ask for metrics that we tell, with labels that they have, and leave none out."""
+    """Its queries use every metric, with labels that the metric has."""
     labels = {name: {*words, "job"} for name, words in exposed().items()}
     shown: set[str] = set()
     for title, query in expressions():
