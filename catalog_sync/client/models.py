@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 from catalog_sync.cancel import CancelToken
 from catalog_sync.client import confirm, walk
 from catalog_sync.client.anthropic import AnthropicApi
-from catalog_sync.client.decode import decode_object
+from catalog_sync.client.decode import ObjectReader, decode_object
 from catalog_sync.client.exchange import Deadline
 from catalog_sync.client.request import Connection
 from catalog_sync.domain.model import api_root
@@ -66,6 +66,7 @@ class ModelsClient:
         self._api = api or AnthropicApi()
         self._deadline = deadline
         self._cancel = cancel or CancelToken()
+        self._reader = ObjectReader()
         self._connection = Connection(
             api_root(base_url),
             self._api.headers,
@@ -141,7 +142,7 @@ class ModelsClient:
         check = self._connection.check
 
         def read(items: list[msgspec.Raw]) -> tuple[ModelInfo, ...]:
-            return walk.read_models(items, response.body, self._api, check)
+            return walk.read_models(items, response.body, self._api, check, self._reader)
 
         return self._api.read_page(response, query, read)
 
@@ -169,6 +170,7 @@ class ModelsClient:
             StoppedError: The client was aborted.
         """
         self._connection.deadline = Deadline.after(self._deadline)
+        self._reader = ObjectReader()
         walk_once = partial(self.pages, limit=page_size, lifecycle=lifecycle)
         with self._connection.redacted_errors():
             try:

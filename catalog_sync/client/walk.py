@@ -82,7 +82,11 @@ class Api(Protocol):
 
 
 def read_models(
-    items: list[msgspec.Raw], body: bytes, api: Api, check: Callable[[], None]
+    items: list[msgspec.Raw],
+    body: bytes,
+    api: Api,
+    check: Callable[[], None],
+    reader: decode.ObjectReader | None = None,
 ) -> tuple[ModelInfo, ...]:
     """Return the models of a page's undecoded objects.
 
@@ -91,19 +95,21 @@ def read_models(
         body: The whole body, for a quick look at what cannot be stored.
         api: Reads one object.
         check: Called between batches; raises when the walk is over.
+        reader: Shares equal values with the pages that it read before.
 
     Raises:
         BadAnswerError: An object that the API does not promise, or that no database keeps.
     """
     may_hold_nul = decode.may_hold_nul(body)
+    read = (reader or decode.ObjectReader()).read
     models = []
     for index, item in enumerate(items):
         if index % _BATCH == 0:
             check()
         payload = None
         try:
-            payload = decode.decode(item)
-            if may_hold_nul or not decode.is_plain(payload):
+            payload, plain = read(item)
+            if may_hold_nul or not plain:
                 decode.check_storable(payload)
             models.append(api.read_model(payload))
         except (ValueError, BadAnswerError) as error:

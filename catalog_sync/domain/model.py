@@ -7,8 +7,10 @@ as immutable although Python cannot enforce it: a change makes a new object.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 from urllib.parse import unquote
 
@@ -34,7 +36,12 @@ def parse_api_time(value: object) -> datetime:
     """Return the instant of an RFC 3339 time. Raises ValueError for what databases cannot keep."""
     if not isinstance(value, str):
         raise ValueError("expected an RFC 3339 time")  # noqa: TRY004  # a value, not a bug
-    instant = parse_rfc3339(value)
+    return _parsed(value)
+
+
+@lru_cache(maxsize=4096)  # models share most of their dates
+def _parsed(text: str) -> datetime:
+    instant = parse_rfc3339(text)
     if instant.year < _FIRST_YEAR:
         raise ValueError(f"a date before the year {_FIRST_YEAR}, which databases cannot keep")
     return instant
@@ -150,6 +157,9 @@ def _tokens(value: Any) -> int | None:
 
 def _time(value: Any) -> datetime | None:
     """Return the instant of a time, a date alone, or Unix seconds; None for anything else."""
+    if isinstance(value, str):
+        with suppress(ValueError):  # the usual case
+            return _parsed(value)
     seconds = _number(value)
     try:
         if seconds is not None:

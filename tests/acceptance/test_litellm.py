@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +86,31 @@ def test_a_litellm_proxy_is_a_source() -> None:
         assert second.returncode == 0, second.stderr
         report = json.loads(second.stdout)["runs"][0]
         assert (report["added"], report["removed"]) == (["claude-opus-5"], ["claude-sonnet-5"])
+
+
+def test_a_litellm_proxy_in_openais_shape() -> None:
+    """The same proxy is a source with `api = "openai"`: recorded, confirmed by id, removed."""
+    port = free_port()
+    config = f"""
+[[sources]]
+name = "litellm"
+api = "openai"
+base_url = "http://127.0.0.1:{port}/v1"
+"""
+    Path("catalog-sync.toml").write_text(config, encoding="utf-8")
+    with proxy(["gpt-5", "vendor/claude-sonnet-5"], port):
+        first = run("sync", "--json", OPENAI_API_KEY=KEY)
+        assert first.returncode == 0, first.stderr
+        report = json.loads(first.stdout)["runs"][0]
+        assert sorted(report["added"]) == ["gpt-5", "vendor/claude-sonnet-5"]
+
+        again = run("sync", "--json", OPENAI_API_KEY=KEY)
+        report = json.loads(again.stdout)["runs"][0]
+        assert (report["updated"], report["schema_changed"]) == ([], [])
+
+    with proxy(["gpt-5", "vendor/claude-opus-5"], port):
+        reports = [json.loads(run("sync", "--json", OPENAI_API_KEY=KEY).stdout) for _ in range(3)]
+        added = [report["runs"][0]["added"] for report in reports]
+        removed = [id_ for report in reports for id_ in report["runs"][0]["removed"]]
+        assert added == [["vendor/claude-opus-5"], [], []]
+        assert removed == ["vendor/claude-sonnet-5"]

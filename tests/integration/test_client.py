@@ -9,14 +9,16 @@ import tracemalloc
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from catalog_sync import __version__
+from catalog_sync.client import walk
 from catalog_sync.client.anthropic import AnthropicApi
 from catalog_sync.client.models import ModelsClient
 from catalog_sync.demo.history import moments
 from catalog_sync.demo.sandbox import Sandbox
-from catalog_sync.errors import BadAnswerError, RefusedError, SourceError
+from catalog_sync.errors import BadAnswerError, DeadlineError, RefusedError, SourceError
 from support import KEY, Answer, ScriptedServer, model, page
 
 if TYPE_CHECKING:
@@ -639,3 +641,153 @@ def test_redirect_to_nowhere(location: str) -> None:
         with pytest.raises(RefusedError, match=r"page 1: HTTP 302.*redirect"):
             client.walk()
         assert len(server.requests) == 1
+
+
+# What version 0.1 got wrong
+
+
+def raised(*answers: Any, base_path: str = "") -> str:
+    """The line that a walk ends with."""
+    with (
+        ScriptedServer(list(answers)) as server,
+        connect(server.url + base_path) as client,
+        pytest.raises(SourceError) as caught,
+    ):
+        client.walk()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"object": "list", "data": [{"id": "m", "object": "model", "created": 1, "owned_by": "x"}]},
+        {"object": "list", "data": [{"id": "m"}], "has_more": False},
+        {"data": [{"id": "m", "name": "M", "created": 1745875945}]},
+        [{"id": "m", "object": "model", "created": 1}],
+        page([{"id": "m", "object": "model", "created": 1}]),
+        page([{**model("m"), "object": "model", "created_at": 1767225600}]),
+    ],
+    ids=["OpenAI", "DeepSeek", "OpenRouter", "Together", "paged", "mixed"],
+)
+def test_shape_of_another_api(answer: Any) -> None:
+    """A list in OpenAI's shape is refused with the setting that reads it."""
+    text = raised(answer)
+    assert text.startswith("page 1: ")
+    assert 'set api = "openai"' in text
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        page([{**model("m"), "created_at": 1767225600}]),
+        page([{**model("m"), "max_tokens": "8192"}]),
+        {"data": []},
+        {"models": []},
+    ],
+)
+def test_broken_answer_of_this_api(answer: Any) -> None:
+    """What is only a broken answer of this API does not name another one."""
+    assert "openai" not in raised(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"success": False, "message": "get user group failed"}, "get user group failed"),
+        ({"error": {"message": "Invalid token"}}, "Invalid token"),
+        ({"errors": [{"message": "No such\nkey"}]}, "No such key"),
+    ],
+)
+def test_error_with_200(answer: Any, words: str) -> None:
+    """An error that comes with HTTP 200 is quoted, in one line."""
+    assert f'data is missing or no list; it says "{words}"' in raised(answer)
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/proxy/v1"])
+def test_base_url_with_a_version(path: str) -> None:
+    """A base_url that ends in /v1 is the same address as without it; a 404 shows the URL."""
+    with ScriptedServer([Answer({}, 404)]) as server:
+        with connect(server.url + path) as client, pytest.raises(RefusedError) as caught:
+            client.walk()
+        root = path.rstrip("/").removesuffix("/v1")
+        assert f"(URL: {server.url}{root}/v1/models)" in str(caught.value)
+        assert server.requests[0].path == f"{root}/v1/models"
+
+
+@pytest.mark.parametrize("coding", ["x-gzip", "", "identity", "none", "utf-8"])
+def test_encoding_and_byte_order_mark(coding: str) -> None:
+    """A byte order mark, and an encoding by another name, are no reason to refuse a list."""
+    body = b"\xef\xbb\xbf" + json.dumps(page([model("a")])).encode()
+    body = gzip.compress(body) if "gzip" in coding else body
+    assert list(walked(Answer(body, headers={"content-encoding": coding})).models) == ["a"]
+
+
+@pytest.mark.parametrize(("first", "second"), [(True, 1), (False, 0), ([True], [1]), ("1", 1)])
+def test_same_model_twice_with_another_type(first: Any, second: Any) -> None:
+    """A value of another type is different content, also where Python takes them for equal."""
+    pages = [page([model("a", x=first)], has_more=True), page([model("a", x=second)])]
+    assert "page 2: the model 'a' came twice" in raised(*pages, *pages)
+
+
+def test_size_of_a_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All pages of a walk together have a largest size, too."""
+    monkeypatch.setattr(walk, "MAX_WALK_BYTES", 2 * MIB)
+    names = iter(range(100))
+    big = "x" * MIB
+    with (
+        ScriptedServer(
+            lambda _: page([model(str(next(names)), extra=big)], has_more=True)
+        ) as server,
+        connect(server.url) as client,
+        pytest.raises(BadAnswerError, match="page 2: a list of more than 2 MiB"),
+    ):
+        client.walk()
+
+
+def test_deadline_covers_reading() -> None:
+    """The deadline ends a walk also while the objects of a page are read."""
+    items = [model(str(number)) for number in range(1000)]
+    checks = iter(range(1000))
+
+    def check() -> None:
+        if next(checks) == 3:
+            raise DeadlineError("not finished")
+
+    raw = [msgspec.Raw(json.dumps(item).encode()) for item in items]
+    with pytest.raises(DeadlineError):
+        walk.read_models(raw, b"", AnthropicApi(), check)
+
+
+def test_server_time() -> None:
+    """A catalog tells the server's clock, by the Date of the last answer."""
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    server_at = walked(page([model("b")], has_more=True), page([model("a")])).server_at
+    assert server_at is not None
+    assert before < server_at <= datetime.now(UTC)
+
+
+def test_key_without_encryption(caplog: pytest.LogCaptureFixture) -> None:
+    """A key that is sent to another host without encryption is one warning a process."""
+    for url in ("http://gateway.example", "http://gateway.example", "https://gateway.example"):
+        connect(url)
+    connect("http://127.0.0.1:1")
+    connect("http://localhost:1/v1")
+    connect("http://[::1]:1")
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "without encryption" in record.message
+
+
+@pytest.mark.parametrize("length", [8, 12, 19])
+@pytest.mark.parametrize("place", ["id", "cursor", "words"])
+def test_cut_secret(place: str, length: int) -> None:
+    """Of a secret that a server echoes cut, eight characters and more are struck out."""
+    for part in (KEY[:length], KEY[-length:]):
+        answers = {
+            "id": [page([model(f"{part}…", type=None)])],
+            "cursor": [page([model("a")], has_more=True, last_id=part)] * 2,
+            "words": [Answer({"error": {"message": f"unknown key {part}..."}}, 401)],
+        }[place]
+        text = raised(*answers)
+        assert "[redacted]" in text
+        assert not any(KEY[i : i + 8] in text for i in range(len(KEY) - 7))
