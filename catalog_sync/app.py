@@ -12,7 +12,7 @@ from catalog_sync.alerts.heartbeat import Heartbeat
 from catalog_sync.cancel import CancelToken
 from catalog_sync.clock import Clock, utc_now
 from catalog_sync.db import engine as db_engine
-from catalog_sync.db import migrate, outbox
+from catalog_sync.db import migrate, outbox, retention
 from catalog_sync.db import runs as db_runs
 from catalog_sync.db.urls import where
 from catalog_sync.errors import ConfigError, DatabaseError
@@ -127,6 +127,8 @@ class App:
         reports = self.runs.run(
             sources, options, on_begin=heartbeat.start, on_page=on_page, on_report=on_report
         )
+        with suppress(DatabaseError):  # the next run tries again
+            retention.prune(self.engine, self.clock(), self.settings.retention)
         if heartbeat.wanted:
             heartbeat.finish(reports, self._other_errors(sources))
         return reports

@@ -45,3 +45,34 @@ def current(context: Context) -> None:
         revision = migrate.current_revision(app.engine)
     state = "" if revision == migrate.HEAD else f" (this program: {migrate.HEAD})"
     render.write(f"{revision or 'no schema yet'}{state}")
+
+
+@db.command(epilog="Example: catalog-sync db copy postgresql://catalog@db/catalog")
+@click.argument("url")
+@click.pass_obj
+def copy(context: Context, url: str) -> None:
+    """Copy everything into the empty database at URL.
+
+    The configured database is only read, and stays as it is. The copy is compared with it before
+    it counts. A database at URL that holds anything is refused.
+    """
+    import sys  # noqa: PLC0415
+
+    from catalog_sync.cli import render  # noqa: PLC0415
+    from catalog_sync.db import copy as db_copy  # noqa: PLC0415  # heavy
+    from catalog_sync.db import engine as db_engine  # noqa: PLC0415  # heavy
+    from catalog_sync.db.urls import where  # noqa: PLC0415  # heavy
+
+    def show(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done == total else ""
+            click.echo(f"\r{done} of {total} rows{end}", err=True, nl=False)
+
+    target = db_engine.create_engine(url)
+    try:
+        with context.app() as app:
+            rows = db_copy.copy(app.engine, target, on_rows=show)
+            place = where(target.url)
+            render.write(f"copied {rows} rows from {app.database} to {place}, and compared them")
+    finally:
+        target.dispose()

@@ -1,0 +1,138 @@
+"""Copy a whole database into an empty one of another kind, and verify it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from catalog_sync.db import migrate
+from catalog_sync.db.engine import read_transaction
+from catalog_sync.db.failures import database_errors
+from catalog_sync.db.schema import metadata
+from catalog_sync.db.urls import where
+from catalog_sync.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_BATCH = 200
+_MODULUS = 2**256
+
+
+def copy(
+    source: sa.Engine,
+    target: sa.Engine,
+    *,
+    on_rows: Callable[[int, int], None] = lambda _done, _total: None,
+) -> int:
+    """Copy every row of `source` into `target`, in one transaction of the target.
+
+    The source is only read. What the target holds afterwards is read again and compared with the
+    source by the number of rows and a digest of each table, before the transaction commits.
+
+    Args:
+        source: A database with this program's schema.
+        target: A database without rows; its schema is set up if there is none.
+        on_rows: Called with the number of rows copied so far, and of all.
+
+    Returns:
+        The number of rows copied.
+
+    Raises:
+        DatabaseError: A database cannot be used, the source is empty, the target is not, or the
+            comparison failed.
+        SchemaError: A schema is not this program's.
+    """
+    if migrate.current_revision(source) is None:
+        raise DatabaseError(f"database {where(source.url)}: there is nothing to copy")
+    migrate.ensure_schema(source)
+    if migrate.current_revision(target) is not None:
+        _refuse_rows(target)
+    migrate.ensure_schema(target)
+    with read_transaction(source, snapshot=True) as reader:
+        total = sum(_count(reader, table) for table in metadata.sorted_tables)
+        done = 0
+        with database_errors(target), target.begin() as writer:
+            if any(_count(writer, table) for table in metadata.sorted_tables):
+                raise _not_empty(target)
+            for table in metadata.sorted_tables:
+                digest, number = 0, 0
+                for rows in _batches(reader, table):
+                    writer.execute(sa.insert(table), rows)
+                    digest = (digest + sum(map(_digest, rows))) % _MODULUS
+                    number += len(rows)
+                    on_rows(done + number, total)
+                done += number
+                _verify(writer, table, number, digest)
+                _continue_ids(writer, table)
+    return done
+
+
+def _refuse_rows(target: sa.Engine) -> None:
+    with read_transaction(target) as connection:
+        if any(_count(connection, table) for table in metadata.sorted_tables):
+            raise _not_empty(target)
+
+
+def _not_empty(target: sa.Engine) -> DatabaseError:
+    return DatabaseError(
+        f"database {where(target.url)} is not empty", "copy into an empty database"
+    )
+
+
+def _count(connection: sa.Connection, table: sa.Table) -> int:
+    return connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+
+
+def _batches(connection: sa.Connection, table: sa.Table) -> Iterator[list[dict[str, Any]]]:
+    streamed = sa.select(table).execution_options(yield_per=_BATCH)
+    for rows in connection.execute(streamed).mappings().partitions(_BATCH):
+        yield [dict(row) for row in rows]
+
+
+def _verify(writer: sa.Connection, table: sa.Table, number: int, digest: int) -> None:
+    found, copied = 0, 0
+    for rows in _batches(writer, table):
+        copied += len(rows)
+        found = (found + sum(map(_digest, rows))) % _MODULUS
+    if (copied, found) != (number, digest):
+        raise DatabaseError(
+            f"database {where(writer.engine.url)}: table {table.name} differs after the copy",
+            "nothing was written; please report it",
+        )
+
+
+def _digest(row: dict[str, Any]) -> int:
+    """Return a number for a row; the sum over a table does not depend on the rows' order."""
+    text = json.dumps({key: _plain(value) for key, value in row.items()}, sort_keys=True)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as every database gives it back: 1.0 and 1 are one number to `jsonb`."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _continue_ids(writer: sa.Connection, table: sa.Table) -> None:
+    """Make PostgreSQL number the next row after the copied ones; the others do so themselves."""
+    if writer.dialect.name != "postgresql" or table.autoincrement_column is None:
+        return
+    name = table.autoincrement_column.name
+    writer.execute(
+        sa.text(
+            f"SELECT setval(pg_get_serial_sequence('{table.name}', '{name}'), "  # noqa: S608
+            f"(SELECT max({name}) FROM {table.name}))"
+        )
+    )
