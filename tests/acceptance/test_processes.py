@@ -1,16 +1,17 @@
-"""The program as processes: many at once, killed at any moment, told to stop."""
+"""The program as processes: many at once, killed at any time, stopped by a signal."""
 
 from __future__ import annotations
 
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from catalog_sync.app import App
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate
-from catalog_sync.db.schema import model_events, sources, sync_runs
+from catalog_sync.db.schema import alert_deliveries, model_events, sources, sync_runs
 from catalog_sync.domain import replay
 from catalog_sync.domain.kinds import RunStatus
+from receivers import Receiver, Reply
 from support import Answer, Request, ScriptedServer, environment, model, page, program, settings_for
 
 KILLS = 10
@@ -36,12 +38,12 @@ sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 @pytest.fixture(autouse=True)
 def few_certificates(tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any) -> None:
-    """Reading the whole world's certificates takes a while, and nothing here needs them."""
+    """Loading all certificates takes a while, and no test needs them."""
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path_factory.getbasetemp()))
 
 
 class Api(ScriptedServer):
-    """A Models API whose list a test changes; by id it knows no others."""
+    """A Models API whose list a test changes; other ids are 404."""
 
     def __init__(self) -> None:
         self.models: list[Any] = []
@@ -58,7 +60,7 @@ class Api(ScriptedServer):
 
 
 class Silent(ScriptedServer):
-    """A server that takes requests and says nothing until the test is over."""
+    """A server that accepts requests and does not answer until the test is over."""
 
     def __init__(self) -> None:
         self._over = threading.Event()
@@ -70,7 +72,7 @@ class Silent(ScriptedServer):
 
 
 def wait_until(condition: Callable[[], Any]) -> None:
-    """Return when it is so; that it never comes to be so is a failure."""
+    """Wait until a condition is true; fail after 30 seconds."""
     end = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < end
@@ -93,17 +95,17 @@ class Sync:
         )
 
     def go(self) -> None:
-        """Give the process its configuration."""
+        """Write the process its configuration."""
         with self._pipe.open("w") as pipe:  # waits until it reads
             pipe.write(self._config)
 
     def end(self) -> tuple[int, str]:
-        """Wait for the end; return the exit code and what was said on standard error."""
+        """Wait for the end; return the exit code and standard error."""
         _, said = self.process.communicate(timeout=60)
         return self.process.returncode, said.strip()
 
     def kill(self, *, after: float = 0) -> None:
-        """End it as a power cut would, when it has run on for so many seconds."""
+        """Kill it after so many seconds."""
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(after)
         self.process.kill()
@@ -112,7 +114,7 @@ class Sync:
 
 @pytest.fixture
 def start(database_url: str, tmp_path: Path) -> Iterator[Callable[..., Sync]]:
-    """Start a process that will sync these sources when it is told to go."""
+    """Start a process that syncs these sources once it has its configuration."""
     syncs: list[Sync] = []
 
     def start(*base_urls: str) -> Sync:
@@ -148,7 +150,7 @@ def catalog(size: int, **fields: Any) -> list[Any]:
 
 
 def sync_here(database_url: str, api: Api) -> None:
-    """Make a pass in this process, which must succeed."""
+    """Run the source in this process; the run must succeed."""
     settings = settings_for(database_url, api.url, name="source-0", page_size=PAGE_SIZE)
     with App(settings) as app:
         [report] = app.sync()
@@ -156,7 +158,7 @@ def sync_here(database_url: str, api: Api) -> None:
 
 
 def assert_all_end_well(syncs: list[Sync]) -> None:
-    """Let processes begin at the same moment, and check that none has a word to say."""
+    """Let processes begin at the same time; all must succeed without output."""
     begins = [threading.Thread(target=sync.go) for sync in syncs]
     for begin in begins:
         begin.start()
@@ -171,7 +173,7 @@ def count(engine: sa.Engine, column: Any) -> Counter[Any]:
 
 
 def assert_whole(engine: sa.Engine) -> None:
-    """Check that each pass is in the tables as a whole or not at all."""
+    """Check that each run is in the tables as a whole or not at all."""
     with db_engine.read_transaction(engine) as connection:
         rows = {(each.source, each.info.id): each for each in db_catalog.select_models(connection)}
         events = list(db_catalog.select_events(connection))
@@ -208,7 +210,7 @@ def test_many_begin_on_an_empty_database(
 def test_many_at_once_on_a_changed_list(
     database_url: str, engine: sa.Engine, start: Any, api: Api
 ) -> None:
-    """Eight processes that see the same change at once tell of it once."""
+    """Eight processes that see the same change at once record it once."""
     api.models = catalog(10)
     sync_here(database_url, api)
     api.models = [model("new"), *catalog(2, display_name="x"), *catalog(9)[2:]]
@@ -238,7 +240,7 @@ def test_killed_during_the_set_up(
 
 
 def test_killed_at_any_moment(database_url: str, engine: sa.Engine, start: Any, api: Api) -> None:
-    """A process killed at any moment leaves no half of a pass, and the next one mends the rest."""
+    """A process killed at any time leaves no half of a run, and the next one does the rest."""
     chance = random.Random(2)
     api.models = catalog(100)
     sync_here(database_url, api)
@@ -260,7 +262,7 @@ def test_killed_at_any_moment(database_url: str, engine: sa.Engine, start: Any, 
 
 
 def expire_leases(engine: sa.Engine) -> None:
-    """Let the time of leases pass; this waits for what is left of a killed process's writing."""
+    """Let leases expire, after the writes of a killed process have ended."""
     with engine.begin() as connection:
         connection.execute(
             sa.update(sources)
@@ -269,7 +271,7 @@ def expire_leases(engine: sa.Engine) -> None:
         )
 
 
-# --- told to stop ------------------------------------------------------------------------------
+# --- stopped by a signal -----------------------------------------------------------------------
 
 
 SAID = "catalog-sync: interrupted"
@@ -277,10 +279,10 @@ SIGNALS = {signal.SIGTERM: (143, SAID), signal.SIGINT: (130, SAID)}
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-def test_told_to_stop(
+def test_stopped(
     database_url: str, engine: sa.Engine, start: Any, api: Api, number: signal.Signals
 ) -> None:
-    """A process told to stop abandons its walk, closes its run, gives its lease back, and ends."""
+    """A signal during a walk ends it: the run is closed, the lease released."""
     api.models = catalog(3)
     sync_here(database_url, api)
     with Silent() as silent:
@@ -300,10 +302,10 @@ def test_told_to_stop(
 
 
 @sqlite_only
-def test_told_to_stop_with_several_sources(
+def test_stopped_with_several_sources(
     database_url: str, engine: sa.Engine, start: Any, api: Api
 ) -> None:
-    """When it walks several sources, it abandons all that still walk, and keeps what is done."""
+    """With several sources, a signal ends those that still walk and keeps what is done."""
     api.models = catalog(3)
     with Silent() as silent:
         sync = start(silent.url, api.url, silent.url)
@@ -319,10 +321,8 @@ def test_told_to_stop_with_several_sources(
 
 
 @sqlite_only
-def test_told_to_stop_while_it_waits_to_retry(
-    database_url: str, engine: sa.Engine, start: Any
-) -> None:
-    """A process that waits because the server asked it to, does not wait to stop."""
+def test_stopped_while_it_waits_to_retry(database_url: str, engine: sa.Engine, start: Any) -> None:
+    """A process that waits because the server asked for it stops at once."""
     busy = Answer(status=503, headers={"retry-after": "50"})
     with ScriptedServer([busy]) as server:
         sync = start(server.url)
@@ -331,3 +331,59 @@ def test_told_to_stop_while_it_waits_to_retry(
         sync.process.send_signal(signal.SIGTERM)
         assert sync.end() == (143, SAID)
     assert count(engine, sync_runs.c.error) == {"stopped": 1}
+
+
+@sqlite_only
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_stopped_while_it_delivers(
+    database_url: str, engine: sa.Engine, api: Api, tmp_path: Path, number: signal.Signals
+) -> None:
+    """A stop during a delivery that hangs ends the process in seconds; the alert goes out later."""
+    api.models = catalog(3)
+    sync_here(database_url, api)
+    api.models = [model("new"), *catalog(3)]
+    over = threading.Event()
+    with Receiver(Reply(after=over)) as hook:
+        lines = [f"database_url = {database_url!r}", "[[sources]]", "name = 'source-0'"]
+        lines += [f"base_url = {api.url!r}", "[[alerts]]", "name = 'hook'"]
+        sync = Sync("\n".join([*lines, f"webhook = {hook.url!r}"]), tmp_path / "config.toml")
+        sync.go()
+        assert hook.wait_for(1)
+        sync.process.send_signal(number)
+        begin = time.monotonic()
+        assert sync.end() == SIGNALS[number]
+        assert time.monotonic() - begin < 10
+        over.set()
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(alert_deliveries.c.status)).all() == [("pending",)]
+    assert count(engine, sync_runs.c.status) == {"succeeded": 2}
+    assert_whole(engine)
+
+
+@sqlite_only
+def test_stopped_while_it_waits_for_a_lock(
+    database_url: str, engine: sa.Engine, start: Any, api: Api
+) -> None:
+    """A stop while another process holds the database's lock ends the process in seconds."""
+    api.models = catalog(3)
+    sync_here(database_url, api)
+    requests = len(api.requests)
+    with closing(sqlite3.connect(str(engine.url.database), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        sync = start(api.url)
+        sync.go()
+        wait_until(lambda: str(engine.url.database) in open_files(sync.process.pid))
+        sync.process.send_signal(signal.SIGTERM)
+        assert sync.end() == SIGNALS[signal.SIGTERM]
+        other.execute("ROLLBACK")
+    assert len(api.requests) == requests
+    assert_whole(engine)
+
+
+def open_files(pid: int) -> str:
+    """Return the targets of a process's open files, as one text."""
+    found = []
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            found.append(str(file.readlink()))
+    return " ".join(found)
