@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
@@ -58,7 +57,6 @@ class App:
         url = settings.heartbeat_url
         self._heartbeat = Heartbeat(url.get_secret_value() if url else None)
         self._channels: dict[str, Channel] | None = None
-        self._channel_locks = {alert.name: threading.Lock() for alert in settings.alerts}
 
     def __enter__(self) -> Self:
         return self
@@ -140,8 +138,9 @@ class App:
             self.channels(),
             self.clock,
             attempts=self.settings.delivery_attempts,
-            stopped=lambda: self.cancel.cancelled,
-            turns=self._channel_locks,
+            rules=self.runs.rules,
+            cancel=self.cancel,
+            public_url=self.settings.public_url,
         )
         return replace(self.delivery_counts(), delivered=delivered)
 

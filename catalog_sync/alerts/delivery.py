@@ -1,53 +1,54 @@
-"""Deliver: what the passes left in the outbox goes out, at least once, and is never lost.
+"""Deliver alerts: what runs left in the outbox is sent at least once, in order, and never lost.
 
-1. Deliveries to channels that are no longer configured end as failed.
-2. Those that are due are grouped: one message per run and channel. A thread per channel, so that a
-   dead one delays no other.
-3. Claim: a conditional update moves the next attempt beyond this one; who counts all rows has them.
-4. Send, outside of any transaction.
-5. Settle: delivered, or due again later, or failed for good.
+1. Enqueue: events that other processes recorded get entries for the channels known here.
+2. Expire: entries of channels that no process has served for days end as failed.
+3. A thread per channel, so that a dead receiver delays no other: the channel's next message is
+   claimed by a conditional update, sent outside of any transaction, and acknowledged as delivered,
+   due again later, or failed.
 
-A process that dies between 3 and 5 leaves its claim to expire: the message is sent again, under
-the same id.
+A process that dies in between leaves its claim to expire: the message is sent again, under the same
+id.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import random
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+import time
+from datetime import timedelta
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final
 
-from catalog_sync.alerts import message as alerts_message
+from catalog_sync.alerts import lines, message
+from catalog_sync.alerts.backoff import delay, next_attempt_at
 from catalog_sync.cancel import CancelToken
+from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
-from catalog_sync.db import outbox
+from catalog_sync.db import notifications, outbox
+from catalog_sync.domain.successor import successor
+from catalog_sync.errors import StoppedError
 from catalog_sync.logs import fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     import sqlalchemy as sa
 
     from catalog_sync.alerts.channels import Channel, SendResult
+    from catalog_sync.alerts.message import Message
     from catalog_sync.clock import Clock
-    from catalog_sync.db.outbox import Notification
-
+    from catalog_sync.db.notifications import Notification
+    from catalog_sync.domain.alert_rules import AlertRule
 
 logger = logging.getLogger(__name__)
-_CLAIM = timedelta(minutes=5)
+_CLAIM: Final = timedelta(minutes=5)
 """How long a message may take to be sent before another process may send it too."""
-_FIRST_DELAY = timedelta(minutes=1)
-_LAST_DELAY = timedelta(hours=6)
-_LONGEST_WAIT = timedelta(days=1)
-"""What a receiver may ask for at most."""
-_REFUSALS = 3
-"""How often a receiver may refuse a message before it counts as refused."""
-_MAX_CHANNELS = 16
+_PACE: Final = timedelta(minutes=1)
+"""Between the messages of a channel that catches up."""
+_STOP_SECONDS: Final = 3.0
+"""How long a stop waits for the channels to give their claims back."""
 
 
 def deliver_due(
@@ -56,125 +57,201 @@ def deliver_due(
     clock: Clock,
     *,
     attempts: int,
-    stopped: Callable[[], bool] = lambda: False,
-    turns: Mapping[str, threading.Lock] = MappingProxyType({}),
+    rules: Sequence[AlertRule] = (),
+    cancel: CancelToken | None = None,
+    public_url: str | None = None,
 ) -> int:
-    """Send what is due and return how many deliveries were accepted.
+    """Send the messages that are due.
 
-    `attempts`: how often a message is sent before it counts as failed. `stopped`: asked before
-    each message; what is not sent then stays due. `turns`: by channel, held while it is sent to;
-    one that is held is left out. Raises DatabaseError.
+    Args:
+        engine: The database, with its schema.
+        channels: The channels that this process knows, by name.
+        clock: Returns the present time.
+        attempts: How often a message is sent before it counts as failed.
+        rules: Which events are sent to which of the channels.
+        cancel: Ends the delivery; what is not sent yet stays due.
+        public_url: Where the published catalog can be read, for links.
+
+    Returns:
+        The number of outbox entries that receivers accepted.
+
+    Raises:
+        DatabaseError: The database could not be used.
     """
+    sender = _Sender(engine, clock, attempts, cancel or CancelToken(), public_url)
+    due = [name for name in _prepare(engine, channels, rules, clock()) if name in channels]
+    sender.serve_all({name: channels[name] for name in due})
+    if sender.errors:
+        raise sender.errors[0]
+    return sum(sender.delivered)
+
+
+def _prepare(
+    engine: sa.Engine, channels: Mapping[str, Channel], rules: Sequence[AlertRule], now: datetime
+) -> list[str]:
+    """Enqueue and expire; return the channels that may have something to send."""
     with db_engine.read_transaction(engine) as connection:
-        orphaned = outbox.pending_channels(connection) - channels.keys()
-        batches = outbox.due_notifications(connection, clock())
-    if orphaned:
-        db_engine.run(engine, lambda connection: outbox.cancel(connection, orphaned))
-    by_channel: dict[str, list[Notification]] = {}
-    for batch in batches:
-        if batch.channel in channels:
-            by_channel.setdefault(batch.channel, []).append(batch)
-    if not by_channel:
-        return 0
+        missing = bool(rules) and outbox.needs_enqueue(connection, rules, now)
+        times = notifications.pending_times(connection)
+    unserved = [
+        name
+        for name, pending in times.items()
+        if name not in channels and notifications.is_expired(pending, now)
+    ]
 
-    def work(name: str) -> int:
-        turn = turns.get(name, threading.Lock())
-        if not turn.acquire(blocking=False):
-            return 0
-        try:
-            return _deliver_all(engine, channels[name], by_channel[name], clock, attempts, stopped)
-        finally:
-            turn.release()
+    def work(connection: sa.Connection) -> None:
+        if missing:
+            outbox.register_channels(connection, [rule.channel for rule in rules], now)
+            outbox.enqueue(connection, rules, now)
+        if unserved:
+            notifications.expire(connection, unserved)
 
-    with ThreadPoolExecutor(min(len(by_channel), _MAX_CHANNELS)) as threads:
-        return sum(threads.map(work, by_channel))
-
-
-def _deliver_all(
-    engine: sa.Engine,
-    channel: Channel,
-    batches: Sequence[Notification],
-    clock: Clock,
-    attempts: int,
-    stopped: Callable[[], bool],
-) -> int:
-    """Send one channel's messages, the oldest first; one that cannot be reached is left alone."""
-    delivered = 0
-    for batch in batches:
-        if stopped():
-            break
-        now = clock()
-        if not _claim(engine, batch, now):
-            continue  # another process has it
-        message = alerts_message.compose(message_id(batch), batch.events, batch.run_id)
-        outcome = channel.send(message, clock(), CancelToken())
-        now = clock()
-        again = next_attempt_at(outcome, batch.attempts + 1, now, attempts, random.random())  # noqa: S311
-        _acknowledge(engine, batch, outcome, now, again)
-        if outcome.error is None:
-            delivered += len(batch.deliveries)
-            continue
-        logger.warning(
-            "alert not delivered" if again else "alert failed for good",
-            extra=fields(channel=batch.channel, run_id=batch.run_id, reason=outcome.error),
-        )
-        if not outcome.refused:
-            break
-    return delivered
+    if missing or unserved:
+        db_engine.run(engine, work)
+    if missing:
+        with db_engine.read_transaction(engine) as connection:
+            times = notifications.pending_times(connection)
+    return [name for name, pending in times.items() if notifications.may_be_due(pending, now)]
 
 
 class _NotClaimedError(Exception):
-    """Another process holds a part of the message: nothing of it is claimed."""
+    """Another process holds a part of the message."""
 
 
-def _claim(engine: sa.Engine, batch: Notification, now: datetime) -> bool:
-    def work(connection: sa.Connection) -> None:
-        if not outbox.claim(connection, batch, now, until=now + _CLAIM):
-            raise _NotClaimedError
+class _Sender:
+    """One delivery: what its threads share."""
 
-    try:
-        db_engine.run(engine, work)
-    except _NotClaimedError:
-        return False
-    return True
+    def __init__(
+        self,
+        engine: sa.Engine,
+        clock: Clock,
+        attempts: int,
+        cancel: CancelToken,
+        public_url: str | None,
+    ) -> None:
+        self._cancel = cancel
+        self.delivered: list[int] = []
+        """The number of entries of each accepted message."""
+        self.errors: list[BaseException] = []
+        self._engine = engine
+        self._clock = clock
+        self._attempts = attempts
+        self._public_url = public_url
+        self._ended: SimpleQueue[str | None] = SimpleQueue()
 
+    def serve_all(self, channels: Mapping[str, Channel]) -> None:
+        """Serve each channel in a thread, and wait for them; after a stop, only briefly."""
+        threads = [
+            threading.Thread(target=self._serve, args=item, name=f"alerts-{item[0]}", daemon=True)
+            for item in channels.items()
+        ]
+        try:
+            with self._cancel.on_cancel(lambda: self._ended.put(None)):
+                for thread in threads:
+                    thread.start()
+                for _ in threads:
+                    if self._ended.get() is None:
+                        break
+        except BaseException:  # a signal's
+            self._cancel.cancel()
+            raise
+        finally:
+            ends_at = time.monotonic() + _STOP_SECONDS
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join(max(0.0, ends_at - time.monotonic()))
 
-def _acknowledge(
-    engine: sa.Engine,
-    batch: Notification,
-    outcome: SendResult,
-    now: datetime,
-    again: datetime | None,
-) -> None:
-    def work(connection: sa.Connection) -> None:
-        outbox.acknowledge(connection, batch, outcome.error, now, again)
-        if again is not None and outcome.retry_after is not None:
-            outbox.defer(connection, batch.channel, again)
+    def _serve(self, name: str, channel: Channel) -> None:
+        """Send a channel's messages until there is none, or its receiver does not accept one."""
+        try:
+            while not self._cancel.cancelled and self._send_next(name, channel):
+                pass
+        except BaseException as error:  # noqa: BLE001  # raised in the thread that waits
+            self.errors.append(error)
+        finally:
+            self._ended.put(name)
 
-    db_engine.run(engine, work)
+    def _send_next(self, name: str, channel: Channel) -> bool:
+        """Send a channel's next message; return whether to go on."""
+        now = self._clock()
+        with db_engine.read_transaction(self._engine) as connection:
+            notification = notifications.next_notification(connection, name, now)
+            if notification is None:
+                return False
+            composed = self._compose(connection, notification)
+        if not self._claim(notification, composed.message_id, now):
+            return False
+        try:
+            result = channel.send(composed, self._clock(), self._cancel)
+        except StoppedError:
+            now = self._clock()
+            db_engine.run(self._engine, lambda c: notifications.release(c, notification, now))
+            return False
+        again = self._record(notification, result)
+        if result.error is None:
+            self.delivered.append(len(notification.deliveries))
+            return not notification.catching_up
+        logger.warning(
+            "alert not delivered" if again else "alert failed for good",
+            extra=fields(channel=name, run_id=notification.run_id, reason=result.error),
+        )
+        return result.refused
 
+    def _compose(self, connection: sa.Connection, notification: Notification) -> Message:
+        events, id_ = notification.events, notification.message_id
 
-def message_id(batch: Notification) -> str:
-    """Return the message's id: the same at each attempt, another one for every other message."""
-    first = batch.events[0]
-    facts = (batch.channel, batch.run_id, first.source, first.occurred_at.isoformat())
-    return "msg_" + hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
+        def earlier() -> Mapping[tuple[str, str | None], int]:
+            return notifications.earlier_events(connection, notification)
 
+        names: dict[str, str] = {}
+        if left := lines.leaving(events):
+            records = list(db_catalog.select_models(connection, source=notification.source))
+            for record in records:
+                if record.info.id in left:
+                    found = successor(record, records, events[-1].occurred_at)
+                    names |= {record.info.id: found.info.display_name} if found else {}
+        return message.compose(
+            id_ or message.message_id(notification.channel, events, earlier()),
+            events,
+            notification.run_id,
+            public_url=self._public_url,
+            successors=names,
+        )
 
-def next_attempt_at(
-    outcome: SendResult, attempt: int, now: datetime, attempts: int, chance: float
-) -> datetime | None:
-    """Return when a message is to be sent again; null when it was accepted or failed for good.
+    def _claim(self, notification: Notification, id_: str, now: datetime) -> bool:
+        def work(connection: sa.Connection) -> None:
+            if not notifications.claim(connection, notification, id_, now, until=now + _CLAIM):
+                raise _NotClaimedError
 
-    `attempt`: the number of this attempt, from 1 on. `chance`: 0 to 1, spreads those who failed
-    together.
-    """
-    if outcome.error is None or outcome.final or attempt >= attempts:
-        return None
-    if outcome.refused and attempt >= _REFUSALS:
-        return None
-    doubled: timedelta = _FIRST_DELAY * 2 ** min(attempt - 1, 20)
-    delay = min(doubled, _LAST_DELAY) * (0.9 + 0.2 * chance)
-    if outcome.retry_after is not None:
-        delay = min(max(delay, outcome.retry_after), _LONGEST_WAIT)
-    return now + delay
+        try:
+            db_engine.run(self._engine, work)
+        except _NotClaimedError:
+            return False
+        return True
+
+    def _record(self, notification: Notification, result: SendResult) -> datetime | None:
+        """Record the result of an attempt, and return when the message is sent again."""
+        now, attempt = self._clock(), notification.attempts + 1
+        chance = random.random()  # noqa: S311  # spreads attempts
+        refusals = notification.refusals + result.refused
+        again = next_attempt_at(result, attempt, refusals, now, self._attempts, chance)
+        resting = None
+        if result.error is None:
+            resting = now + _PACE if notification.catching_up else None
+        elif result.retry_after is not None or (again is None and not result.refused):
+            resting = again or now + delay(result, attempt, chance)
+
+        def work(connection: sa.Connection) -> None:
+            notifications.acknowledge(
+                connection,
+                notification,
+                now,
+                error=result.error,
+                refused=result.refused,
+                again=again,
+            )
+            if resting is not None:
+                notifications.defer(connection, notification.channel, resting)
+
+        db_engine.run(self._engine, work)
+        return again

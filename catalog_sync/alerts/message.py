@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import uuid
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from catalog_sync.domain.model import Event, JsonObject
 
 _MAX_LINES: Final = 20
+_OWN_PATHS: Final = frozenset({"removed_at", "days_left"})
+"""Changes that depend on when the program looked, and so do not identify an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,33 @@ def compose(
         _lines.severity_of(events),
         _body(events, source, run_id),
     )
+
+
+def message_id(
+    channel: str, events: Sequence[Event], earlier: Mapping[tuple[str, str | None], int]
+) -> str:
+    """Return the id of a new message, made of what it states.
+
+    A run that a failover lost is repeated and makes the same events; their message has the same
+    id. A change that occurs again later has another one.
+
+    Args:
+        channel: Name of the channel.
+        events: The events of the message, oldest first.
+        earlier: How many events of a kind and a model were recorded before.
+    """
+    numbers = Counter(earlier)
+    stated: list[object] = [channel, events[0].source]
+    for event in events:
+        key = (event.kind.value, event.model_id)
+        numbers[key] += 1
+        values = {
+            path: change.get("new")
+            for path, change in event.changes.items()
+            if path not in _OWN_PATHS
+        }
+        stated.append([*key, numbers[key], values])
+    return "msg_" + hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def subject(events: Sequence[Event]) -> str:

@@ -1,4 +1,4 @@
-"""`catalog-sync alerts`: try a channel, see what was sent, send again what failed."""
+"""`catalog-sync alerts`: test channels; list and retry deliveries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["alerts"]
 
 _RECENT = 20
-"""Delivered ones that `alerts list` shows."""
+"""How many delivered alerts `alerts list` shows."""
 
 
 @click.group(cls=Group)
@@ -37,7 +37,6 @@ def test(context: Context, channel: str | None) -> int:
     Fails when one does not accept it.
     """
     from catalog_sync.alerts import message  # noqa: PLC0415  # heavy
-    from catalog_sync.cancel import CancelToken  # noqa: PLC0415
     from catalog_sync.cli import render  # noqa: PLC0415
 
     with context.app() as app:
@@ -48,7 +47,7 @@ def test(context: Context, channel: str | None) -> int:
         failed = False
         for name in [channel] if channel is not None else channels:
             now = app.clock()
-            outcome = channels[name].send(message.sample(name, now), now, CancelToken())
+            outcome = channels[name].send(message.sample(name, now), now, app.cancel)
             if outcome.error is None:
                 render.write(f"{name}: accepted by {channels[name].place}")
             else:
@@ -71,7 +70,7 @@ def list_(context: Context, format_: str) -> None:
     if format_ in {"json", "csv"}:
         render.write_rows(map(export.delivery_row, found), export.DELIVERY_COLUMNS, format_)
     elif not found:
-        print("no alert was ever owed", file=sys.stderr)  # noqa: T201
+        print("no alert was ever due", file=sys.stderr)  # noqa: T201
     else:
         _write(found, plain=format_ == "lines")
 
@@ -103,7 +102,7 @@ def _write(found: Sequence[Delivery], *, plain: bool) -> None:
 @click.argument("channel", required=False)
 @click.pass_obj
 def retry(context: Context, channel: str | None) -> None:
-    """Make failed deliveries due now.
+    """Make failed and pending deliveries due now.
 
     For CHANNEL or for all channels; the next sync sends them.
     """

@@ -46,6 +46,7 @@ class AllSources:
         direct: bool = False,
     ) -> None:
         self._settings = settings
+        self.rules = [_rule(alert) for alert in settings.alerts]
         self._engine = engine
         self._clock = clock
         self._cancel = cancel
@@ -87,7 +88,7 @@ class AllSources:
             options,
             reminders=self._settings.retirement_reminders,
             failure_alert_after=self._settings.failure_alert_after,
-            rules=[_rule(alert) for alert in self._settings.alerts],
+            rules=self.rules,
         )
         cancel, first = CancelToken(), threading.Lock()
 

@@ -1,0 +1,295 @@
+"""Statements about the next message of a channel: pick, claim, acknowledge, defer, release, expire.
+
+A channel is served in the order of time, by one process at a time. Its entries wait while its first
+message waits: after a failure that may be over later, or while a process is sending it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+
+from catalog_sync.db.catalog import chunks
+from catalog_sync.db.outbox import DELIVERED, FAILED, PENDING, select_entries
+from catalog_sync.db.schema import alert_deliveries as entries
+from catalog_sync.db.schema import model_events as events
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from datetime import datetime
+
+    from catalog_sync.db.outbox import Delivery
+    from catalog_sync.domain.model import Event
+
+_LONGEST_WAIT: Final = timedelta(days=1, minutes=2)
+"""A receiver may ask for a day at most."""
+_RETRY_PERIOD: Final = timedelta(days=3)
+"""How long an entry waits for a process that knows its channel."""
+_BACKLOG_AGE: Final = timedelta(minutes=1)
+"""Events that are older when they are first sent were held up; their runs share a message."""
+_MAX_BACKLOG: Final = 1000
+"""Entries of several runs in one message; a run is never divided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """The entries of one message: of one run, or of several runs that were held up."""
+
+    channel: str
+    deliveries: tuple[Delivery, ...]
+    """In the order of time, all of one source."""
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The events of the message."""
+        return tuple(delivery.event for delivery in self.deliveries)
+
+    @property
+    def source(self) -> str:
+        """The source of the events."""
+        return self.deliveries[0].event.source
+
+    @property
+    def run_id(self) -> int | None:
+        """The run that recorded the events, the last one of several."""
+        return self.deliveries[-1].event.run_id
+
+    @property
+    def attempts(self) -> int:
+        """How often the message was sent."""
+        return max(delivery.attempts for delivery in self.deliveries)
+
+    @property
+    def refusals(self) -> int:
+        """How many of the attempts the receiver refused."""
+        return max(delivery.refusals for delivery in self.deliveries)
+
+    @property
+    def message_id(self) -> str | None:
+        """The message's id; None before its first attempt."""
+        return self.deliveries[0].message_id
+
+    @property
+    def catching_up(self) -> bool:
+        """Whether it was held up: sent before, or of several runs."""
+        return self.attempts > 0 or len({event.run_id for event in self.events}) > 1
+
+
+def pending_times(connection: sa.Connection) -> dict[str, tuple[datetime, datetime]]:
+    """Return the first and the last time at which an entry is due, by channel."""
+    at = entries.c.next_attempt_at
+    statement = select(entries.c.channel, func.min(at), func.max(at))
+    rows = connection.execute(
+        statement.where(entries.c.status == PENDING).group_by(entries.c.channel)
+    )
+    return {channel: (first, last) for channel, first, last in rows if first is not None}
+
+
+def may_be_due(times: tuple[datetime, datetime], now: datetime) -> bool:
+    """Return whether a channel with these `pending_times` may have an entry to send."""
+    return times[0] <= now or times[1] > now + _LONGEST_WAIT
+
+
+def is_expired(times: tuple[datetime, datetime], now: datetime) -> bool:
+    """Return whether nobody has served a channel with these `pending_times` for too long."""
+    return times[1] <= now - _RETRY_PERIOD
+
+
+def next_notification(
+    connection: sa.Connection, channel: str, now: datetime
+) -> Notification | None:
+    """Return a channel's next message, or None if there is none to send now.
+
+    Entries that were sent before travel with those of their message. New entries travel by run; if
+    they were held up, the runs of a source travel together.
+    """
+    pending = and_(entries.c.status == PENDING, entries.c.channel == channel)
+    waiting = and_(entries.c.attempts > 0, entries.c.refusals == 0, ~_due(now))
+    if connection.execute(select(entries.c.id).where(pending, waiting).limit(1)).first():
+        return None
+    joined = entries.join(events, events.c.id == entries.c.event_id)
+    order = (events.c.occurred_at, events.c.id)
+    first = connection.execute(
+        select(entries.c.message_id, events.c.source, events.c.run_id, events.c.occurred_at)
+        .select_from(joined)
+        .where(pending, _due(now))
+        .order_by(*order)
+        .limit(1)
+    ).first()
+    if first is None:
+        return None
+    if first.message_id is not None:
+        chosen: ColumnElement[bool] = entries.c.message_id == first.message_id
+    else:
+        new = and_(entries.c.message_id.is_(None), events.c.source == first.source)
+        runs = [first.run_id]
+        if now - first.occurred_at > _BACKLOG_AGE:
+            statement = select(events.c.run_id).select_from(joined).where(pending, new)
+            held_up = list(connection.scalars(statement.order_by(*order).limit(_MAX_BACKLOG + 1)))
+            runs += [run for run in held_up if len(held_up) <= _MAX_BACKLOG or run != held_up[-1]]
+        chosen = and_(new, events.c.run_id.in_(sorted(set(runs))))
+    return Notification(channel, tuple(select_entries(connection, and_(pending, chosen))))
+
+
+def earlier_events(
+    connection: sa.Connection, notification: Notification
+) -> Counter[tuple[str, str | None]]:
+    """Return how many events of each kind and model were recorded before those of the message."""
+    models = {event.model_id for event in notification.events}
+    counts: Counter[tuple[str, str | None]] = Counter()
+    conditions: list[ColumnElement[bool]] = [
+        events.c.model_id.in_(batch) for batch in chunks(sorted(filter(None, models)))
+    ]
+    if None in models:
+        conditions.append(events.c.model_id.is_(None))
+    for condition in conditions:
+        statement = select(events.c.kind, events.c.model_id, func.count()).where(
+            events.c.source == notification.source,
+            condition,
+            events.c.occurred_at < notification.events[0].occurred_at,
+        )
+        for kind, model_id, number in connection.execute(
+            statement.group_by(events.c.kind, events.c.model_id)
+        ):
+            counts[kind, model_id] = number
+    return counts
+
+
+def claim(
+    connection: sa.Connection,
+    notification: Notification,
+    message_id: str,
+    now: datetime,
+    *,
+    until: datetime,
+) -> bool:
+    """Claim a notification for one attempt.
+
+    Returns False if another process holds any part of it; the caller must roll back then.
+    """
+    claimed = sum(
+        connection.execute(
+            update(entries)
+            .where(
+                entries.c.id.in_(ids),
+                entries.c.status == PENDING,
+                entries.c.attempts <= notification.attempts,
+                or_(_due(now), entries.c.attempts == 0),
+            )
+            .values(
+                attempts=notification.attempts + 1, next_attempt_at=until, message_id=message_id
+            )
+        ).rowcount
+        for ids in _ids(notification)
+    )
+    return claimed == len(notification.deliveries)
+
+
+def acknowledge(
+    connection: sa.Connection,
+    notification: Notification,
+    now: datetime,
+    *,
+    error: str | None,
+    refused: bool,
+    again: datetime | None,
+) -> None:
+    """Record the result of an attempt, unless another process has claimed the message meanwhile.
+
+    Args:
+        connection: A writing transaction.
+        notification: As it was before the attempt.
+        now: The present time.
+        error: Why the receiver did not accept it. None if it did.
+        refused: Whether the receiver refused it.
+        again: When to send it again. None if never.
+    """
+    delivered = error is None
+    status = DELIVERED if delivered else PENDING if again else FAILED
+    for ids in _ids(notification):
+        connection.execute(
+            update(entries)
+            .where(_claimed(ids, notification))
+            .values(
+                status=status,
+                next_attempt_at=again,
+                delivered_at=now if delivered else None,
+                last_error=error,
+                refusals=notification.refusals + refused,
+            )
+        )
+
+
+def release(connection: sa.Connection, notification: Notification, now: datetime) -> None:
+    """Give a claim back: the attempt was stopped, and does not count."""
+    for ids in _ids(notification):
+        connection.execute(
+            update(entries)
+            .where(_claimed(ids, notification))
+            .values(attempts=notification.attempts, next_attempt_at=now)
+        )
+
+
+def defer(connection: sa.Connection, channel: str, until: datetime) -> None:
+    """Make all pending entries of a channel wait."""
+    waiting = and_(
+        entries.c.channel == channel,
+        entries.c.status == PENDING,
+        entries.c.next_attempt_at < until,
+    )
+    ids = connection.scalars(select(entries.c.id).where(waiting).order_by(entries.c.id)).all()
+    for batch in chunks(ids):
+        connection.execute(
+            update(entries)
+            .where(entries.c.id.in_(batch), waiting)  # not those delivered meanwhile
+            .values(next_attempt_at=until)
+        )
+
+
+def expire(connection: sa.Connection, channels: Collection[str]) -> None:
+    """End the pending entries of channels that no process serves any more."""
+    pending = and_(entries.c.status == PENDING, entries.c.channel.in_(sorted(channels)))
+    ids = connection.scalars(select(entries.c.id).where(pending).order_by(entries.c.id)).all()
+    for batch in chunks(ids):
+        connection.execute(
+            update(entries)
+            .where(entries.c.id.in_(batch), pending)
+            .values(
+                status=FAILED,
+                next_attempt_at=None,
+                last_error="not sent in time: no process had this channel in its configuration",
+            )
+        )
+
+
+def _due(now: datetime) -> ColumnElement[bool]:
+    """Return the SQL condition: the entry is due.
+
+    Times beyond the longest possible wait were written before the clock was set back, and count as
+    due.
+    """
+    at = entries.c.next_attempt_at
+    return or_(at <= now, at > now + _LONGEST_WAIT)
+
+
+def _claimed(ids: Sequence[int], notification: Notification) -> ColumnElement[bool]:
+    """Return the SQL condition: pending, and claimed by the attempt after `notification`."""
+    return and_(
+        entries.c.id.in_(ids),
+        entries.c.status == PENDING,
+        entries.c.attempts == notification.attempts + 1,
+    )
+
+
+def _ids(notification: Notification) -> Iterator[Sequence[int]]:
+    """Yield the ids of a message's rows, in order, as many at a time as a database accepts.
+
+    Rows are updated by primary key: an update by status would lock all due rows on MariaDB, and
+    deadlock with concurrent claims.
+    """
+    return chunks(sorted(delivery.id for delivery in notification.deliveries))
