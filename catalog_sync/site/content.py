@@ -25,6 +25,8 @@ KINDS: Final = tuple(kind for kind in Kind if not kind.value.startswith("sync_")
 PAGE: Final = "index.html"
 MAX_ENTRIES: Final = 1000
 """Entries of the feed: about a megabyte, which readers fetch often. `events.json` has all."""
+_MAX_CHANGES: Final = 5
+_MAX_PATHS: Final = 3
 _EPOCH: Final = date(1970, 1, 1)
 _JOINERS: Final = "\u200c\u200d"
 """Invisible characters that words and emoji need."""
@@ -40,6 +42,16 @@ class Revision:
     changed_at: datetime
     """When the date or the name last changed."""
     name: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An event of one model, as its row on the page shows it."""
+
+    at: datetime
+    kind: str
+    paths: tuple[str, ...]
+    """What changed, the first few."""
 
 
 @dataclass(slots=True)
@@ -60,6 +72,8 @@ class History:
     deprecated_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
     """When a model had its latest event of this kind, by source and id."""
     revisions: dict[tuple[str, str], Revision] = field(default_factory=dict)
+    of_models: dict[tuple[str, str], deque[Change]] = field(default_factory=dict)
+    """The latest events of each model, oldest first."""
 
     def add(self, event: Event) -> None:
         """Take the next event. They come in the order of their times."""
@@ -70,6 +84,10 @@ class History:
             self.retired_at[event.source, event.model_id] = event.occurred_at
         if event.model_id is not None and event.kind is Kind.DEPRECATED:
             self.deprecated_at[event.source, event.model_id] = event.occurred_at
+        if event.model_id is not None:
+            change = Change(event.occurred_at, event.kind.value, tuple(event.changes)[:_MAX_PATHS])
+            key = (event.source, event.model_id)
+            self.of_models.setdefault(key, deque(maxlen=_MAX_CHANGES)).append(change)
         if event.kind is Kind.ADDED and event.occurred_at == self.baselines.get(event.source):
             self.baseline_models[event.source] += 1
         elif event.kind is Kind.SCHEMA_CHANGED:

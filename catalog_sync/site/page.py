@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Final
 from markupsafe import Markup
 
 from catalog_sync.clock import to_utc
+from catalog_sync.queries.export import capabilities_text
 from catalog_sync.site.content import PAGE, SiteContent, anchor, name_of
 from catalog_sync.site.templates import fill, source
 from catalog_sync.site.timeline import Lifespan, lifespan, timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from catalog_sync.domain.model import ModelRecord
-    from catalog_sync.site.content import History
+    from catalog_sync.site.content import Change, History
     from catalog_sync.site.feeds import Entry
 
 
@@ -32,6 +33,8 @@ _LATEST: Final = 8
 _UPCOMING: Final = 4
 _LONG: Final = 40
 """From this number of models on, the timeline scrolls within itself."""
+_DETAILED: Final = 300
+"""Up to this number of models, a row opens with capabilities and history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,10 @@ class Row:
     state: str
     """The class of its mark: `live`, `late` (deprecated) or `gone`."""
     successor: Successor | None
+    capabilities: str
+    """A list to read. Empty without capabilities, and on a page of very many models."""
+    changes: tuple[Change, ...]
+    """The latest first. Empty on a page of very many models."""
 
     @property
     def status(self) -> str:
@@ -71,7 +78,8 @@ def page(content: SiteContent, history: History, latest: Sequence[Entry]) -> byt
     """Return `index.html`."""
     successors = content.successors()
     lives = [lifespan(record, history, content.as_of) for record in content.models]
-    rows = [_row(life, successors.get((life.record.source, life.record.info.id))) for life in lives]
+    detailed = history if len(lives) <= _DETAILED else None
+    rows = [_row(life, successors, detailed) for life in lives]
     style, script = source("page.css"), source("page.js")
     upcoming = _upcoming(rows)
     infos = [record.info for record in content.models]
@@ -84,6 +92,7 @@ def page(content: SiteContent, history: History, latest: Sequence[Entry]) -> byt
         content=content,
         canonical=content.link(PAGE) if content.public_url else None,
         rows=rows,
+        baselines=content.baselines,
         picture=timeline(content, lives),
         long=len(rows) > _LONG,
         listed=sum(record.listed for record in content.models),
@@ -100,13 +109,28 @@ def page(content: SiteContent, history: History, latest: Sequence[Entry]) -> byt
     )
 
 
-def _row(life: Lifespan, newer: ModelRecord | None) -> Row:
+def _row(
+    life: Lifespan,
+    successors: Mapping[tuple[str, str], ModelRecord],
+    detailed: History | None,
+) -> Row:
     record = life.record
+    key = (record.source, record.info.id)
+    newer = successors.get(key)
     lifecycle = record.info.lifecycle or ""
     late = lifecycle == "deprecated" or life.overdue
     state = "gone" if life.ended else "late" if late else "live"
     to = Successor(name_of(newer), anchor(newer.source, newer.info.id)) if newer else None
-    return Row(life, anchor(record.source, record.info.id), lifecycle, state, to)
+    able = capabilities_text(record.info.payload) if detailed else "-"
+    return Row(
+        life,
+        anchor(*key),
+        lifecycle,
+        state,
+        to,
+        capabilities="" if able == "-" else able,
+        changes=tuple(reversed(detailed.of_models.get(key, ()))) if detailed else (),
+    )
 
 
 def _upcoming(rows: Sequence[Row]) -> list[Row]:

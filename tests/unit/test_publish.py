@@ -377,6 +377,21 @@ def test_the_page_needs_no_script() -> None:
     assert picture["aria-labelledby"] == "picture-title picture-text"
 
 
+def test_a_row_opens_with_capabilities_and_history() -> None:
+    """A row holds the model's capabilities and its latest events, the newest first."""
+    able = record("a", capabilities={"effort": {"supported": True}, "pdf": {"supported": True}})
+    change = {"old": "active", "new": "deprecated"}
+    events = [added(able)]
+    events += [told(able, Kind.UPDATED, f"2026-03-0{number}", x=change) for number in range(1, 6)]
+    events.append(told(able, Kind.DEPRECATED, "2026-05-01", lifecycle=change))
+    page = Page(render(contents([able], events)))
+    assert "effort, pdf" in page.texts
+    dated = [text for text in page.texts if re.match(r"2026-\d\d-\d\d [a-z]+:", text)]
+    assert dated[0] == "2026-05-01 deprecated: lifecycle"
+    assert dated[-1] == "2026-03-02 updated: x"
+    assert len(dated) == 5
+
+
 def test_the_page_requests_nothing() -> None:
     """The policy allows the style and the script of the page, and nothing else."""
     files = render(hostile())

@@ -103,7 +103,7 @@
     link.addEventListener("click", () => {
       navigator.clipboard?.writeText(link.href).catch(() => {}); // the address bar has it too
     });
-    name.after(link);
+    row.querySelector("code").append(link);
   }
   for (const time of document.querySelectorAll("time")) time.title = time.dateTime;
   byId("reset").addEventListener("click", () => {
