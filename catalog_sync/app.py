@@ -6,37 +6,32 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from catalog_sync.alerts import delivery
-from catalog_sync.alerts.heartbeat import Heartbeat
 from catalog_sync.cancel import CancelToken
 from catalog_sync.clock import Clock, utc_now
 from catalog_sync.db import engine as db_engine
-from catalog_sync.db import migrate, outbox, retention
+from catalog_sync.db import migrate, outbox
 from catalog_sync.db import runs as db_runs
 from catalog_sync.db.urls import where
-from catalog_sync.errors import ConfigError, DatabaseError
+from catalog_sync.errors import DatabaseError
 from catalog_sync.queries import catalog, health
-from catalog_sync.sync.all_sources import AllSources
 from catalog_sync.sync.one_source import RunOptions
+from catalog_sync.sync.watched import WatchedRuns, refuse_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
 
     import sqlalchemy as sa
     from sqlalchemy import Connection
 
     from catalog_sync.alerts.channels import Channel
-    from catalog_sync.config.settings import Settings, SourceSettings
+    from catalog_sync.config.settings import Settings
     from catalog_sync.db.outbox import DeliveryCounts
     from catalog_sync.domain.kinds import Kind
     from catalog_sync.domain.model import Event, ModelRecord
     from catalog_sync.queries.health import SourceHealth, Status
     from catalog_sync.queries.metrics import Snapshot
     from catalog_sync.sync.report import RunReport
-
-_PING_SECONDS = 2.0
-"""How long `close` waits for a heartbeat that is being sent."""
 
 
 class App:
@@ -53,9 +48,7 @@ class App:
         self.clock = clock
         self.cancel = CancelToken()
         self.engine: sa.Engine = db_engine.create_engine(settings.database_url.get_secret_value())
-        self.runs = AllSources(settings, self.engine, clock, self.cancel, direct=direct)
-        url = settings.heartbeat_url
-        self._heartbeat = Heartbeat(url.get_secret_value() if url else None)
+        self.runs = WatchedRuns(settings, self.engine, clock, self.cancel, direct=direct)
         self._channels: dict[str, Channel] | None = None
 
     def __enter__(self) -> Self:
@@ -66,7 +59,7 @@ class App:
 
     def close(self) -> None:
         """Release the connections. Waits a moment for a heartbeat that is being sent."""
-        self._heartbeat.close(0 if self.cancel.cancelled else _PING_SECONDS)
+        self.runs.close()
         self.engine.dispose()
 
     @property
@@ -76,17 +69,10 @@ class App:
 
     # --- runs and deliveries -------------------------------------------------------------------
 
-    def check(self, names: Sequence[str] = (), *, sends: bool = True) -> None:
-        """Check what runs need: channels and credentials, except those that a command prints.
-
-        Raises ConfigError when one is missing or cannot be used, or a name is unknown. `sends`:
-        whether channels are needed.
-        """
-        for source in self._chosen(names):
-            if not (source.api_key_command or source.auth_token_command):
-                self.settings.credential(source)
-        if sends:
-            self.channels()
+    def check(self) -> None:
+        """Check the channels and the credentials that runs need. Raises ConfigError."""
+        self.runs.check_credentials()
+        self.channels()
 
     def sync(
         self,
@@ -102,38 +88,16 @@ class App:
         Raises ConfigError before the first run, and DatabaseError when no run can be recorded.
         """
         options = options or RunOptions()
-        self.check(names, sends=not options.dry_run)
-        return self.sync_unchecked(options, names=names, on_page=on_page, on_report=on_report)
-
-    def sync_unchecked(
-        self,
-        options: RunOptions,
-        *,
-        names: Sequence[str] = (),
-        on_page: Callable[[str, int, int], None] = lambda _source, _pages, _models: None,
-        on_report: Callable[[RunReport], None] = lambda _report: None,
-    ) -> list[RunReport]:
-        """Run as `sync` does; a credential that cannot be read is an error of its source alone."""
-        sources, heartbeat = self._chosen(names), self._heartbeat
-        if options.dry_run:
-            return self.runs.run(sources, options, on_page=on_page, on_report=on_report)
-        try:
-            migrate.ensure_schema(self.engine)
-        except DatabaseError as error:
-            heartbeat.fail(str(error))
-            raise
-        reports = self.runs.run(
-            sources, options, on_begin=heartbeat.start, on_page=on_page, on_report=on_report
-        )
-        with suppress(DatabaseError):  # the next run tries again
-            retention.prune(self.engine, self.clock(), self.settings.retention)
-        if heartbeat.wanted:
-            heartbeat.finish(reports, self._other_errors(sources))
-        return reports
+        self.runs.check_credentials(names)
+        if not options.dry_run:
+            self.channels()
+        return self.runs.sync(options, names=names, on_page=on_page, on_report=on_report)
 
     def deliver(self) -> DeliveryCounts:
         """Send the alerts that are due; return how many were delivered, and how the rest stand."""
-        delivered = delivery.deliver_due(
+        from catalog_sync.alerts.delivery import deliver_due  # noqa: PLC0415  # heavy
+
+        delivered = deliver_due(
             self.engine,
             self.channels(),
             self.clock,
@@ -179,7 +143,7 @@ class App:
             db_engine.read_transaction(engine, snapshot=True) as connection,
         ):
             known = db_runs.source_names(connection) | {s.name for s in self.settings.sources}
-            _refuse_unknown(sources, known)
+            refuse_unknown(sources, known)
             yield connection
 
     def models(
@@ -258,33 +222,3 @@ class App:
             recorded = set(sources) or db_runs.source_names(connection)
             found = health.status(connection, self.settings, self.clock()).sources
         return [source for source in found if source.name in recorded and not source.fresh]
-
-    # --- sources -------------------------------------------------------------------------------
-
-    def _chosen(self, names: Sequence[str]) -> list[SourceSettings]:
-        configured = {source.name: source for source in self.settings.sources}
-        _refuse_unknown(names, configured)
-        return [configured[name] for name in dict.fromkeys(names)] or list(configured.values())
-
-    def _other_errors(self, sources: Sequence[SourceSettings]) -> list[str]:
-        """Return the last errors of the sources that have no part in a run.
-
-        They share one heartbeat: a source that works does not hide another that fails.
-        """
-        part = {source.name for source in sources}
-        if len(part) == len(self.settings.sources):
-            return []
-        with suppress(DatabaseError):
-            return [
-                f"source {source.name}: {source.last_error}"
-                for source in self.status().sources
-                if source.configured and source.name not in part and source.last_error
-            ]
-        return []
-
-
-def _refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
-    known = sorted(known)
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"no source is named {name!r}", f"known are: {', '.join(known)}")

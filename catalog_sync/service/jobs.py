@@ -189,9 +189,8 @@ class Jobs:
     def sync(self, source: SourceSettings) -> None:
         """Run a source, unless it was synced for this time already, by another replica too."""
         try:
-            self.app.sync_unchecked(
-                self._options(source), names=[source.name], on_report=self._on_report
-            )
+            options = self._options(source)
+            self.app.runs.sync(options, names=[source.name], on_report=self._on_report)
         except DatabaseError as error:
             log_failure("no run could be made", error)
             if source.name not in self._done:
