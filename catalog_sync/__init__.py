@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from catalog_sync.domain.kinds import Kind, RunStatus
     from catalog_sync.domain.model import Event, ModelInfo, ModelRecord
     from catalog_sync.errors import CatalogSyncError, ConfigError, DatabaseError, SourceError
-    from catalog_sync.sync.one_source import RunOptions
+    from catalog_sync.sync.context import RunOptions
     from catalog_sync.sync.report import RunReport
 
 __all__ = [
@@ -60,7 +60,7 @@ _HOMES = {
     "Kind": "domain.kinds",
     "ModelInfo": "domain.model",
     "ModelRecord": "domain.model",
-    "RunOptions": "sync.one_source",
+    "RunOptions": "sync.context",
     "RunReport": "sync.report",
     "RunStatus": "domain.kinds",
     "Settings": "config.settings",

@@ -14,7 +14,7 @@ from catalog_sync.db import runs as db_runs
 from catalog_sync.db.urls import where
 from catalog_sync.errors import DatabaseError
 from catalog_sync.queries import catalog, health
-from catalog_sync.sync.one_source import RunOptions
+from catalog_sync.sync.context import RunOptions
 from catalog_sync.sync.watched import WatchedRuns, refuse_unknown
 
 if TYPE_CHECKING:

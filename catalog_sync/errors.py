@@ -26,9 +26,12 @@ Errors of lower layers are translated once, at the edge that meets them. Only th
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from catalog_sync.text import one_line
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class CatalogSyncError(Exception):
@@ -117,6 +120,9 @@ class ClockError(SourceError):
 
     code = "clock"
     advice = "nothing was recorded; set the clock of this host"
+
+    server_at: datetime | None = None
+    """The server's clock, which events about this error are dated by."""
 
 
 class LeaseLostError(SourceError):

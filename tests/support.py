@@ -109,7 +109,7 @@ class ScriptedServer:
                     return
                 said = said if isinstance(said, Answer) else Answer(said)
                 raw = said.body if isinstance(said.body, bytes) else json.dumps(said.body).encode()
-                self.send_response(said.status)
+                self.send_response_only(said.status)  # no Date: a test moves its own clock
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(raw)))
                 for name, value in said.headers.items():

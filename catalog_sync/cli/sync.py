@@ -12,7 +12,7 @@ from catalog_sync.errors import DatabaseError, HeldError, OutputError
 from catalog_sync.files import atomic_write
 from catalog_sync.queries import health_text
 from catalog_sync.service.signals import run_until_signal
-from catalog_sync.sync.one_source import RunOptions
+from catalog_sync.sync.context import RunOptions
 from catalog_sync.sync.report import log_report, report_text
 
 if TYPE_CHECKING:

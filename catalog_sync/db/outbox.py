@@ -128,7 +128,7 @@ def _missing(
     wanted = [
         (event, channel)
         for each in events
-        for event, channel in alerts([each], rules, each.source, baseline=each.baseline)
+        for event, channel in alerts([each], rules)
         if channel in since and event.occurred_at >= since[channel]
     ]
     known: set[tuple[int | None, str]] = set()

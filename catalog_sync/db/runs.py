@@ -11,15 +11,13 @@ from sqlalchemy import delete, func, insert, select, update
 
 from catalog_sync.db.catalog import inserted_id, select_models
 from catalog_sync.db.schema import UtcDateTime, model_events, sources, sync_runs
-from catalog_sync.domain.kinds import ENDED, INTERRUPTED, Kind, RunStatus
-from catalog_sync.domain.model import Event, Identity, SourceRecord, SourceState
+from catalog_sync.domain.kinds import ENDED, INTERRUPTED, STOPPED, Kind, RunStatus
+from catalog_sync.domain.model import Identity, SourceRecord, SourceState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
 _LEASE_HELD = "another process is syncing it"
-STOPPED = "stopped"
-"""The `error_code` of a run that a person or the system stopped: it is no failure."""
 
 
 def database_now(connection: sa.Connection) -> Any:
@@ -160,7 +158,7 @@ def begin_run(
         return _LEASE_HELD
     if running:
         _close_dead_runs(connection, name, run_id, now)
-    return Begun(run_id, _state(connection, row))
+    return Begun(run_id, _state(connection, row, now))
 
 
 def _close_dead_runs(connection: sa.Connection, name: str, run_id: int, now: datetime) -> None:
@@ -224,6 +222,7 @@ def release(
             "scope": str(record.scope),
             "baseline_at": record.baseline_at,
             "last_synced_at": record.last_synced_at,
+            "clock_offset_seconds": record.clock_offset_seconds,
         }
     released = connection.execute(
         update(sources)
@@ -233,35 +232,18 @@ def release(
     return bool(released.rowcount)
 
 
-def finish_run(
-    connection: sa.Connection,
-    run_id: int,
-    status: RunStatus,
-    now: datetime,
-    *,
-    error: str | None = None,
-    error_code: str | None = None,
-    baseline: bool = False,
-    pages: int | None = None,
-    models: int | None = None,
-    events: Iterable[Event] = (),
-) -> bool:
-    """Close a run; False if another process closed it already."""
-    kinds = [event.kind for event in events]
-    counted = (Kind.ADDED, Kind.UPDATED, Kind.REMOVED, Kind.RETURNED)
+def finish_run(connection: sa.Connection, run_id: int, columns: Mapping[str, Any]) -> bool:
+    """Close a run; False if another process closed it already.
+
+    Args:
+        connection: A writing transaction.
+        run_id: The run.
+        columns: How it ended: its columns of `sync_runs`.
+    """
     closed = connection.execute(
         update(sync_runs)
         .where(sync_runs.c.id == run_id, sync_runs.c.status == RunStatus.RUNNING.value)
-        .values(
-            status=status.value,
-            finished_at=now,
-            error=error,
-            error_code=error_code,
-            baseline=baseline,
-            pages=pages,
-            models=models,
-            **{kind.value: kinds.count(kind) for kind in counted},
-        )
+        .values(**columns)
     )
     return bool(closed.rowcount)
 
@@ -269,15 +251,24 @@ def finish_run(
 # --- the state that a run decides on -----------------------------------------------------------
 
 
-def select_state(connection: sa.Connection, name: str, base_url: str) -> SourceState:
-    """Return what is recorded about a source; of an unknown one, nothing."""
+def select_state(
+    connection: sa.Connection, name: str, base_url: str, began_by: datetime
+) -> SourceState:
+    """Return what is recorded about a source; of an unknown one, nothing.
+
+    Args:
+        connection: A transaction.
+        name: The source's name.
+        base_url: The source's address, for a source without a row.
+        began_by: When the present run began. Applied runs that began later had a wrong clock.
+    """
     row = _look(connection, name)
     if row is None:
         return SourceState(SourceRecord(name, base_url), {})
-    return _state(connection, row)
+    return _state(connection, row, began_by)
 
 
-def _state(connection: sa.Connection, row: Any) -> SourceState:
+def _state(connection: sa.Connection, row: Any, began_by: datetime) -> SourceState:
     name = row.name
     kinds = (Kind.SYNC_FAILED, Kind.SYNC_RECOVERED)
     walked = (
@@ -291,12 +282,19 @@ def _state(connection: sa.Connection, row: Any) -> SourceState:
         .limit(1)
         .offset(1)
     )
+    good = select(func.max(sync_runs.c.started_at)).where(
+        sync_runs.c.source == name,
+        sync_runs.c.status.in_([RunStatus.SUCCEEDED.value, RunStatus.HELD.value]),
+        sync_runs.c.models.is_not(None),
+        sync_runs.c.started_at <= began_by,
+    )
     found = connection.execute(
         select(
             _last_number(name, RunStatus.SUCCEEDED).label("succeeded"),
             _last_number(name, RunStatus.HELD).label("held"),
             _last_ended(name, sync_runs.c.error).scalar_subquery().label("error"),
             walked.scalar_subquery().label("walked_at"),
+            good.scalar_subquery().label("good_at"),
             *(_last_event_at(name, kind).label(kind.value) for kind in kinds),
         )
     ).one()
@@ -310,6 +308,7 @@ def _state(connection: sa.Connection, row: Any) -> SourceState:
         last_error=found.error,
         second_last_walk_at=found.walked_at,
         latest_recorded_at=row.last_recorded_at,
+        last_good_run_at=found.good_at,
     )
 
 
@@ -377,7 +376,7 @@ def failures(connection: sa.Connection, name: str) -> tuple[int, list[str]]:
     if since is not None:
         announced = announced.where(model_events.c.occurred_at > since)
     said = (payload or {} for payload in connection.scalars(announced))
-    return streak or 0, [str(each.get("error_code", each.get("error_class"))) for each in said]
+    return streak or 0, [str(each.get("error_code")) for each in said]
 
 
 # --- questions ---------------------------------------------------------------------------------
@@ -385,7 +384,12 @@ def failures(connection: sa.Connection, name: str) -> tuple[int, list[str]]:
 
 def _source(row: Any) -> SourceRecord:
     return SourceRecord(
-        row.name, row.base_url, Identity.parse(row.scope), row.baseline_at, row.last_synced_at
+        row.name,
+        row.base_url,
+        Identity.parse(row.scope),
+        row.baseline_at,
+        row.last_synced_at,
+        row.clock_offset_seconds,
     )
 
 

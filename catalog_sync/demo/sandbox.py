@@ -14,6 +14,7 @@ import threading
 import uuid
 from contextlib import suppress
 from datetime import datetime
+from email.utils import format_datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -23,6 +24,8 @@ from catalog_sync.demo import answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from catalog_sync.clock import Clock
 
 _POLL_SECONDS: Final = 0.02  # how soon `stop` is noticed
 _DRAIN_SECONDS: Final = 2.0  # how long `stop` waits for answers in progress
@@ -65,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         html = isinstance(body, bytes)
         content = body if html else json.dumps(body).encode()
         headers = {
-            "date": self.date_time_string(),
+            "date": format_datetime(sandbox.clock(), usegmt=True) if sandbox.clock else None,
             "content-type": "text/html" if html else "application/json",
             "content-length": str(len(content)),
             "request-id": request_id,
@@ -163,6 +166,8 @@ class Sandbox:
         self.workspace_id = workspace_id
         self.by_id = by_id
         self.shape = shape
+        self.clock: Clock | None = None
+        """Dates the answers; None sends no `date`, for programs whose clock is moved."""
         self.models = models
         self._server = _Server((host, port), self)
         self._thread = threading.Thread(

@@ -52,6 +52,7 @@ def replay(database: Path | str, end: datetime | None = None) -> Iterator[tuple[
         key_file.write_text(sandbox.api_key, encoding="utf-8")
         for moment in moments() if end is None else moments(end):
             sandbox.models = moment.models
+            sandbox.clock = clock = partial(getattr, moment, "at")
             source = SourceSettings(
                 name="anthropic",
                 base_url=sandbox.url,
@@ -59,5 +60,5 @@ def replay(database: Path | str, end: datetime | None = None) -> Iterator[tuple[
                 anthropic_version=moment.anthropic_version,
             )
             settings = Settings(database_url=SecretStr(url), sources=(source,))
-            with App(settings, clock=partial(getattr, moment, "at"), direct=True) as app:
+            with App(settings, clock=clock, direct=True) as app:
                 yield moment, app.sync()[0]

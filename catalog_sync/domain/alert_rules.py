@@ -15,29 +15,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AlertRule:
-    """Which events a channel is told. Empty globs and sources admit everything."""
+    """Selects the events that are sent to a channel. Empty `models` and `sources` match all."""
 
     channel: str
     kinds: frozenset[Kind]
     models: tuple[str, ...] = ()
+    """Globs of ids, case-sensitive; they do not apply to events without a model."""
     sources: tuple[str, ...] = ()
 
-
-def alerts(
-    events: Iterable[Event], rules: Iterable[AlertRule], source: str, *, baseline: bool
-) -> list[tuple[Event, str]]:
-    """Return which event is owed to which channel. A baseline's models are no news."""
-    rules = list(rules)
-    return [
-        (event, rule.channel)
-        for event in events
-        if not (baseline and event.model_id is not None)
-        for rule in rules
-        if event.kind in rule.kinds
-        and (not rule.sources or source in rule.sources)
-        and (
-            event.model_id is None
-            or not rule.models
-            or any(fnmatchcase(event.model_id, glob) for glob in rule.models)
+    def matches(self, event: Event) -> bool:
+        """Whether the channel is sent the event. The models of a first list are no news."""
+        return (
+            event.kind in self.kinds
+            and not event.baseline
+            and (not self.sources or event.source in self.sources)
+            and (
+                event.model_id is None
+                or not self.models
+                or any(fnmatchcase(event.model_id, glob) for glob in self.models)
+            )
         )
-    ]
+
+
+def alerts(events: Iterable[Event], rules: Iterable[AlertRule]) -> list[tuple[Event, str]]:
+    """Return the outbox entries of events: each event with each channel that it is sent to."""
+    rules = list(rules)
+    return [(event, rule.channel) for event in events for rule in rules if rule.matches(event)]

@@ -1,12 +1,14 @@
-"""When a run is held: too many models missing, or another server answered."""
+"""When a run is held, or records nothing: models missing, another server, a wrong clock."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
 from catalog_sync.domain.model import api_root
+from catalog_sync.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,14 +18,35 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+CLOCK_WARNING = timedelta(minutes=5)
+"""A larger difference between the host's clock and the server's is worth a warning."""
+CLOCK_LIMIT = timedelta(days=1)
+"""With a larger difference a run records nothing."""
 _HELD_SHARE = 30
-"""Percent of the listed models that may leave at once before somebody should look."""
+"""Percent of the listed models that may leave at once without a person's consent."""
 _HELD_MINIMUM = 3
 """Models that may leave at once from any catalog, however small."""
+_NAMED = 5
+"""Models that a held run names; the rest is a number."""
 
 
-def without(models: Mapping[str, T], exclude: Sequence[str]) -> dict[str, T]:
-    """Return what is kept of a mapping by id: ids that match a glob are left out; case matters."""
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why removals, or the whole run, wait for a person."""
+
+    reason: str
+    code: str
+    """Stored in `sync_runs.error_code`: REMOVALS_HELD or IDENTITY_CHANGED."""
+    model_ids: tuple[str, ...] = ()
+    """The models whose removal waits, sorted; empty when the whole run is held."""
+
+
+REMOVALS_HELD = "removals_held"
+IDENTITY_CHANGED = "identity_changed"
+
+
+def drop_excluded(models: Mapping[str, T], exclude: Sequence[str]) -> dict[str, T]:
+    """Return a mapping by id without the ids that match a glob; case matters."""
     return {
         id_: value
         for id_, value in models.items()
@@ -32,7 +55,7 @@ def without(models: Mapping[str, T], exclude: Sequence[str]) -> dict[str, T]:
 
 
 def missing(state: SourceState, catalog: Catalog) -> list[ModelRecord]:
-    """Return the listed models that a complete walk did not see, by id."""
+    """Return the listed models that a complete walk did not see, in the order of their ids."""
     return [
         record
         for id_, record in sorted(state.models.items())
@@ -41,23 +64,48 @@ def missing(state: SourceState, catalog: Catalog) -> list[ModelRecord]:
 
 
 def ids_to_confirm(absent: Iterable[ModelRecord]) -> list[str]:
-    """Return the ids whose absence is a question; a model already retired left as expected."""
+    """Return the ids to ask for; a model that already retired was expected to leave."""
     return [record.info.id for record in absent if not record.retired]
 
 
-def hold_reason(state: SourceState, catalog: Catalog, now: datetime, *, empty: bool) -> str | None:
-    """Say why removals must wait for a person, or null.
+def removal_hold(
+    state: SourceState, catalog: Catalog, now: datetime, *, empty: bool
+) -> Hold | None:
+    """Return why removals must wait for a person, or None.
 
-    `empty`: the list itself held nothing. Models that are retired, or past their retirement date,
-    may leave in any number. While a source is held, what is missing already keeps counting.
+    Models that are retired, or past their retirement date, may leave in any number. While a source
+    is held, the models that are missing since then keep counting.
+
+    Args:
+        state: What is known of the source.
+        catalog: What the walk saw.
+        now: The time of the run.
+        empty: Whether the list itself, excluded ids included, held no model.
     """
     absent = missing(state, catalog)
+    reason = _removal_reason(state, absent, now, empty=empty)
+    if reason is None:
+        return None
+    ids = tuple(record.info.id for record in absent)
+    return Hold(f"{reason}; missing: {named(ids)}", REMOVALS_HELD, ids)
+
+
+def named(ids: Sequence[str]) -> str:
+    """Return the first ids of a list, and how many more there are."""
+    more = len(ids) - _NAMED
+    text = ", ".join(one_line(id_) for id_ in ids[:_NAMED])
+    return f"{text} and {more} more" if more > 0 else text
+
+
+def _removal_reason(
+    state: SourceState, absent: Sequence[ModelRecord], now: datetime, *, empty: bool
+) -> str | None:
     if empty and absent:
         listed = sum(record.listed for record in state.models.values())
         return f"the list is empty where {listed} models were listed"
     gone = [record for record in absent if record.missing_since is None or state.held]
     for left_at in sorted({record.missing_since or now for record in gone}):
-        # Of those that were there at the time: newcomers make their leaving no smaller a thing.
+        # The share is one of the models of that time: newcomers do not make it smaller.
         there = sum(r.listed and r.first_seen_at < left_at for r in state.models.values())
         left = sum(
             record.first_seen_at < left_at <= (record.missing_since or now)
@@ -74,43 +122,48 @@ def _expected_to_leave(record: ModelRecord, now: datetime) -> bool:
     return record.retired or (retires_at is not None and retires_at <= now)
 
 
-def identity_change(state: SourceState, catalog: Catalog, base_url: str) -> tuple[str | None, bool]:
-    """Say who answered in the place of the one before, and whether the pass must be held for it.
+def identity_change(
+    state: SourceState, catalog: Catalog, base_url: str
+) -> tuple[str | None, Hold | None]:
+    """Compare the server's identity with that of the last applied run.
 
-    Another organisation that shows the same list says nothing new and is no reason to hold. A
-    server that does not say who it is, is not another.
+    Another organisation that shows the same list is no reason to hold the run. A server that does
+    not state its identity is no other server.
+
+    Returns:
+        A description of the change, None if there is none; and the hold of the whole run, if any.
     """
     source = state.source
-    if source.baseline_at is None:
-        return None, False
-    if api_root(source.base_url) != api_root(base_url):
-        return f"{base_url} answered where {source.base_url} did before", True
     before, after = source.scope, catalog.scope
-    if _another(before.organization_id, after.organization_id):
-        listed = {id_ for id_, record in state.models.items() if record.listed}
-        same_list = listed == set(catalog.models)
-        return (
-            f"organisation {after.organization_id} answered where {before.organization_id} did",
-            not same_list,
+    change = None
+    holds = True
+    if source.baseline_at is None:
+        return None, None
+    if api_root(source.base_url) != api_root(base_url):
+        change = f"{base_url} answered where {source.base_url} did before"
+    elif _differ(before.organization_id, after.organization_id):
+        change = f"organisation {after.organization_id} answered where {before.organization_id} did"
+        holds = {id_ for id_, record in state.models.items() if record.listed} != set(
+            catalog.models
         )
-    if _another(before.workspace_id, after.workspace_id):
-        return f"workspace {after.workspace_id} answered where {before.workspace_id} did", True
-    return None, False
+    elif _differ(before.workspace_id, after.workspace_id):
+        change = f"workspace {after.workspace_id} answered where {before.workspace_id} did"
+    return change, Hold(change, IDENTITY_CHANGED) if change and holds else None
 
 
-def _another(before: str | None, after: str | None) -> bool:
+def _differ(before: str | None, after: str | None) -> bool:
     return before is not None and after is not None and before != after
 
 
 def source_after_run(
     record: SourceRecord, scope: Identity, base_url: str, now: datetime
 ) -> SourceRecord:
-    """Return a source's row after a pass that was applied.
+    """Return a source's row after an applied run.
 
-    What a server leaves open of who it is stays as it was, unless somebody else is known to answer.
+    What the server does not state of its identity is kept, unless another server answered.
     """
     before = record.scope
-    other = api_root(record.base_url) != api_root(base_url) or _another(
+    other = api_root(record.base_url) != api_root(base_url) or _differ(
         before.organization_id, scope.organization_id
     )
     return replace(

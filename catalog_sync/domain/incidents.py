@@ -8,26 +8,38 @@ from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event, SourceState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
     from datetime import datetime
 
 
 def failure_event(
-    now: datetime, error: str, error_class: str, *, streak: int, threshold: int, told: Iterable[str]
+    now: datetime,
+    error: str,
+    code: str,
+    *,
+    streak: int,
+    threshold: int,
+    announced_codes: Collection[str],
 ) -> Event | None:
-    """Return the event of a pass that failed, when it is time to say so.
+    """Return the event of a run that failed, or None while it is too early or was announced.
 
-    `streak`: failures in a row, this one included. `told`: the classes of error that were told
-    since the last success; what is told stays told, so that alternating errors make no storm.
+    Args:
+        now: When the run failed.
+        error: The line that describes the failure.
+        code: The stable code of the error's class.
+        streak: Failures in a row, this one included. Stopped runs are none.
+        threshold: The failures in a row that are worth an event.
+        announced_codes: The codes announced since the last success. Each is announced once, so
+            that errors that alternate do not repeat the alert.
     """
-    if streak < threshold or error_class in set(told):
+    if streak < threshold or code in announced_codes:
         return None
     changes = {"error": {"old": None, "new": error}}
-    return Event(Kind.SYNC_FAILED, now, changes=changes, payload={"error_class": error_class})
+    return Event(Kind.SYNC_FAILED, now, changes=changes, payload={"error_code": code})
 
 
 def recovery_event(state: SourceState, now: datetime) -> Event | None:
-    """Return the event of a pass that succeeded after a failure that was told."""
+    """Return the event of a run that succeeded after an announced failure; else None."""
     if not state.failure_announced:
         return None
     changes = {"error": {"old": state.last_error, "new": None}}
@@ -35,7 +47,7 @@ def recovery_event(state: SourceState, now: datetime) -> Event | None:
 
 
 def held_event(state: SourceState, now: datetime, reason: str) -> Event | None:
-    """Return the event of the first pass that was held since the last success."""
+    """Return the event of the first run that is held since the last success; else None."""
     if state.held:
         return None
     return Event(Kind.SYNC_HELD, now, changes={"error": {"old": None, "new": reason}})

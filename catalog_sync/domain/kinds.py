@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What an event says. Past participles; `retiring` is the reminder that a date comes closer."""
+    """The kind of an event. `retiring` is the reminder that a retirement date comes closer."""
 
     ADDED = "added"
     UPDATED = "updated"
@@ -65,7 +65,7 @@ DEFAULT_FAIL_ON = (
 
 
 class RunStatus(StrEnum):
-    """How a pass over one source ended; `running` until it did."""
+    """How a run over one source ended; `running` until it did."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -75,15 +75,17 @@ class RunStatus(StrEnum):
 
 
 ENDED = (RunStatus.SUCCEEDED, RunStatus.HELD, RunStatus.FAILED)
-"""How a pass ends that was really made."""
+"""How a recorded run ends. A skipped run is not recorded."""
 INTERRUPTED = "interrupted"
-"""The `error` of a pass whose process was told to stop, or died."""
+"""The `error` and the code of a run whose process died. It counts as a failure."""
+STOPPED = "stopped"
+"""The `error` and the code of a run that was stopped on purpose. It counts for nothing."""
 
 
 class AbsenceCheck(StrEnum):
-    """What the API said of a model, asked by id, that its own list no longer showed."""
+    """What the API answered about a model, by id, that its list no longer shows."""
 
-    GONE = "gone"  # 404
-    ANSWERING = "answering"  # 200: the list is wrong
-    RETIRED = "retired"  # 200, with `lifecycle` `retired`: it left the list because it retired
-    UNKNOWN = "unknown"  # anything else: no answer is no news
+    GONE = "gone"  # it does not exist
+    ANSWERING = "answering"  # it exists: the list is wrong
+    RETIRED = "retired"  # it exists and is retired: it left the list for that
+    UNKNOWN = "unknown"  # no answer that counts

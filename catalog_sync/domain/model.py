@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 from urllib.parse import unquote
 
 from catalog_sync.clock import parse_rfc3339
+from catalog_sync.domain.kinds import Lifecycle
 
 if TYPE_CHECKING:
     from catalog_sync.domain.kinds import Kind
@@ -174,15 +175,6 @@ def _time(value: Any) -> datetime | None:
     return instant if instant.year >= _FIRST_YEAR else None
 
 
-def is_same_json(a: Any, b: Any) -> bool:
-    """Return whether two JSON values are the same. Unlike in Python, true is not 1."""
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() == b.keys() and all(is_same_json(a[key], b[key]) for key in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(is_same_json, a, b))
-    return isinstance(a, bool) is isinstance(b, bool) and bool(a == b)
-
-
 def api_root(base_url: str) -> str:
     """Return a base URL without a trailing `/v1`: with and without it, the address is the same."""
     return base_url.rstrip("/").removesuffix("/v1").rstrip("/")
@@ -242,19 +234,19 @@ class ModelRecord:
     first_seen_at: datetime
     last_seen_at: datetime
     missing_since: datetime | None = None
-    """The first complete walk that missed it since it was last there; null while it is seen."""
+    """The first complete walk that missed it since it was last there; None while it is seen."""
     removed_at: datetime | None = None
-    """When it was confirmed gone; null while it is listed."""
+    """When it was confirmed gone; None while it is listed."""
 
     @property
     def listed(self) -> bool:
-        """Whether the catalog still holds the model; missing is not yet removed."""
+        """Whether the catalog still holds the model; a missing model is not yet removed."""
         return self.removed_at is None
 
     @property
     def retired(self) -> bool:
         """Whether the API itself said that the model is retired."""
-        return self.info.lifecycle == "retired"
+        return self.info.lifecycle == Lifecycle.RETIRED
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,10 +256,11 @@ class Event:
     kind: Kind
     occurred_at: datetime
     model_id: str | None = None
-    """Null for an event of the whole catalog or of the job itself."""
+    """None for an event of the whole catalog or of the job itself."""
     changes: Changes = field(default_factory=dict)
     payload: JsonObject | None = None
-    """The model's object after the event; of `schema_changed`, each id's object."""
+    """The model's object after the event; of `schema_changed`, the objects of the models that it
+    concerns, by id; of `sync_failed`, the error's code."""
     source: str = ""
     run_id: int | None = None
     id: int | None = None
@@ -284,25 +277,30 @@ class SourceRecord:
     base_url: str
     scope: Identity = Identity()
     baseline_at: datetime | None = None
-    """The first complete walk; null before it."""
+    """The first complete walk; None before it."""
     last_synced_at: datetime | None = None
-    """The last pass whose result was applied, held removals included; null before it."""
+    """The last run whose result was applied, held removals included; None before it."""
+    clock_offset_seconds: int | None = None
+    """How far the host's clock was ahead of the server's at the last run; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """All that the decisions of a pass need to know of the past."""
+    """All that the decisions of a run need to know of the past."""
 
     source: SourceRecord
     models: Mapping[str, ModelRecord]
     """Every row of the source, removed ones included, by id."""
     held: bool = False
-    """Whether a pass was held since the last one that succeeded."""
+    """Whether a run was held since the last one that succeeded."""
     failure_announced: bool = False
-    """Whether a `sync_failed` event stands without its `sync_recovered`."""
+    """Whether a `sync_failed` event was recorded after the last `sync_recovered`."""
     last_error: str | None = None
-    """The `error` of the last run that was not skipped."""
+    """The `error` of the last run that was neither skipped nor stopped."""
     second_last_walk_at: datetime | None = None
-    """When the last complete walk but one ended: what was missing by then has now missed three."""
+    """When the last complete walk but one ended: a model missing since then was missed thrice."""
     latest_recorded_at: datetime | None = None
-    """The latest time of all that is known; null at the beginning. What is new comes after it."""
+    """The latest recorded time; None at the beginning. Whatever is recorded next is later."""
+    last_good_run_at: datetime | None = None
+    """When the last applied run began, by its own host's clock, of those that began before the
+    present run; None before the first."""

@@ -1,172 +1,217 @@
-"""The decisions of a pass: what changed, what to say of it, and when to say nothing.
+"""The decisions of a run about models: which rows to write, and which events to record.
 
-Pure: values in, values out. No input or output, no clock (`now` is an argument), no database.
-The rules are those of the README's section "What it promises".
+Pure: values in, values out. The rules are those of the README's section "What it promises".
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from catalog_sync.clock import format_instant
-from catalog_sync.domain.diff import _changes, _schema_changes, diff
+from catalog_sync.domain.diff import IsIgnored, changes, diff, equal, without_ignored
 from catalog_sync.domain.guard import missing
-from catalog_sync.domain.kinds import AbsenceCheck, Kind
+from catalog_sync.domain.kinds import AbsenceCheck, Kind, Lifecycle
 from catalog_sync.domain.model import Catalog, Changes, Event, ModelInfo, ModelRecord, SourceState
+from catalog_sync.domain.reminders import COVERING, Reminders
+from catalog_sync.domain.schema_changes import Comparison, covers, schema_paths, schema_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from collections.abc import Mapping
+    from datetime import datetime
+
+_NO_REMINDERS = Reminders()
+_STAGES = tuple(Lifecycle)
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeSet:
-    """What a pass does to the tables: nothing else is written, and nothing less."""
+    """What a run writes about models, beside the `last_seen_at` of those that it saw."""
 
     added: tuple[ModelRecord, ...] = ()
     changed: tuple[ModelRecord, ...] = ()
-    """New states of rows that are known; the others only get a new `last_seen_at`."""
+    """New states of known rows."""
     events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Absences:
+    """What a run knows about the models that its list does not show."""
+
+    checks: Mapping[str, AbsenceCheck] = field(default_factory=dict)
+    """The answers to `ids_to_confirm`; a model without one is UNKNOWN."""
+    hold: bool = False
+    """Whether removals wait for a person."""
+    accept: bool = False
+    """Whether a person said that the removals are right: then no answer confirms them too."""
 
 
 def reconcile(
     state: SourceState,
     catalog: Catalog,
     now: datetime,
-    *,
-    absences: Mapping[str, AbsenceCheck],
-    hold: bool = False,
-    accept: bool = False,
-    reminders: Sequence[timedelta] = (),
+    absences: Absences,
+    reminders: Reminders = _NO_REMINDERS,
+    is_ignored: IsIgnored | None = None,
 ) -> ChangeSet:
-    """Compare what is known with a complete walk: the new rows and the events.
+    """Compare what is known with a complete walk.
 
-    `absences`: the answers to `ids_to_confirm`. `hold`: what is missing stays listed. `accept`: a
-    person said that removals are right, so that no answer counts as gone. `now` is later than any
-    time in `state`.
+    Args:
+        state: What is known of the source.
+        catalog: What the walk saw, without excluded ids.
+        now: The time of all that the run writes; later than any time in `state`.
+        absences: What is known about the models that are missing.
+        reminders: The thresholds before a retirement date that make a `retiring` event.
+        is_ignored: The test of the paths that are never compared; None compares all.
+
+    Returns:
+        The rows and the events, in the order of the list, missing models last.
     """
     known = state.models
-    differences = {
-        id_: diff(known[id_].info.payload, info.payload)
-        for id_, info in catalog.models.items()
-        if id_ in known
-    }
-    compared = [id_ for id_ in differences if known[id_].listed]
-    schema = _schema_changes([differences[id_] for id_ in compared])
+    baseline = state.source.baseline_at is None
+    compared = _compare(state, catalog, is_ignored)
+    listed = {id_: each for id_, each in compared.items() if known[id_].listed}
+    schema = schema_paths(list(listed.values()), _unchanged(state, catalog, compared))
 
     added: list[ModelRecord] = []
     changed: list[ModelRecord] = []
     events: list[Event] = []
     if schema:
-        objects = {id_: catalog.models[id_].payload for id_ in compared}
-        events.append(Event(Kind.SCHEMA_CHANGED, now, changes=schema, payload=objects))
+        objects = {
+            id_: catalog.models[id_].payload
+            for id_, each in listed.items()
+            if any(covers(schema, path) for path in each.differences)
+        }
+        texts = schema_texts(schema)
+        events.append(Event(Kind.SCHEMA_CHANGED, now, changes=texts, payload=objects))
+
+    def record_event(kind: Kind | None, record: ModelRecord, values: Changes) -> None:
+        if kind is not None:
+            events.append(_event(kind, record, now, values, baseline=baseline))
+        reminder = None if kind in COVERING else reminders.changes(record)
+        if reminder and record.listed:
+            events.append(_event(Kind.RETIRING, record, now, reminder))
 
     for id_, info in catalog.models.items():
         record = known.get(id_)
         if record is None:
             record = ModelRecord(state.source.name, info, first_seen_at=now, last_seen_at=now)
             added.append(record)
-            events.append(_event(Kind.ADDED, record, now))
-            events += _reminder(record, now, None, reminders, state)
+            record_event(Kind.ADDED, record, {})
             continue
-        seen = replace(record, info=info, last_seen_at=now, missing_since=None, removed_at=None)
-        if differences[id_] or not record.listed or record.missing_since is not None:
+        seen = record
+        if id_ in compared or not record.listed or record.missing_since is not None:
+            seen = replace(record, info=info, last_seen_at=now, missing_since=None, removed_at=None)
             changed.append(seen)
-        events += _told(record, seen, differences[id_], schema, now)
-        events += _reminder(seen, now, record, reminders, state)
+        kind, values = _listed_model_event(record, info, compared.get(id_), schema)
+        record_event(kind, seen, values)
 
     for record in missing(state, catalog):
-        left, told = _left(record, now, absences, hold=hold, accept=accept, state=state)
+        left, kind, values = _missing_model_update(record, now, absences, state)
         if left != record:
             changed.append(left)
-        events += told
-        if left.listed:
-            events += _reminder(left, now, record, reminders, state)
+        record_event(kind, left, values)
     return ChangeSet(tuple(added), tuple(changed), tuple(events))
 
 
-def _event(kind: Kind, record: ModelRecord, now: datetime, changes: Changes | None = None) -> Event:
-    return Event(kind, now, record.info.id, changes or {}, record.info.payload)
+def _compare(
+    state: SourceState, catalog: Catalog, is_ignored: IsIgnored | None
+) -> dict[str, Comparison]:
+    """Return the known models whose objects are not equal, with their differences if any.
+
+    Equal objects, which are nearly all of them, are left out: comparing is cheap, a diff is not.
+    """
+    compared = {}
+    for id_, info in catalog.models.items():
+        record = state.models.get(id_)
+        if record is None or equal(record.info.payload, info.payload):
+            continue
+        old = without_ignored(record.info.payload, is_ignored)
+        new = without_ignored(info.payload, is_ignored)
+        compared[id_] = Comparison(old, new, diff(old, new))
+    return compared
 
 
-def _told(
-    before: ModelRecord,
-    after: ModelRecord,
-    differences: Mapping[str, tuple[Any, Any]],
-    schema: Mapping[str, Any],
-    now: datetime,
-) -> Iterator[Event]:
-    """Yield the one event of a model that is on the list, if it has anything to say."""
-    if before.removed_at is not None:
-        removed = {"removed_at": {"old": format_instant(before.removed_at), "new": None}}
-        yield _event(Kind.RETURNED, after, now, {**_changes(differences), **removed})
-        return
-    for kind in (Kind.RETIRED, Kind.DEPRECATED):
-        if after.info.lifecycle == kind.value != before.info.lifecycle:
-            yield _event(kind, after, now, _changes(differences))
-            return
-    own = {path: pair for path, pair in differences.items() if path not in schema}
-    if own:
-        yield _event(Kind.UPDATED, after, now, _changes(own))
+def _unchanged(
+    state: SourceState, catalog: Catalog, compared: Mapping[str, Comparison]
+) -> list[Mapping[str, object]]:
+    """Return the objects of the models of both lists that are equal."""
+    return [
+        record.info.payload
+        for id_, record in state.models.items()
+        if record.listed and id_ in catalog.models and id_ not in compared
+    ]
 
 
-def _left(
+def _event(
+    kind: Kind, record: ModelRecord, now: datetime, values: Changes, *, baseline: bool = False
+) -> Event:
+    return Event(kind, now, record.info.id, values, record.info.payload, baseline=baseline)
+
+
+def _listed_model_event(
     record: ModelRecord,
-    now: datetime,
-    absences: Mapping[str, AbsenceCheck],
-    *,
-    hold: bool,
-    accept: bool,
-    state: SourceState,
-) -> tuple[ModelRecord, list[Event]]:
-    """Return the new row of a model that is not on the list, and its event if it is confirmed."""
-    absence = absences.get(record.info.id, AbsenceCheck.UNKNOWN)
+    info: ModelInfo,
+    comparison: Comparison | None,
+    schema: Mapping[tuple[str, ...], object],
+) -> tuple[Kind | None, Changes]:
+    """Return the one event of a listed model: returned, or what `_move` finds, or updated."""
+    differences = comparison.differences if comparison else {}
+    if record.removed_at is not None:
+        removed = {"removed_at": {"old": format_instant(record.removed_at), "new": None}}
+        return Kind.RETURNED, {**changes(differences), **removed}
+    if comparison is None or not differences:
+        return None, {}
+    kind = _move(_info(comparison.old, record.info), _info(comparison.new, info))
+    if kind is not None:
+        return kind, changes(differences)
+    own = {path: values for path, values in differences.items() if not covers(schema, path)}
+    return (Kind.UPDATED if own else None), changes(own)
+
+
+def _info(compared: Mapping[str, object], info: ModelInfo) -> ModelInfo:
+    """Return a model as its compared paths describe it: an ignored date does not move."""
+    if compared is info.payload:
+        return info
+    return ModelInfo.from_payload({**compared, "id": info.id})
+
+
+def _move(before: ModelInfo, after: ModelInfo) -> Kind | None:
+    """Return the kind of a move of the lifecycle or of the retirement date; None if neither moved.
+
+    A lifecycle that moves back (retired to deprecated, either to active) is a change of plans.
+    """
+    old, new = before.lifecycle, after.lifecycle
+    back = old in _STAGES and new in _STAGES and _STAGES.index(new) < _STAGES.index(old)
+    if new != old and not back and new in {Kind.RETIRED, Kind.DEPRECATED}:
+        return Kind(new)
+    return Kind.RESCHEDULED if back or before.retires_at != after.retires_at else None
+
+
+def _missing_model_update(
+    record: ModelRecord, now: datetime, absences: Absences, state: SourceState
+) -> tuple[ModelRecord, Kind | None, Changes]:
+    """Return the row of a model that is not on the list, and its event if it is confirmed gone."""
+    check = absences.checks.get(record.info.id, AbsenceCheck.UNKNOWN)
     # Walks are counted from the last time that the model was known to be there.
-    since = now if absence is AbsenceCheck.ANSWERING else record.missing_since or now
+    since = now if check is AbsenceCheck.ANSWERING else record.missing_since or now
     still_listed = replace(record, missing_since=since)
-    if hold:
-        return still_listed, []
+    if absences.hold:
+        return still_listed, None, {}
     gone = replace(record, missing_since=since, removed_at=now)
-    changes = {"removed_at": {"old": None, "new": format_instant(now)}}
-    if absence is AbsenceCheck.RETIRED and not record.retired:
-        payload = {**record.info.payload, "lifecycle": "retired"}
-        retired = replace(gone, info=ModelInfo.from_payload(payload))
-        lifecycle = _changes(diff(record.info.payload, payload))
-        return retired, [_event(Kind.RETIRED, retired, now, {**lifecycle, **changes})]
+    removed = {"removed_at": {"old": None, "new": format_instant(now)}}
+    if check is AbsenceCheck.RETIRED and not record.retired:
+        payload = {**record.info.payload, "lifecycle": Lifecycle.RETIRED.value}
+        moved = changes(diff(record.info.payload, payload))
+        return (
+            replace(gone, info=ModelInfo.from_payload(payload)),
+            Kind.RETIRED,
+            {**moved, **removed},
+        )
     third_walk = state.second_last_walk_at is not None and since <= state.second_last_walk_at
-    confirmed = absence is AbsenceCheck.GONE or (
-        absence is AbsenceCheck.UNKNOWN and (third_walk or accept)
+    confirmed = check is AbsenceCheck.GONE or (
+        check is AbsenceCheck.UNKNOWN and (third_walk or absences.accept)
     )
     if record.retired or confirmed:
-        return gone, [_event(Kind.REMOVED, gone, now, changes)]
-    return still_listed, []
-
-
-def _reminder(
-    record: ModelRecord,
-    now: datetime,
-    before: ModelRecord | None,
-    reminders: Sequence[timedelta],
-    state: SourceState,
-) -> Iterator[Event]:
-    """Yield the reminder of a retirement date, when a threshold was crossed since the last pass.
-
-    A date that is new crosses at once all thresholds that it is closer than; at a source's
-    baseline they count as done, and after a removal those that were crossed before it.
-    """
-    retires_at = record.info.retires_at
-    if retires_at is None or record.retired or state.source.baseline_at is None:
-        return
-    since = None
-    if before is not None and before.info.retires_at == retires_at:
-        since = before.removed_at or state.source.last_synced_at
-    crossed = [
-        length
-        for length in reminders
-        if retires_at - length <= now and (since is None or retires_at - length > since)
-    ]
-    if crossed:
-        old = (retires_at.date() - since.date()).days if since else None
-        new = (retires_at.date() - now.date()).days
-        yield _event(Kind.RETIRING, record, now, {"days_left": {"old": old, "new": new}})
+        return gone, Kind.REMOVED, removed
+    return still_listed, None, {}

@@ -1,4 +1,4 @@
-"""Rebuild the catalog of any time from its events."""
+"""Rebuild the catalog of any time from its events, and the history of one model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from catalog_sync.clock import format_instant
-from catalog_sync.domain.diff import _changes, diff
+from catalog_sync.domain.diff import at, path_of, same, value_or_none
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event, JsonObject, ModelInfo, ModelRecord
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 
 
 def replay(events: Iterable[Event]) -> dict[tuple[str, str], ModelRecord]:
-    """Rebuild the rows, by source and id, from the events up to some moment, oldest first.
+    """Rebuild the rows from the events up to some time.
 
-    Of a model's own events the first and the last are enough, and reminders say nothing new. What
-    no event tells is not there: `last_seen_at` is the last of these events that shows the model on
-    the list, `missing_since` is null.
+    Args:
+        events: Oldest first. Of a model's own events the first, the last that shows it on the list
+            and the last are enough; reminders are not needed.
+
+    Returns:
+        The rows by source and id. What no event states is not known: `last_seen_at` is the last
+        event that shows the model on the list, `missing_since` is None, and a change that made no
+        event (an ignored path, another spelling of a time) is missing from the object.
     """
     payloads: dict[tuple[str, str], JsonObject] = {}
     seen: dict[tuple[str, str], tuple[datetime, datetime]] = {}
     removed: dict[tuple[str, str], datetime] = {}
     for event in events:
-        if event.kind is Kind.SCHEMA_CHANGED:
-            told = {(event.source, id_): value for id_, value in (event.payload or {}).items()}
-        elif event.model_id is None or event.payload is None or event.kind is Kind.RETIRING:
-            continue
-        else:
-            told = {(event.source, event.model_id): event.payload}
-        payloads |= told
-        for key in told:
+        objects = _objects_after(event)
+        payloads |= objects
+        for key in objects:
             first, last = seen.get(key, (event.occurred_at, event.occurred_at))
-            if _left_by(event):
+            if _left_list(event):
                 removed[key] = event.occurred_at
             else:
                 removed.pop(key, None)
@@ -49,36 +49,56 @@ def replay(events: Iterable[Event]) -> dict[tuple[str, str], ModelRecord]:
     }
 
 
-def model_history(model_id: str, history: Iterable[Event]) -> list[Event]:
-    """Return a model's history, newest first, with what changed on all models told as its own.
+def _objects_after(event: Event) -> dict[tuple[str, str], JsonObject]:
+    """Return the objects that an event states, by source and id."""
+    payload = event.payload or {}
+    if event.kind is Kind.SCHEMA_CHANGED:
+        return {(event.source, id_): value for id_, value in payload.items()}
+    if event.model_id is None or event.payload is None or event.kind is Kind.RETIRING:
+        return {}
+    return {(event.source, event.model_id): payload}
 
-    `history`: newest first, its own events and those of the whole catalog that hold its object.
-    An object that appeared or vanished is told as that, without what is in it.
+
+def model_history(model_id: str, history: Iterable[Event]) -> list[Event]:
+    """Return a model's history, newest first.
+
+    A change of the whole catalog is converted to this model's own old and new values. An object
+    that appeared or vanished is shown as that, without its content.
+
+    Args:
+        model_id: The model.
+        history: Its own events and the `schema_changed` events that hold its object.
     """
-    told: list[Event] = []
+    converted: list[Event] = []
     before: JsonObject = {}
-    for event in sorted(history, key=lambda event: event.id or 0):
+    for event in sorted(history, key=lambda event: (event.occurred_at, event.id or 0)):
         payload = event.payload or {}
         if event.kind is Kind.SCHEMA_CHANGED:
             payload = payload[model_id]
-            own = {**event.changes, **_changes(diff(before, payload))}
-            changes = {path: _without_objects(own[path]) for path in event.changes}
-            told.append(replace(event, changes=changes, payload=payload))
+            changes = _own_changes(event, before, payload)
+            converted.append(replace(event, changes=changes, payload=payload))
         else:
-            told.append(event)
+            converted.append(event)
         before = payload
-    return told[::-1]
+    return converted[::-1]
 
 
-def _without_objects(change: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        side: value
-        for side, value in change.items()
-        if not (isinstance(value, Mapping) and len(value) > 1)
-    }
+def _own_changes(event: Event, before: JsonObject, after: JsonObject) -> dict[str, dict[str, Any]]:
+    changes = {}
+    for path, change in event.changes.items():
+        old, new = at(before, path_of(path)), at(after, path_of(path))
+        sides = {"old": value_or_none(old), "new": value_or_none(new)}
+        if same(old, new):  # not changed here, or a path of a version that escaped no dots
+            sides = dict(change)
+        changes[path] = {
+            side: value
+            for side, value in sides.items()
+            if not (isinstance(value, Mapping) and len(value) > 1)
+        }
+    return changes
 
 
-def _left_by(event: Event) -> bool:
+def _left_list(event: Event) -> bool:
     """Whether a model left the list with an event; an object may have a `removed_at` of its own."""
     removed_at = event.changes.get("removed_at", {}).get("new")
     leaves = event.kind in {Kind.REMOVED, Kind.RETIRED}

@@ -19,7 +19,7 @@ from catalog_sync.config.schedule import Schedule
 from catalog_sync.domain.kinds import RunStatus
 from catalog_sync.errors import CatalogSyncError, DatabaseError
 from catalog_sync.logs import fields
-from catalog_sync.sync.one_source import RunOptions
+from catalog_sync.sync.context import RunOptions
 from catalog_sync.sync.report import log_report
 
 if TYPE_CHECKING:

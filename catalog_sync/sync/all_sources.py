@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from catalog_sync.cancel import CancelToken
 from catalog_sync.domain.alert_rules import AlertRule
-from catalog_sync.domain.kinds import Kind, RunStatus
-from catalog_sync.errors import ConfigError, SecretError, StoppedError
-from catalog_sync.sync.one_source import RunOptions, SourceRun
-from catalog_sync.sync.report import RunReport
+from catalog_sync.domain.kinds import STOPPED, Kind
+from catalog_sync.errors import ConfigError, SecretError
+from catalog_sync.sync.context import Policy, RunContext, RunOptions
+from catalog_sync.sync.one_source import SourceRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from catalog_sync.clock import Clock
     from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
-    from catalog_sync.sync.one_source import ModelsSource
+    from catalog_sync.sync.decide import ModelsSource
+    from catalog_sync.sync.report import RunReport
 
 
 class AllSources:
@@ -84,20 +85,20 @@ class AllSources:
             on_page: called with the source's name, and the pages and models read so far.
             on_report: called as each run ends, in its thread.
         """
-        options = replace(
-            options,
-            reminders=self._settings.retirement_reminders,
-            failure_alert_after=self._settings.failure_alert_after,
-            rules=self.rules,
-        )
         cancel, first = CancelToken(), threading.Lock()
+        policy = Policy(
+            self._settings.retirement_reminders,
+            self._settings.failure_alert_after,
+            [_rule(alert) for alert in self._settings.alerts],
+        )
+        context = RunContext(self._engine, self._clock, options, policy, cancel)
 
         def begin() -> None:
             if first.acquire(blocking=False):
                 on_begin()
 
         def run(source: SourceSettings) -> RunReport:
-            report = self._run_one(source, options, cancel, begin, on_page)
+            report = self._run_one(source, context, begin, on_page)
             on_report(report)
             return report
 
@@ -115,29 +116,23 @@ class AllSources:
     def _run_one(
         self,
         source: SourceSettings,
-        options: RunOptions,
-        cancel: CancelToken,
+        context: RunContext,
         on_begin: Callable[[], None],
         on_page: Callable[[str, int, int], None],
     ) -> RunReport:
-        if cancel.cancelled:
-            stopped = StoppedError("stopped")
-            return RunReport(
-                source.name, RunStatus.FAILED, self._clock(), error=str(stopped), cause=stopped
-            )
         began: list[RunReport] = []
 
         def begin(report: RunReport) -> None:
             began.append(report)
-            self._open[report.run_id or 0] = lambda: run.abandon(report, "stopped")
+            self._open[report.run_id or 0] = lambda: run.close(
+                replace(report, error=STOPPED, error_code=STOPPED)
+            )
             on_begin()
 
         run = SourceRun(
-            self._engine,
-            lambda: self._open_client(source, cancel),
+            context,
             source,
-            self._clock,
-            options,
+            lambda: self._open_client(source, context.cancel),
             lambda pages, models: on_page(source.name, pages, models),
             begin,
         )

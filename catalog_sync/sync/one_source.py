@@ -1,165 +1,95 @@
-"""One pass over one source, as a story: begin, walk, confirm, reconcile, apply.
+"""One run over one source: begin, walk, confirm, reconcile, apply.
 
-The network is never inside a transaction. A pass is applied as a whole or not at all, and only by
-the process that holds the source's lease at that moment.
+The network is never inside a transaction. A run is applied as a whole or not at all, and only by
+the process that still holds the source's lease.
 """
 
 from __future__ import annotations
 
-import logging
-import shlex
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate, outbox, runs
 from catalog_sync.domain import guard, incidents
-from catalog_sync.domain import reconcile as domain_reconcile
-from catalog_sync.domain.kinds import ENDED, INTERRUPTED, RunStatus
+from catalog_sync.domain.kinds import ENDED, INTERRUPTED, STOPPED, RunStatus
 from catalog_sync.errors import (
-    BadAnswerError,
-    CatalogSyncError,
+    ClockError,
     DatabaseError,
     LeaseLostError,
     SourceError,
     StoppedError,
 )
-from catalog_sync.logs import fields
+from catalog_sync.sync.decide import RunDecision, decide, later
 from catalog_sync.sync.report import RunReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    import sqlalchemy as sa
     from sqlalchemy import Connection
 
-    from catalog_sync.clock import Clock
     from catalog_sync.config.settings import SourceSettings
     from catalog_sync.db.runs import RunRecord
-    from catalog_sync.domain.alert_rules import AlertRule
-    from catalog_sync.domain.kinds import AbsenceCheck
-    from catalog_sync.domain.model import Catalog, Event, SourceRecord, SourceState
+    from catalog_sync.domain.model import Event, SourceRecord, SourceState
+    from catalog_sync.errors import CatalogSyncError
+    from catalog_sync.sync.context import RunContext
+    from catalog_sync.sync.decide import ModelsSource
 
-
-logger = logging.getLogger(__name__)
 _LEASE_MARGIN = timedelta(minutes=1)
 """Beyond the walk's deadline: time to reconcile and to write."""
 
 
-class ModelsSource(Protocol):
-    """What a pass asks of a client."""
-
-    def walk(
-        self, *, page_size: int, lifecycle: Sequence[str], on_page: Callable[[int, int], None]
-    ) -> Catalog:
-        """Walk all pages. Raises SourceError."""
-        ...
-
-    def confirm_absent(
-        self, missing_ids: Collection[str], listed_ids: Collection[str]
-    ) -> Mapping[str, AbsenceCheck]:
-        """Ask for models by id that the walk did not see. Raises StoppedError."""
-        ...
-
-    def abort(self) -> None:
-        """Let what another thread is doing here raise StoppedError."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What a pass is asked to do differently, and the rules that it follows."""
-
-    dry_run: bool = False
-    """Decide everything, write nothing."""
-    accept_removals: bool = False
-    """A person looked: held removals, and another one who answers, are right."""
-    if_older_than: timedelta | None = None
-    """Skip a source that was synced more recently; null never skips."""
-    after_attempts: bool = False
-    """Skip it also when a pass that failed or was held is as recent: replicas share those too."""
-    synced_since: datetime | None = None
-    """Skip a source that was synced, or tried, at or after this time; None never skips."""
-    reminders: Sequence[timedelta] = ()
-    failure_alert_after: int = 3
-    rules: Sequence[AlertRule] = ()
-    """Who is told of what."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunDecision:
-    """What the walk and the decisions came to; nothing is written yet."""
-
-    state: SourceState
-    catalog: Catalog
-    now: datetime
-    """Of all that the pass writes: later than anything written before, whatever the clock says."""
-    result: domain_reconcile.ChangeSet
-    frozen: tuple[str, ...]
-    held: str | None = None
-    """Why removals, or the whole pass, wait for a person."""
-    refused: bool = False
-    """Held as a whole: somebody else answered, and nothing of it may be applied."""
-    error: str | None = None
-    """`held` as a person is told it, with what to do next; null when nothing is held."""
-
-    @property
-    def events(self) -> tuple[Event, ...]:
-        """What the pass tells: of models, and of itself."""
-        if self.error is not None:
-            told = incidents.held_event(self.state, self.now, self.error)
-        else:
-            told = incidents.recovery_event(self.state, self.now)
-        return (*self.result.events, told) if told else self.result.events
-
-
 @dataclass(frozen=True, slots=True)
 class SourceRun:
-    """One pass over one source: what it works with, and its steps."""
+    """One run over one source.
 
-    engine: sa.Engine
-    open_client: Callable[[], AbstractContextManager[ModelsSource]]
-    """Opens the client when the run needs it."""
+    Args:
+        context: What it shares with the runs of other sources.
+        source: The source's settings.
+        open_client: Opens the client when the run needs it. Raises SourceError.
+        on_page: Called with the number of pages and models that the walk has seen so far.
+        on_begin: Called when the run has its lease, and so is not skipped.
+    """
+
+    context: RunContext
     source: SourceSettings
-    clock: Clock
-    options: RunOptions
-    on_page: Callable[[int, int], None]
-    """Told the number of pages and models that the walk has seen so far."""
+    open_client: Callable[[], AbstractContextManager[ModelsSource]]
+    on_page: Callable[[int, int], None] = lambda _pages, _models: None
     on_begin: Callable[[RunReport], None] = lambda _report: None
-    """Told when the pass really begins: it has the lease, and is not skipped."""
 
     def run(self) -> RunReport:
-        """Make the pass and say what it did; errors end in the report, not here.
+        """Make the run and report it.
 
-        What is no fault of the source (an interrupt, a bug) is raised, after the run was closed.
+        Errors of the source, of the database and a stop end in the report. Any other exception (an
+        interrupt, a bug) is raised after the run was closed.
         """
         started = time.monotonic()
-        report = RunReport(self.source.name, RunStatus.FAILED, self.clock())
+        report = RunReport(self.source.name, RunStatus.FAILED, self.context.clock())
         try:
-            report = self._preview(report) if self.options.dry_run else self._sync(report)
+            self.context.cancel.check()
+            report = self._preview(report) if self.context.options.dry_run else self._sync(report)
         except (SourceError, DatabaseError, StoppedError) as error:
-            report = replace(report, error=self._line(error), cause=error)
+            report = self._failed(report, error)
         return replace(report, duration=timedelta(seconds=time.monotonic() - started))
 
     def _preview(self, report: RunReport) -> RunReport:
-        """Make the pass without a run, a lease or a row."""
-        name, base_url = self.source.name, self.source.base_url
+        """Make the run without a row and without a lease."""
+        name, base_url, now = self.source.name, self.source.base_url, report.started_at
         with (
-            migrate.engine_or_empty(self.engine) as engine,
+            migrate.engine_or_empty(self.context.engine) as engine,
             db_engine.read_transaction(engine, snapshot=True) as connection,
         ):
-            state = runs.select_state(connection, name, base_url)
+            state = runs.select_state(connection, name, base_url, now)
             last = runs.last_run(connection, name, *ENDED) if self._by_attempts else None
-        if reason := self._fresh(report.started_at, state.source, last):
+        if reason := self._fresh(now, state.source, last):
             return replace(report, status=RunStatus.SKIPPED, error=reason)
-        outcome = self._observe(state)
-        return _reported(report, outcome, outcome.events)
+        return _concluded(report, self._decide(state, now))
 
     def _sync(self, report: RunReport) -> RunReport:
         report, state = self._begin(report)
@@ -167,32 +97,42 @@ class SourceRun:
             return report
         try:
             self.on_begin(report)
-            outcome = self._observe(state)
-            return _reported(report, outcome, self._apply(report, outcome))
-        except (SourceError, StoppedError) as error:
-            failed = replace(report, error=self._line(error), cause=error)
-            return replace(failed, events=self._fail(failed))
-        except BaseException as error:  # the database, a signal, a bug: nobody need wait for us
-            reason = str(error) if isinstance(error, DatabaseError) else INTERRUPTED
-            self.abandon(report, reason)
+            decision = self._decide(state, report.started_at)
+            return self._apply(_concluded(report, decision), decision)
+        except SourceError as error:
+            return self._fail(self._failed(report, error))
+        except (StoppedError, DatabaseError) as error:
+            self.close(self._failed(report, error))
+            raise
+        except BaseException as error:
+            stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
+            code = STOPPED if stopped else INTERRUPTED
+            self.close(replace(report, error=code, error_code=code))
             raise
 
-    def abandon(self, report: RunReport, reason: str = INTERRUPTED) -> None:
-        """Close the run, as far as the database can be used; what the pass still does is lost."""
+    def close(self, report: RunReport) -> None:
+        """Close a run as failed, if the database can be used; whatever it still does is lost."""
+        name, run_id = self.source.name, _run_id(report)
+
+        def work(connection: Connection) -> None:
+            now = later(self.context.clock(), runs.latest_recorded_at(connection, name))
+            runs.release(connection, name, run_id)
+            runs.finish_run(connection, run_id, report.columns(now))
+
         with suppress(DatabaseError):
-            db_engine.run(self.engine, lambda connection: self._close(connection, report, reason))
+            db_engine.run(self.context.engine, work)
 
     # --- 1. begin ------------------------------------------------------------------------------
 
     def _begin(self, report: RunReport) -> tuple[RunReport, SourceState | None]:
         """Record the run, take the source's lease and read the state that the lease keeps true.
 
-        Without a state the source is skipped: it is held, or fresh.
+        Returns no state for a source that is skipped: it is held by another process, or fresh.
         """
         name = self.source.name
 
         def work(connection: Connection) -> tuple[RunReport, SourceState | None]:
-            now = self.clock()
+            now = self.context.clock()
             begun = runs.begin_run(
                 connection,
                 name,
@@ -205,8 +145,7 @@ class SourceRun:
             if isinstance(begun, str):
                 skipped = replace(report, status=RunStatus.SKIPPED, error=begun, started_at=now)
                 return skipped, None
-            channels = {rule.channel for rule in self.options.rules}
-            if channels:
+            if channels := {rule.channel for rule in self.context.policy.rules}:
                 outbox.register_channels(connection, channels, now)
             return replace(report, run_id=begun.run_id, started_at=now), begun.state
 
@@ -214,20 +153,20 @@ class SourceRun:
             run_id = done[0].run_id
             return run_id is None or runs.holds_lease(connection, name, run_id)
 
-        return db_engine.run(self.engine, work, landed=landed)
+        return db_engine.run(self.context.engine, work, landed=landed)
 
     @property
     def _by_attempts(self) -> bool:
-        options = self.options
+        options = self.context.options
         limited = options.if_older_than is not None or options.synced_since is not None
         return options.after_attempts and limited
 
     def _fresh(self, now: datetime, source: SourceRecord, last: RunRecord | None) -> str | None:
-        """Say why the source need not be synced yet; null when it is time to.
+        """Return why the source need not be synced yet, or None.
 
-        What lies in the far future was before the host's clock was set back: it says nothing.
+        A time in the far future was written before the host's clock was set back, and is ignored.
         """
-        limit, since = self.options.if_older_than, self.options.synced_since
+        limit, since = self.context.options.if_older_than, self.context.options.synced_since
         if limit is None and since is None:
             return None
         done = {"synced": source.last_synced_at, "tried": last.started_at if last else None}
@@ -241,174 +180,111 @@ class SourceRun:
 
     # --- 2. walk, 3. confirm, 4. reconcile -----------------------------------------------------
 
-    def _observe(self, past: SourceState) -> RunDecision:
-        """Walk, ask for what is missing, and decide. The lease keeps what is read here true."""
+    def _decide(self, past: SourceState, started_at: datetime) -> RunDecision:
+        """Walk, confirm what is missing, and decide. The lease keeps the state true meanwhile."""
+        source = self.source
         with self.open_client() as client:
-            return self._decide(past, client)
-
-    def _decide(self, past: SourceState, client: ModelsSource) -> RunDecision:
-        source, accept = self.source, self.options.accept_removals
-        walked = client.walk(
-            page_size=source.page_size, lifecycle=source.lifecycle, on_page=self.on_page
-        )
-        now = _later(self.clock(), past.latest_recorded_at)
-        catalog = replace(walked, models=guard.without(walked.models, source.exclude))
-        state = replace(past, models=guard.without(past.models, source.exclude))
-        frozen = tuple(past.models.keys() - state.models.keys())
-        if not walked.models and past.source.baseline_at is None:
-            raise BadAnswerError("the first list is empty; a catalog begins with a model")
-
-        outcome = RunDecision(state, catalog, now, domain_reconcile.ChangeSet(), frozen)
-        stranger, foreign = guard.identity_change(state, catalog, source.base_url)
-        if foreign and not accept:
-            return replace(outcome, held=stranger, refused=True, error=self._advised(stranger))
-        if stranger:
-            logger.warning("adopted: %s", stranger, extra=fields(source=source.name))
-
-        empty = not walked.models
-        held = None if accept else guard.hold_reason(state, catalog, now, empty=empty)
-        questions = [] if held else guard.ids_to_confirm(guard.missing(state, catalog))
-        result = domain_reconcile.reconcile(
-            state,
-            catalog,
-            now,
-            absences=client.confirm_absent(questions, walked.models),
-            hold=held is not None,
-            accept=accept,
-            reminders=self.options.reminders,
-        )
-        return replace(outcome, result=result, held=held, error=self._advised(held))
+            walked = client.walk(
+                page_size=source.page_size, lifecycle=source.lifecycle, on_page=self.on_page
+            )
+            return decide(self.context, source, past, walked, started_at, client.confirm_absent)
 
     # --- apply, or fail ------------------------------------------------------------------------
 
-    def _apply(self, report: RunReport, outcome: RunDecision) -> tuple[Event, ...]:
-        """Write the whole outcome in one transaction, provided that the lease is still ours."""
-        name, run_id = self.source.name, _recorded(report)
-        state, now, result = outcome.state, outcome.now, outcome.result
-        said = _reported(report, outcome, ())
+    def _apply(self, report: RunReport, decision: RunDecision) -> RunReport:
+        """Write the whole decision in one transaction, if the lease is still ours."""
+        name, run_id, now = self.source.name, _run_id(report), decision.now
         record = None
-        if not outcome.refused:
-            scope, base_url = outcome.catalog.scope, self.source.base_url
-            record = guard.source_after_run(state.source, scope, base_url, now)
+        if not decision.refused:
+            scope, base_url = decision.catalog.scope, self.source.base_url
+            record = guard.source_after_run(decision.state.source, scope, base_url, now)
 
         def work(connection: Connection) -> tuple[Event, ...]:
             if not runs.release(connection, name, run_id, now, record):
                 raise LeaseLostError("another process took the source over during the walk")
-            if not outcome.refused:
+            if not decision.refused:
                 db_catalog.write_models(
                     connection,
                     name,
                     now,
-                    added=result.added,
-                    changed=result.changed,
-                    excluded_ids=outcome.frozen,
+                    added=decision.changes.added,
+                    changed=decision.changes.changed,
+                    excluded_ids=decision.excluded_ids,
                 )
-            events = self._record(connection, run_id, outcome.events, baseline=said.baseline)
-            runs.finish_run(
-                connection,
-                run_id,
-                said.status,
-                now,
-                error=said.error,
-                baseline=said.baseline,
-                pages=said.pages,
-                models=said.models,
-                events=events,
-            )
-            return events
+            runs.finish_run(connection, run_id, report.columns(now))
+            return self._record(connection, run_id, decision.events)
 
-        return self._run(work, run_id, now)
+        events = db_engine.run(
+            self.context.engine, work, landed=lambda found, _: runs.is_finished(found, run_id, now)
+        )
+        return replace(report, events=events)
 
-    def _fail(self, report: RunReport) -> tuple[Event, ...]:
-        """Close the run as failed, and tell of it when it is time to."""
-        name, run_id, error = self.source.name, _recorded(report), str(report.error)
-        closed_at = self.clock()
+    def _fail(self, report: RunReport) -> RunReport:
+        """Close the run as failed, and record the event of repeated failures when it is time."""
+        cause, name, run_id = report.cause, self.source.name, _run_id(report)
+        now = self.context.clock()
+        if isinstance(cause, ClockError) and cause.server_at:
+            now = cause.server_at  # a time of the wrong clock would move all later ones
 
         def work(connection: Connection) -> tuple[Event, ...]:
-            now = _later(closed_at, runs.latest_recorded_at(connection, name))
-            closed = self._close(connection, report, error, now)
-            if not closed or isinstance(report.cause, StoppedError):
-                return ()  # whoever took the source over has closed it; a stop is no failure
-            streak, told = runs.failures(connection, name)
+            failed_at = later(now, runs.latest_recorded_at(connection, name))
+            if not runs.finish_run(connection, run_id, report.columns(failed_at)):
+                return ()  # the process that took the source over has closed it
+            streak, announced_codes = runs.failures(connection, name)
             event = incidents.failure_event(
-                now,
-                error,
-                type(report.cause).__name__,
+                failed_at,
+                str(report.error),
+                str(report.error_code),
                 streak=streak,
-                threshold=self.options.failure_alert_after,
-                told=told,
+                threshold=self.context.policy.failure_alert_after,
+                announced_codes=announced_codes,
             )
-            return self._record(connection, run_id, [event] if event else [], baseline=False)
+            runs.release(connection, name, run_id, failed_at if event else None)
+            return self._record(connection, run_id, [event] if event else [])
 
-        return db_engine.run(
-            self.engine, work, landed=lambda connection, _: runs.is_closed(connection, run_id)
+        events = db_engine.run(
+            self.context.engine, work, landed=lambda found, _: runs.is_closed(found, run_id)
         )
-
-    def _run(
-        self, work: Callable[[Connection], tuple[Event, ...]], run_id: int, now: datetime
-    ) -> tuple[Event, ...]:
-        """Make the transaction that closes the run; one whose answer was lost is recognised."""
-        return db_engine.run(
-            self.engine, work, landed=lambda found, _: runs.is_finished(found, run_id, now)
-        )
-
-    def _close(
-        self, connection: Connection, report: RunReport, error: str, now: datetime | None = None
-    ) -> bool:
-        """End the run as failed and give the lease back; false when another process did."""
-        name, run_id = self.source.name, _recorded(report)
-        now = now or _later(self.clock(), runs.latest_recorded_at(connection, name))
-        runs.release(connection, name, run_id, now)
-        code = report.cause.code if report.cause else None
-        code = error if error in {INTERRUPTED, StoppedError.code} else code
-        return runs.finish_run(
-            connection, run_id, RunStatus.FAILED, now, error=error, error_code=code
-        )
+        return replace(report, events=events)
 
     def _record(
-        self, connection: Connection, run_id: int, events: Sequence[Event], *, baseline: bool
+        self, connection: Connection, run_id: int, events: Sequence[Event]
     ) -> tuple[Event, ...]:
-        """Write the events, and their outbox in the same transaction: no alert is lost between."""
-        marked = [replace(event, baseline=baseline and bool(event.model_id)) for event in events]
-        events = db_catalog.insert_events(connection, self.source.name, run_id, marked)
-        if events:
-            outbox.enqueue(connection, self.options.rules, self.clock(), run_id=run_id)
-        return tuple(events)
+        """Insert the events and their outbox entries: no alert is lost between the two."""
+        recorded = db_catalog.insert_events(connection, self.source.name, run_id, events)
+        if recorded:
+            outbox.enqueue(
+                connection, self.context.policy.rules, self.context.clock(), run_id=run_id
+            )
+        return recorded
 
-    # --- saying so -----------------------------------------------------------------------------
-
-    def _line(self, error: CatalogSyncError) -> str:
-        """Return the line that the person and the run's row get."""
+    def _failed(self, report: RunReport, error: CatalogSyncError) -> RunReport:
+        """Return the report of a run that an error ended, with the line that a person reads."""
+        line = (
+            f"source {self.source.name}: {error}" if isinstance(error, SourceError) else str(error)
+        )
         if isinstance(error, StoppedError):
-            return error.code
-        if isinstance(error, DatabaseError):
-            return str(error)  # not about the source
-        return f"source {self.source.name}: {error}"
-
-    def _advised(self, held: str | None) -> str | None:
-        name = self.source.name
-        release = f"catalog-sync sync --source {shlex.quote(name)} --accept-removals"
-        return f"source {name}: {held}; if that is right, run: {release}" if held else None
+            line = STOPPED
+        return replace(report, error=line, error_code=error.code, cause=error)
 
 
-def _reported(report: RunReport, outcome: RunDecision, events: tuple[Event, ...]) -> RunReport:
+def _concluded(report: RunReport, decision: RunDecision) -> RunReport:
+    """Return the report of a run that came to a decision."""
+    hold = decision.hold
     return replace(
         report,
-        status=RunStatus.HELD if outcome.held else RunStatus.SUCCEEDED,
-        baseline=outcome.state.source.baseline_at is None,
-        pages=outcome.catalog.pages,
-        models=None if outcome.refused else len(outcome.catalog.models),
-        events=events,
-        error=outcome.error,
+        status=RunStatus.HELD if hold else RunStatus.SUCCEEDED,
+        baseline=decision.state.source.baseline_at is None,
+        pages=decision.catalog.pages,
+        models=None if decision.refused else len(decision.catalog.models),
+        events=decision.events,
+        held=hold.model_ids if hold else (),
+        error=decision.error,
+        error_code=hold.code if hold else None,
     )
 
 
-def _later(now: datetime, last: datetime | None) -> datetime:
-    """Return `now`, or the first instant after `last` when the host's clock went back."""
-    return now if last is None else max(now, last + timedelta(microseconds=1))
-
-
-def _recorded(report: RunReport) -> int:
+def _run_id(report: RunReport) -> int:
     if report.run_id is None:
-        raise ValueError("a pass that was not has_baseline")
+        raise ValueError("the run was not recorded")
     return report.run_id

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from catalog_sync.clock import format_instant
-from catalog_sync.domain.kinds import Kind, RunStatus
-from catalog_sync.errors import StoppedError
+from catalog_sync.domain.kinds import STOPPED, Kind, RunStatus
 from catalog_sync.logs import fields
 from catalog_sync.text import _count
 
@@ -23,27 +22,43 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What one pass over one source did."""
+    """What one run over one source did."""
 
     source: str
     status: RunStatus
     started_at: datetime
     run_id: int | None = None
-    """Null where no run was recorded: a dry run, or a database that could not be used."""
+    """None where no run was recorded: skipped, a dry run, or a database that could not be used."""
     baseline: bool = False
     pages: int | None = None
-    """Null when no complete walk was made; so are `models`."""
+    """None when no complete walk was made; `models` too."""
     models: int | None = None
     events: tuple[Event, ...] = ()
     held: tuple[str, ...] = ()
     """The ids whose removal waits for a person, sorted."""
     error: str | None = None
+    error_code: str | None = None
+    """The stable code of `error`, as `sync_runs` stores it; not part of the JSON."""
     cause: CatalogSyncError | None = None
-    """The error behind `error`, for its exit code and its traceback; null when nothing failed."""
+    """The exception behind `error`, for its exit code and its traceback; None if none failed."""
     duration: timedelta = timedelta()
 
+    def columns(self, finished_at: datetime) -> dict[str, Any]:
+        """Return what `sync_runs` stores of a run that ended."""
+        kinds = Counter(event.kind for event in self.events)
+        return {
+            "status": self.status.value,
+            "finished_at": finished_at,
+            "error": self.error,
+            "error_code": self.error_code,
+            "baseline": self.baseline,
+            "pages": self.pages,
+            "models": self.models,
+            **{kind.value: kinds[kind] for kind in _COUNTED_KINDS},
+        }
+
     def to_json(self) -> dict[str, Any]:
-        """Return the object that `sync --json` prints: ids by kind, field paths of the schema."""
+        """Return the object that `sync --json` prints: ids by kind, paths of `schema_changed`."""
         ids: dict[str, list[str]] = {kind.value: [] for kind in _REPORTED_KINDS}
         for event in self.events:
             if event.kind is Kind.SCHEMA_CHANGED:
@@ -65,6 +80,7 @@ class RunReport:
         }
 
 
+_COUNTED_KINDS = (Kind.ADDED, Kind.UPDATED, Kind.REMOVED, Kind.RETURNED)
 _REPORTED_KINDS = (
     Kind.ADDED,
     Kind.UPDATED,
@@ -79,11 +95,11 @@ _REPORTED_KINDS = (
 
 
 def log_report(report: RunReport) -> None:
-    """Write the one line of a pass, for whoever reads logs: its level says who should."""
+    """Log one line about a run; its level is WARNING if held, ERROR if failed, INFO otherwise."""
     level = logging.INFO
     if report.status is RunStatus.HELD:
         level = logging.WARNING
-    elif report.status is RunStatus.FAILED and not isinstance(report.cause, StoppedError):
+    elif report.status is RunStatus.FAILED and report.error_code != STOPPED:
         level = logging.ERROR
     logger.log(
         level,
@@ -103,7 +119,7 @@ def log_report(report: RunReport) -> None:
 
 
 def report_text(report: RunReport, *, dry_run: bool = False) -> str:
-    """Return the one line that sums a pass up; a failed one has its error instead."""
+    """Return the line that sums up a run that did not fail."""
     if report.status is RunStatus.SKIPPED:
         return f"{report.source}: skipped, {report.error}"
     facts = [_count(report.models or 0, "model"), _count(report.pages or 0, "page")]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from catalog_sync.cancel import CancelToken
     from catalog_sync.clock import Clock
     from catalog_sync.config.settings import Settings, SourceSettings
-    from catalog_sync.sync.one_source import RunOptions
+    from catalog_sync.sync.context import RunOptions
     from catalog_sync.sync.report import RunReport
 
 _PING_SECONDS = 2.0

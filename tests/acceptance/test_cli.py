@@ -402,6 +402,7 @@ def only_run(result: CompletedProcess[str]) -> dict[str, Any]:
         "pages": (int, NoneType),
         "models": (int, NoneType),
         **dict.fromkeys(EVENT_LISTS, (list,)),
+        "held": (list,),
         "error": (str, NoneType),
         "started_at": (str,),
         "duration_seconds": (float,),
@@ -452,7 +453,7 @@ def test_json_of_every_kind_of_change(api: Sandbox) -> None:
         "deprecated": ["deprecated"],
         "rescheduled": [],
         "retired": ["retired"],
-        "retiring": ["deprecated"],
+        "retiring": [],
         "removed": ["removed"],
         "returned": ["returned"],
         "schema_changed": ["speed"],
@@ -1204,5 +1205,5 @@ def test_json_logs(key: str, exit_code: int, api: Sandbox) -> None:
     assert entries
     assert all({"time", "level", "message"} <= set(entry) for entry in entries)
     assert all(UTC_TIME.fullmatch(entry["time"]) for entry in entries)
-    ended = next(entry for entry in entries if entry["message"] == "pass ended")
+    ended = next(entry for entry in entries if entry["message"] == "run ended")
     assert ended["status"] == ("failed" if exit_code else "succeeded")

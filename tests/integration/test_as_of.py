@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,7 +25,8 @@ from catalog_sync.domain.kinds import AbsenceCheck, Kind
 from catalog_sync.domain.model import Catalog, ModelRecord
 from catalog_sync.errors import BadAnswerError
 from catalog_sync.queries import catalog as queries_catalog
-from catalog_sync.sync.one_source import RunOptions, SourceRun
+from catalog_sync.sync.context import Policy, RunContext, RunOptions
+from catalog_sync.sync.one_source import SourceRun
 from cookbook import recipes
 from histories import DAY, SCOPE, START, URL, Step, World, histories
 
@@ -63,16 +65,14 @@ class Source:
     def make(self, step: Step) -> None:
         self.clock += step.passed
         self.api.step = step
-        options = RunOptions(accept_removals=step.accept, reminders=(30 * DAY, 7 * DAY))
-        source = SourceSettings(name=self.name, base_url=step.base_url, exclude=step.exclude)
-        one = SourceRun(
+        context = RunContext(
             self.app.engine,
-            self.api,  # type: ignore[arg-type]  # answers what a pass asks
-            source,
             lambda: self.clock,
-            options,
-            lambda _pages, _models: None,
+            RunOptions(accept_removals=step.accept),
+            Policy(reminders=(30 * DAY, 7 * DAY)),
         )
+        source = SourceSettings(name=self.name, base_url=step.base_url, exclude=step.exclude)
+        one = SourceRun(context, source, lambda: nullcontext(self.api))
         report = one.run()
         assert report.error is None or report.status == "held" or _empty_first(report.cause)
         with self.app.reading() as connection:

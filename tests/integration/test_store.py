@@ -315,7 +315,7 @@ def test_the_statements_never_commit(engine: sa.Engine) -> None:
     def work(connection: sa.Connection) -> None:
         found = db_runs.begin_run(connection, "anthropic", "https://a.example", NOW, lease=LEASE)
         assert not isinstance(found, str)
-        db_runs.finish_run(connection, found.run_id, RunStatus.FAILED, NOW, error="no matter")
+        db_runs.finish_run(connection, found.run_id, {"status": "failed", "finished_at": NOW})
         raise KeyError
 
     with pytest.raises(KeyError):

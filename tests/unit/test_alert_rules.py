@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from catalog_sync.app import App, _rule
+from catalog_sync.app import App
 from catalog_sync.config.load import load
-from catalog_sync.domain import reconcile as domain_reconcile
 from catalog_sync.domain.alert_rules import AlertRule, alerts
 from catalog_sync.domain.incidents import recovery_event
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Catalog, Event, ModelInfo, SourceRecord, SourceState
+from catalog_sync.domain.reconcile import Absences, reconcile
 from catalog_sync.errors import ConfigError
+from catalog_sync.sync.all_sources import _rule
 from support import model
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -32,9 +34,10 @@ def told(
     rule: AlertRule, *events: Event, source: str = "anthropic", baseline: bool = False
 ) -> list[Event]:
     """Return what the rule's channel is owed."""
-    owed = alerts(events, [rule], source, baseline=baseline)
+    said = [replace(event, source=source, baseline=baseline) for event in events]
+    owed = alerts(said, [rule])
     assert {channel for _, channel in owed} <= {rule.channel}
-    return [event for event, _ in owed]
+    return [events[said.index(event)] for event, _ in owed]
 
 
 def rule(*kinds: Kind, models: tuple[str, ...] = (), sources: tuple[str, ...] = ()) -> AlertRule:
@@ -137,7 +140,7 @@ def test_each_event_and_matching_channel() -> None:
         AlertRule("opus", frozenset(Kind), ("*opus*",)),
         AlertRule("gone", frozenset({Kind.REMOVED})),
     ]
-    assert alerts([opus, sonnet], rules, "anthropic", baseline=False) == [
+    assert alerts([opus, sonnet], rules) == [
         (opus, "all"),
         (opus, "opus"),
         (sonnet, "all"),
@@ -161,25 +164,21 @@ def test_settings_become_rules() -> None:
 
 
 def test_baseline_is_silent() -> None:
-    """The models of a baseline are no news to anybody."""
+    """The models of a first list are sent to nobody; what they do later is."""
     listed = {id_: ModelInfo.from_payload(model(id_)) for id_ in ("a", "b")}
-    found = domain_reconcile.reconcile(
-        SourceState(SourceRecord("anthropic", "https://api.example"), {}),
-        Catalog(listed, 1),
-        NOW,
-        absences={},
-    )
+    source = SourceRecord("anthropic", "https://api.example")
+    found = reconcile(SourceState(source, {}), Catalog(listed, 1), NOW, Absences())
     assert [each.kind for each in found.events] == [Kind.ADDED, Kind.ADDED]
-    assert told(rule(), *found.events, baseline=True) == []
-    assert told(rule(), *found.events, baseline=False) == list(found.events)
+    assert all(each.baseline for each in found.events)
+    assert alerts(found.events, [rule()]) == []
 
 
-def test_recovery_at_a_baseline_is_told() -> None:
-    """A source that failed before its first list, which was told, is told to work again."""
+def test_recovery_at_a_baseline_is_sent() -> None:
+    """A source that failed before its first list, and was announced, is announced to work again."""
     source = SourceRecord("anthropic", "https://api.example")
     recovered = recovery_event(SourceState(source, {}, failure_announced=True), NOW)
     assert recovered is not None
-    assert told(rule(), event(), recovered, baseline=True) == [recovered]
+    assert told(rule(), recovered) == [recovered]
 
 
 # --- what a configuration may not say ----------------------------------------------------------

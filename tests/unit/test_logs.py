@@ -28,11 +28,11 @@ def written(style: str, code: str, *, verbose: bool = True) -> list[str]:
 
 def test_text() -> None:
     """A line of text is a time, a level, a message, and facts as words."""
-    (line,) = written("text", "ours.info('pass ended', extra=logs.fields(run_id=7, source='a'))")
+    (line,) = written("text", "ours.info('run ended', extra=logs.fields(run_id=7, source='a'))")
     time, rest = line.split(" ", 1)
     assert len(time) == len("2026-07-24T18:12:21Z")
     assert time.endswith("Z")
-    assert rest == "INFO pass ended run_id=7 source=a"
+    assert rest == "INFO run ended run_id=7 source=a"
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def test_messages_are_single_lines(style: str) -> None:
 
 def test_json() -> None:
     """A line of JSON is one object, the facts beside time, level and message."""
-    code = "ours.warning('%s ended', 'pass', extra=logs.fields(models=10, error='a\\nb', name='é'))"
+    code = "ours.warning('%s ended', 'run', extra=logs.fields(models=10, error='a\\nb', name='é'))"
     (line,) = written("json", code)
     entry = json.loads(line)
     assert entry.pop("time").endswith("Z")
     assert entry == {
         "level": "warning",
-        "message": "pass ended",
+        "message": "run ended",
         "models": 10,
         "error": "a\nb",
         "name": "é",

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog_sync.domain import guard, incidents, replay
-from catalog_sync.domain import reconcile as domain_reconcile
 from catalog_sync.domain.kinds import AbsenceCheck, Kind
 from catalog_sync.domain.model import (
     Catalog,
@@ -23,7 +22,9 @@ from catalog_sync.domain.model import (
     SourceRecord,
     SourceState,
 )
-from catalog_sync.sync.one_source import _later
+from catalog_sync.domain.reconcile import Absences, reconcile
+from catalog_sync.domain.reminders import COVERING, Reminders
+from catalog_sync.sync.decide import later
 from histories import ABSENT, DAY, START, URL, Step, World, histories
 from support import model
 
@@ -68,15 +69,15 @@ class Job:
     def make(self, step: Step) -> Made:
         """Make one pass over what the API has become."""
         self.clock += step.passed
-        now = _later(self.clock, self.source.last_synced_at)
+        now = later(self.clock, self.source.last_synced_at)
         seen = Catalog(
-            guard.without({info.id: info for info in self.world.turn(step)}, step.exclude),
+            guard.drop_excluded({info.id: info for info in self.world.turn(step)}, step.exclude),
             pages=1,
             scope=step.scope,
         )
         state = SourceState(
             self.source,
-            guard.without(self.rows, step.exclude),
+            guard.drop_excluded(self.rows, step.exclude),
             held=self.held,
             second_last_walk_at=self.walks[-2] if len(self.walks) > 1 else None,
         )
@@ -86,16 +87,16 @@ class Job:
             return self._made(step, seen, now, [told] if told else [], held=True, refused=True)
         reason = None
         if not step.accept:
-            reason = guard.hold_reason(state, seen, now, empty=not self.world.objects)
+            hold = guard.removal_hold(state, seen, now, empty=not self.world.objects)
+            reason = hold.reason if hold else None
         questions = [] if reason else guard.ids_to_confirm(guard.missing(state, seen))
-        result = domain_reconcile.reconcile(
+        checks = {id_: step.answers.get(id_, step.otherwise) for id_ in questions}
+        result = reconcile(
             state,
             seen,
             now,
-            absences={id_: step.answers.get(id_, step.otherwise) for id_ in questions},
-            hold=reason is not None,
-            accept=step.accept,
-            reminders=REMINDERS,
+            Absences(checks, hold=reason is not None, accept=step.accept),
+            Reminders(REMINDERS, self.source.last_synced_at, now),
         )
         told = incidents.held_event(state, now, reason) if reason else None
         before, frozen = self.rows, self.rows.keys() - state.models.keys()
@@ -173,7 +174,7 @@ def test_rows_are_what_was_seen(history: list[Step]) -> None:
         if made.refused:
             assert made.after == made.before
             continue
-        frozen = payloads.keys() - guard.without(payloads, made.step.exclude).keys()
+        frozen = payloads.keys() - guard.drop_excluded(payloads, made.step.exclude).keys()
         for id_ in listed - frozen:
             if id_ in made.catalog.models:
                 continue
@@ -364,7 +365,7 @@ life = st.lists(
 @bounded
 @given(life)
 def test_each_threshold_reminds_once_per_date(passes: list[tuple[int, int, str]]) -> None:
-    """A pass reminds if and only if the date crossed a threshold that was not told for it yet."""
+    """A run reminds if and only if the date crossed a threshold that no event has stated yet."""
     job = Job()
     date, done = 0, set()
     for number, (days, further, answer) in enumerate([(0, 0, "listed"), *passes]):
@@ -373,12 +374,12 @@ def test_each_threshold_reminds_once_per_date(passes: list[tuple[int, int, str]]
         info = ModelInfo.from_payload(model("m", retires_at=f"{DATES[date]:%Y-%m-%dT%H:%M:%SZ}"))
         state = SourceState(job.source, job.rows)
         gone = answer == "gone" and number > 0
-        result = domain_reconcile.reconcile(
+        result = reconcile(
             state,
             Catalog({"m": info} if answer == "listed" else {}, 1),
             job.clock,
-            absences={"m": AbsenceCheck.GONE if gone else AbsenceCheck.ANSWERING},
-            reminders=REMINDERS,
+            Absences({"m": AbsenceCheck.GONE if gone else AbsenceCheck.ANSWERING}),
+            Reminders(REMINDERS, job.source.last_synced_at, job.clock),
         )
         for record in (*result.added, *result.changed):
             job.rows[record.info.id] = record
@@ -387,7 +388,8 @@ def test_each_threshold_reminds_once_per_date(passes: list[tuple[int, int, str]]
         job.source = guard.source_after_run(job.source, Identity(), URL, job.clock)
 
         crossed = {(date, each) for each in REMINDERS if DATES[date] - each <= job.clock}
-        expected = bool(crossed - done) and number > 0 and job.rows["m"].listed
+        covered = bool(COVERING & {event.kind for event in result.events})
+        expected = bool(crossed - done) and job.rows["m"].listed and not covered
         assert [e.kind for e in result.events].count(Kind.RETIRING) == expected
         if job.rows["m"].removed_at in {None, job.clock}:
             done |= crossed

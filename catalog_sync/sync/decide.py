@@ -1,0 +1,167 @@
+"""Walk, confirm, reconcile: what a run saw, and what it decides. Nothing is written here."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from catalog_sync.domain import guard, incidents
+from catalog_sync.domain.diff import ignored_paths
+from catalog_sync.domain.reconcile import Absences, ChangeSet, reconcile
+from catalog_sync.domain.reminders import Reminders
+from catalog_sync.errors import BadAnswerError, ClockError
+from catalog_sync.logs import fields
+from catalog_sync.text import age_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from catalog_sync.config.settings import SourceSettings
+    from catalog_sync.domain.guard import Hold
+    from catalog_sync.domain.kinds import AbsenceCheck
+    from catalog_sync.domain.model import Catalog, Event, SourceState
+    from catalog_sync.sync.context import RunContext
+
+logger = logging.getLogger(__name__)
+_IGNORED_BY_API = {"openai": ("created", "created_at", "permission")}
+"""Paths that a kind of API sends without meaning: they are never compared."""
+
+
+class ModelsSource(Protocol):
+    """What a run asks of a client."""
+
+    def walk(
+        self, *, page_size: int, lifecycle: Sequence[str], on_page: Callable[[int, int], None]
+    ) -> Catalog:
+        """Walk all pages. Raises SourceError and StoppedError."""
+        ...
+
+    def confirm_absent(
+        self, missing_ids: Sequence[str], listed_ids: Sequence[str]
+    ) -> Mapping[str, AbsenceCheck]:
+        """Ask for the missing models by id; `listed_ids` are controls. Raises StoppedError."""
+        ...
+
+    def abort(self) -> None:
+        """End what another thread is doing here; it raises StoppedError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunDecision:
+    """What the walk and the decisions came to."""
+
+    state: SourceState
+    catalog: Catalog
+    now: datetime
+    """The time of all that the run writes: later than anything written before."""
+    changes: ChangeSet = field(default_factory=ChangeSet)
+    events: tuple[Event, ...] = ()
+    """Of models, and of the job itself."""
+    excluded_ids: tuple[str, ...] = ()
+    """Known ids that are excluded by now: their rows keep everything."""
+    hold: Hold | None = None
+    """Why removals, or the whole run, wait for a person."""
+    error: str | None = None
+    """`hold` as a person reads it, with the commands to look and to release."""
+    refused: bool = False
+    """Whether the whole run is held: another server answered, and nothing is applied."""
+
+
+def decide(
+    context: RunContext,
+    source: SourceSettings,
+    past: SourceState,
+    walked: Catalog,
+    started_at: datetime,
+    confirm: Callable[[Sequence[str], Sequence[str]], Mapping[str, AbsenceCheck]],
+) -> RunDecision:
+    """Compare a complete walk with what is known, and decide what to write.
+
+    Args:
+        context: What the runs of all sources share.
+        source: The source's settings.
+        past: What is known of the source.
+        walked: What the walk saw.
+        started_at: When the run began, by the host's clock.
+        confirm: Asks for missing models by id, see `ModelsSource.confirm_absent`.
+
+    Raises:
+        BadAnswerError: The first list of the source is empty.
+        ClockError: The clocks of the host and of the server are a day apart.
+    """
+    if not walked.models and past.source.baseline_at is None:
+        raise BadAnswerError("the first list is empty; a catalog begins with a model")
+    offset = _clock_offset(source.name, context.clock(), walked.server_at)
+    state = replace(
+        past,
+        source=replace(past.source, clock_offset_seconds=offset),
+        models=guard.drop_excluded(past.models, source.exclude),
+    )
+    catalog = replace(walked, models=guard.drop_excluded(walked.models, source.exclude))
+    decision = RunDecision(
+        state,
+        catalog,
+        now=later(context.clock(), past.latest_recorded_at),
+        excluded_ids=tuple(past.models.keys() - state.models.keys()),
+    )
+    accept = context.options.accept_removals
+    change, hold = guard.identity_change(state, catalog, source.base_url)
+    if hold and not accept:
+        return _concluded(replace(decision, refused=True), source.name, hold)
+    if change:
+        logger.warning("adopted: %s", change, extra=fields(source=source.name))
+
+    hold = None
+    if not accept:
+        hold = guard.removal_hold(state, catalog, decision.now, empty=not walked.models)
+    missing_ids = [] if hold else guard.ids_to_confirm(guard.missing(state, catalog))
+    checks = confirm(missing_ids, list(walked.models)) if missing_ids else {}
+    changes = reconcile(
+        state,
+        catalog,
+        decision.now,
+        Absences(checks, hold=hold is not None, accept=accept),
+        Reminders(context.policy.reminders, past.last_good_run_at, started_at),
+        ignored_paths((*_IGNORED_BY_API.get(source.api, ()), *source.ignore)),
+    )
+    return _concluded(replace(decision, changes=changes), source.name, hold)
+
+
+def _concluded(decision: RunDecision, name: str, hold: Hold | None) -> RunDecision:
+    """Return a decision with its hold and with the event about the job itself, if any."""
+    if hold is None:
+        error, event = None, incidents.recovery_event(decision.state, decision.now)
+    else:
+        sync = f"catalog-sync sync --source {shlex.quote(name)}"
+        error = (
+            f"source {name}: {hold.reason}; to see what would happen, run: {sync} --dry-run "
+            f"--accept-removals; if that is right, run: {sync} --accept-removals"
+        )
+        event = incidents.held_event(decision.state, decision.now, error)
+    events = (*decision.changes.events, event) if event else decision.changes.events
+    return replace(decision, events=events, hold=hold, error=error)
+
+
+def _clock_offset(name: str, host_at: datetime, server_at: datetime | None) -> int | None:
+    """Return the seconds that the host's clock is ahead of the server's. Raises ClockError."""
+    if server_at is None:
+        return None
+    offset = host_at - server_at
+    side = "ahead of" if offset > timedelta() else "behind"
+    text = f"the clock of this host is {age_text(offset)} {side} the server's"
+    if abs(offset) > guard.CLOCK_LIMIT:
+        error = ClockError(text)
+        error.server_at = server_at
+        raise error
+    if abs(offset) > guard.CLOCK_WARNING:
+        logger.warning("%s", text, extra=fields(source=name))
+    return round(offset.total_seconds())
+
+
+def later(now: datetime, last: datetime | None) -> datetime:
+    """Return `now`, or the first instant after `last` if the host's clock was set back."""
+    return now if last is None else max(now, last + timedelta(microseconds=1))
