@@ -7,8 +7,10 @@ a backslash that belongs to a key is escaped by a backslash: `a\.b` is one key, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import translate
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from catalog_sync.clock import parse_rfc3339
@@ -16,8 +18,6 @@ from catalog_sync.clock import parse_rfc3339
 Path: TypeAlias = tuple[str, ...]
 Differences: TypeAlias = Mapping[Path, tuple[Any, Any]]
 """The topmost paths at which two objects differ, with the old and the new value."""
-IsIgnored: TypeAlias = Callable[[str], bool]
-"""Whether a path, as text, is left out of every comparison."""
 
 
 class _Absent:
@@ -28,6 +28,7 @@ class _Absent:
 
 
 ABSENT: Final = _Absent()
+_WILDCARD = re.compile(r"[*?[]")
 _SPECIAL = re.compile(r"[.\\]")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _KEY = re.compile(r"(?:^|\.)((?:[^.\\]|\\.)*)", re.DOTALL)
@@ -60,14 +61,18 @@ def equal(old: Any, new: Any) -> bool:
 
 def _same_types(old: Any, new: Any) -> bool:
     """Whether two values that Python calls equal have booleans at the same places."""
+    pairs: Iterable[tuple[Any, Any]]
     if isinstance(old, dict):
-        return all(
-            value is (other := new[key]) or value.__class__ is str or _same_types(value, other)
-            for key, value in old.items()
-        )
-    if isinstance(old, list):
-        return all(map(_same_types, old, new))
-    return isinstance(old, bool) is isinstance(new, bool)
+        pairs = ((value, new[key]) for key, value in old.items())
+    elif isinstance(old, list):
+        pairs = zip(old, new, strict=True)
+    else:
+        return isinstance(old, bool) is isinstance(new, bool)
+    for value, other in pairs:
+        # The common cases first: this runs over every value of every model.
+        if value is not other and value.__class__ is not str and not _same_types(value, other):
+            return False
+    return True
 
 
 def same(old: Any, new: Any) -> bool:
@@ -96,35 +101,58 @@ def _fraction(text: str) -> str:
     return digits[1].rstrip("0") if digits else ""
 
 
-def ignored_paths(globs: Sequence[str]) -> IsIgnored | None:
-    """Return the test of a source's `ignore` setting, or None if it ignores nothing.
+@dataclass(frozen=True, slots=True)
+class IgnoredPaths:
+    """The paths of a source that are never compared."""
+
+    literal: tuple[Path, ...]
+    matches: Callable[[str], bool] | None
+    """Whether a path, as text, matches a glob; None without globs."""
+
+    def drop_from(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return an object without its ignored paths.
+
+        An object whose whole content is ignored (`pricing.*`) is left out, and so is a None in its
+        place: whether an API sends such an object is no news either.
+        """
+        for path in self.literal:
+            if at(payload, path) is not ABSENT:
+                payload = _without(payload, path)
+        return payload if self.matches is None else _without_matching(payload, self.matches, "")
+
+
+def ignored_paths(globs: Sequence[str]) -> IgnoredPaths | None:
+    """Return the paths of a source's `ignore` setting, or None if it ignores nothing.
 
     Args:
         globs: Globs of paths as text; `*` spans levels, case matters.
     """
-    if not globs:
-        return None
-    pattern = re.compile("|".join(translate(glob) for glob in globs))
-    return lambda path: pattern.match(path) is not None
+    patterns = [glob for glob in globs if _WILDCARD.search(glob)]
+    matches = None
+    if patterns:
+        pattern = re.compile("|".join(map(translate, patterns)))
+        matches = lru_cache(maxsize=10_000)(lambda path: pattern.match(path) is not None)
+    literal = tuple(path_of(glob) for glob in globs if glob not in patterns)
+    return IgnoredPaths(literal, matches) if globs else None
 
 
-def without_ignored(
-    payload: Mapping[str, Any], is_ignored: IsIgnored | None, prefix: str = ""
+def _without(payload: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    key, rest = path[0], path[1:]
+    if rest:
+        return {**payload, key: _without(payload[key], rest)}
+    return {other: value for other, value in payload.items() if other != key}
+
+
+def _without_matching(
+    payload: Mapping[str, Any], matches: Callable[[str], bool], prefix: str
 ) -> Mapping[str, Any]:
-    """Return an object without its ignored paths.
-
-    An object whose whole content is ignored (`pricing.*`) is left out, and so is a None in its
-    place: whether an API sends such an object is no news either.
-    """
-    if is_ignored is None:
-        return payload
     kept = {}
     for key, value in payload.items():
         path = prefix + path_text((key,))
         nested = isinstance(value, Mapping)
-        if is_ignored(path) or ((nested or value is None) and is_ignored(f"{path}.")):
+        if matches(path) or ((nested or value is None) and matches(f"{path}.")):
             continue
-        kept[key] = without_ignored(value, is_ignored, f"{path}.") if nested else value
+        kept[key] = _without_matching(value, matches, f"{path}.") if nested else value
     return kept
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from catalog_sync.clock import format_instant
-from catalog_sync.domain.diff import IsIgnored, changes, diff, equal, without_ignored
+from catalog_sync.domain.diff import IgnoredPaths, changes, diff, equal
 from catalog_sync.domain.guard import missing
 from catalog_sync.domain.kinds import AbsenceCheck, Kind, Lifecycle
 from catalog_sync.domain.model import Catalog, Changes, Event, ModelInfo, ModelRecord, SourceState
@@ -52,7 +52,7 @@ def reconcile(
     now: datetime,
     absences: Absences,
     reminders: Reminders = _NO_REMINDERS,
-    is_ignored: IsIgnored | None = None,
+    ignored: IgnoredPaths | None = None,
 ) -> ChangeSet:
     """Compare what is known with a complete walk.
 
@@ -62,14 +62,14 @@ def reconcile(
         now: The time of all that the run writes; later than any time in `state`.
         absences: What is known about the models that are missing.
         reminders: The thresholds before a retirement date that make a `retiring` event.
-        is_ignored: The test of the paths that are never compared; None compares all.
+        ignored: The paths that are never compared; None compares all.
 
     Returns:
         The rows and the events, in the order of the list, missing models last.
     """
     known = state.models
     baseline = state.source.baseline_at is None
-    compared = _compare(state, catalog, is_ignored)
+    compared = _compare(state, catalog, ignored)
     listed = {id_: each for id_, each in compared.items() if known[id_].listed}
     schema = schema_paths(list(listed.values()), _unchanged(state, catalog, compared))
 
@@ -115,7 +115,7 @@ def reconcile(
 
 
 def _compare(
-    state: SourceState, catalog: Catalog, is_ignored: IsIgnored | None
+    state: SourceState, catalog: Catalog, ignored: IgnoredPaths | None
 ) -> dict[str, Comparison]:
     """Return the known models whose objects are not equal, with their differences if any.
 
@@ -126,8 +126,9 @@ def _compare(
         record = state.models.get(id_)
         if record is None or equal(record.info.payload, info.payload):
             continue
-        old = without_ignored(record.info.payload, is_ignored)
-        new = without_ignored(info.payload, is_ignored)
+        old, new = record.info.payload, info.payload
+        if ignored is not None:
+            old, new = ignored.drop_from(old), ignored.drop_from(new)
         compared[id_] = Comparison(old, new, diff(old, new))
     return compared
 

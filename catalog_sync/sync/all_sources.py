@@ -89,7 +89,7 @@ class AllSources:
         policy = Policy(
             self._settings.retirement_reminders,
             self._settings.failure_alert_after,
-            [_rule(alert) for alert in self._settings.alerts],
+            self.rules,
         )
         context = RunContext(self._engine, self._clock, options, policy, cancel)
 

@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -477,9 +478,15 @@ def test_a_mass_removal_is_held(known: Bench) -> None:
     assert report.error is not None
     assert "4 of 10 models left the list at once" in report.error
     assert "catalog-sync sync --source anthropic --accept-removals" in report.error
+    gone = ["claude-6", "claude-7", "claude-8", "claude-9"]
+    assert f"missing: {', '.join(gone)};" in report.error
+    assert "catalog-sync sync --source anthropic --dry-run --accept-removals" in report.error
+    assert report.to_json()["held"] == gone
+    assert report.events[-1].changes["error"]["new"] == report.error
     assert (known.run["status"], known.run["error"]) == ("held", report.error)
+    assert known.run["error_code"] == "removals_held"
     held_at = known.clock.now
-    for id_ in ("claude-6", "claude-7", "claude-8", "claude-9"):
+    for id_ in gone:
         row = known.models[id_]
         assert (row["missing_since"], row["removed_at"]) == (held_at, None)
         assert row["last_seen_at"] < held_at
@@ -565,7 +572,10 @@ def assert_held_until_accepted(bench: Bench) -> None:
     report = bench.sync()
     assert (report.status, report.models, report.cause) == (RunStatus.HELD, None, None)
     assert told(report) == [("sync_held", None)]
+    assert report.held == ()
+    assert bench.run["error_code"] == "identity_changed"
     assert report.error is not None
+    assert "--dry-run --accept-removals" in report.error
     assert report.error.endswith("run: catalog-sync sync --source anthropic --accept-removals")
     again = bench.sync()
     assert (again.status, again.events) == (RunStatus.HELD, ())
@@ -711,6 +721,38 @@ def test_a_skipped_pass_counts_for_nothing(known: Bench) -> None:
     assert told(known.sync()) == [("sync_held", None)]
     known.api.instead = Answer(b"<html>")
     assert [told(known.sync()) for _ in range(3)] == [[], [], [("sync_failed", None)]]
+
+
+def close_last_run(bench: Bench, error: str) -> None:
+    """Give the last run the end of one that was stopped, or whose process died."""
+    bench.execute(
+        "UPDATE sync_runs SET error = :error, error_code = :error WHERE id = :id",
+        error=error,
+        id=bench.run["id"],
+    )
+
+
+@pytest.mark.parametrize(("end", "counts"), [("stopped", False), ("interrupted", True)])
+def test_what_counts_as_a_failure(known: Bench, end: str, counts: bool) -> None:
+    """Stopped runs do not count towards the alert; runs whose process died do."""
+    known.api.instead = refused()
+    for _ in range(2):
+        assert told(known.sync()) == []
+        close_last_run(known, end)
+    assert told(known.sync()) == ([("sync_failed", None)] if counts else [])
+    assert known.run["error_code"] == "unauthorized"
+
+
+@sqlite_only
+def test_a_stop_between_failures(known: Bench) -> None:
+    """A stopped run neither ends a row of failures nor hides the last real error."""
+    known.api.instead = refused()
+    errors = [known.sync().error for _ in range(3)]
+    known.sync()
+    close_last_run(known, "stopped")
+    known.api.instead = None
+    [recovered] = known.sync().events
+    assert recovered.changes == {"error": {"old": errors[-1], "new": None}}
 
 
 def assert_refused_by_the_database(bench: Bench, bad: Mapping[str, Any]) -> None:
@@ -891,6 +933,65 @@ def test_failures_under_a_clock_set_back(known: Bench, back: timedelta) -> None:
     known.sync()
     assert known.kinds == {"added": 10, "sync_failed": 1, "sync_held": 1, "sync_recovered": 1}
     assert_ordered(known)
+
+
+def at_server(bench: Bench, ahead: timedelta) -> None:
+    """Let the host's clock be ahead of the server's at the next run."""
+    server_at = bench.clock.now + MINUTE - ahead
+    bench.api.headers["date"] = format_datetime(server_at.replace(microsecond=0), usegmt=True)
+
+
+@sqlite_only
+@pytest.mark.parametrize(
+    ("ahead", "warns"),
+    [(4 * MINUTE, False), (-4 * MINUTE, False), (6 * MINUTE, True), (timedelta(hours=-23), True)],
+)
+def test_a_clock_that_differs(
+    known: Bench, ahead: timedelta, warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A clock that is minutes off is stored, and warned about above five minutes."""
+    at_server(known, ahead)
+    with caplog.at_level(logging.WARNING, "catalog_sync"):
+        assert known.sync().status is RunStatus.SUCCEEDED
+    assert ("the clock of this host is" in caplog.text) is warns
+    assert abs(known.source["clock_offset_seconds"] - ahead.total_seconds()) <= 1
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=25), -365 * DAY, 365 * DAY])
+def test_a_clock_that_is_a_day_off(known: Bench, ahead: timedelta) -> None:
+    """With a clock that is more than a day off, a run fails and records nothing of models."""
+    models, synced_at = known.models, known.source["last_synced_at"]
+    known.change_settings(failure_alert_after=2)
+    known.api.models = [model("new"), *catalog(9)]
+    true = known.clock.now
+    known.clock.now += ahead
+    for failed in ([], [("sync_failed", None)]):
+        at_server(known, ahead)
+        report = known.sync()
+        assert (report.status, report.error_code) == (RunStatus.FAILED, "clock")
+        assert "the clock of this host is" in str(report.error)
+        assert told(report) == failed
+    assert (known.models, known.source["last_synced_at"]) == (models, synced_at)
+    known.clock.now = true
+    at_server(known, timedelta())
+    assert ("added", "new") in told(known.sync())
+    assert known.models["new"]["first_seen_at"] < true + timedelta(hours=1)
+
+
+@sqlite_only
+def test_one_wrong_clock_silences_no_reminder(known: Bench) -> None:
+    """After a run a year ahead, of which no server said so, reminders come on their day."""
+    date = (known.clock.now + 40 * DAY).isoformat()
+    known.api.headers["date"] = "soon"
+    known.api.models = [*catalog(9), model("claude-9", retires_at=date)]
+    assert told(known.sync()) == [("rescheduled", "claude-9")]
+    true = known.clock.now
+    known.clock.now += 365 * DAY
+    known.sync()
+    known.clock.now = true
+    reminders = [told(known.sync(after=DAY)) for _ in range(40)]
+    assert [day for day, events in enumerate(reminders, 1) if events] == [10, 33, 39]
+    assert {event for events in reminders for event in events} == {("retiring", "claude-9")}
 
 
 def assert_ordered(bench: Bench) -> None:

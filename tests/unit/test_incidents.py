@@ -1,0 +1,67 @@
+"""Events about the job itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from catalog_sync.domain import incidents
+from catalog_sync.domain.kinds import Kind
+from catalog_sync.domain.model import (
+    Event,
+)
+from decisions import (
+    NOW,
+    change,
+    state,
+)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "classes", "announced"),
+    [
+        (3, "AAA", [3]),
+        (3, "AA", []),
+        (3, "AAAAAAAA", [3]),
+        (1, "AA", [1]),
+        (3, "AAAB", [3, 4]),
+        (3, "ABAB", [3, 4]),
+        (3, "ABABABABAB", [3, 4]),
+        (3, "ABC", [3]),
+    ],
+)
+def test_failures(threshold: int, classes: str, announced: list[int]) -> None:
+    """A row of failures is told at the threshold, and again only for a class not told before."""
+    announced_codes: list[str] = []
+    when: list[int] = []
+    for streak, error_class in enumerate(classes, 1):
+        event = incidents.failure_event(
+            NOW,
+            "it broke",
+            error_class,
+            streak=streak,
+            threshold=threshold,
+            announced_codes=announced_codes,
+        )
+        if event is not None:
+            changes = {"error": change(None, "it broke")}
+            payload = {"error_code": error_class}
+            assert event == Event(Kind.SYNC_FAILED, NOW, None, changes, payload)
+            announced_codes.append(error_class)
+            when.append(streak)
+    assert when == announced
+
+
+def test_recovery() -> None:
+    """A success is told of after a failure that was told, with that failure, and else never."""
+    assert incidents.recovery_event(state(last_error="it broke"), NOW) is None
+    known = state(last_error="it broke", failure_announced=True)
+    changes = {"error": change("it broke", None)}
+    assert incidents.recovery_event(known, NOW) == Event(Kind.SYNC_RECOVERED, NOW, changes=changes)
+
+
+def test_held() -> None:
+    """The first held pass of an episode is told, with its reason; the ones after it are not."""
+    changes = {"error": change(None, "half of it left")}
+    event = incidents.held_event(state(), NOW, "half of it left")
+    assert event == Event(Kind.SYNC_HELD, NOW, changes=changes)
+    assert incidents.held_event(state(held=True), NOW, "half of it left") is None
