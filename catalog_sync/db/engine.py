@@ -68,7 +68,8 @@ def create_engine(url: str) -> sa.Engine:
         raise DatabaseError(f"database {where(parsed)}: {error.strerror}") from error
     except (exc.SQLAlchemyError, TypeError, ValueError) as error:
         raise ConfigError(f"database_url: not usable: {_without_secrets(error, parsed)}") from None
-    prepare(engine)
+    asked = options.get("connect_args", {}).get("prepare_threshold") is not None
+    prepare(engine, prepared=asked)
     return engine
 
 
@@ -78,8 +79,11 @@ def _to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def prepare(engine: sa.Engine) -> None:
-    """Make an engine's connections and transactions what this program expects of them."""
+def prepare(engine: sa.Engine, *, prepared: bool = False) -> None:
+    """Make an engine's connections and transactions what this program expects of them.
+
+    `prepared`: the URL asks for server-side prepared statements.
+    """
     backend = engine.dialect.name
 
     _translate_connecting(engine)
@@ -95,7 +99,9 @@ def prepare(engine: sa.Engine) -> None:
             reading = bool(options.get("catalog_sync_reading"))
             snapshot = bool(options.get("catalog_sync_snapshot"))
             statement = begin(connection.dialect, reading=reading, snapshot=snapshot)
-            connection.exec_driver_sql(statement)
+            # A prepared statement is one command; without them all of it travels at once.
+            for part in statement.split("; ") if prepared else [statement]:
+                connection.exec_driver_sql(part)
 
     @event.listens_for(engine, "handle_error")
     def _reconnect(context: Any) -> None:

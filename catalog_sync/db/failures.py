@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import exc
 
-from catalog_sync.db.urls import secrets, where, without_secrets
+from catalog_sync.db.urls import missing_files, secrets, where, without_secrets
 from catalog_sync.errors import DatabaseError, ValueRefusedError
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ def _is_operational(engine: sa.Engine, error: Exception) -> bool:
 def _unusable(engine: sa.Engine, error: Exception) -> DatabaseError:
     cause = getattr(error, "orig", None) or error
     reason = without_secrets(cause, engine.url)
+    if isinstance(cause, OSError):  # of TLS files: the system does not say which
+        reason = ": ".join((reason, *missing_files(engine.url)))
     return DatabaseError(f"database {where(engine.url)}: {reason}", _advice(engine, error, reason))
 
 

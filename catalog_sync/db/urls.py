@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -181,6 +182,13 @@ def secrets(url: sa.URL) -> list[str]:
     shown = {"utf8mb4", *((hosts,) if isinstance(hosts, str) else hosts)}
     candidates = (url.password, *(text for text in options if text not in shown))
     return [str(text) for text in candidates if text and len(str(text)) > 3]  # noqa: PLR2004
+
+
+def missing_files(url: sa.URL) -> list[str]:
+    """Return the TLS files of a URL that are not there."""
+    names = ("ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "sslrootcert", "sslcert", "sslkey")
+    files = [str(url.query[name]) for name in names if name in url.query]
+    return [file for file in files if not Path(file).exists()]
 
 
 def without_secrets(error: BaseException, url: sa.URL) -> str:

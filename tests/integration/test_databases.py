@@ -1,0 +1,359 @@
+"""Databases as users have them: odd defaults, poolers, conflicts, connections that break."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from catalog_sync.app import App
+from catalog_sync.db import engine as db_engine
+from catalog_sync.db import migrate, retention, runs
+from catalog_sync.db.schema import alert_deliveries, model_events, sources, sync_runs
+from catalog_sync.db.urls import where
+from catalog_sync.domain.kinds import RunStatus
+from catalog_sync.errors import ConfigError, DatabaseError
+from conftest import need
+from support import ScriptedServer, model, page, settings_for
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def api() -> Iterator[ScriptedServer]:
+    with ScriptedServer([page([model("a"), model("b"), model("c")])]) as server:
+        yield server
+
+
+def synced(url: str, api: ScriptedServer) -> None:
+    """Make two runs and ask a question."""
+    with App(settings_for(url, api.url)) as app:
+        for _ in range(2):
+            [report] = app.sync()
+            assert report.status is RunStatus.SUCCEEDED, report.error
+        assert len(app.models()) == 3
+        assert len(list(app.events())) == 3
+
+
+# --- sessions ----------------------------------------------------------------------------------
+
+
+@postgresql
+@pytest.mark.parametrize("style", ["German, DMY", "SQL, MDY", "Postgres"])
+def test_any_date_style(database_url: str, api: ScriptedServer, style: str) -> None:
+    """A database whose sessions write dates in another style is read correctly."""
+    name = sa.make_url(database_url).database
+    engine = db_engine.create_engine(database_url)
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"ALTER DATABASE {name} SET datestyle = '{style}'"))
+        connection.execute(sa.text(f"ALTER DATABASE {name} SET timezone = 'Asia/Kathmandu'"))
+    engine.dispose()
+    synced(database_url, api)
+
+
+@postgresql
+def test_a_pooler_in_transaction_mode(
+    database_url: str, api: ScriptedServer, tmp_path: Path
+) -> None:
+    """Behind PgBouncer in transaction mode nothing fails, and no setting is needed."""
+    server = sa.make_url(database_url)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    user = server.username or "postgres"
+    (tmp_path / "users").write_text(f'"{user}" ""\n')
+    (tmp_path / "pgbouncer.ini").write_text(
+        f"[databases]\n* = host={server.host} port={server.port or 5432} user={user}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\n"
+        f"auth_file = {tmp_path}/users\npool_mode = transaction\ndefault_pool_size = 2\n"
+        f"unix_socket_dir =\nlogfile = {tmp_path}/log\npidfile = {tmp_path}/pid\n"
+    )
+    command = [need("pgbouncer"), "-q", str(tmp_path / "pgbouncer.ini")]
+    if shutil.which("runuser") and Path("/proc/self").stat().st_uid == 0:
+        tmp_path.chmod(0o777)
+        command = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *command]
+        for parent in (tmp_path, *tmp_path.parents):
+            if parent.stat().st_uid == 0 and parent != Path("/"):
+                parent.chmod(parent.stat().st_mode | 0o011)
+    pooler = subprocess.Popen(command)
+    try:
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        url = server.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
+        synced(url, api)
+        with App(settings_for(url, api.url)) as one, App(settings_for(url, api.url)) as other:
+            for _ in range(10):
+                assert [app.sync()[0].error for app in (one, other)] == [None, None]
+    finally:
+        pooler.terminate()
+        pooler.wait()
+
+
+# --- URLs --------------------------------------------------------------------------------------
+
+
+@postgresql
+@pytest.mark.parametrize(
+    "options", ["prepare_threshold=0", "prepare_threshold=5", "sslmode=prefer"]
+)
+def test_options_of_postgresql(database_url: str, api: ScriptedServer, options: str) -> None:
+    """An option of the driver has the type that the driver wants."""
+    synced(f"{database_url}?{options}", api)
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("postgresql+psycopg2://u@h/d", "write postgresql://"),
+        ("postgresql+asyncpg://u@h/d", "write postgresql://"),
+        ("mysql+mysqldb://u@h/d", "write mysql://"),
+        ("mysql://u@h/d?local_infile=1", "local_infile is not an option"),
+        ("mysql://u@h/d?init_command=x", "init_command is not an option"),
+        ("mysql://u@h/d?read_timeout=soon", "read_timeout: expected a number"),
+        ("mysql://u@h/d?ssl_verify_cert=maybe", "expected true or false"),
+        ("postgresql://u@h/d?prepare_threshold=x", "expected a number"),
+        ("postgresql://u@h/d?row_factory=x", "row_factory is not an option"),
+        ("postgresql://u@h/d?colour=blue", "colour is not an option"),
+        ("sqlite:///a?b.db", "another file"),
+        ("sqlite:///a?.db", "another file"),
+    ],
+)
+def test_what_is_refused(url: str, advice: str) -> None:
+    """A driver or an option that cannot be used is an error of the configuration that says why."""
+    with pytest.raises(ConfigError, match=advice) as refused:
+        db_engine.create_engine(url)
+    assert refused.value.exit_code == 2
+
+
+def test_several_hosts() -> None:
+    """Several hosts as libpq writes them are all tried, and all named."""
+    url = "postgresql://u:secret@h1:5432,h2:5433/d?target_session_attrs=read-write"
+    engine = db_engine.create_engine(url)
+    assert where(engine.url) == "postgresql://h1:5432,h2:5433/d"
+    _, options = engine.dialect.create_connect_args(engine.url)
+    assert (options["host"], options["port"]) == ("h1,h2", "5432,5433")
+
+
+@pytest.mark.parametrize("option", ["ssl_ca", "ssl_cert"])
+def test_a_missing_tls_file(option: str) -> None:
+    """A TLS file that is not there is an error in one line that names it."""
+    engine = db_engine.create_engine(f"mysql://root@127.0.0.1/test?{option}=/missing.pem")
+    with pytest.raises(DatabaseError, match=r"/missing\.pem") as refused:
+        migrate.current_revision(engine)
+    assert refused.value.exit_code == 4
+
+
+# --- repeated transactions ---------------------------------------------------------------------
+
+
+def failing(engine: sa.Engine, state: str, times: int) -> Any:
+    """Return work that fails with an SQLSTATE, or MariaDB's signal for it, a number of times."""
+    left = [times]
+
+    def work(connection: sa.Connection) -> int:
+        connection.execute(sa.insert(sources).values(name="s", base_url="https://a.example"))
+        if left[0]:
+            left[0] -= 1
+            connection.exec_driver_sql(state)
+        return connection.scalar(sa.select(sa.func.count()).select_from(sources)) or 0
+
+    return work
+
+
+STATES = {
+    "postgresql": "DO $$ BEGIN RAISE SQLSTATE '40001'; END $$",
+    "mysql": "BEGIN NOT ATOMIC SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213; END",
+}
+
+
+@servers
+def test_a_transaction_that_others_prevent_is_repeated(engine: sa.Engine) -> None:
+    """A serialization failure or deadlock is repeated as a whole, and nothing is written twice."""
+    assert db_engine.run(engine, failing(engine, STATES[engine.dialect.name], 3)) == 1
+
+
+@postgresql
+def test_a_transaction_that_fails_at_its_commit_is_repeated(engine: sa.Engine) -> None:
+    """A failure that shows itself at the commit is repeated, too."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE SEQUENCE attempts")
+        connection.exec_driver_sql(
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "IF nextval('attempts') < 3 THEN RAISE SQLSTATE '40001'; END IF; RETURN NULL; END $$"
+        )
+        connection.exec_driver_sql(
+            "CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON sources "
+            "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fail()"
+        )
+    assert db_engine.run(engine, failing(engine, "", 0)) == 1
+
+
+@servers
+def test_a_connection_that_breaks_is_replaced(engine: sa.Engine) -> None:
+    """A transaction whose connection the server ends is made again on another one."""
+    kill = {
+        "postgresql": "SELECT pg_terminate_backend(pg_backend_pid())",
+        "mysql": "KILL CONNECTION_ID()",
+    }[engine.dialect.name]
+    assert db_engine.run(engine, failing(engine, kill, 1)) == 1
+
+
+def test_a_mistake_is_no_outage(engine: sa.Engine) -> None:
+    """A mistake in a statement is raised as what it is, not as a database that is down."""
+    with pytest.raises(sa.exc.DBAPIError):
+        db_engine.run(engine, lambda connection: connection.exec_driver_sql("SELEC 1"))
+
+
+@postgresql
+def test_a_commit_whose_answer_was_lost_is_recognised(engine: sa.Engine) -> None:
+    """A run that began although nobody said so goes on; it is not begun twice."""
+    lost = [True]
+
+    def lose(connection: sa.Connection) -> None:
+        if lost.pop() if lost else False:
+            raw = connection.connection.dbapi_connection
+            raw.commit()
+            raw.pgconn.finish()
+
+    sa.event.listen(engine, "commit", lose)
+
+    def begin(connection: sa.Connection) -> int:
+        found = runs.begin_run(
+            connection, "s", "https://a.example", NOW, lease=timedelta(minutes=2)
+        )
+        assert not isinstance(found, str), found
+        return found.run_id
+
+    run_id = db_engine.run(
+        engine, begin, landed=lambda found, run_id: runs.holds_lease(found, "s", run_id)
+    )
+    with db_engine.read_transaction(engine) as connection:
+        assert connection.scalars(sa.select(sync_runs.c.id)).all() == [run_id]
+
+
+# --- cost --------------------------------------------------------------------------------------
+
+
+def test_an_unchanged_run_is_cheap(database_url: str, api: ScriptedServer) -> None:
+    """A run without changes sends at most 12 statements to begin, to apply and to look for alerts.
+
+    What a BEGIN sets is not counted: it travels with the BEGIN.
+    """
+    with App(settings_for(database_url, api.url)) as app:
+        app.sync()
+        app.deliver()
+        seen: list[list[str]] = []
+        sa.event.listen(app.engine, "begin", lambda _: seen.append([]))
+
+        def note(_connection: Any, _cursor: Any, statement: str, *_: object) -> None:
+            if not statement.startswith(("BEGIN", "SET SESSION")):
+                seen[-1].append(" ".join(statement.split())[:90])
+
+        sa.event.listen(app.engine, "before_cursor_execute", note)
+        [report] = app.sync()
+        assert report.error is None
+        for number, statements in enumerate(seen, 1):
+            for statement in statements:
+                print(number, statement)
+        writing = [each for each in seen if any(not s.startswith("SELECT") for s in each)]
+        assert len(writing) == 2
+        assert sum(map(len, seen)) <= 12
+
+
+@sqlite
+def test_the_file_alone_is_complete(database_url: str, api: ScriptedServer, tmp_path: Path) -> None:
+    """After each run a copy of the file alone holds everything, while the program goes on."""
+    with App(settings_for(database_url, api.url)) as app:
+        app.sync()
+        shutil.copy(tmp_path / "catalog.db", tmp_path / "copy.db")
+        with closing(sqlite3.connect(tmp_path / "copy.db")) as copied:
+            [number] = copied.execute("SELECT count(*) FROM models").fetchone()
+            [status] = copied.execute("SELECT status FROM sync_runs").fetchone()
+        assert (number, status) == (3, "succeeded")
+
+
+def test_the_state_costs_the_same_with_a_long_history(engine: sa.Engine) -> None:
+    """The state is read from the ends of indexes: no plan scans the events or sorts the runs."""
+    statements: list[tuple[str, Any]] = []
+    db_engine.run(engine, lambda connection: runs.register_source(connection, "s", "https://a"))
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: object) -> None:
+        if "model_events" in statement:
+            statements.append((statement, parameters))
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    with db_engine.read_transaction(engine) as connection:
+        runs.select_state(connection, "s", "https://a")
+    sa.event.remove(engine, "before_cursor_execute", note)
+    assert statements
+    with db_engine.read_transaction(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        prefix = "EXPLAIN QUERY PLAN " if engine.dialect.name == "sqlite" else "EXPLAIN "
+        for statement, parameters in statements:
+            plan = connection.exec_driver_sql(prefix + statement, parameters).all()
+            text = "\n".join(map(str, plan))
+            assert "Seq Scan on model_events" not in text
+            assert "SCAN model_events" not in text
+
+
+# --- retention ---------------------------------------------------------------------------------
+
+
+def test_retention(engine: sa.Engine) -> None:
+    """Old runs without events and delivered alerts go and stay counted; all else stays."""
+    old, new = NOW - timedelta(days=500), NOW - timedelta(days=1)
+
+    def fill(connection: sa.Connection) -> None:
+        runs.register_source(connection, "s", "https://a.example")
+        connection.execute(sa.update(sources).values(runs=302))
+        rows = [
+            {
+                "id": number,
+                "source": "s",
+                "status": "failed" if number % 3 else "succeeded",
+                "started_at": old if number < 250 else new,
+                "finished_at": old if number < 250 else new,
+                "number": number,
+            }
+            for number in range(1, 303)
+        ]
+        connection.execute(sa.insert(sync_runs), rows)
+        event = {"source": "s", "kind": "added", "model_id": "m", "changes": {}}
+        events = [
+            {**event, "id": number, "run_id": number, "occurred_at": old} for number in (1, 2, 3)
+        ]
+        connection.execute(sa.insert(model_events), events)
+        for number, (status, at) in enumerate(
+            (("delivered", old), ("delivered", new), ("pending", None)), 1
+        ):
+            row = {"event_id": number, "channel": "c", "status": status, "delivered_at": at}
+            connection.execute(sa.insert(alert_deliveries).values(attempts=0, **row))
+
+    db_engine.run(engine, fill)
+    assert retention.prune(engine, NOW, timedelta(days=400)) == 199 + 1
+    assert retention.prune(engine, NOW, timedelta(days=400)) == 0
+    with db_engine.read_transaction(engine) as connection:
+        assert runs.count_runs(connection) == {("s", "succeeded"): 100, ("s", "failed"): 202}
+        left = connection.scalars(sa.select(sync_runs.c.id).order_by(sync_runs.c.id)).all()
+        assert left == [1, 2, 3, *range(203, 303)]
+        assert connection.scalars(sa.select(sources.c.pruned_delivered)).all() == [1]
+        statuses = connection.scalars(sa.select(alert_deliveries.c.status)).all()
+        assert sorted(statuses) == ["delivered", "pending"]
