@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from catalog_sync.app import App
     from catalog_sync.config.load import load
     from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
+    from catalog_sync.config.values import SecretStr
     from catalog_sync.db.outbox import DeliveryCounts
     from catalog_sync.domain.kinds import Kind, RunStatus
     from catalog_sync.domain.model import Event, ModelInfo, ModelRecord
@@ -42,6 +43,7 @@ __all__ = [
     "RunOptions",
     "RunReport",
     "RunStatus",
+    "SecretStr",
     "Settings",
     "SourceError",
     "SourceSettings",
@@ -63,6 +65,7 @@ _HOMES = {
     "RunOptions": "sync.context",
     "RunReport": "sync.report",
     "RunStatus": "domain.kinds",
+    "SecretStr": "config.values",
     "Settings": "config.settings",
     "SourceError": "errors",
     "SourceSettings": "config.settings",

@@ -13,9 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import SecretStr
-
 from catalog_sync.config.settings import Settings, SourceSettings
+from catalog_sync.config.values import SecretStr
 
 KEY = "sk-ant-test-4f1c9a27"
 """Looks like a key, opens nothing."""

@@ -23,11 +23,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from catalog_sync import (
     AlertSettings, App, CatalogSyncError, DeliveryCounts, Event, Kind, ModelInfo, ModelRecord,
-    RunOptions, RunReport, RunStatus, Settings, SourceSettings, load,
+    RunOptions, RunReport, RunStatus, SecretStr, Settings, SourceSettings, load,
 )
 
 
