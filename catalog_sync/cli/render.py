@@ -195,21 +195,22 @@ def write_table(
         return
     width = _width()
     cells = [columns, *rows] if header else rows
-    needed = {name: max(_cells(row[i]) for row in cells) + 2 for i, name in enumerate(columns)}
+    needed = {name: max(_cells(row[i]) for row in cells) + 1 for i, name in enumerate(columns)}
     shown = [name for name in columns if name not in spare]
     for name in spare:
         more = [each for each in columns if each in shown or each == name]
-        if sum(needed[each] for each in more) - 2 <= width:
+        if sum(needed[each] for each in more) - 1 <= width:
             shown = more
-    least = (min(needed[each], _NARROWEST + 2) if each in text else needed[each] for each in shown)
-    if sum(least) - 2 > width:
+    least = (min(needed[each], _NARROWEST + 1) if each in text else needed[each] for each in shown)
+    if sum(least) - 1 > width:
         for row in rows:
             write_facts(dict(zip(columns[1:], row[1:], strict=True)), title=row[0])
         return
+    gap = 2 if sum(needed[each] + 1 for each in shown) - 2 <= width else 1
     from rich.table import Table  # noqa: PLC0415  # heavy; on a terminal only
 
     table = Table(
-        box=None, show_header=header, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0)
+        box=None, show_header=header, header_style="bold", pad_edge=False, padding=(0, gap, 0, 0)
     )
     for name in shown:
         table.add_column(_styled(name), no_wrap=name not in text, overflow="fold")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from catalog_sync import logs
 from catalog_sync.cancel import CancelToken
 from catalog_sync.domain.alert_rules import AlertRule
 from catalog_sync.domain.kinds import STOPPED, Kind
@@ -98,8 +99,9 @@ class AllSources:
                 on_begin()
 
         def run(source: SourceSettings) -> RunReport:
-            report = self._run_one(source, context, begin, on_page)
-            on_report(report)
+            with logs.source(source.name):
+                report = self._run_one(source, context, begin, on_page)
+                on_report(report)
             return report
 
         with self._cancel.on_cancel(cancel.cancel):

@@ -752,9 +752,10 @@ def test_traceback(api: Sandbox) -> None:
     for result in (refused, unusable):
         assert "Traceback (most recent call last)" in result.stderr
         assert result.stderr.splitlines()[-1].startswith("catalog-sync: ")
-    logged = refused.stderr.splitlines()[0]
-    assert "source=refused status=failed" in logged
-    assert "None" not in logged
+    request, *logged = refused.stderr.splitlines()
+    assert "GET source=refused path=/v1/models status=401 milliseconds=" in request
+    (ended,) = [line for line in logged if "source=refused status=failed" in line]
+    assert "None" not in ended
 
 
 # --- models ------------------------------------------------------------------------------------

@@ -173,7 +173,7 @@ def test_nothing_is_cut(columns: int, history: None) -> None:
 def test_words_are_not_torn(columns: int, history: None) -> None:
     """A line is folded between words, so that each can be read and copied."""
     shown = screens("events", f"show {DEPRECATED}", columns=columns)
-    for word in ("deprecated_at:", "2026-11-10T00:00:00Z;"):
+    for word in ("deprecated_at:", "2026-11-10;"):
         assert [word in screen.text.split() for screen in shown] == [True, True]
     assert "clear_tool_uses_20250919)," in shown[1].text.split()
 
