@@ -1,4 +1,4 @@
-"""The daemon as a process: its schedule, its signals, and what it recovers from."""
+"""The daemon as a process: its schedule, its signals, and the failures that it survives."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def change(url: str, *statements: object) -> None:
 
 
 def test_it_begins_at_once_and_goes_on(api: Sandbox) -> None:
-    """The first pass is made at the start, the others by the interval; each has its line."""
+    """The first run comes at the start, the others at the interval; each has a log line."""
     write_config(api.url, top=OFTEN)
     with Daemon() as daemon:
         first, *others = daemon.runs("succeeded", 4)
@@ -83,7 +83,7 @@ def test_it_begins_at_once_and_goes_on(api: Sandbox) -> None:
 
 
 def test_what_is_fresh_is_not_synced_at_the_start(api: Sandbox) -> None:
-    """A source that was synced within the interval is skipped at the start, one older is not."""
+    """At the start, a source that was synced within the interval is skipped."""
     write_config(api.url, top=SELDOM)
     key = {"ANTHROPIC_API_KEY": api.api_key}
     assert run("sync", **key).returncode == 0
@@ -98,7 +98,7 @@ def test_what_is_fresh_is_not_synced_at_the_start(api: Sandbox) -> None:
 
 
 def test_a_source_may_have_a_schedule_of_its_own(api: Sandbox) -> None:
-    """Each source follows its own schedule, the others that of the top level."""
+    """Each source follows its own schedule, or that of the top level."""
     write_config(api.url, top=SELDOM)
     sources = (("often", 'every = "50ms"'), ("yearly", 'cron = "0 0 1 1 *"'))
     with Path("catalog-sync.toml").open("a") as file:
@@ -118,7 +118,7 @@ def test_a_source_may_have_a_schedule_of_its_own(api: Sandbox) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_walk_in_progress_is_abandoned(number: signal.Signals) -> None:
-    """A signal during a walk ends with 0: its run is interrupted, the lease given back."""
+    """A signal during a walk ends with 0: its run is closed as stopped, the lease released."""
     asked, over = threading.Event(), threading.Event()
 
     def say_nothing(_request: object) -> None:
@@ -141,7 +141,7 @@ def test_a_walk_in_progress_is_abandoned(number: signal.Signals) -> None:
 
 
 def test_a_delivery_that_does_not_end_is_left_to_the_next(api: Sandbox) -> None:
-    """A message under way at the signal does not hold up the end; it is sent again, as itself."""
+    """A message that is being sent does not delay the end; it is sent again under the same id."""
     held = threading.Event()
     with Receiver(Reply(after=held), Reply()) as receiver:
         hook = f'name = "hook"\nwebhook = "{receiver.url}"'
@@ -168,7 +168,7 @@ def test_a_delivery_that_does_not_end_is_left_to_the_next(api: Sandbox) -> None:
 
 
 def test_a_second_signal_ends_it_at_once(api: Sandbox) -> None:
-    """Who cannot wait tells it twice."""
+    """A second signal ends the process at once."""
     held = threading.Event()
     with Receiver(Reply(after=held)) as receiver:
         write_config(api.url, f'name = "hook"\nwebhook = "{receiver.url}"', top='every = "1s"\n')
@@ -183,7 +183,7 @@ def test_a_second_signal_ends_it_at_once(api: Sandbox) -> None:
 
 
 def test_a_second_signal_waits_for_nothing(api: Sandbox) -> None:
-    """It ends even a process whose main thread is held: by a secret that does not come."""
+    """A second signal ends even a process whose main thread waits for a secret."""
     write_config(api.url, top=SELDOM)
     os.mkfifo("key")
     with Daemon() as daemon, closing_files() as opened:
@@ -199,7 +199,7 @@ def test_a_second_signal_waits_for_nothing(api: Sandbox) -> None:
 
 @contextmanager
 def closing_files() -> Iterator[Callable[[Path], bool]]:
-    """Yield a function that holds a named pipe open for writing, once somebody reads it."""
+    """Yield a function that opens a named pipe for writing, once another process reads it."""
     held: list[int] = []
 
     def opened(path: Path) -> bool:
@@ -226,7 +226,7 @@ def test_a_watchdog_that_hangs_delays_nothing(api: Sandbox) -> None:
 
 
 def test_a_transaction_that_waits_does_not_hold_it(api: Sandbox) -> None:
-    """A database that another holds locked delays the end by the walk's deadline at most."""
+    """A locked database delays the end by the walk's deadline at most."""
     write_config(api.url, top=OFTEN)
     config = Path("catalog-sync.toml")
     config.write_text(config.read_text().replace("[[sources]]", '[[sources]]\ndeadline = "500ms"'))
@@ -239,7 +239,7 @@ def test_a_transaction_that_waits_does_not_hold_it(api: Sandbox) -> None:
 
 
 def test_it_stops_before_it_has_begun() -> None:
-    """A signal while the database is still waited for ends it with 0 as well; SIGHUP does not."""
+    """A signal while the daemon waits for its database ends it with 0; SIGHUP does not."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         write_config(
@@ -253,7 +253,7 @@ def test_it_stops_before_it_has_begun() -> None:
 
 
 def test_a_reload_takes_the_new_configuration(api: Sandbox) -> None:
-    """SIGHUP: a new source is synced at once; a bad file is told, and the old one stays."""
+    """SIGHUP: a new source is synced at once; a bad file is logged, and the old one stays."""
     write_config(api.url, top=OFTEN)
     good = Path("catalog-sync.toml").read_text()
     with Daemon() as daemon:
@@ -288,7 +288,7 @@ def test_a_reload_takes_the_new_configuration(api: Sandbox) -> None:
     ],
 )
 def test_a_reload_reads_what_passes_need(api: Sandbox, bad: str, wanted: str) -> None:
-    """What a reload cannot use (a secret that is missing) changes nothing."""
+    """A reload that cannot use its configuration changes nothing."""
     write_config(api.url, top=OFTEN)
     with Daemon() as daemon:
         daemon.runs("succeeded")
@@ -303,7 +303,7 @@ def test_a_reload_reads_what_passes_need(api: Sandbox, bad: str, wanted: str) ->
 # --- the listener ------------------------------------------------------------------------------
 
 
-def test_it_tells_how_it_is() -> None:
+def test_health_and_metrics() -> None:
     """/healthz is 200, 503 with the reason while the API fails, and 200 again; so are metrics."""
     answers = [page(MODELS)]
     last = 'catalog_sync_last_success_timestamp_seconds{source="anthropic"} '
@@ -329,7 +329,7 @@ def test_it_tells_how_it_is() -> None:
 
 
 def test_its_port_may_move(api: Sandbox) -> None:
-    """A reload moves the listener; to a port that is taken it does not, and all stays as it was."""
+    """A reload moves the listener; if the new port is in use, everything stays as it was."""
     port = closed_port()
 
     def configure(line: str) -> None:
@@ -359,7 +359,7 @@ def test_its_port_may_move(api: Sandbox) -> None:
 
 
 def test_a_port_that_is_taken_ends_it_at_the_start(api: Sandbox) -> None:
-    """Who cannot be asked how it is does not begin: 2, and nothing was asked of the API."""
+    """A port that is in use ends the start with exit code 2, before any request."""
     with Receiver() as other:
         write_config(api.url, top=f'http_listen = "127.0.0.1:{other.port}"\n')
         with Daemon() as daemon:
@@ -373,7 +373,7 @@ def test_a_port_that_is_taken_ends_it_at_the_start(api: Sandbox) -> None:
 
 
 def test_a_missing_key_ends_it_at_the_start() -> None:
-    """What would fail every pass is told at once, with 2."""
+    """A missing key ends the start with exit code 2."""
     with Daemon(ANTHROPIC_API_KEY="") as daemon:
         assert daemon.exit_code() == 2
     (entry,) = daemon.log
@@ -381,7 +381,7 @@ def test_a_missing_key_ends_it_at_the_start() -> None:
 
 
 def test_another_schema_ends_it_at_the_start(api: Sandbox) -> None:
-    """A schema that is not this program's is for a person: 4, and nothing was asked of the API."""
+    """The schema of another version ends the start with exit code 4, before any request."""
     write_config(api.url, top=OFTEN)
     assert run("db", "upgrade").returncode == 0
     change(URL, sa.text("UPDATE catalog_sync_version SET version_num = '9999'"))
@@ -394,7 +394,7 @@ def test_another_schema_ends_it_at_the_start(api: Sandbox) -> None:
 
 
 def test_it_recovers_from_an_api_that_is_down_or_lies() -> None:
-    """Refusals, broken pages and lists that are empty are a line each; then it goes on."""
+    """Refusals, broken pages and empty lists have a log line each; then the runs go on."""
     answers = [page(MODELS)]
     with ScriptedServer(lambda _: answers[0]) as server:
         write_config(server.url, top=OFTEN)
@@ -412,7 +412,7 @@ def test_it_recovers_from_an_api_that_is_down_or_lies() -> None:
                 answers[0] = page(MODELS)
                 daemon.runs("succeeded", after=len(daemon.log))
             assert daemon.end() == 0
-    # The end may interrupt a pass, and one that comes late is followed by one that is skipped.
+    # The end may stop a run, and a late run is followed by a skipped one.
     ended = [entry for entry in daemon.log if entry["message"] == "run ended"]
     levels = {(e["status"], e["level"]) for e in ended if e["reason"] != "stopped"}
     assert levels - {("skipped", "info")} == {
@@ -425,7 +425,7 @@ def test_it_recovers_from_an_api_that_is_down_or_lies() -> None:
 
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
 def test_it_recovers_from_a_database_that_is_down(api: Sandbox, database_url: str) -> None:
-    """Down at the start, and again later: it goes on trying, and then goes on."""
+    """A database that is down, at the start or later, is retried until it is back."""
     url = sa.make_url(database_url)
     with Gate(url.host or "", url.port or 0) as gate:
         gate.close()
@@ -443,7 +443,7 @@ def test_it_recovers_from_a_database_that_is_down(api: Sandbox, database_url: st
 
 
 def test_it_recovers_from_a_disk_that_is_full(api: Sandbox) -> None:
-    """A file that cannot grow is a line per pass; with room again it goes on, nothing is lost."""
+    """A full disk is a log line per run; with room again the runs go on, and nothing is lost."""
     write_config(api.url, top=OFTEN)
     with Daemon() as daemon:
         daemon.runs("succeeded")
@@ -460,7 +460,7 @@ def test_it_recovers_from_a_disk_that_is_full(api: Sandbox) -> None:
 
 
 def test_it_recovers_from_a_file_that_is_another(api: Sandbox) -> None:
-    """A database that is deleted is set up anew, and one that is put in its place is taken."""
+    """A database that is deleted is set up again, and one in its place is used."""
     write_config(api.url, top=OFTEN)
     with Daemon() as daemon:
         daemon.runs("succeeded", 2)
@@ -473,7 +473,7 @@ def test_it_recovers_from_a_file_that_is_another(api: Sandbox) -> None:
 
 
 def test_it_recovers_from_a_database_that_is_locked() -> None:
-    """Another that takes the file during a walk delays what the walk saw, and no more."""
+    """A lock that another process takes during a walk only delays the run."""
     with closing(
         sqlite3.connect("catalog.db", isolation_level=None, check_same_thread=False)
     ) as db:
@@ -498,7 +498,7 @@ def test_it_recovers_from_a_database_that_is_locked() -> None:
 
 
 def test_an_alert_goes_out_between_passes(api: Sandbox) -> None:
-    """A receiver that was down gets its alert before the next pass, which is an hour away."""
+    """A receiver that was down gets its alert before the next run, which is an hour away."""
     with Receiver(Reply(503), Reply()) as receiver:
         hook = f'name = "hook"\nwebhook = "{receiver.url}"'
         write_config(api.url, hook, top=SELDOM)
@@ -518,7 +518,7 @@ def test_an_alert_goes_out_between_passes(api: Sandbox) -> None:
 
 
 def test_a_channel_that_hangs_holds_up_nothing(api: Sandbox) -> None:
-    """While a chat service drips its answer, passes go on and the other channel has its alert."""
+    """While a chat service drips its answer, runs go on and the other channel gets its alert."""
     held = threading.Event()
 
     def drip(answer: BinaryIO) -> None:
@@ -545,7 +545,7 @@ def test_a_channel_that_hangs_holds_up_nothing(api: Sandbox) -> None:
 
 
 def test_a_secret_that_vanishes_fails_its_source_alone(api: Sandbox) -> None:
-    """The other source goes on; the failure is a run's; with the file the source is back."""
+    """A secret that vanishes fails the runs of its source alone, until it is back."""
     Path("key").write_text("sandbox-key")
     write_config(api.url, top=OFTEN)
     with Path("catalog-sync.toml").open("a") as file:
@@ -562,7 +562,7 @@ def test_a_secret_that_vanishes_fails_its_source_alone(api: Sandbox) -> None:
 
 
 def test_a_clock_that_is_set_stops_nothing(api: Sandbox, tmp_path: Path) -> None:
-    """From 1970 to now, and an hour back: passes go on, no time in the tables runs backwards."""
+    """After the clock jumps from 1970 to now and an hour back, runs go on."""
     faketime = shutil.which("faketime")
     if faketime is None:
         reason = "faketime, which sets a process's clock, is not installed"
@@ -581,9 +581,9 @@ def test_a_clock_that_is_set_stops_nothing(api: Sandbox, tmp_path: Path) -> None
         for setting in ("+0", "-3600"):
             daemon.runs("succeeded", 2, after=len(daemon.log))
             offset.write_text(setting)
-            told = daemon.wait_for(message="the clock was set", after=len(daemon.log))[0]
-        assert abs(told["seconds"] + 3600) < 60
-        daemon.runs("succeeded", 3, after=daemon.log.index(told))
+            logged = daemon.wait_for(message="the clock was set", after=len(daemon.log))[0]
+        assert abs(logged["seconds"] + 3600) < 60
+        daemon.runs("succeeded", 3, after=daemon.log.index(logged))
         assert daemon.end() == 0
     times = [row.started_at for row in rows(URL, sync_runs)]
     assert times[0].year == 1970
@@ -596,7 +596,7 @@ def test_a_clock_that_is_set_stops_nothing(api: Sandbox, tmp_path: Path) -> None
 
 
 def test_replicas_share_the_work(database_url: str) -> None:
-    """Two daemons ask the API as often as one, alert once, and one may die at any moment."""
+    """Two daemons run as often as one and alert once, and one may die at any time."""
     models = list(MODELS)
     with ScriptedServer(lambda _: page(models)) as server, Receiver() as receiver:
         hook = f'name = "hook"\nwebhook = "{receiver.url}"'
@@ -627,8 +627,8 @@ def test_replicas_share_the_work(database_url: str) -> None:
 # --- a long time -------------------------------------------------------------------------------
 
 
-def test_a_thousand_passes_gather_nothing(api: Sandbox) -> None:
-    """After a thousand more fast passes it holds no more files, threads or memory."""
+def test_a_thousand_runs_leak_nothing(api: Sandbox) -> None:
+    """After a thousand more runs it holds no more files, threads or memory."""
     write_config(api.url, top='every = "1ms"\njitter = "0s"\n')
     with Path("catalog-sync.toml").open("a") as file:  # several a round: their costs are shared
         file.writelines(

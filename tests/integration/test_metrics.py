@@ -63,7 +63,7 @@ def snapshot_of(engine: sa.Engine, *sources: str) -> Snapshot:
 
 
 def test_runs_are_counted_and_the_last_ones_timed(engine: sa.Engine) -> None:
-    """Runs count by status; attempt and duration are of the last that ended and was not skipped."""
+    """Runs count by status; attempt and duration are those of the last run that ended."""
     with engine.begin() as connection:
         add_source(connection, "anthropic", synced_at=minutes(2))
         add_source(connection, "gateway")
@@ -98,7 +98,7 @@ def test_runs_are_counted_and_the_last_ones_timed(engine: sa.Engine) -> None:
 
 
 def test_models_are_counted_by_state_and_lifecycle(engine: sa.Engine) -> None:
-    """A model counts in one state; removed ones have no lifecycle; unheard-of ones are `other`."""
+    """A model counts in one state; removed ones have no lifecycle; unknown ones are `other`."""
     with engine.begin() as connection:
         add_source(connection, "anthropic")
         add_source(connection, "gateway")
@@ -136,8 +136,8 @@ def test_the_next_retirement_is_one_ahead(engine: sa.Engine) -> None:
     assert second.next_retirement_at == minutes(7)
 
 
-def test_deliveries_are_counted_and_the_oldest_event_is_told(engine: sa.Engine) -> None:
-    """Deliveries count by status; the oldest is by its event, and only among those that wait."""
+def test_deliveries_are_counted_and_the_oldest_event_is_shown(engine: sa.Engine) -> None:
+    """Deliveries count by status; the oldest pending one counts by its event."""
     with engine.begin() as connection:
         add_source(connection, "anthropic")
         [run] = add_runs(connection, "anthropic", ("succeeded", NOW, NOW))
@@ -155,8 +155,8 @@ def test_deliveries_are_counted_and_the_oldest_event_is_told(engine: sa.Engine) 
     assert snapshot.oldest_pending_at == minutes(2)
 
 
-def test_the_configured_sources_are_told_alone(engine: sa.Engine) -> None:
-    """A source never synced stands at nothing; one that is not configured any more is left out."""
+def test_only_configured_sources_are_shown(engine: sa.Engine) -> None:
+    """A source that was never synced has no counts; one that is not configured is left out."""
     with engine.begin() as connection:
         add_source(connection, "former", synced_at=NOW)
         add_runs(connection, "former", ("failed", NOW, NOW))
@@ -191,8 +191,8 @@ def names_in(text: bytes) -> set[str]:
     return {sample.name for family in families for sample in family.samples}
 
 
-def test_the_demos_story_is_told(tmp_path: Path) -> None:
-    """After the recorded history: 18 passes, ten models listed and four removed, one deprecated."""
+def test_the_demos_story_is_counted(tmp_path: Path) -> None:
+    """After the recorded history: 18 runs, ten models listed and four removed, one deprecated."""
     file = tmp_path / "catalog.db"
     assert [report.error for _, report in story.replay(file) if report.error] == []
     with App(settings(f"sqlite:///{file}")) as app:
@@ -218,7 +218,7 @@ def test_an_empty_database_is_up(database_url: str) -> None:
 
 
 def test_a_database_that_is_not_set_up_is_down(database_url: str, tmp_path: Path) -> None:
-    """Without a schema it cannot be used, perhaps because its file is gone; none is made."""
+    """A database without a schema counts as down, and none is created."""
     with App(settings(database_url)) as app:
         assert names_in(app.metrics()) == DOWN
         assert migrate.current_revision(app.engine) is None
@@ -233,8 +233,8 @@ def test_a_database_that_is_not_set_up_is_down(database_url: str, tmp_path: Path
         "sqlite:////dev/null/catalog.db",
     ],
 )
-def test_a_database_out_of_reach_is_told(url: str) -> None:
-    """An answer there is, also when the database gives none, and no secret is in it."""
+def test_a_database_out_of_reach_is_shown(url: str) -> None:
+    """A database out of reach is a metric, not an error, and no secret is in it."""
     with App(settings(url)) as app:
         text = app.metrics()
     assert b"catalog_sync_database_up 0.0" in text
@@ -242,7 +242,7 @@ def test_a_database_out_of_reach_is_told(url: str) -> None:
     assert names_in(text) == DOWN
 
 
-def test_a_schema_of_another_version_is_told(engine: sa.Engine, database_url: str) -> None:
+def test_a_schema_of_another_version_is_shown(engine: sa.Engine, database_url: str) -> None:
     """A schema that is not this program's counts as a database that cannot be used."""
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE catalog_sync_version SET version_num = '9999'"))

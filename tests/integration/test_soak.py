@@ -1,6 +1,6 @@
-"""A season of the daemon's work in simulated time: two replicas, an API and a receiver that fail.
+"""Forty days of the daemon in simulated time: two replicas, an API and a receiver that fail.
 
-The scheduler is left out, for it only says when; here a loop does.
+A loop takes the place of the scheduler, which only decides when.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from catalog_sync.db import engine
 from catalog_sync.db.schema import sync_runs
 from catalog_sync.domain import replay
 from catalog_sync.domain.kinds import ENDED
-from catalog_sync.service.jobs import _Service
+from catalog_sync.service.jobs import Jobs
 from receivers import Received, Receiver, Reply
 from support import Answer, ScriptedServer, model, page, settings_for
 
@@ -34,14 +34,14 @@ START = datetime(2026, 7, 24, 18, 0, tzinfo=UTC)
 
 
 class World:
-    """What happens in a season, and what the receiver accepted of it."""
+    """What happens in forty days, and what the receiver accepted of it."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.now = START
         self.models = [model(f"claude-{number}") for number in range(8)]
         self.happened: Counter[tuple[str, str]] = Counter()
-        self.told: Counter[tuple[str, str]] = Counter()
+        self.notified: Counter[tuple[str, str]] = Counter()
         self.bad_day = self.deaf_day = False
         self._numbers = itertools.count()
 
@@ -49,7 +49,7 @@ class World:
         return self.now
 
     def answer(self, request: Any) -> Any:
-        """Say what the API says: on a bad day, something else each time."""
+        """Return the API's answer: on a bad day, a different error each time."""
         if self.bad_day:
             refused = Answer(status=500, headers={"x-should-retry": "false"})
             lies = [refused, Answer(b"<html>"), page(self.models[:3], has_more=True, last_id=None)]
@@ -60,11 +60,11 @@ class World:
         if self.deaf_day:
             return Reply(503)
         for event in message.json["data"]["events"]:
-            self.told[event["kind"], event["model_id"]] += 1
+            self.notified[event["kind"], event["model_id"]] += 1
         return Reply()
 
     def new_day(self) -> None:
-        """Decide how the day is, and what changes on it; in the end all is well."""
+        """Decide whether the day is bad, and what changes; the last days are good."""
         last = self.now > START + timedelta(days=DAYS - 3)
         self.bad_day = not last and self.random.random() < 0.2
         self.deaf_day = not last and self.random.random() < 0.3
@@ -83,7 +83,7 @@ def world() -> World:
 
 
 def hours(world: World) -> Iterator[int]:
-    """Yield every third hour of the season, a little late."""
+    """Yield every third hour, a little late."""
     for hour in range(0, 24 * DAYS, 3):
         world.now = START + hour * HOUR + timedelta(seconds=world.random.uniform(0, 60))
         if hour % 24 == 0 and hour:
@@ -92,8 +92,8 @@ def hours(world: World) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_season(world: World, database_url: str) -> None:
-    """All that happened is told once, the table is the list, and replicas ask as often as one."""
+def test_forty_days(world: World, database_url: str) -> None:
+    """Every change is notified once, the table is the list, and replicas run as often as one."""
     with ScriptedServer(world.answer) as server, Receiver(decide=world.receive) as receiver:
         settings = settings_for(database_url, server.url).model_copy(
             update={
@@ -103,13 +103,13 @@ def test_a_season(world: World, database_url: str) -> None:
             }
         )
         with App(settings, world.clock) as one, App(settings, world.clock) as other:
-            replicas = [_Service(app, done=lambda: None) for app in (one, other)]
-            schedule = settings.schedule()
+            replicas = [Jobs(app, on_end=lambda: None) for app in (one, other)]
+            (source,) = settings.sources
             for hour in hours(world):
                 for replica in world.random.sample(replicas, 2):
                     if hour % 6 == 0:
-                        replica._guarded(replica._pass, schedule, "0")
-                    replica._guarded(replica._deliver)
+                        replica.sync(source)
+                    replica.deliver()
             status = one.status()
             with engine.read_transaction(one.engine) as connection:
                 listed = {r.info.id for r in db_catalog.select_models(connection) if r.listed}
@@ -118,10 +118,10 @@ def test_a_season(world: World, database_url: str) -> None:
                     sync_runs.c.status.in_(ENDED)
                 )
                 made = connection.execute(ended.order_by(sync_runs.c.id)).all()
-        assert (status.ok, status.deliveries.pending) == (True, 0)
+        assert (status.ok, status.pending) == (True, 0)
         assert listed == {each["id"] for each in world.models}
         assert {id_ for (_, id_), record in rebuilt.items() if record.listed} == listed
-        assert world.told == world.happened
+        assert world.notified == world.happened
         assert len(made) == 4 * DAYS
         assert {status for status, _ in made} == {"succeeded", "failed"}
         starts = [started_at for _, started_at in made]
