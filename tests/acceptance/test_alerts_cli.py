@@ -233,6 +233,26 @@ def test_killed_while_sending(api: Sandbox, receiver: Receiver) -> None:
     assert told(receiver) == [("added", "claude-2")] * 2
 
 
+@pytest.mark.parametrize("kind", ["webhook", "url"])
+def test_a_stop_while_a_receiver_hangs(api: Sandbox, receiver: Receiver, kind: str) -> None:
+    """SIGTERM ends `sync` at once while a receiver hangs: exit 143, and the alert stays due."""
+    scheme = {"webhook": "http", "url": "json"}[kind]
+    configure({"name": "team", kind: f"{scheme}://127.0.0.1:{receiver.port}/models"})
+    assert run("sync").returncode == 0
+    added(api, "claude-2")
+    never = threading.Event()
+    receiver.replies = [Reply(after=never)]
+    process = subprocess.Popen(
+        program("sync"), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert receiver.wait_for(1)
+    process.terminate()
+    process.communicate(timeout=8)
+    never.set()
+    assert process.returncode == 143
+    assert query("SELECT status, attempts FROM alert_deliveries") == [("pending", 0)]
+
+
 # --- a wrong configuration ---------------------------------------------------------------------
 
 
