@@ -157,7 +157,10 @@ def _change_text(path: str, change: Mapping[str, Any], kind: Kind) -> str:
     if kind is Kind.SCHEMA_CHANGED and sides == ["nothing", "nothing"]:
         return f"{path}: appeared"
     if len(sides) < 2:  # noqa: PLR2004  # a field of all models, whose values differ
-        return f"{path}: {'appeared' if 'old' in change else 'vanished'}"
+        differing = {(): "changed", ("old",): "appeared", ("new",): "vanished"}
+        if change and sides != ["nothing"]:
+            return f"{path}: {'now' if 'new' in change else 'before'} {sides[0]}"
+        return f"{path}: {differing[tuple(change)]}"
     if path in _DATE_PATHS:
         days = [date_text(change[side]) for side in ("old", "new")]
         if change["old"] is None:

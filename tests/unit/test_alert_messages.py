@@ -66,7 +66,7 @@ def job_event(kind: Kind, old: str | None = None, new: str | None = None) -> Eve
 def schema_event(**changes: Any) -> Event:
     paths = changes or {
         "capabilities.batch": {"old": None, "new": {"supported": True}},
-        "gone": {"new": 0},
+        "gone": {"new": None},
     }
     return Event(Kind.SCHEMA_CHANGED, NOW, None, paths, None, "anthropic", 7)
 

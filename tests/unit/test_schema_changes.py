@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog_sync.domain.diff import ABSENT, equal
+from catalog_sync.domain.event_text import change_texts
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import (
     Event,
@@ -324,3 +325,21 @@ def test_a_date_on_all_models_is_recorded_for_each() -> None:
     seen = [bare(f"m{n}", retires_at="2027-01-01T00:00:00Z") for n in range(4)]
     events = recorded(decide(state(*rows), catalog(*seen)))
     assert [event for event in events if event[1]] == [("rescheduled", f"m{n}") for n in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("sides", "text"),
+    [
+        ({"old": None}, "x: appeared"),
+        ({"new": None}, "x: vanished"),
+        ({}, "x: changed"),
+        ({"new": 2}, "x: now 2"),
+        ({"old": 1}, "x: before 1"),
+        ({"old": None, "new": None}, "x: appeared"),
+        ({"old": 1, "new": 2}, "x: 1 → 2"),
+    ],
+)
+def test_text_of_a_change_of_all(sides: dict[str, Any], text: str) -> None:
+    """A text says what happened to a path, and the values that are the same for all models."""
+    event = Event(Kind.SCHEMA_CHANGED, NOW, changes={"x": sides})
+    assert change_texts(event) == [text]
