@@ -202,7 +202,7 @@ def _listed_by_git(directory: str) -> list[str] | None:
         if stat.S_ISREG(mode):
             found.append(name)
         elif stat.S_ISDIR(mode) and os.path.lexists(os.path.join(path, ".git")):  # noqa: PTH118
-            below = _listed_by_git(path) or []  # a submodule, or a repository of its own
+            below = _listed_by_git(path) or []  # a submodule or another repository
             found += [os.path.join(name, one) for one in below]  # noqa: PTH118
     return found
 

@@ -135,7 +135,7 @@ class SiteContent:
 
     @property
     def several(self) -> bool:
-        """Whether a model needs its source to be told from others."""
+        """Whether each model is shown with its source."""
         return len(self.sources) > 1
 
     @property

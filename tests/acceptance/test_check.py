@@ -132,7 +132,9 @@ def complaint(result: CompletedProcess[str], exit_code: int) -> str:
 def test_each_verdict() -> None:
     """Each finding has the id, the verdict, the deciding date and the successor."""
     names = [each["id"] for each in (DEPRECATED, RETIRING, OVERDUE, RETIRED, GONE, FINE[0])]
-    told = lines(run("check", *names, "claude-sonnet-4", "claude-opus-4-6", "--source=anthropic"))
+    printed = lines(
+        run("check", *names, "claude-sonnet-4", "claude-opus-4-6", "--source=anthropic")
+    )
     date = r"\d{4}-\d\d-\d\d"
     opus, sonnet = "; successor: claude-opus-5", "; successor: claude-sonnet-5"
     left = rf"retires {date} \(\d+ days left\)"
@@ -146,8 +148,8 @@ def test_each_verdict() -> None:
         "claude-opus-4-6: unknown: not in the catalog",
         "8 models checked: 6 problems, 1 warning",
     ]
-    assert len(told) == len(wanted)
-    for line, pattern in zip(told, wanted, strict=True):
+    assert len(printed) == len(wanted)
+    for line, pattern in zip(printed, wanted, strict=True):
         assert re.fullmatch(pattern, line), line
 
 
@@ -189,8 +191,8 @@ def test_what_is_no_problem() -> None:
 @pytest.mark.usefixtures("catalog")
 def test_what_fails(arguments: list[str], exit_code: int, result: str) -> None:
     """`--fail-on` chooses the verdicts that fail the check, `--strict` chooses all."""
-    told = lines(run("check", DEPRECATED["id"], *arguments), exit_code)
-    assert told[-1] == f"1 model checked: {result}"
+    printed = lines(run("check", DEPRECATED["id"], *arguments), exit_code)
+    assert printed[-1] == f"1 model checked: {result}"
 
 
 def test_the_configuration(catalog: Path) -> None:
@@ -206,15 +208,15 @@ ignore = ["claude-opus-4-2*"]
 exclude = ["CHANGELOG.md"]
 """
     catalog.write_text(CONFIG + table, encoding="utf-8")
-    told = lines(run("check", "--scan", "in"))
-    assert [line.split(": ")[1:3] for line in told[:-1]] == [
+    printed = lines(run("check", "--scan", "in"))
+    assert [line.split(": ")[1:3] for line in printed[:-1]] == [
         [DEPRECATED["id"], "retiring"],
         [OVERDUE["id"], "overdue"],
     ]
-    assert told[-1] == "3 models checked, 1 ignored, 2 files scanned: 1 problem, 1 warning"
+    assert printed[-1] == "3 models checked, 1 ignored, 2 files scanned: 1 problem, 1 warning"
     arguments = ["--within=1d", "--fail-on=overdue", "--exclude=y.py", "--ignore=claude-opus-5"]
-    told = lines(run("check", "--scan", "in", *arguments), 0)
-    assert told[-1] == "1 model checked, 2 ignored, 1 file scanned: no problem, 1 warning"
+    printed = lines(run("check", "--scan", "in", *arguments), 0)
+    assert printed[-1] == "1 model checked, 2 ignored, 1 file scanned: no problem, 1 warning"
 
 
 def test_a_source_that_is_not_configured(catalog: Path) -> None:
@@ -247,11 +249,11 @@ def test_a_missing_model(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("catalog")
 def test_several_sources() -> None:
     """A model is judged in each source, and the most severe verdict counts."""
-    (told, _) = lines(run("check", GONE["id"]))
-    assert "removed: source anthropic: gone from the list" in told
-    assert told.endswith("; fine in other; successor: claude-opus-5")
-    (told, _) = lines(run("check", GONE["id"], "claude-fable-5", "--source", "other"))
-    assert told.startswith("claude-fable-5: unknown")
+    (printed, _) = lines(run("check", GONE["id"]))
+    assert "removed: source anthropic: gone from the list" in printed
+    assert printed.endswith("; fine in other; successor: claude-opus-5")
+    (printed, _) = lines(run("check", GONE["id"], "claude-fable-5", "--source", "other"))
+    assert printed.startswith("claude-fable-5: unknown")
     assert "'nope'" in complaint(run("check", "x", "--source", "nope"), 2)
 
 
@@ -313,10 +315,10 @@ def test_scan() -> None:
     write("config/x.log", GONE["id"])
     subprocess.run(["git", "init", "-q"], check=True)
     write("config/x.bin", b"\0" + GONE["id"].encode())
-    told = lines(run("check", "--scan", "src/", "config/"))
-    assert [line.partition(" (")[0].partition(";")[0] for line in told] == [
+    printed = lines(run("check", "--scan", "src/", "config/"))
+    assert [line.partition(" (")[0].partition(";")[0] for line in printed] == [
         f"src/app.py:2:10: {GONE['id']}: removed: source anthropic: gone from the list since "
-        + told[0].split("since ")[1][:10],
+        + printed[0].split("since ")[1][:10],
         "src/deep/é.yaml:1:14: claude-opus-9: unknown: not in the catalog",
         f"src/deep/é.yaml:1:29: {RETIRING['id']}: retiring: retires {ahead(45)[:10]}",
         "4 models checked, 5 files scanned, 1 of them binary: 3 problems",
@@ -339,8 +341,8 @@ def test_models_and_paths_together() -> None:
     write(OVERDUE["id"], "nothing")
     write("--ignore=*", "no option")
     names = ["--ignore=*", "a.py", "claude-fable-5", OVERDUE["id"]]
-    told = lines(run("check", "claude-opus-5", "--scan", "--", *names))
-    assert [line.split(": ")[0] for line in told] == [
+    printed = lines(run("check", "claude-opus-5", "--scan", "--", *names))
+    assert [line.split(": ")[0] for line in printed] == [
         OVERDUE["id"],
         "a.py:1:1",
         "claude-fable-5:1:1",
@@ -403,12 +405,13 @@ def test_github() -> None:
     """Each finding is one command of the runner with the exact file; nothing else is a command."""
     hostile_tree()
     os.chdir("in")
-    told = lines(run("check", "claude-opus-9", "--scan", ".", "--format", "github"))
+    printed = lines(run("check", "claude-opus-9", "--scan", ".", "--format", "github"))
     assert (
-        told.pop() == f"2 models checked, {len(HOSTILE)} files scanned: {len(HOSTILE) + 1} problems"
+        printed.pop()
+        == f"2 models checked, {len(HOSTILE)} files scanned: {len(HOSTILE) + 1} problems"
     )
     files = set()
-    for number, line in enumerate(told):
+    for number, line in enumerate(printed):
         command = re.fullmatch(r"::error ([^:]*)::(.*)", line)
         assert command, line
         assert line.isprintable()
@@ -430,11 +433,11 @@ def test_github_warnings_and_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(Path("summary.md").absolute()))
     write("summary.md", "before\n")
     write("in/a|`b.py", f"{GONE['id']} {DEPRECATED['id']}")
-    told = lines(run("check", "--scan", "in", "--format", "github"))
-    assert [line.split(" ")[0] for line in told[:2]] == ["::error", "::warning"]
+    printed = lines(run("check", "--scan", "in", "--format", "github"))
+    assert [line.split(" ")[0] for line in printed[:2]] == ["::error", "::warning"]
     before, heading, _, _, _, error, warning, *_ = Path("summary.md").read_text().splitlines()
     assert before == "before"
-    assert heading == f"### Models: {told[-1]}"
+    assert heading == f"### Models: {printed[-1]}"
     assert error.startswith("| error | claude-opus-4-20250514 | removed | source anthropic: gone")
     assert error.endswith(r" | in/a\|\`b.py:1 |")
     assert warning.startswith("| warning | claude-opus-4-1-20250805 | deprecated |")
@@ -449,9 +452,9 @@ def test_a_table_forges_nothing() -> None:
     """Whatever the names of files, a finding is one printable line and no command of a runner."""
     hostile_tree()
     os.chdir("in")
-    told = lines(run("check", "--scan", "."))
-    assert len(told) == len(HOSTILE) + 1
-    for line in told:
+    printed = lines(run("check", "--scan", "."))
+    assert len(printed) == len(HOSTILE) + 1
+    for line in printed:
         assert line.isprintable()
         assert not line.lstrip().startswith("::")
         assert "##[" not in line
@@ -583,8 +586,8 @@ def test_pre_commit() -> None:
         check=False,
     )
     assert refused.returncode == 1, refused.stdout
-    told = [line for line in refused.stdout.splitlines() if ": removed: " in line]
-    assert [line.split(": removed")[0] for line in told] == [f"a change/x.py:1:31: {GONE['id']}"]
+    printed = [line for line in refused.stdout.splitlines() if ": removed: " in line]
+    assert [line.split(": removed")[0] for line in printed] == [f"a change/x.py:1:31: {GONE['id']}"]
     assert "2 models checked, 3 files scanned: 1 problem" in refused.stdout
 
 

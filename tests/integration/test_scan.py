@@ -357,7 +357,7 @@ def test_deleted_and_replaced_files() -> None:
 
 @pytest.mark.usefixtures("repository")
 def test_an_untrusted_checkout_runs_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """The configuration of a repository makes `check` run no program, whoever owns the files."""
+    """A repository's configuration makes `check` run no program, for any owner of the files."""
     write("x.py")
     git("add", ".")
     trap = Path("trap").absolute()
