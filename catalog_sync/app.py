@@ -10,7 +10,7 @@ from catalog_sync.cancel import CancelToken
 from catalog_sync.clock import Clock, utc_now
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate, outbox
-from catalog_sync.db import runs as db_runs
+from catalog_sync.db import state as db_state
 from catalog_sync.db.urls import where
 from catalog_sync.errors import DatabaseError
 from catalog_sync.queries import catalog, health
@@ -142,7 +142,7 @@ class App:
             migrate.engine_or_empty(self.engine) as engine,
             db_engine.read_transaction(engine, snapshot=True) as connection,
         ):
-            known = db_runs.source_names(connection) | {s.name for s in self.settings.sources}
+            known = db_state.source_names(connection) | {s.name for s in self.settings.sources}
             refuse_unknown(sources, known)
             yield connection
 
@@ -219,6 +219,6 @@ class App:
     def stale(self, sources: Sequence[str] = ()) -> list[SourceHealth]:
         """Return the sources in the database, or the named ones, that are not fresh."""
         with self.reading(sources) as connection:
-            recorded = set(sources) or db_runs.source_names(connection)
+            recorded = set(sources) or db_state.source_names(connection)
             found = health.status(connection, self.settings, self.clock()).sources
         return [source for source in found if source.name in recorded and not source.fresh]

@@ -10,7 +10,8 @@ import click
 from catalog_sync.cli import render
 from catalog_sync.clock import format_instant
 from catalog_sync.db import engine as db_engine
-from catalog_sync.db import migrate, runs
+from catalog_sync.db import migrate
+from catalog_sync.db import state as db_state
 from catalog_sync.db.forget import forget as forget_source
 from catalog_sync.errors import ConfigError, NotFoundError
 from catalog_sync.text import count, did_you_mean
@@ -55,7 +56,7 @@ def list_(context: Context, format_: str) -> None:
 
 def _rows(app: App) -> list[Mapping[str, Any]]:
     with app.reading() as connection:
-        recorded = {source.name: source for source in runs.select_sources(connection)}
+        recorded = {source.name: source for source in db_state.select_sources(connection)}
     configured = {source.name: source for source in app.settings.sources}
     return [
         {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from catalog_sync.clock import format_instant, to_utc
 from catalog_sync.db import catalog as db_catalog
-from catalog_sync.db import runs
+from catalog_sync.db import state as db_state
 from catalog_sync.domain import replay
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.errors import NotFoundError
@@ -126,7 +126,7 @@ def list_sources(connection: Connection, *, sources: Sequence[str] = ()) -> list
     """Return the sources whose catalog was recorded, by name."""
     return [
         source
-        for source in runs.select_sources(connection)
+        for source in db_state.select_sources(connection)
         if source.baseline_at is not None and (not sources or source.name in sources)
     ]
 

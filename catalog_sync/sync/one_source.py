@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate, outbox, runs
+from catalog_sync.db import state as db_state
 from catalog_sync.domain import guard, incidents
 from catalog_sync.domain.kinds import ENDED, INTERRUPTED, STOPPED, RunStatus
 from catalog_sync.errors import (
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from catalog_sync.config.settings import SourceSettings
-    from catalog_sync.db.runs import RunRecord
+    from catalog_sync.db.state import RunRecord
     from catalog_sync.domain.model import Event, SourceRecord, SourceState
     from catalog_sync.errors import CatalogSyncError
     from catalog_sync.sync.context import RunContext
@@ -85,8 +86,8 @@ class SourceRun:
             migrate.engine_or_empty(self.context.engine) as engine,
             db_engine.read_transaction(engine, snapshot=True) as connection,
         ):
-            state = runs.select_state(connection, name, base_url, now)
-            last = runs.last_run(connection, name, *ENDED) if self._by_attempts else None
+            state = db_state.select_state(connection, name, base_url, now)
+            last = db_state.last_run(connection, name, *ENDED) if self._by_attempts else None
         if reason := self._fresh(now, state.source, last):
             return replace(report, status=RunStatus.SKIPPED, error=reason)
         return _concluded(report, self._decide(state, now))
@@ -115,7 +116,7 @@ class SourceRun:
         name, run_id = self.source.name, _run_id(report)
 
         def work(connection: Connection) -> None:
-            now = later(self.context.clock(), runs.latest_recorded_at(connection, name))
+            now = later(self.context.clock(), db_state.latest_recorded_at(connection, name))
             runs.release(connection, name, run_id)
             runs.finish_run(connection, run_id, report.columns(now))
 
@@ -227,10 +228,10 @@ class SourceRun:
             now = cause.server_at  # a time of the wrong clock would move all later ones
 
         def work(connection: Connection) -> tuple[Event, ...]:
-            failed_at = later(now, runs.latest_recorded_at(connection, name))
+            failed_at = later(now, db_state.latest_recorded_at(connection, name))
             if not runs.finish_run(connection, run_id, report.columns(failed_at)):
                 return ()  # the process that took the source over has closed it
-            streak, announced_codes = runs.failures(connection, name)
+            streak, announced_codes = db_state.failures(connection, name)
             event = incidents.failure_event(
                 failed_at,
                 str(report.error),

@@ -18,7 +18,7 @@ import yaml
 from catalog_sync.config.schedule import Schedule
 from catalog_sync.config.settings import DEFAULT_EVERY
 from catalog_sync.db import engine as db_engine
-from catalog_sync.db import runs as db_runs
+from catalog_sync.db import state as db_state
 from catalog_sync.db.schema import sync_runs
 from catalog_sync.demo.sandbox import Sandbox
 from conftest import need
@@ -380,7 +380,7 @@ def test_the_workflow_keeps_what_a_killed_pass_had_written(runner: Runner) -> No
     assert runner.step("Fetch the database").returncode == 0
     engine = db_engine.create_engine(f"sqlite:///{runner.clone}/catalog.db")
     with db_engine.read_transaction(engine) as reader:  # while somebody reads, the log stays
-        db_runs.source_names(reader)
+        db_state.source_names(reader)
         with engine.begin() as connection:
             now = datetime.now().astimezone()
             run = {"source": "anthropic", "status": "running", "started_at": now, "number": 99}

@@ -20,7 +20,8 @@ from pydantic import SecretStr
 
 from catalog_sync.app import App
 from catalog_sync.config.settings import Settings, SourceSettings
-from catalog_sync.db import migrate, runs
+from catalog_sync.db import migrate
+from catalog_sync.db import state as db_state
 from catalog_sync.domain.kinds import AbsenceCheck, Kind
 from catalog_sync.domain.model import Catalog, ModelRecord
 from catalog_sync.errors import BadAnswerError
@@ -76,7 +77,9 @@ class Source:
         report = one.run()
         assert report.error is None or report.status == "held" or _empty_first(report.cause)
         with self.app.reading() as connection:
-            synced = {each.name: each.last_synced_at for each in runs.select_sources(connection)}
+            synced = {
+                each.name: each.last_synced_at for each in db_state.select_sources(connection)
+            }
         if (synced_at := synced[self.name]) is not None:
             self.kept[synced_at] = self.app.models(sources=[self.name], removed=True)
 

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from catalog_sync.app import App
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate, retention, runs
+from catalog_sync.db import state as db_state
 from catalog_sync.db.schema import alert_deliveries, model_events, sources, sync_runs
 from catalog_sync.db.urls import where
 from catalog_sync.domain.kinds import RunStatus
@@ -300,7 +301,7 @@ def test_the_state_costs_the_same_with_a_long_history(engine: sa.Engine) -> None
 
     sa.event.listen(engine, "before_cursor_execute", note)
     with db_engine.read_transaction(engine) as connection:
-        runs.select_state(connection, "s", "https://a")
+        db_state.select_state(connection, "s", "https://a")
     sa.event.remove(engine, "before_cursor_execute", note)
     assert statements
     with db_engine.read_transaction(engine) as connection:
@@ -351,7 +352,7 @@ def test_retention(engine: sa.Engine) -> None:
     assert retention.prune(engine, NOW, timedelta(days=400)) == 199 + 1
     assert retention.prune(engine, NOW, timedelta(days=400)) == 0
     with db_engine.read_transaction(engine) as connection:
-        assert runs.count_runs(connection) == {("s", "succeeded"): 100, ("s", "failed"): 202}
+        assert db_state.count_runs(connection) == {("s", "succeeded"): 100, ("s", "failed"): 202}
         left = connection.scalars(sa.select(sync_runs.c.id).order_by(sync_runs.c.id)).all()
         assert left == [1, 2, 3, *range(203, 303)]
         assert connection.scalars(sa.select(sources.c.pruned_delivered)).all() == [1]

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from catalog_sync.app import App, RunOptions
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import runs as db_runs
+from catalog_sync.db import state as db_state
 from catalog_sync.db.runs import Begun
 from catalog_sync.db.schema import sources, sync_runs
 from catalog_sync.domain.kinds import Kind, RunStatus
@@ -302,10 +303,10 @@ def test_a_connection_may_break_as_it_is_set_up(engine: sa.Engine, database_url:
         pytest.raises(DatabaseError),
         db_engine.read_transaction(engine, snapshot=True) as connection,
     ):
-        db_runs.source_names(connection)
+        db_state.source_names(connection)
     sa.event.remove(engine, "checkout", end)
     with db_engine.read_transaction(engine, snapshot=True) as connection:
-        assert db_runs.source_names(connection) == set()
+        assert db_state.source_names(connection) == set()
     other.dispose()
 
 
