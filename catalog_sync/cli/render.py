@@ -139,6 +139,8 @@ def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None
                 for row in batch
             ]
         _, _, records = csv_text(batch, columns).partition("\n")
+        if on_terminal():  # objects are text only now
+            records = "\n".join(map(visible, records.split("\n")))
         if not write(records, end=""):
             return
 
