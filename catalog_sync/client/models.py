@@ -36,7 +36,7 @@ _warned: set[str] = set()
 
 
 class ModelsClient:
-    """One source, for one thread; `abort` may be called from another.
+    """One source, for one thread.
 
     Args:
         base_url: Where the API is; a trailing `/v1` means the same as none.
@@ -65,14 +65,13 @@ class ModelsClient:
     ) -> None:
         self._api = api or AnthropicApi()
         self._deadline = deadline
-        self._cancel = cancel or CancelToken()
         self._reader = ObjectReader()
         self._connection = Connection(
             api_root(base_url),
             self._api.headers,
             secret_headers,
             credential_origin=credential_origin,
-            cancel=self._cancel,
+            cancel=cancel or CancelToken(),
             direct=direct,
         )
         _warn_without_encryption(base_url)
@@ -82,10 +81,6 @@ class ModelsClient:
 
     def __exit__(self, *_: object) -> None:
         pass  # connections belong to the process
-
-    def abort(self) -> None:
-        """Abandon what another thread is doing here: it raises StoppedError at once."""
-        self._cancel.cancel()
 
     # --- the endpoints -------------------------------------------------------------------------
 
@@ -167,7 +162,7 @@ class ModelsClient:
 
         Raises:
             SourceError: The walk is not complete.
-            StoppedError: The client was aborted.
+            StoppedError: `cancel` was cancelled.
         """
         self._connection.deadline = Deadline.after(self._deadline)
         self._reader = ObjectReader()
@@ -188,7 +183,7 @@ class ModelsClient:
             listed_ids: The models that the walk did see.
 
         Raises:
-            StoppedError: The client was aborted.
+            StoppedError: `cancel` was cancelled.
         """
         return confirm.confirm_absent(self._look_up, missing_ids, listed_ids)
 

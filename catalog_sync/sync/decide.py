@@ -45,10 +45,6 @@ class ModelsSource(Protocol):
         """Ask for the missing models by id; `listed_ids` are controls. Raises StoppedError."""
         ...
 
-    def abort(self) -> None:
-        """End what another thread is doing here; it raises StoppedError."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class RunDecision:

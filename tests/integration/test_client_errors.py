@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 import pytest
 
+from catalog_sync.cancel import CancelToken
 from catalog_sync.client.exchange import Response
 from catalog_sync.client.models import ModelsClient
 from catalog_sync.client.request import delay_seconds
@@ -52,9 +53,14 @@ AT_ONCE = {"retry-after-ms": "1"}
 HANG_SECONDS = 4.0  # of what should take no time: then it is taken for a hang
 
 
-def connect(url: str, seconds: float = 20, headers: Mapping[str, str] = HEADERS) -> ModelsClient:
+def connect(
+    url: str,
+    seconds: float = 20,
+    headers: Mapping[str, str] = HEADERS,
+    cancel: CancelToken | None = None,
+) -> ModelsClient:
     deadline = timedelta(seconds=seconds)
-    return ModelsClient(url, headers, deadline=deadline, credential_origin="MY_KEY")
+    return ModelsClient(url, headers, deadline=deadline, credential_origin="MY_KEY", cancel=cancel)
 
 
 def walk_error(*answers: Any, seconds: float = 20) -> SourceError:
@@ -112,7 +118,7 @@ def bare_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529, 599])
 def test_statuses_tried_again(status: int) -> None:
-    """A busy or broken server is asked again, four times at most; its last words are the error."""
+    """A busy or broken server gets four retries at most; its last answer is the error."""
     answer = Answer(api_error("overloaded_error", "Overloaded"), status, AT_ONCE)
     with ScriptedServer([answer]) as server, connect(server.url) as client:
         with pytest.raises(OverloadedError, match=f"HTTP {status}: overloaded_error: Overloaded"):
@@ -135,7 +141,7 @@ def test_statuses_not_tried_again(status: int) -> None:
     ids=["broken", "unknown", "too long"],
 )
 def test_status_counts_without_its_body(coding: str, body: bytes) -> None:
-    """A refusal is retried and told by its status, also when its body cannot be read."""
+    """A refusal is retried and reported by its status, also when its body cannot be read."""
     busy = Answer(body, 529, AT_ONCE | {"content-encoding": coding})
     wrong = Answer(body, 401, {"content-encoding": coding})
     with ScriptedServer([busy, wrong]) as server, connect(server.url) as client:
@@ -201,7 +207,7 @@ def retries() -> Iterator[list[str]]:
 
 
 def test_refused_connection(retries: list[str]) -> None:
-    """Where nobody listens, it is tried again while the deadline allows, then told in one line."""
+    """A refused connection is retried while the deadline allows; the error is one line."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     seconds = 1.0  # enough for the first retry, after half a second, and not for the second
@@ -243,7 +249,7 @@ def test_server_names_a_date() -> None:
 @pytest.mark.parametrize("attempt", [1, 2, 3, 4, 5, 20])
 @pytest.mark.parametrize("headers", [None, {}], ids=["no answer", "an answer"])
 def test_wait_grows(headers: dict[str, str] | None, attempt: int) -> None:
-    """Else it doubles from half a second to eight, less up to a quarter, so that clients part."""
+    """Otherwise it doubles from half a second to eight, less up to a quarter of jitter."""
     longest = min(0.5 * 2 ** min(attempt - 1, 10), 8.0)
     waits = {delay(headers, attempt) for _ in range(50)}
     assert 0.75 * longest <= min(waits) < max(waits) <= longest
@@ -420,12 +426,16 @@ def test_deadline(phase: str, transport: Transport) -> None:
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_abort(phase: str, transport: Transport) -> None:
-    """However a server stalls, and however it is reached, `abort` ends the walk at once."""
-    with Stalling(transport, *PHASES[phase]) as server, connect(server.url) as client:
+def test_cancel(phase: str, transport: Transport) -> None:
+    """However a server stalls, and however it is reached, cancelling ends the walk at once."""
+    cancel = CancelToken()
+    with (
+        Stalling(transport, *PHASES[phase]) as server,
+        connect(server.url, cancel=cancel) as client,
+    ):
         future = started(client.walk)
         assert server.asked.wait(HANG_SECONDS)
-        client.abort()
+        cancel.cancel()
         assert isinstance(error := future.exception(HANG_SECONDS), StoppedError), error
 
 
@@ -443,26 +453,28 @@ def test_deadline_is_for_the_walk() -> None:
         assert len(server.requests) < 100
 
 
-def test_abort_while_waiting_to_try_again() -> None:
-    """`abort` does not wait for the next attempt."""
+def test_cancel_while_waiting_to_try_again() -> None:
+    """Cancelling does not wait for the next attempt."""
+    cancel = CancelToken()
     answered = threading.Event()
 
     def busy(_request: Request) -> Answer:
         answered.set()
         return Answer({}, 503, {"retry-after": "15"})
 
-    with ScriptedServer(busy) as server, connect(server.url) as client:
+    with ScriptedServer(busy) as server, connect(server.url, cancel=cancel) as client:
         future = started(client.walk)
         assert answered.wait(HANG_SECONDS)
-        client.abort()
+        cancel.cancel()
         assert isinstance(future.exception(HANG_SECONDS), StoppedError)
         assert len(server.requests) == 1
 
 
-def test_aborted_client_asks_nothing() -> None:
-    """After `abort` no request is sent any more."""
-    with ScriptedServer([GOOD]) as server, connect(server.url) as client:
-        client.abort()
+def test_cancelled_client_asks_nothing() -> None:
+    """After cancelling, no request is sent any more."""
+    cancel = CancelToken()
+    with ScriptedServer([GOOD]) as server, connect(server.url, cancel=cancel) as client:
+        cancel.cancel()
         for call in (client.walk, client.list_models, lambda: client.confirm_absent(["a"], [])):
             with pytest.raises(StoppedError):
                 call()
@@ -481,7 +493,7 @@ def test_tls(transport: Transport) -> None:
 
 
 def test_untrusted_certificate(certificate: tuple[Path, Path]) -> None:
-    """A certificate that nobody vouches for is one clear line, and no request is sent."""
+    """An untrusted certificate is one clear line, and no request is sent."""
     with (
         with_tls(ScriptedServer([GOOD]), certificate) as server,
         connect(server.url, 0.3) as client,
@@ -494,17 +506,18 @@ def test_untrusted_certificate(certificate: tuple[Path, Path]) -> None:
 
 @pytest.mark.parametrize("ending", [DeadlineError, StoppedError])
 def test_silence_instead_of_tls(ending: type[SourceError]) -> None:
-    """Deadline and `abort` hold while a server is silent on how to encrypt."""
+    """Deadline and cancelling hold while a server does not answer the TLS handshake."""
+    cancel = CancelToken()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         seconds = 0.3 if ending is DeadlineError else 20
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-        with connect(url, seconds) as client:
+        with connect(url, seconds, cancel=cancel) as client:
             future = started(client.walk)
             accepted, _ = listener.accept()
             with accepted:
-                assert accepted.recv(1)  # the client has has_baseline to speak TLS
+                assert accepted.recv(1)  # the client has begun the TLS handshake
                 if ending is StoppedError:
-                    client.abort()
+                    cancel.cancel()
                 assert isinstance(error := future.exception(HANG_SECONDS), ending), error
 
 
@@ -637,7 +650,7 @@ def test_one_line(words: str) -> None:
 
 
 def test_version_is_no_secret() -> None:
-    """What the server says of the API version is told as it is."""
+    """What the server says of the API version is quoted unchanged."""
     answer = Answer(api_error("invalid_request_error", '"2026-10-21" is no valid version'), 400)
     assert '"2026-10-21" is no valid version' in str(walk_error(answer))
 
@@ -771,7 +784,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("answer", MALFORMED.values(), ids=MALFORMED)
 def test_malformed_answer(answer: bytes) -> None:
-    """Whatever bytes come back: a SourceError, or for a question by id no news."""
+    """Any bytes at all: a SourceError, or for a question by id an unknown result."""
     with ScriptedServer([GOOD, Raw(answer)]) as server, connect(server.url, 0.3) as client:
         client.walk()  # its deadline holds for what follows
         assert client.confirm_absent(["a"], ["b"])["a"] in {"unknown", "answering"}
@@ -838,7 +851,7 @@ def test_host_that_cannot_be(host: str) -> None:
     ids=lambda value: repr(value)[:50],
 )
 def test_confirm(answer: Any, absence: str) -> None:
-    """404 means gone, the very object means there (or retired), and everything else nothing."""
+    """404 means gone, the model's own object means listed or retired, all else is unknown."""
     lost = answer is None or isinstance(answer, Raw)
     seconds = 0.5 if lost else 20  # too short to try again
 
@@ -860,7 +873,7 @@ def test_confirm_retries() -> None:
 
 
 def test_confirm_within_the_walks_deadline() -> None:
-    """Questions share the walk's deadline; what is left unasked by then is no news."""
+    """Questions share the walk's deadline; those that it leaves unasked are unknown."""
     with (
         Stalling(lambda server: server, b"", b"", GOOD) as server,
         connect(server.url, 0.5) as client,

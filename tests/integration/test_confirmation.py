@@ -23,14 +23,14 @@ class Source:
     """A sandbox, and a database that is synced from it every hour."""
 
     def __init__(self, app: App, sandbox: Sandbox) -> None:
-        self._app, self._sandbox = app, sandbox
+        self.app, self._sandbox = app, sandbox
         self.clock = datetime(2026, 7, 1, tzinfo=UTC)
 
     def sync(self, *names: str) -> list[tuple[str, str | None]]:
         """Sync a list of these models; return the events."""
         self._sandbox.models = [model(name) for name in names]
         self.clock += timedelta(hours=1)
-        (report,) = self._app.sync()
+        (report,) = self.app.sync()
         assert report.error is None
         return [(event.kind.value, event.model_id) for event in report.events]
 
@@ -72,3 +72,20 @@ def test_server_that_does_not_decode_a_slash(tmp_path: Path) -> None:
         assert made.sync(*NAMES[1:-1]) == [("removed", "a")]
         assert made.sync(*NAMES[1:-1]) == []
         assert made.sync(*NAMES[1:-1]) == [("removed", "vendor/f")]
+
+
+def test_organization_with_a_slash(tmp_path: Path) -> None:
+    """An organization's id may hold a slash: no run is held for it."""
+    with source(tmp_path, "api", organization_id="team/blue", workspace_id="a/b") as made:
+        assert made.sync(*NAMES, "new") == [("added", "new")]
+        assert made.sync(*NAMES) == [("removed", "new")]
+
+
+def test_same_address_with_and_without_a_version(tmp_path: Path) -> None:
+    """A base_url with `/v1` is the same address as without it: no run is held for it."""
+    url = f"sqlite:///{tmp_path}/catalog.db"
+    with Sandbox([model(name) for name in NAMES]) as sandbox:
+        for path in ("", "/v1", "/v1/", ""):
+            with App(settings_for(url, sandbox.url + path)) as app:
+                (report,) = app.sync()
+            assert report.status == "succeeded"
