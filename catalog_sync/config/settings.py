@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeA
 from msgspec import Meta, Struct, field
 from msgspec.structs import force_setattr, replace
 
-from catalog_sync.config import values
-from catalog_sync.config.credentials import (
-    CREDENTIAL_KEYS,
-    Credential,
-    read_credential,
-    read_signing_secret,
-)
+from catalog_sync.config import credentials, values
 from catalog_sync.config.schedule import Schedule
 from catalog_sync.config.values import Duration, Listen, Secret, SecretStr
 from catalog_sync.domain.kinds import (
@@ -151,13 +145,13 @@ class SourceSettings(_Table, frozen=True, kw_only=True):
         super().__post_init__()
         if self.every is not None and self.cron is not None:
             raise ValueError("every and cron exclude each other; expected one of them")
-        named = [key for key in CREDENTIAL_KEYS if getattr(self, key) is not None]
+        named = [key for key in credentials.CREDENTIAL_KEYS if getattr(self, key) is not None]
         if len(named) > 1:
             raise ValueError(f"{' and '.join(named)} exclude each other; expected one of them")
 
-    def credential(self) -> Credential:
+    def credential(self) -> credentials.Credential:
         """Read the source's secret. Raises ConfigError when there is none to use."""
-        return read_credential(self)
+        return credentials.read_credential(self)
 
 
 class AlertSettings(_Table, frozen=True, kw_only=True):
@@ -195,12 +189,8 @@ class AlertSettings(_Table, frozen=True, kw_only=True):
             raise ValueError("secret_env is for a webhook")
 
     def secret(self) -> str | None:
-        """Read the signing secret; None for a channel that has none.
-
-        Raises:
-            ConfigError: The secret is missing, or not "whsec_" and base64.
-        """
-        return read_signing_secret(self)
+        """Read the signing secret; None without one. Raises ConfigError if it is unusable."""
+        return credentials.read_signing_secret(self)
 
 
 class CheckSettings(_Table, frozen=True, kw_only=True):
@@ -293,7 +283,7 @@ class Settings(_Table, frozen=True, kw_only=True, dict=True):
         """The configuration file; None where there was none."""
         return self.__dict__.get("_file")
 
-    def credential(self, source: SourceSettings) -> Credential:
+    def credential(self, source: SourceSettings) -> credentials.Credential:
         """Read a source's secret. Raises ConfigError naming the file, the key and what it lacks."""
         try:
             return source.credential()
