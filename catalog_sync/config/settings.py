@@ -140,8 +140,7 @@ class SourceSettings(_Table, frozen=True, kw_only=True):
         if not self.base_url:
             force_setattr(self, "base_url", DEFAULT_BASE_URLS.get(self.api, ""))
         if self.api == "openai":
-            known = dict.fromkeys([*_OPENAI_IGNORED, *self.ignore])
-            force_setattr(self, "ignore", tuple(known))
+            force_setattr(self, "ignore", tuple(dict.fromkeys((*_OPENAI_IGNORED, *self.ignore))))
         super().__post_init__()
         if self.every is not None and self.cron is not None:
             raise ValueError("every and cron exclude each other; expected one of them")
