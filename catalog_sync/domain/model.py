@@ -194,7 +194,8 @@ class Identity:
     def parse(cls, text: str | None) -> Identity:
         """Return the identity that `str` wrote, in this version or before; None is unknown."""
         organization_id, _, workspace_id = (text or "-/-").rpartition("/")
-        return cls(_read(organization_id), _read(workspace_id))
+        parts = (organization_id, workspace_id)
+        return cls(*(None if part in {"-", ""} else unquote(part) for part in parts))
 
     def filled_from(self, other: Identity) -> Identity:
         """Return this identity, with what it leaves open taken from `other`."""
@@ -207,10 +208,6 @@ def _stored(id_: str | None) -> str:
     if id_ == "-":
         return "%2D"
     return "-" if id_ is None else id_.replace("%", "%25").replace("/", "%2F")
-
-
-def _read(text: str) -> str | None:
-    return None if text in {"-", ""} else unquote(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,12 +256,10 @@ class Event:
     """None for an event of the whole catalog or of the job itself."""
     changes: Changes = field(default_factory=dict)
     payload: JsonObject | None = None
-    """The model's object after the event; of `schema_changed`, the objects of the models that it
-    concerns, by id; of `sync_failed`, the error's code."""
+    """The model's object after the event; of `schema_changed`, the objects that changed, by id."""
     source: str = ""
     run_id: int | None = None
     id: int | None = None
-    """None until stored."""
     baseline: bool = False
     """Whether the event belongs to a model of the source's first list, which is no news."""
 
@@ -302,5 +297,4 @@ class SourceState:
     latest_recorded_at: datetime | None = None
     """The latest recorded time; None at the beginning. Whatever is recorded next is later."""
     last_good_run_at: datetime | None = None
-    """When the last applied run began, by its own host's clock, of those that began before the
-    present run; None before the first."""
+    """When the last applied run began, by its own host's clock; not after the present run began."""

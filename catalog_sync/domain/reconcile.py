@@ -14,7 +14,13 @@ from catalog_sync.domain.guard import missing
 from catalog_sync.domain.kinds import AbsenceCheck, Kind, Lifecycle
 from catalog_sync.domain.model import Catalog, Changes, Event, ModelInfo, ModelRecord, SourceState
 from catalog_sync.domain.reminders import COVERING, Reminders
-from catalog_sync.domain.schema_changes import Comparison, covers, schema_paths, schema_texts
+from catalog_sync.domain.schema_changes import (
+    Comparison,
+    SchemaPaths,
+    covers,
+    schema_paths,
+    schema_texts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,15 +81,7 @@ def reconcile(
 
     added: list[ModelRecord] = []
     changed: list[ModelRecord] = []
-    events: list[Event] = []
-    if schema:
-        objects = {
-            id_: catalog.models[id_].payload
-            for id_, each in listed.items()
-            if any(covers(schema, path) for path in each.differences)
-        }
-        texts = schema_texts(schema)
-        events.append(Event(Kind.SCHEMA_CHANGED, now, changes=texts, payload=objects))
+    events = [_schema_event(schema, listed, catalog, now)] if schema else []
 
     def record_event(kind: Kind | None, record: ModelRecord, values: Changes) -> None:
         if kind is not None:
@@ -112,6 +110,18 @@ def reconcile(
             changed.append(left)
         record_event(kind, left, values)
     return ChangeSet(tuple(added), tuple(changed), tuple(events))
+
+
+def _schema_event(
+    schema: SchemaPaths, listed: Mapping[str, Comparison], catalog: Catalog, now: datetime
+) -> Event:
+    """Return the event of the whole catalog, with the objects of the models that it concerns."""
+    objects = {
+        id_: catalog.models[id_].payload
+        for id_, each in listed.items()
+        if any(covers(schema, path) for path in each.differences)
+    }
+    return Event(Kind.SCHEMA_CHANGED, now, changes=schema_texts(schema), payload=objects)
 
 
 def _compare(
@@ -154,7 +164,7 @@ def _listed_model_event(
     record: ModelRecord,
     info: ModelInfo,
     comparison: Comparison | None,
-    schema: Mapping[tuple[str, ...], object],
+    schema: SchemaPaths,
 ) -> tuple[Kind | None, Changes]:
     """Return the one event of a listed model: returned, or what `_move` finds, or updated."""
     differences = comparison.differences if comparison else {}

@@ -14,10 +14,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 from catalog_sync.domain.diff import ABSENT, Differences, Path, at, path_text, same, value_or_none
 
+SchemaPaths: TypeAlias = Mapping[Path, dict[str, Any]]
+"""The paths that changed on the whole catalog, with `old` and `new` as an event stores them."""
 _MINIMUM = 3
 """Models that make a change one of the whole catalog; of a list of two, both do."""
 
@@ -44,7 +46,7 @@ class Comparison:
 
 def schema_paths(
     changed: Sequence[Comparison], unchanged: Sequence[Mapping[str, Any]]
-) -> dict[Path, dict[str, Any]]:
+) -> SchemaPaths:
     """Return the paths that changed on the whole catalog, with what an event stores of each.
 
     Args:
@@ -73,7 +75,7 @@ def covers(paths: Mapping[Path, Any], path: Path) -> bool:
     return any(path[:length] in paths for length in range(1, len(path) + 1))
 
 
-def schema_texts(paths: Mapping[Path, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def schema_texts(paths: SchemaPaths) -> dict[str, dict[str, Any]]:
     """Return the `changes` of an event of the whole catalog."""
     return {path_text(path): sides for path, sides in paths.items()}
 
