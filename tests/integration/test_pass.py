@@ -726,8 +726,9 @@ def test_a_skipped_pass_counts_for_nothing(known: Bench) -> None:
 def close_last_run(bench: Bench, error: str) -> None:
     """Give the last run the end of one that was stopped, or whose process died."""
     bench.execute(
-        "UPDATE sync_runs SET error = :error, error_code = :error WHERE id = :id",
+        "UPDATE sync_runs SET error = :error, error_code = :code WHERE id = :id",
         error=error,
+        code=error,
         id=bench.run["id"],
     )
 
