@@ -72,12 +72,14 @@ _HOMES = {
     "load": "config.load",
 }
 """The module of each public name: importing the package alone loads none of them."""
+_NAMES_OF_0_1 = {"PassOptions": "RunOptions"}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
     from importlib import import_module  # noqa: PLC0415
 
+    name = _NAMES_OF_0_1.get(name, name)
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -118,3 +118,10 @@ def test_what_is_typed_is_what_is_there() -> None:
     assert len(catalog_sync.__all__) == len(set(catalog_sync.__all__))
     for name, home in typed.items():
         assert getattr(catalog_sync, name) is getattr(importlib.import_module(home), name)
+
+
+def test_a_name_of_0_1_still_works() -> None:
+    """A program that was written for version 0.1 still finds `PassOptions`."""
+    from catalog_sync import PassOptions, RunOptions
+
+    assert PassOptions is RunOptions
