@@ -71,7 +71,7 @@ _HOMES = {
     "SourceSettings": "config.settings",
     "load": "config.load",
 }
-"""The module of each public name: importing the package alone loads none of them."""
+"""The module of each public name. Importing the package alone loads none of these modules."""
 _NAMES_OF_0_1 = {"PassOptions": "RunOptions"}
 
 

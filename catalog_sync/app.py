@@ -58,7 +58,7 @@ class App:
         self.close()
 
     def close(self) -> None:
-        """Release the connections. Waits a moment for a heartbeat that is being sent."""
+        """Release the connections, after waiting briefly for a heartbeat that is being sent."""
         self.runs.close()
         self.engine.dispose()
 
@@ -94,7 +94,7 @@ class App:
         return self.runs.sync(options, names=names, on_page=on_page, on_report=on_report)
 
     def deliver(self) -> DeliveryCounts:
-        """Send the alerts that are due; return how many were delivered, and how the rest stand."""
+        """Send the due alerts. Return the numbers of delivered, pending and failed ones."""
         from catalog_sync.alerts.delivery import deliver_due  # noqa: PLC0415  # heavy
 
         delivered = deliver_due(
@@ -123,7 +123,7 @@ class App:
     def requeue(self, channel: str | None = None) -> int:
         """Make failed deliveries due again, of one channel or of all, and return how many."""
         if migrate.current_revision(self.engine) is None:
-            return 0  # there is nothing to requeue, and asking must not create the database
+            return 0  # nothing to requeue; a query must not create the database
         migrate.ensure_schema(self.engine)
         now = self.clock()
         return db_engine.run(
@@ -134,7 +134,7 @@ class App:
 
     @contextmanager
     def reading(self, sources: Sequence[str] = ()) -> Iterator[Connection]:
-        """Yield a connection whose answers are all of one time; no database reads as an empty one.
+        """Yield a connection for queries that all see one time. No database reads as an empty one.
 
         Raises ConfigError for a name in `sources` that is neither configured nor recorded.
         """
@@ -193,7 +193,7 @@ class App:
             return health.status(connection, self.settings, self.clock(), max_age)
 
     def snapshot(self) -> Snapshot:
-        """Return what the metrics show; it says so when the database cannot be read."""
+        """Return the values of the metrics, including whether the database can be read."""
         from catalog_sync.queries import metrics  # noqa: PLC0415  # few ask for them
 
         with suppress(DatabaseError):

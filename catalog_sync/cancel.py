@@ -1,4 +1,4 @@
-"""One way to stop: a token that is cancelled once, and wakes everything that waits for it."""
+"""A token that is cancelled once and wakes everything that waits for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class CancelToken:
-    """Tells running work that the process was told to stop. Safe to share between threads."""
+    """Asks running work to stop. Safe to share between threads."""
 
     def __init__(self) -> None:
         self._cancelled = threading.Event()

@@ -1,6 +1,6 @@
-"""Time: the one place that reads the clock, and how instants and durations are written.
+"""Time: the only reader of the clock, and the formats of instants and durations.
 
-Instants are aware datetimes in UTC everywhere in this program; a naive one is an error.
+Instants are aware datetimes in UTC everywhere in this program. A naive one is an error.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ __all__ = [
     "Clock",
     "format_instant",
     "parse_duration",
-    "parse_moment",
     "parse_rfc3339",
+    "parse_time",
     "to_utc",
     "utc_now",
 ]
@@ -42,11 +42,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def to_utc(moment: datetime) -> datetime:
-    """Return `moment` in UTC; a naive datetime raises ValueError."""
-    if moment.tzinfo is None:
-        raise ValueError(f"a time without a time zone: {moment.isoformat()}")
-    return moment.astimezone(UTC)
+def to_utc(at: datetime) -> datetime:
+    """Return a time in UTC; a naive datetime raises ValueError."""
+    if at.tzinfo is None:
+        raise ValueError(f"a time without a time zone: {at.isoformat()}")
+    return at.astimezone(UTC)
 
 
 def parse_rfc3339(text: str) -> datetime:
@@ -76,10 +76,10 @@ def parse_duration(text: str) -> timedelta:
         raise ValueError("a duration longer than any calendar") from error
 
 
-def parse_moment(text: str, now: datetime) -> datetime:
-    """Return the instant that a person named: RFC 3339, a date (its first instant, UTC), or an age.
+def parse_time(text: str, now: datetime) -> datetime:
+    """Return the instant that a person stated: RFC 3339, a date or an age.
 
-    Raises ValueError for anything else.
+    A date is its first instant in UTC. Raises ValueError for anything else.
     """
     stripped = text.strip()
     try:
@@ -95,6 +95,6 @@ def parse_moment(text: str, now: datetime) -> datetime:
         ) from error
 
 
-def format_instant(moment: datetime) -> str:
-    """Return `moment` as RFC 3339 in UTC, ending in Z, with microseconds where there are any."""
-    return to_utc(moment).isoformat().replace("+00:00", "Z")
+def format_instant(at: datetime) -> str:
+    """Return a time as RFC 3339 in UTC, ending in Z, with microseconds if there are any."""
+    return to_utc(at).isoformat().replace("+00:00", "Z")

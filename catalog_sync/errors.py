@@ -1,7 +1,7 @@
 """Everything that can go wrong, split by what the operator does next.
 
     CatalogSyncError
-    ├── ConfigError             exit 2: mend the configuration or the command line
+    ├── ConfigError             exit 2: correct the configuration or the command line
     ├── OutputError             exit 1: the results could not be written
     ├── NotFoundError           exit 1: what was asked for is not in the catalog
     ├── SourceError             exit 1: a source could not be synced
@@ -12,16 +12,16 @@
     │   ├── BadAnswerError          the answer is not what the API promises
     │   ├── DeadlineError           the walk took too long
     │   ├── ClockError              the host's clock and the server's differ by more than a day
-    │   ├── LeaseLostError          another process took over meanwhile
+    │   ├── LeaseLostError          another process took the source over
     │   ├── SecretError             its secret cannot be read
     │   └── ValueRefusedError       the database refused a value of the walk
     ├── HeldError               exit 3: a run waits for a person to look at its removals
-    ├── StoppedError            exit 1: the process was told to stop; nobody's fault
+    ├── StoppedError            exit 1: the process was asked to stop
     └── DatabaseError           exit 4: the database could not be used
         ├── SchemaError             its schema is not this program's
         └── DriverMissingError      its driver is not installed
 
-Errors of lower layers are translated once, at the edge that meets them. Only the drivers catch.
+Errors of lower layers are translated once, where they are caught first. Only `cli` catches these.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class CatalogSyncError(Exception):
-    """Base of this program's errors; `str()` is one line: what happened, to what, what next."""
+    """Base of this program's errors. `str()` is one line: what happened, to what, what to do."""
 
     code: ClassVar[str] = "error"
     """Stored in `sync_runs.error_code` and shown in place of the class's name: never changed."""
@@ -57,7 +57,7 @@ class ConfigError(CatalogSyncError):
 
 
 class OutputError(CatalogSyncError):
-    """Standard output, or a file of results, could not be written; all else is done."""
+    """Standard output, or a file of results, could not be written. Everything else is done."""
 
     code = "output"
 
@@ -95,10 +95,10 @@ class RefusedError(SourceError):
 
 
 class OverloadedError(SourceError):
-    """The server is rate limited, overloaded or broken, and stayed so through the retries."""
+    """The server was rate limited, overloaded or broken during all retries."""
 
     code = "overloaded"
-    advice = "the next pass tries again"
+    advice = "the next run tries again"
 
 
 class BadAnswerError(SourceError):
@@ -112,17 +112,17 @@ class DeadlineError(SourceError):
     """The walk did not end within the source's deadline."""
 
     code = "deadline"
-    advice = "the next pass tries again; a larger `deadline` gives it longer"
+    advice = "the next run tries again; a larger `deadline` gives it longer"
 
 
 class ClockError(SourceError):
-    """The host's clock and the server's differ so much that every recorded time would be wrong."""
+    """The clocks of host and server differ so much that every recorded time would be wrong."""
 
     code = "clock"
     advice = "nothing was recorded; set the clock of this host"
 
     server_at: datetime | None = None
-    """The server's clock, which events about this error are dated by."""
+    """The server's time, which dates the events about this error."""
 
 
 class LeaseLostError(SourceError):
@@ -133,7 +133,7 @@ class LeaseLostError(SourceError):
 
 
 class SecretError(SourceError):
-    """A source's secret could not be read, where the other sources go on without it."""
+    """A source's secret could not be read. The other sources are not affected."""
 
     code = "secret"
 
@@ -153,20 +153,20 @@ class HeldError(CatalogSyncError):
 
 
 class StoppedError(CatalogSyncError):
-    """The process was told to stop while the source was being synced."""
+    """The process was asked to stop while the source was being synced."""
 
     code = "stopped"
 
 
 class DatabaseError(CatalogSyncError):
-    """The database could not be used: unreachable, locked, full, or not ours."""
+    """The database could not be used: unreachable, locked, full, or of another program."""
 
     code = "database"
     exit_code = 4
 
 
 class SchemaError(DatabaseError):
-    """The database's schema is older or newer than this program's, or somebody else's."""
+    """The database's schema is older or newer than this program's, or another program's."""
 
     code = "schema"
 

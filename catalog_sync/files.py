@@ -1,4 +1,4 @@
-"""Files that others read while they are written: a reader sees the old or the new content."""
+"""Files that other programs read: a reader sees the old or the new content, never a mixture."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FILE_MODE = 0o644
-"""A web server or a metrics collector reads the file as another user."""
+"""A web server or a metrics collector may read the file as another user."""
 SUFFIX = ".tmp"
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Put content at `path` in one step, readable by everybody whatever the umask.
+    """Replace the file at `path` in one step, readable by all users whatever the umask.
 
-    It is first written beside `path` under a hidden name, which no failure leaves behind. A link
+    The content is first written to a hidden file beside `path`, which is deleted on failure. A link
     at `path` is replaced, not followed.
 
     Raises:
-        OSError: The file cannot be written. It is as it was before.
+        OSError: The file cannot be written. It is unchanged.
     """
     staged = stage(path.parent, [content], ".catalog-sync-")
     try:
@@ -52,7 +52,7 @@ def stage(directory: Path, chunks: Iterable[bytes], prefix: str) -> Path:
             file.writelines(chunks)
             file.flush()
             Path(name).chmod(FILE_MODE)
-            os.fsync(file.fileno())  # otherwise a power cut could leave an empty file
+            os.fsync(file.fileno())  # otherwise a power failure could leave an empty file
     except BaseException:
         with suppress(OSError):
             Path(name).unlink()
@@ -61,7 +61,7 @@ def stage(directory: Path, chunks: Iterable[bytes], prefix: str) -> Path:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make a new name survive a power cut, if the file system supports it."""
+    """Make a new name survive a power failure, if the file system supports it."""
     with suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:
@@ -71,7 +71,7 @@ def _sync_directory(directory: Path) -> None:
 
 
 def write_if_changed(path: Path, chunks: Iterable[bytes]) -> bool:
-    """Put content at `path` in one step, as `atomic_write` does, unless it is there already.
+    """Replace the file at `path` in one step, unless it already has this content.
 
     Args:
         path: The file. A link is replaced, not followed.
@@ -81,7 +81,7 @@ def write_if_changed(path: Path, chunks: Iterable[bytes]) -> bool:
         Whether the file was written. An unchanged file keeps its time stamp.
 
     Raises:
-        OSError: The file cannot be written, or is a directory. It is as it was before.
+        OSError: The file cannot be written, or is a directory. It is unchanged.
     """
     staged = stage(path.parent, chunks, ".catalog-sync-")
     try:

@@ -1,6 +1,6 @@
-"""Logs: one line per fact, on standard error, as text or as JSON.
+"""Logs: one line per fact on standard error, as text or as JSON.
 
-Only this program's loggers are shown: debug output of libraries may hold headers with secrets.
+Only this program's loggers are shown: debug output of libraries may contain secrets.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class _TextFormatter(logging.Formatter):
 
 
 class _JsonFormatter(logging.Formatter):
-    """One object per line; the facts stand beside `time`, `level` and `message`."""
+    """One object per line. The facts are keys beside `time`, `level` and `message`."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {

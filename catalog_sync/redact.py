@@ -1,4 +1,4 @@
-"""Redaction: secrets, and parts of them, never appear in texts that people or files get."""
+"""Redaction: secrets, and parts of them, never appear in texts for people or in files."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Redactor:
     """Replaces secrets in texts.
 
     Args:
-        secrets: header values, keys, tokens or URLs. A value of several words counts as a whole
-            and by its words; the name of an authorization scheme is not part of the secret.
+        secrets: Header values, keys, tokens or URLs. A value of several words counts as a whole and
+            by its words; the name of an authorization scheme is not part of the secret.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         words: set[str] = set()
         for value in secrets:
             for scheme in _SCHEMES:
-                value = value.removeprefix(scheme)  # noqa: PLW2901  # the same value without it
+                value = value.removeprefix(scheme)  # noqa: PLW2901  # the same value without the scheme
             words.update((value, *value.split()))
-        words |= {word.replace("\\", "\\\\") for word in words}  # as repr() of text shows it
+        words |= {word.replace("\\", "\\\\") for word in words}  # as repr() shows text
         words |= {word.replace("'", "\\'") for word in words}
         words |= {word.replace("\\", "") for word in words}  # see `found_in_traceback`
         words |= {quote(word, safe="") for word in words}

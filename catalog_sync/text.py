@@ -1,4 +1,4 @@
-"""Helpers for text that people read: one line, lengths of time, counts, Markdown escapes."""
+"""Helpers for text that people read: single lines, lengths of time, counts, Markdown escapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def age_text(length: timedelta) -> str:
-    """Return a length of time as people say it, in its largest unit: "45 min", "3 h", "2 days"."""
+    """Return a length of time in its largest unit: "45 min", "3 h", "2 days"."""
     seconds = abs(length).total_seconds()
     for unit, size in (("s", 60), ("min", 60), ("h", 48)):
         if seconds < size:
@@ -22,20 +22,20 @@ def age_text(length: timedelta) -> str:
     return f"{seconds:.0f} days"
 
 
-def since_text(moment: datetime, now: datetime) -> str:
-    """Return how long ago something was; ahead of a clock that was set back, it says so."""
-    return f"{age_text(now - moment)} {'ago' if moment <= now else 'ahead of the clock'}"
+def since_text(at: datetime, now: datetime) -> str:
+    """Return how long ago a time was, or that it is ahead of a clock that was set back."""
+    return f"{age_text(now - at)} {'ago' if at <= now else 'ahead of the clock'}"
 
 
-def distance_text(moment: datetime, now: datetime, *, past: str = "ago") -> str:
-    """Return how far a moment is away in calendar days of UTC: "in 87 days", "421 days ago".
+def distance_text(at: datetime, now: datetime, *, past: str = "ago") -> str:
+    """Return the distance of a time in calendar days of UTC: "in 87 days", "421 days ago".
 
-    `past`: what a day that is over is called.
+    `past`: the word for days that are over.
     """
-    days = (to_utc(moment).date() - to_utc(now).date()).days
+    days = (to_utc(at).date() - to_utc(now).date()).days
     if days == 0:
         return "today"
-    return f"in {_count(days, 'day')}" if days > 0 else f"{_count(-days, 'day')} {past}"
+    return f"in {count(days, 'day')}" if days > 0 else f"{count(-days, 'day')} {past}"
 
 
 def count(number: int, noun: str) -> str:
@@ -43,11 +43,8 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-_count = count
-
-
 def escaped(text: str) -> str:
-    """Return text that reads the same in Markdown."""
+    """Return text escaped for Markdown, on one line."""
     return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", one_line(text))
 
 
@@ -65,8 +62,8 @@ _JOINERS = "\u200c\u200d\u200e\u200f"  # parts of emoji and of right-to-left wor
 def one_line(text: str, limit: int | None = 1000) -> str:
     """Return `text` without line breaks and control characters, cut to `limit` characters if any.
 
-    What a server or a driver says ends up in a terminal, in a log and in a table; it may not
-    move a cursor, forge a second line or fill a disk.
+    Texts of servers and drivers are shown in a terminal, a log and a table. They must not move a
+    cursor, forge a second line or fill a disk.
     """
     visible = "".join(c if c.isprintable() or c in _JOINERS else " " for c in text)
     joined = " ".join(visible.split())

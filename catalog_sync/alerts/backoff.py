@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 _FIRST_DELAY: Final = timedelta(minutes=1)
 _LAST_DELAY: Final = timedelta(hours=6)
 _LONGEST_WAIT: Final = timedelta(days=1)
-"""What a receiver may ask for at most."""
+"""The longest wait that a receiver may ask for."""
 _REFUSALS: Final = 3
-"""How often a receiver may refuse a message before it counts as refused."""
+"""How many times a receiver may refuse a message before the message fails for good."""
 
 
 def next_attempt_at(

@@ -1,6 +1,6 @@
-"""Channels: where alerts are sent, and what became of a message.
+"""Channels: where alerts are sent, and the result of each attempt.
 
-Sending raises nothing but StoppedError: whatever a receiver does is the result of the attempt.
+Sending raises only StoppedError. Every answer of a receiver is returned as a result.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ if TYPE_CHECKING:
     from catalog_sync.config.settings import AlertSettings
 
 SEND_TIMEOUT: Final = timedelta(seconds=10)
-"""For a whole exchange with a webhook or a watchdog."""
+"""The limit for a whole exchange with a webhook or a watchdog."""
 _NOT_NOW: Final = frozenset({408, 409, 425, 429})
-"""Refusals that do not count as such: timeouts, conflicts, rate limits."""
+"""Statuses that ask to try again later: timeouts, conflicts, rate limits. They are no refusals."""
 _SYSTEM_ERROR: Final = re.compile(r"\[(?:Errno -?\d+|SSL[^\]]*)\] ([\w ,.':-]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """What became of an attempt to send a message."""
+    """The result of an attempt to send a message."""
 
     error: str | None = None
     """None if the receiver accepted the message."""
     refused: bool = False
-    """Whether the receiver refused this message, and will likely refuse it again."""
+    """Whether the receiver refused this message. It will probably refuse it again."""
     final: bool = False
-    """Whether the receiver is gone for good (410)."""
+    """Whether the receiver no longer exists (410)."""
     retry_after: timedelta | None = None
     """How long the receiver asks to wait. None if it does not say."""
 
 
 class Channel(Protocol):
-    """Where alerts are sent."""
+    """A receiver of alerts."""
 
     place: str
-    """What may be shown of its address: scheme, host and port."""
+    """The part of its address that may be shown: scheme, host and port."""
 
     def send(self, message: Message, now: datetime, cancel: CancelToken) -> SendResult:
         """Send a message once.
@@ -83,7 +83,10 @@ def open_channel(alert: AlertSettings) -> Channel:
 
 
 class _Webhook:
-    """JSON by POST, signed as https://www.standardwebhooks.com describes. Success is 2xx alone."""
+    """Sends JSON by POST, signed as Standard Webhooks describe. Only 2xx is success.
+
+    See https://www.standardwebhooks.com.
+    """
 
     def __init__(self, url: str, secret: str | None) -> None:
         self.place = network.origin(url)
@@ -131,9 +134,9 @@ def post(url: str, headers: Mapping[str, str], body: bytes, cancel: CancelToken)
 
 
 def http_result(place: str, status: int, retry_after: timedelta | None) -> SendResult:
-    """Return the result that an HTTP status stands for, in the standard's own words.
+    """Return the result that an HTTP status stands for, with the standard phrase of the status.
 
-    A receiver's words are not quoted: they may repeat the URL.
+    The receiver's own text is not quoted, because it may repeat the URL.
     """
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return SendResult()
@@ -167,7 +170,7 @@ def _reason(error: BaseException) -> str | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what is behind it, also where a library keeps that in `reason` or args."""
+    """Yield an error and its causes, including those that a library keeps in `reason` or args."""
     waiting: list[object] = [error]
     seen: set[int] = set()
     while waiting:

@@ -1,8 +1,8 @@
 """Channels of Apprise: chat, mail, phone.
 
-Apprise calls `requests`, which follows redirects and reads answers without a limit, and tells its
-caller only yes or no. The requests of this module's threads are therefore observed where they are
-sent: no redirect is followed, little of an answer is read, and status or error are remembered.
+Apprise calls `requests`, which follows redirects and reads answers without a limit, and returns
+only True or False. This module therefore observes the requests of its threads where they are sent:
+it follows no redirect, reads only the beginning of an answer, and keeps the status or the error.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from catalog_sync.cancel import CancelToken
 
 _LONGEST_SECONDS: Final = 240.0
-"""For a message of several parts, which some services want seconds apart; less than a claim."""
+"""The limit for a message of several parts, which some services want seconds apart.
+It is shorter than a claim."""
 _MAX_ANSWER_BYTES: Final = 64 * 1024
 _REASON: Final = re.compile(
     r"(?:Socket|Connection)? ?Exception: (?:\[Errno -?\d+\] )?(.*)", re.IGNORECASE
@@ -51,7 +52,7 @@ class Chat:
             app_id="catalog-sync",
             app_desc="catalog-sync",
             app_url="",
-            image_url_mask="",  # no logo of Apprise, from somebody else's server
+            image_url_mask="",  # no logo from Apprise's server
             image_url_logo="",
             image_path_mask="",
             http_redirects=False,
@@ -71,13 +72,13 @@ class Chat:
         self.place = network.origin(url) if hosted else f"{scheme}…"
         self._redact = Redactor(_secrets(url, self.place if hosted else ""))
         self._markdown = _wants_markdown(service)
-        if "overflow=" not in url:  # in several parts rather than refused for its length
+        if "overflow=" not in url:  # a long message is split, not refused
             service.overflow_mode = apprise.OverflowMode.SPLIT
         self._apprise = apprise.Apprise(asset=asset)
         self._apprise.add(service)
 
     def send(self, message: Message, now: datetime, cancel: CancelToken) -> SendResult:  # noqa: ARG002  # see Channel
-        """Send it in a daemon thread: a plugin can neither be interrupted nor trusted to end."""
+        """Send in a daemon thread: a plugin cannot be interrupted and may never return."""
         results: list[SendResult] = []
         ended = threading.Event()
 
@@ -105,7 +106,7 @@ class Chat:
                 body_format=form,
                 log_level=logging.DEBUG,
             )
-        except Exception as error:  # noqa: BLE001  # a plugin's bug is this channel's trouble alone
+        except Exception as error:  # noqa: BLE001  # a bug of a plugin affects only this channel
             return SendResult(f"{self.place}: {type(error).__name__}")
         finally:
             _thread.observed = None
@@ -120,7 +121,7 @@ class Chat:
 
 
 def _wants_markdown(service: Any) -> bool:
-    """Whether a service takes Markdown only: Apprise would join the lines of converted text."""
+    """Whether a service takes Markdown only. Apprise would join the lines of converted text."""
     formats = service.notify_format
     accepted = set(formats) if isinstance(formats, tuple) else {formats}
     markdown = apprise.NotifyFormat.MARKDOWN
@@ -162,10 +163,10 @@ def _quiet() -> None:
 
 
 class _Observed:
-    """What the requests of one message came to."""
+    """The result of the requests of one message."""
 
     status: int | None = None
-    """The last status that was not a success, if any."""
+    """The last status that was not a success. None if there was none."""
     redirected: bool = False
     retry_after: timedelta | None = None
     error: str | None = None
@@ -213,7 +214,7 @@ _SECONDS: Final = re.compile(r"[1-9]\d{0,8}")
 
 
 def _beginning_of(raw: urllib3.HTTPResponse) -> bytes:
-    """Return the beginning of an answer, as far as it comes in time."""
+    """Return the beginning of an answer, as far as it arrives in time."""
     content = bytearray()
     ends_at = time.monotonic() + SEND_TIMEOUT.total_seconds()
     with suppress(urllib3.exceptions.HTTPError, OSError):

@@ -1,12 +1,14 @@
-"""Deliver alerts: what runs left in the outbox is sent at least once, in order, and never lost.
+"""Deliver alerts: every outbox entry is sent at least once, in order, and none is lost.
 
-1. Enqueue: events that other processes recorded get entries for the channels known here.
-2. Expire: entries of channels that no process has served for days end as failed.
-3. A thread per channel, so that a dead receiver delays no other: the channel's next message is
-   claimed by a conditional update, sent outside of any transaction, and acknowledged as delivered,
-   due again later, or failed.
+1. Enqueue: events that other processes recorded get entries for the channels of this process.
 
-A process that dies in between leaves its claim to expire: the message is sent again, under the same
+2. Expire: entries of channels that no process has served for days fail.
+
+3. Send: one thread per channel, so that a dead receiver delays no other channel. It claims the
+channel's next message by a conditional update, sends it outside of any transaction, and
+acknowledges it as delivered, due again later, or failed.
+
+If a process dies during an attempt, its claim expires and the message is sent again under the same
 id.
 """
 
@@ -44,11 +46,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _CLAIM: Final = timedelta(minutes=5)
-"""How long a message may take to be sent before another process may send it too."""
+"""How long an attempt may take before another process may send the message too."""
 _PACE: Final = timedelta(minutes=1)
-"""Between the messages of a channel that catches up."""
+"""The pause between messages of a channel that catches up after an outage."""
 _STOP_SECONDS: Final = 3.0
-"""How long a stop waits for the channels to give their claims back."""
+"""How long a stop waits for the channels to release their claims."""
 
 
 def deliver_due(
@@ -119,7 +121,7 @@ class _NotClaimedError(Exception):
 
 
 class _Sender:
-    """One delivery: what its threads share."""
+    """One delivery, with what its threads share."""
 
     def __init__(
         self,
@@ -162,11 +164,11 @@ class _Sender:
                     thread.join(max(0.0, ends_at - time.monotonic()))
 
     def _serve(self, name: str, channel: Channel) -> None:
-        """Send a channel's messages until there is none, or its receiver does not accept one."""
+        """Send a channel's messages until none is due or its receiver does not accept one."""
         try:
             while not self._cancel.cancelled and self._send_next(name, channel):
                 pass
-        except BaseException as error:  # noqa: BLE001  # raised in the thread that waits
+        except BaseException as error:  # noqa: BLE001  # raised again in the waiting thread
             self.errors.append(error)
         finally:
             self._ended.put(name)

@@ -1,4 +1,4 @@
-"""Pings of a watchdog in the manner of healthchecks.io. They never delay a run."""
+"""Pings of a watchdog that works like healthchecks.io. They never delay a run."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _MAX_SUMMARY: Final = 10_000
-"""Characters of a summary; healthchecks.io keeps as many."""
+"""Characters of a summary; healthchecks.io keeps the same number."""
 
 
 class Heartbeat:
-    """Pings a watchdog from a thread; a ping that is not accepted is only logged.
+    """Pings a watchdog from a thread. A ping that is not accepted is only logged.
 
-    While a ping is being sent, only the two latest ones wait: older news is out of date.
+    While a ping is being sent, only the two latest ones wait; older ones are out of date.
 
     Args:
         url: The watchdog's address. None pings nothing.
@@ -52,7 +52,7 @@ class Heartbeat:
 
         Args:
             reports: The runs of the sources.
-            others: The errors of sources that had no part in it and do not work either.
+            others: The errors of failing sources that were not part of the run.
         """
         made = [
             report
@@ -65,7 +65,7 @@ class Heartbeat:
             self._ping("" if good else "/fail", "\n".join([*lines, *others]))
 
     def fail(self, reason: str) -> None:
-        """Ping that no run could be made at all."""
+        """Ping that no run could begin."""
         self._ping("/fail", reason)
 
     def close(self, seconds: float) -> None:

@@ -1,6 +1,6 @@
-"""What a message states, one line per model: the facts, and the sentence that renders them.
+"""The lines of a message: the facts about each model, and the sentence that renders them.
 
-The same sentence is rendered as text and as Markdown. What APIs and servers sent is made harmless.
+The same sentence is rendered as text and as Markdown. Text from APIs and servers is escaped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _UNKNOWN_RELEASE_YEAR: Final = 1970
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """How a kind of event reads."""
+    """The words for a kind of event."""
 
     label: str
     """In the subject of a single event, before the model's name."""
@@ -37,7 +37,7 @@ class _Words:
     adjective: str
     """In a subject that counts models."""
     severity: str
-    """As Apprise knows it."""
+    """Apprise's name for the severity."""
 
 
 # In the order of lines and subjects: the most severe first.
@@ -61,7 +61,7 @@ _IMPLIED: Final = {
     kind: frozenset({"lifecycle", "deprecated_at"})
     for kind in (Kind.RETIRED, Kind.REMOVED, Kind.RETIRING, Kind.DEPRECATED)
 } | {Kind.RESCHEDULED: frozenset({"deprecated_at"})}
-"""Paths of changes that the words of a kind state already."""
+"""Paths of changes that the words of a kind already state."""
 _LEAVING: Final = frozenset({Kind.RETIRED, Kind.REMOVED, Kind.RETIRING, Kind.DEPRECATED})
 
 
@@ -76,7 +76,7 @@ class Line:
     verb: str
     facts: tuple[str, ...]
     deadline: str | None = None
-    """The retirement date and its distance; None if there is none."""
+    """The retirement date and its distance. None without a date."""
     successor: str | None = None
 
 
@@ -118,7 +118,7 @@ def lines_of(events: Sequence[Event], successors: Mapping[str, str]) -> list[Lin
 
 
 def whole_sentence(event: Event) -> str:
-    """Return all that there is to say about one event, as plain text on one line."""
+    """Return everything that an event states, as plain text on one line."""
     line = _line([event], {}, len(event.changes) + _MAX_FACTS)
     return sentence(line, lambda text: one_line(text, None))
 
@@ -146,7 +146,7 @@ def _line(events: Sequence[Event], successors: Mapping[str, str], max_facts: int
 
 
 def _merged(events: Sequence[Event]) -> dict[str, Mapping[str, Any]]:
-    """Return the changes of a model's events as one: from the first old to the last new value."""
+    """Return the changes of a model's events as one change: first old value, last new value."""
     changes: dict[str, Mapping[str, Any]] = {}
     for event in events:
         for path, change in event.changes.items():
@@ -156,7 +156,7 @@ def _merged(events: Sequence[Event]) -> dict[str, Mapping[str, Any]]:
 
 
 def _facts(event: Event, limit: int) -> tuple[str, ...]:
-    """Return the first facts of an event, each of limited length, and how many more there are."""
+    """Return the first facts of an event, each of limited length, and the number of the others."""
     texts = facts(event, _IMPLIED.get(event.kind, ()))
     info = model_info(event)
     if event.kind is Kind.ADDED and info and info.created_at.year != _UNKNOWN_RELEASE_YEAR:
@@ -172,7 +172,7 @@ def _facts(event: Event, limit: int) -> tuple[str, ...]:
 
 
 def subject_of(lines: Sequence[Line], events: Sequence[Event]) -> str:
-    """Return the only change in a few words, or how many there are of each kind."""
+    """Return the only change in a few words, or the number of changes of each kind."""
     if len({event.run_id for event in events}) > 1:
         length = age_text(events[-1].occurred_at - events[0].occurred_at)
         return f"{count(len(events), 'change')} in {length}"
@@ -221,7 +221,7 @@ def sentence(line: Line, mark: Callable[[str], str], strong: str = "{}") -> str:
 
 
 _BREAK: Final = "\u200b"
-"""A zero-width space: invisible, and what it divides is neither a mention nor a link."""
+"""A zero-width space. It is invisible and breaks mentions and links."""
 _ACTIVE: Final = re.compile(
     r"(?<=@)(?=\S)"  # @everyone, @here, @**all**, <@&42>, an e-mail address
     r"|(?<=<)(?=[@!#]|at\b|users/)"  # <!channel>, <#C1>, <at>all</at>, <users/all>
@@ -230,18 +230,18 @@ _ACTIVE: Final = re.compile(
     r"|(?<=\bmailto)(?=:)|(?<=\btel)(?=:)",
     re.IGNORECASE,
 )
-"""The places between two characters at which a mention or a link begins."""
+"""The positions between two characters at which a mention or a link begins."""
 
 
 def plain(text: str) -> str:
-    """Return foreign text for a chat: one line that can neither ping anybody nor link anywhere.
+    """Return foreign text for a chat as one line without mentions and links.
 
     It covers the syntax of Discord, Slack, Mattermost, Rocket.Chat, Zulip, ntfy, Telegram, Teams,
-    Google Chat, Matrix and Lark. Names such as `R&D <beta>` stay as they are.
+    Google Chat, Matrix and Lark. Names such as `R&D <beta>` stay unchanged.
     """
     return _ACTIVE.sub(_BREAK, one_line(text))
 
 
 def marked(text: str) -> str:
-    """Return foreign text as `plain` does, to be read as Markdown."""
+    """Return foreign text as `plain` does, escaped for Markdown."""
     return _ACTIVE.sub(_BREAK, escaped(text))

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 _MAX_LINES: Final = 20
 _OWN_PATHS: Final = frozenset({"removed_at", "days_left"})
-"""Changes that depend on when the program looked, and so do not identify an event."""
+"""Changes that depend on when the program ran, so they do not identify an event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A notification in every form that channels need."""
+    """A notification in every form that a channel needs."""
 
     message_id: str
     """The same at every attempt, so that a receiver can drop repeats."""

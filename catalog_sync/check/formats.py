@@ -1,4 +1,4 @@
-"""The report of `check` for other programs: GitHub Actions and SARIF. Pure: it prints nothing."""
+"""The report of `check` for other programs: GitHub Actions and SARIF. Pure."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ _BEGIN = (
     rb"(?<=%[0-9A-F]{2}STEM)",  # "%2F" of a URL
     rb"(?<=:-STEM)",  # "${MODEL:-claude-opus-5}" of a shell
 )
-"""What may stand before an id, as look-behinds from the end of its stem."""
+"""The text that may precede an id, as look-behinds from the end of its stem."""
 _NO_DIRECTORY = (
     rb"(?<!/STEM)(?<!%2FSTEM)",
     *(
@@ -64,7 +64,7 @@ _NO_DIRECTORY = (
         for slash in (b"/", rb"\\/", b"%2F")
     ),
 )
-"""What may stand before an id that was never recorded, in addition."""
+"""The text that may also precede an id that was never recorded."""
 # After an id stands nothing that makes it a longer word, a glob, a template, an id of another
 # catalog or the pattern of a longer id: `claude-opus-4\.1`, `claude-opus-4[.-]1`,
 # `claude-opus-4(?:-1)?`. `**` ends an emphasis, and `*/` ends a comment.
@@ -73,7 +73,7 @@ _NUMBERS = r"(?:\d{1,2}-){0,2}"
 _DATE = r"20\d\d-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])"
 _LINE = rf"(?=[a-z-]{{0,40}}(?:\d|-latest)){_NUMBERS}%s(?:-\d{{1,2}}){{0,2}}(?:-{_DATE}|-latest)?"
 _ANY_LINE = rf"(?=[a-z-]{{0,40}}\d{{1,2}}-){_NUMBERS}[a-z]{{1,32}}(?:-\d{{1,2}}){{0,2}}-{_DATE}"
-"""What follows the family in an id of a known line, and of any line."""
+"""The text after the family in an id of a known line, and of any line."""
 _EMPHASIS = re.compile(
     rb"""(?<![\w*])(\*{1,3}|_{1,3})(?=[^\W_]|`)([^\n*"'<>{}]{0,300}?[^\s*_])\1(?![\w*])"""
 )
@@ -104,13 +104,13 @@ class IdPattern:
         }
 
     def matches(self, word: str) -> bool:
-        """Whether a word is one id and nothing else."""
+        """Whether a word is exactly one id."""
         text = word.encode(errors="surrogateescape")
         return word in self.recorded or list(self.find(text)) == [(0, len(text))]
 
     def find(self, text: bytes) -> Iterator[tuple[int, int]]:
         """Yield the begin and end of each id in the order of the text, without overlaps."""
-        # `in` is many times faster than a pattern, and most texts hold no stem.
+        # `in` is many times faster than a pattern, and most texts contain no stem.
         patterns = [pattern for stem, pattern in self._patterns.items() if stem in text]
         if not patterns:
             return
@@ -124,7 +124,7 @@ class IdPattern:
 
 
 def _without_marks(match: re.Match[bytes]) -> bytes:
-    """Replace the marks of an emphasis by as many blanks."""
+    """Replace the marks of an emphasis by the same number of blanks."""
     blank = b" " * len(match[1])
     return blank + match[2] + blank
 

@@ -1,7 +1,7 @@
-"""The report of `check`, as text and JSON. Pure: it prints nothing.
+"""The report of `check`, as text and JSON. Pure.
 
-Paths come from the authors of the searched files, who may be strangers: no name of a file may forge
-a line, or a command of the program that reads the report.
+Paths come from the authors of the searched files, who may be strangers. No file name may forge a
+line, or a command of the program that reads the report.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was checked, and the result."""
+    """The results of a check."""
 
     verdicts: Mapping[str, ModelVerdict]
     """By model id: first the named models, then the found ones."""
@@ -48,7 +48,7 @@ class Report:
     scan: Scan = field(default_factory=Scan)
     scanned: bool = False
     ignored: int = 0
-    """Ids that were left out."""
+    """Ids that were ignored."""
 
     @property
     def findings(self) -> list[Finding]:
@@ -96,7 +96,7 @@ class Report:
         return f"{', '.join(facts)}: {result}"
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return an object per checked model, fine ones included. What does not apply is None."""
+        """Return an object per checked model, fine ones included. Inapplicable values are None."""
         places: dict[str, list[Location]] = {model_id: [] for model_id in self.verdicts}
         for one in self.scan.found:
             if one.model_id in places:
@@ -146,7 +146,7 @@ def finding_text(finding: Finding, now: datetime) -> str:
 
 
 def verdict_text(verdict: ModelVerdict, now: datetime) -> str:
-    """Return the reason of a verdict on one line: the dates, and what to use instead."""
+    """Return the reason of a verdict on one line: the dates, and the model to use instead."""
     facts = [f"alias of {verdict.alias_of}"] if verdict.alias_of else []
     if verdict.by_source:
         worst, *others = verdict.by_source
@@ -168,7 +168,7 @@ def verdict_text(verdict: ModelVerdict, now: datetime) -> str:
 
 
 def _record_text(one: SourceVerdict, now: datetime) -> str:
-    """Return what one source says of a model. Empty for a fine model that is not missing."""
+    """Return the facts of one source about a model. Empty for a fine model that is not missing."""
     record, info = one.record, one.record.info
     if record.removed_at is not None:
         return f"gone from the list since {_day(record.removed_at)}"
@@ -198,9 +198,9 @@ def _retirement_text(one: SourceVerdict, now: datetime) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text as one line that is no command for a terminal or for GitHub's runner.
+    """Return text on one line without commands for a terminal or for GitHub's runner.
 
-    The runner takes `::` at the beginning of a line and `##[` anywhere as its commands.
+    The runner reads `::` at the beginning of a line and `##[` anywhere as its commands.
     """
     text = escape_controls(text).replace("##[", "#\\x23[")
     return f"./{text}" if text.lstrip().startswith("::") else text

@@ -1,8 +1,8 @@
-"""The model ids in files: which files are searched, and where their ids stand.
+"""The model ids in files: which files are searched, and the positions of ids.
 
 In a git work tree, git decides which files of a directory count: the tracked ones, and the
 untracked ones that it does not ignore. Elsewhere every file below the directory counts. Links are
-not followed, and only regular files are opened. A path that the user names is searched in any case.
+not followed, and only regular files are opened. A path that the user names is always searched.
 
 The files may come from an untrusted checkout. Its `.git/config` must not make git run a program:
 see `_git`.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 MAX_BYTES = 16 << 20
-"""Larger files are not searched: data, not something that a person wrote."""
+"""Larger files are not searched: they are data, not written by a person."""
 _BINARY_BYTES = 8000
 """A NUL among the first bytes means a binary file, as in git."""
 _READ_ONLY = (
@@ -81,7 +81,7 @@ class Scan:
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """Files and directories that could not be read, each with the reason."""
     notes: list[str] = field(default_factory=list)
-    """What the user should know, although it is no problem."""
+    """Notes for the user that are no problems."""
     files: int = 0
     """Files that were opened, binary ones included."""
     binary: int = 0
@@ -113,7 +113,7 @@ def scan(paths: Iterable[str], ids: IdPattern, today: date, *, exclude: Sequence
         try:
             content = _read(real)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            continue  # removed, or no file any more, since the directory was listed
+            continue  # removed, or no longer a file, since the directory was listed
         except OSError as error:
             if not Path(real).is_symlink():
                 result.unreadable.append((shown, error.strerror or type(error).__name__))
@@ -131,7 +131,7 @@ def scan(paths: Iterable[str], ids: IdPattern, today: date, *, exclude: Sequence
 
 
 def _named(path: str) -> tuple[str, str]:
-    """Return a path that the user named, and the real path behind it."""
+    """Return a path that the user named, and its real path."""
     try:
         real = os.path.realpath(path, strict=True)
         mode = Path(real).stat().st_mode
@@ -219,7 +219,7 @@ def _git(directory: str, *arguments: str) -> bytes | None:
     kept = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith("GIT_") or key in _GIT_KEPT  # a hook sets GIT_INDEX_FILE and more
+        if not key.startswith("GIT_") or key in _GIT_KEPT  # a hook sets GIT_INDEX_FILE and others
     }
     done = subprocess.run(  # noqa: S603  # a fixed command
         [program, *_GIT, *arguments],
@@ -251,7 +251,7 @@ def _read(path: str) -> bytes | None:
 def _locations(
     shown: str, content: bytes, ids: IdPattern, today: date, notes: list[str]
 ) -> Iterator[Location]:
-    """Yield where ids stand in a text (UTF-8, else Latin-1), without lines that are ignored."""
+    """Yield the positions of ids in a text (UTF-8, else Latin-1), without ignored lines."""
     content = content.removeprefix(codecs.BOM_UTF8)
     try:
         content.decode()
@@ -276,7 +276,7 @@ def _locations(
 
 
 def _is_ignored(line: bytes, today: date, where: str, notes: list[str]) -> bool:
-    """Whether a comment on a line says that its ids are not to be checked (any more)."""
+    """Whether a comment on a line tells the check to ignore its ids."""
     comment = _IGNORE.search(line)
     if comment is None or comment[1] is None:
         return comment is not None

@@ -1,7 +1,7 @@
-"""Whether a model can be depended on. Pure: decided from the records of the catalog.
+"""Whether a project can depend on a model. Pure: decided from the records of the catalog.
 
-A model is judged in each source separately, and the most severe verdict counts: a key sees its own
-workspace, so a model that one workspace lost is lost to everyone who uses that key.
+A model is judged in each source separately, and the most severe verdict counts. A key sees only its
+own workspace, so a model that one workspace lost is unavailable to users of that key.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Severity(StrEnum):
-    """What a verdict means for the exit code: an error fails the check."""
+    """The meaning of a verdict for the exit code: an error fails the check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -50,13 +50,13 @@ class ModelVerdict:
     by_source: tuple[SourceVerdict, ...] = ()
     """The most severe first."""
     alias_of: str | None = None
-    """The recorded id that was judged in place of `model_id`, which is an alias of it."""
+    """The recorded id that was judged in place of `model_id`, which is its alias."""
     successor: str | None = None
-    """The newest dependable model of the same line; None if there is none or the model is fine."""
+    """The newest dependable model of the same line. None without one, or if the model is fine."""
     closest: tuple[str, Verdict] | None = None
-    """For an unknown model: a recorded id that is spelled almost alike, and its verdict."""
+    """For an unknown model: a recorded id with almost the same spelling, and its verdict."""
     older_than_record: bool = False
-    """For an unknown model: its id has a date before the first recorded model of its family."""
+    """For an unknown model: whether its date is before the first recorded model of its family."""
 
 
 _SEVERITY = list(Verdict)
@@ -141,7 +141,7 @@ class Judge:
         return ModelVerdict(model_id, worst.verdict, tuple(by_source), successor=newer_id)
 
     def _unknown(self, model_id: str) -> ModelVerdict:
-        """Judge an id without a record: what it may stand for, and what came after it."""
+        """Judge an id without a record: a similar recorded id, and the models released after it."""
         closest = self._closest(model_id)
         near = self.judge(closest) if closest is not None else None
         released_at = _date_in(model_id)
@@ -159,7 +159,7 @@ class Judge:
         )
 
     def _closest(self, model_id: str) -> str | None:
-        """Return the recorded id that an unknown one may stand for."""
+        """Return the recorded id that is most similar to an unknown one."""
         stem = _ALIAS_END.sub("", model_id)
         if stem in self._by_id:
             return stem

@@ -94,7 +94,7 @@ def cli() -> None:
 
 
 class SignalReceived(BaseException):
-    """A signal stops the process. Not an error: `except Exception` must not catch it."""
+    """A signal stops the process. A BaseException, so that `except Exception` does not catch it."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__(exit_code)
@@ -106,7 +106,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
     0 fine, 1 a source or a check failed, 2 configuration or usage, 3 held, 4 database.
     """
-    gc.disable()  # start-up allocates much and frees nothing; `Context.app` switches it on again
+    gc.disable()  # start-up allocates much and frees nothing; `Context.app` enables it again
     _prepare_streams()
     for number, exit_code in ((signal.SIGINT, _INTERRUPTED), (signal.SIGTERM, _TERMINATED)):
         _stop_on(number, exit_code)
@@ -143,7 +143,7 @@ def _report(error: BaseException) -> int:
         case CatalogSyncError():
             print_error(str(error), error)
         case BrokenPipeError():
-            exit_code = 0  # the reader of the output has seen enough
+            exit_code = 0  # the reader has closed the pipe
         case OSError():
             what = error.filename or "standard output cannot be written"
             print_error(f"{what}: {error.strerror or error}", error)
@@ -156,7 +156,7 @@ def _report(error: BaseException) -> int:
 
 
 def _flush() -> int:
-    """Write what is still buffered, so that the interpreter's end has nothing to complain of."""
+    """Flush the output, so that the interpreter reports no error at exit."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -168,7 +168,7 @@ def _flush() -> int:
 
 
 def _prepare_streams() -> None:
-    """Make standard output and error writable, whatever characters the terminal knows."""
+    """Make standard output and error accept any character, whatever the terminal's encoding."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the parent process

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from catalog_sync.domain.model import ModelRecord
 
 _FROM_WORDS = "--"
-"""The value of `--scan` if an option or `--` follows it: the paths are among the words."""
+"""The value of `--scan` if an option or `--` follows it. The paths are then among the words."""
 _VERDICTS = tuple(verdict.value for verdict in Verdict if verdict is not Verdict.FINE)
 
 
 @dataclass(frozen=True, slots=True)
 class _Options:
-    """What to check, and how strictly. None and empty values leave it to the configuration."""
+    """What to check, and how strictly. None and empty values mean the configuration's value."""
 
     words: Sequence[str]
     paths: Sequence[str]
@@ -137,7 +137,7 @@ def check(ctx: click.Context, /, no_aliases: bool, format_: str, **options: Any)
 
 
 def _warn_of_sources(app: App, sources: Sequence[str], records: Sequence[ModelRecord]) -> None:
-    """Name the sources that are stale, and those that are not configured."""
+    """Warn about sources that are stale and about those that are not configured."""
     from catalog_sync.queries import health_text  # noqa: PLC0415  # heavy
 
     configured = {source.name for source in app.settings.sources}
@@ -223,7 +223,7 @@ def _models_and_paths(
 
 
 def _scanned(paths: Sequence[str], ids: IdPattern, exclude: Sequence[str], today: date) -> Scan:
-    """Search the files. Name on standard error what could not be read."""
+    """Search the files. Report unreadable ones on standard error."""
     from catalog_sync.check.report import printable  # noqa: PLC0415
     from catalog_sync.check.scan import scan  # noqa: PLC0415
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from catalog_sync.cli import SignalReceived, print_error, render
 from catalog_sync.clock import utc_now
 from catalog_sync.demo import story
-from catalog_sync.demo.history import moments
+from catalog_sync.demo.history import steps
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.domain import event_text
 from catalog_sync.errors import ConfigError, OutputError
@@ -19,12 +19,12 @@ from catalog_sync.sync.report import report_text
 
 if TYPE_CHECKING:
     from catalog_sync.cli.options import Context
-    from catalog_sync.demo.history import Moment
+    from catalog_sync.demo.history import Step
     from catalog_sync.sync.report import RunReport
 
 
 def demo(_context: Context, serve: bool, **sandbox: Any) -> int:
-    """Tell the story, or serve the sandbox."""
+    """Print the story, or serve the sandbox."""
     return _serve(**sandbox) if serve else _tell()
 
 
@@ -38,11 +38,11 @@ def _tell() -> int:
         ) from error
     render.write(f"A sandbox of the Models API replays its history into {file}.")
     recorded = True
-    for moment, report in story.replay(file, utc_now().replace(second=0, microsecond=0)):
-        if recorded and not moment.recorded:
+    for step, report in story.replay(file, utc_now().replace(second=0, microsecond=0)):
+        if recorded and not step.recorded:
             render.write("\nThe record ends here. What follows is made up, to show lifecycles:")
-        recorded = moment.recorded
-        _write_run(moment, report)
+        recorded = step.recorded
+        _write_run(step, report)
         if report.cause is not None:
             print_error(str(report.error), report.cause)
             return report.cause.exit_code
@@ -63,8 +63,8 @@ def _tell() -> int:
     return 0
 
 
-def _write_run(moment: Moment, report: RunReport) -> None:
-    render.write(f"\n{moment.at:%Y-%m-%d}  {moment.headline}")
+def _write_run(step: Step, report: RunReport) -> None:
+    render.write(f"\n{step.at:%Y-%m-%d}  {step.headline}")
     if not report.baseline:
         for event in report.events:
             text = event_text.event_text(event)
@@ -82,7 +82,7 @@ def _program() -> str:
 
 
 def _sql_shell() -> str:
-    """Return an SQLite shell that exists: its own, or Python's from 3.12 on."""
+    """Return the command of an SQLite shell: sqlite3, or Python's own from 3.12 on."""
     if shutil.which("sqlite3") is None and sys.version_info >= (3, 12):
         return f"{shlex.quote(sys.executable)} -m sqlite3"
     return "sqlite3"
@@ -90,7 +90,7 @@ def _sql_shell() -> str:
 
 def _serve(port: int, **answers: Any) -> int:
     try:
-        sandbox = Sandbox(moments(utc_now())[-1].models, port=port, **answers)
+        sandbox = Sandbox(steps(utc_now())[-1].models, port=port, **answers)
     except OSError as error:
         raise ConfigError(
             f"port {port} cannot be listened on: {error.strerror}",

@@ -1,4 +1,4 @@
-"""What the declarations of commands share: global options, option types, groups."""
+"""Shared parts of the commands' declarations: global options, option types, groups."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from catalog_sync import logs
-from catalog_sync.clock import parse_duration, parse_moment, utc_now
+from catalog_sync.clock import parse_duration, parse_time, utc_now
 
 if TYPE_CHECKING:
     from catalog_sync.app import App
@@ -30,13 +30,13 @@ class Context:
         from catalog_sync.app import App  # noqa: PLC0415  # heavy
         from catalog_sync.config import load as config_load  # noqa: PLC0415  # heavy
 
-        gc.freeze()  # what is imported stays
+        gc.freeze()  # imported modules stay loaded
         gc.enable()
         return App(config_load.load(self.config))
 
 
 def _set(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    """Store a global option. After a command it overrides what stands before it."""
+    """Store a global option. After a command, it overrides the one before the command."""
     context = ctx.find_object(Context) or Context()
     if value and param.name and ctx.get_parameter_source(param.name) is not _DEFAULT:
         setattr(context, param.name, value)
@@ -137,7 +137,7 @@ class _Time(click.ParamType[datetime]):
         if isinstance(value, datetime):
             return value
         try:
-            return parse_moment(value, utc_now())
+            return parse_time(value, utc_now())
         except ValueError as error:
             self.fail(str(error), param, ctx)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Line(logging.Handler):
-    """The text beside the spinner: what each source does, and for how long."""
+    """The text beside the spinner: what each source is doing, and for how long."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -33,13 +33,13 @@ class _Line(logging.Handler):
         return Text(", ".join([*facts, *([self._wait] if self._wait else []), seconds]))
 
     def page(self, source: str, pages: int, models: int) -> None:
-        """Show how far a walk of several pages is."""
+        """Show the progress of a walk of several pages."""
         self._wait = ""
         if pages > 1:
             self._pages[source] = f"{source}: {models} models on {pages} pages so far"
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show that the client waits before it tries again."""
+        """Show that the client waits before the next attempt."""
         facts = getattr(record, "fields", {})
         if "wait_seconds" in facts:
             reason, wait = facts.get("reason", "no answer"), facts["wait_seconds"]
@@ -61,7 +61,7 @@ def progress(*, verbose: bool) -> Iterator[Callable[[str, int, int], None]]:
     line = _Line()
     logger = logging.getLogger(LOGGER_NAME)
     level = logger.level
-    for handler in logger.handlers:  # they go on showing what they did
+    for handler in logger.handlers:  # the threads still report progress
         handler.setLevel(max(handler.level, level))
     logger.addHandler(line)
     logger.setLevel(min(level, logging.INFO))

@@ -28,7 +28,7 @@ def models(
     lifecycles: Sequence[str],
     format_: str,
 ) -> None:
-    """Print the models that were chosen, and what a reader must know besides."""
+    """Print the chosen models, and remarks on the answer."""
     notes: list[str] = []
     with context.app() as app:
         records = app.models(sources=sources, lifecycles=lifecycles, removed=removed, as_of=as_of)
@@ -64,7 +64,7 @@ def _write_models(records: Sequence[ModelRecord], *, removed: bool, plain: bool)
     if not removed:
         del columns["removed"]
     rows = [[cell(record) for cell in columns.values()] for record in records]
-    # `show` and the other formats have what a narrow terminal leaves out.
+    # `show` and the other formats print the columns that a narrow terminal omits.
     render.write_table(
         list(columns), rows, text={"name"}, spare=["first seen", "created"], plain=plain
     )
@@ -79,7 +79,7 @@ def events(
     sources: Sequence[str],
     format_: str,
 ) -> None:
-    """Print the events that were chosen."""
+    """Print the chosen events."""
     where = EventFilter(
         sources=sources,
         kinds=[Kind(kind) for kind in kinds],
@@ -97,7 +97,7 @@ def events(
 
 
 def _write_events(found: Iterable[Event], *, with_model: bool = True, plain: bool = False) -> bool:
-    """Print a row per event. Returns whether there was any."""
+    """Print a row per event. Return whether there was any."""
     events = list(found)
     several = with_model and len({event.source for event in events}) > 1
     columns: dict[str, Any] = {
@@ -117,7 +117,7 @@ def _write_events(found: Iterable[Event], *, with_model: bool = True, plain: boo
 
 
 def show(context: Context, model: str, format_: str) -> None:
-    """Print one model of each source that lists it, or did."""
+    """Print a model, once for each source that lists or listed it."""
     with context.app() as app:
         with app.reading() as connection:
             found = catalog.show_model(connection, model)
@@ -159,7 +159,7 @@ def _write_model(
 
 
 def _nothing(app: App, what: str, sources: Sequence[str]) -> str:
-    """Return why there is nothing to print."""
+    """Return why nothing is printed."""
     with app.reading(sources) as connection:
         if catalog.has_baseline(connection, sources=sources):
             return what

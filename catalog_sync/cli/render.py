@@ -1,7 +1,7 @@
-"""How results look: tables that fit a terminal, plain aligned lines in a pipe, JSON and CSV.
+"""The layout of results: tables that fit a terminal, aligned lines in a pipe, JSON and CSV.
 
-Nothing is cut: what does not fit a line of the terminal is folded. Text from outside moves no
-cursor: its control characters are escaped, and it is never read as markup.
+Nothing is cut: text that does not fit a line of the terminal is folded. Control characters of
+foreign text are escaped, and foreign text is never read as markup.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 _MIDNIGHT = time(0)
 _NARROWEST = 9
-"""Columns of a terminal that folded text needs to be readable."""
+"""The smallest number of columns in which folded text is readable."""
 _BATCH = 1000
 """Rows that are written at once while a long history is read."""
 _STYLES = {
@@ -52,7 +52,7 @@ def on_terminal() -> bool:
 
 
 def write(text: str, end: str = "\n") -> bool:
-    """Print to standard output. Returns False when its reader has left, which is no error.
+    """Print to standard output. Return False if its reader has closed it, which is no error.
 
     Raises:
         OutputError: It cannot be written for another reason.
@@ -61,7 +61,7 @@ def write(text: str, end: str = "\n") -> bool:
         print(text, end=end)  # noqa: T201
         sys.stdout.flush()
     except OSError as error:
-        # The rest of the output, at the interpreter's end too, goes nowhere.
+        # Discard the rest of the output, including what the interpreter flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise OutputError(f"standard output cannot be written: {error.strerror}") from error
@@ -81,25 +81,25 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def instant(moment: datetime | None) -> str:
+def instant(at: datetime | None) -> str:
     """Return a time for people: in their zone on a terminal, in UTC elsewhere."""
-    if moment is None:
+    if at is None:
         return "-"
-    return f"{moment.astimezone():%Y-%m-%d %H:%M}" if on_terminal() else format_instant(moment)
+    return f"{at.astimezone():%Y-%m-%d %H:%M}" if on_terminal() else format_instant(at)
 
 
-def date(moment: datetime | None) -> str:
-    """Return a time of the API for people: at midnight UTC, which means no hour, its date."""
-    if moment is None or moment.time() != _MIDNIGHT:
-        return instant(moment)
-    return f"{moment:%Y-%m-%d}"
+def date(at: datetime | None) -> str:
+    """Return a time of the API for people. Midnight UTC is shown as a date alone."""
+    if at is None or at.time() != _MIDNIGHT:
+        return instant(at)
+    return f"{at:%Y-%m-%d}"
 
 
-def day(moment: datetime | None) -> str:
-    """Return a time as its day on a terminal, where space is scarce; elsewhere all of it."""
-    if moment is None or not on_terminal():
-        return instant(moment)
-    return f"{moment.astimezone():%Y-%m-%d}"
+def day(at: datetime | None) -> str:
+    """Return only the day of a time on a terminal, which is narrow; elsewhere the whole time."""
+    if at is None or not on_terminal():
+        return instant(at)
+    return f"{at.astimezone():%Y-%m-%d}"
 
 
 # --- formats -----------------------------------------------------------------------------------
@@ -114,12 +114,12 @@ def write_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], format
 
 
 def write_json(value: Any) -> None:
-    """Print one JSON value, escaped where the terminal knows less than Unicode."""
+    """Print one JSON value, escaped where the terminal's encoding is smaller than Unicode."""
     write(_harmless_json(json_text(value, ascii_only=not _unicode())))
 
 
 def write_json_rows(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print an array as `json_array` writes it, as the rows come."""
+    """Print an array in the format of `json_array`, row by row."""
     opened = False
     for batch in _batches(rows):
         lines = json_array(batch, ascii_only=not _unicode())[1:-2]
@@ -130,7 +130,7 @@ def write_json_rows(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Print a header line and a record per row, as the rows come."""
+    """Print a header line and a record per row, row by row."""
     write(csv_text([], columns), end="")
     for batch in _batches(rows):
         if on_terminal():
@@ -139,14 +139,14 @@ def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None
                 for row in batch
             ]
         _, _, records = csv_text(batch, columns).partition("\n")
-        if on_terminal():  # objects are text only now
+        if on_terminal():  # objects are JSON text here
             records = "\n".join(map(visible, records.split("\n")))
         if not write(records, end=""):
             return
 
 
 def _harmless_json(text: str) -> str:
-    r"""Write characters that a terminal may obey as `\u…`; in a pipe JSON says what it means."""
+    r"""Escape control characters of JSON as `\u…` on a terminal. In a pipe JSON stays unchanged."""
     if not on_terminal() or text.replace("\n", "").isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else _json_escape(c) for c in text)
@@ -223,9 +223,9 @@ def write_table(
 
 
 def write_facts(facts: Mapping[str, str], *, title: str = "") -> None:
-    """Print names and values, one below the other, folded at blanks on a terminal.
+    """Print names and values, one pair per line, folded at blanks on a terminal.
 
-    A value with a word that does not fit beside the names stands below its name.
+    A value with a word that does not fit beside the names is printed below its name.
     """
     facts = {name: visible(value) for name, value in facts.items()}
     if not on_terminal():
@@ -273,7 +273,7 @@ def _console() -> Console:
 
 
 def _width() -> int:
-    """Return the columns of the terminal; COLUMNS=0 says nothing."""
+    """Return the columns of the terminal. COLUMNS=0 is ignored."""
     return max(shutil.get_terminal_size().columns, 2)
 
 
@@ -291,7 +291,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _cells(text: str) -> int:
-    """Return how many columns a text takes: two for a wide character, none for a combining one."""
+    """Return the number of columns of a text: two per wide character, none per combining one."""
     if text.isascii():
         return len(text)
     return sum(

@@ -66,7 +66,7 @@ def _sync(
     app.cancel.check()
     errors = [report.cause for report in reports if report.cause is not None]
     counts = None
-    # A database that cannot be used has no outbox to read, and its entries are not lost.
+    # Without a usable database the outbox cannot be read. Its entries are not lost.
     if not any(isinstance(error, DatabaseError) for error in errors):
         try:
             counts = app.delivery_counts() if options.dry_run else app.deliver()
@@ -94,7 +94,7 @@ def _sync(
 
 
 def _ignore(_report: RunReport) -> None:
-    """Take a report that is printed later."""
+    """Collect a report to print it later."""
 
 
 def _write_metrics(app: App, path: Path | None) -> list[OutputError]:

@@ -1,4 +1,4 @@
-"""The Models API as Anthropic specifies it: list queries, and a strict reading of the answers.
+"""The Models API as Anthropic specifies it: list queries, and strict decoding of the answers.
 
 Specification: https://docs.anthropic.com/en/api/models-list
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from catalog_sync.client.exchange import Response
 
 PAGE_SIZE_RANGE: Final = range(1, 1001)
-"""What `limit` may be; the API's own default is 20."""
+"""The limits of `limit`; the API's own default is 20."""
 _CURSORS: Final = ("after_id", "before_id")
 _OTHER_API: Final = (
     "nothing was changed; the answer has the shape of OpenAI's API: "
@@ -35,7 +35,7 @@ _OTHER_API: Final = (
 
 
 class AnthropicApi:
-    """Anthropic's own API, and gateways that answer as it does."""
+    """Anthropic's API, and gateways that answer in the same way."""
 
     def __init__(self, version: str = "2026-10-21") -> None:
         self.headers: Mapping[str, str] = {"anthropic-version": version}
@@ -48,7 +48,7 @@ class AnthropicApi:
         before_id: str | None,
         lifecycle: Sequence[str],
     ) -> Query:
-        """Return the query of a page. Raises ValueError for what the API would refuse."""
+        """Return the query of a page. Raises ValueError for values that the API would refuse."""
         if limit is not None and limit not in PAGE_SIZE_RANGE:
             raise ValueError("limit: expected 1 to 1000")
         if after_id is not None and before_id is not None:
@@ -60,7 +60,7 @@ class AnthropicApi:
     def read_page(
         self, response: Response, query: Query, read: Callable[[list[msgspec.Raw]], Any]
     ) -> Page:
-        """Return the page that an answer promises to be. Raises BadAnswerError."""
+        """Return the page that an answer holds. Raises BadAnswerError."""
         fields, items = decode_list(response.body)
         try:
             return _page(fields, items, response, query, read)
@@ -154,7 +154,7 @@ def _page(
 
 
 def _has_openai_shape(fields: Mapping[str, Any] | None, items: list[msgspec.Raw] | None) -> bool:
-    """Return whether an answer is a list as OpenAI, and what is compatible with it, answer."""
+    """Whether an answer is a list in the shape of OpenAI and compatible servers."""
     if not items:
         return False
     from catalog_sync.client.openai import looks_like_a_model  # noqa: PLC0415  # rarely needed

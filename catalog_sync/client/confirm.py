@@ -1,8 +1,8 @@
-"""Confirmation by id: whether a model that the list no longer shows is gone.
+"""Confirmation by id: whether a model that is missing from the list is gone.
 
-An answer counts only where the server can tell. Gateways answer by id in many ways: no route at
-all, an error object or a page of HTML with 200, an echo of any id, another model's object, or a
-router that does not decode `/`. Two controls, asked before the models, find these out.
+An answer counts only if the server can tell. Gateways answer by id in many ways: no route at all,
+an error object or a page of HTML with 200, an echo of any id, another model's object, or a router
+that does not decode `/`. Two control requests, sent before the models are requested, detect these.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What a server answered when it was asked for one model."""
+    """A server's answer to a request for one model."""
 
     status: int | None = None
     """None without an answer."""
@@ -28,7 +28,7 @@ class Lookup:
     """The decoded body; None where it is not JSON."""
 
     def shows(self, model_id: str) -> bool:
-        """Return whether the answer is the object of that very model."""
+        """Whether the answer is the object of the requested model."""
         return (
             self.status == HTTPStatus.OK
             and isinstance(self.answer, dict)
@@ -41,12 +41,12 @@ def confirm_absent(
     missing_ids: Collection[str],
     listed_ids: Collection[str],
 ) -> dict[str, AbsenceCheck]:
-    """Ask for models by id that a complete walk did not see.
+    """Request the models that a complete walk did not see, by id.
 
     Args:
-        look_up: Asks for one model. Raises StoppedError.
-        missing_ids: The models in question; without any, nothing is asked.
-        listed_ids: The models that the walk did see.
+        look_up: Requests one model. Raises StoppedError.
+        missing_ids: The models in question. If empty, no request is sent.
+        listed_ids: The models that the walk saw.
 
     Returns:
         The result for each missing id, in their order.
@@ -73,7 +73,7 @@ def confirm_absent(
 def _control(
     look_up: Callable[[str], Lookup], listed_ids: Collection[str], *, with_slash: bool
 ) -> bool:
-    """Return whether the server shows a model of today's list when asked for it by id."""
+    """Whether the server answers with a listed model when that model is requested by id."""
     alike = [model_id for model_id in listed_ids if ("/" in model_id) is with_slash]
     for model_id in alike or ([] if with_slash else listed_ids):
         return look_up(model_id).shows(model_id)

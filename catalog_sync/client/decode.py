@@ -1,4 +1,4 @@
-"""JSON from servers: decoded fast, and refused where no database could keep it."""
+"""JSON from servers: decoded fast, and refused where a database could not store it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _MAX_DEPTH: Final = 28
-"""MariaDB keeps 32 levels of JSON, and an event wraps an object in a few."""
+"""MariaDB stores 32 levels of JSON, and an event wraps an object in a few more."""
 _MAX_SHARED: Final = 5_000
 _UNIQUE_KEYS: Final = frozenset({"id", "display_name", "name", "description"})
 _ARRAY = re.compile(rb"\s*\[")
 _ESCAPED_NUL: Final = b"\\u0000"
 _MAX_WORDS: Final = 2000
-"""Characters of a server's own words that are looked at; an error repeats fewer."""
+"""Characters of a server's error text that are examined; an error repeats fewer."""
 _MAX_ERROR_DEPTH: Final = 5
 _WORDS: Final = (
     "message", "msg", "detail", "details", "error", "errors", "error_message", "error_description",
     "description", "title", "reason", "fault", "faultstring",
 )  # fmt: skip
-"""The keys under which servers explain an error, the most telling first."""
+"""The keys under which servers explain an error, the most informative first."""
 
 
 def decode(text: bytes | msgspec.Raw, type_: Any = Any) -> Any:
@@ -55,7 +55,7 @@ def _expected(type_: Any) -> str:
 
 
 def _decode_large_numbers(text: bytes) -> Any:
-    """Decode numbers that no float can hold as infinity, so that `check_storable` names them."""
+    """Decode numbers that no float can hold as infinity, so that `check_storable` reports them."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -128,12 +128,12 @@ class ObjectReader:
 
 
 def may_hold_nul(body: bytes) -> bool:
-    """Return whether a body can hold a NUL character: a quick look before `check_storable`."""
+    """Return whether a body can hold a NUL character: a quick test before `check_storable`."""
     return _ESCAPED_NUL in body
 
 
 def is_plain(value: Any, *, depth: int = _MAX_DEPTH) -> bool:
-    """Return whether a value is nested no deeper than databases keep; a quick look, as above."""
+    """Return whether a value's nesting is within the databases' limit: another quick test."""
     if not isinstance(value, (dict, list)):
         return not (isinstance(value, float) and math.isinf(value))
     children = value.values() if isinstance(value, dict) else value
@@ -146,7 +146,7 @@ def is_plain(value: Any, *, depth: int = _MAX_DEPTH) -> bool:
 
 
 def check_storable(value: Any) -> None:
-    """Raise ValueError, naming the place, for a value that no database keeps as it is."""
+    """Raise ValueError with the path of a value that a database cannot store unchanged."""
     for path, leaf in _leaves(value, "object"):
         if isinstance(leaf, str) and "\x00" in leaf:
             raise ValueError(f"{path}: a NUL character")
@@ -157,7 +157,7 @@ def check_storable(value: Any) -> None:
 
 
 def _leaves(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield every key and every plain value of a JSON value, each with the path to it."""
+    """Yield every key and every plain value of a JSON value, each with its path."""
     if depth > _MAX_DEPTH:
         raise ValueError(f"an object nested deeper than {_MAX_DEPTH} levels")
     if isinstance(value, Mapping):
@@ -175,9 +175,9 @@ def _leaves(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
 
 
 def error_words(body: bytes) -> tuple[str, str]:
-    """Return what an error's body says, and its request id; empty where it says nothing.
+    """Return the text of an error's body, and its request id. Empty without one.
 
-    Reads JSON of any common shape, and plain text. A page of HTML says nothing.
+    Reads JSON of any common shape, and plain text. A page of HTML counts as empty.
     """
     try:
         answer = decode(body.removeprefix(BYTE_ORDER_MARK))
@@ -188,7 +188,7 @@ def error_words(body: bytes) -> tuple[str, str]:
 
 
 def _words(value: Any, depth: int = 0) -> str:
-    """Return the most telling text of an error, with its type, its place or its field before it."""
+    """Return the most informative text of an error, prefixed by its type, place or field."""
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, list):

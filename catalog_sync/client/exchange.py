@@ -37,9 +37,9 @@ _CODINGS: Final = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
 _OTHER_CODINGS: Final = frozenset(
     {"br", "zstd", "compress", "x-compress", "dcb", "dcz", "exi", "pack200-gzip", "aes128gcm"}
 )
-"""Compressions that are never asked for. Any other word marks a plain body: identity, utf-8, …"""
+"""Compressions that are never requested. Any other word means a plain body: identity, utf-8, …"""
 _MAX_REFUSAL_BYTES: Final = 64 * 1024
-"""How much of a refusal's body is read."""
+"""The part of a refusal's body that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Deadline:
         return cls(seconds, time.monotonic() + seconds)
 
     def left(self) -> float:
-        """Return the seconds that are left. Raises DeadlineError when there are none."""
+        """Return the seconds that are left. Raises DeadlineError if none are left."""
         left = self.ends_at - time.monotonic()
         if left <= 0:
             raise DeadlineError(f"not finished after {self.seconds:g} s")
@@ -72,7 +72,7 @@ class Response:
     status: int
     reason: str
     headers: Mapping[str, str]
-    """Names compare without case."""
+    """Names are case-insensitive."""
     body: bytes
     """Empty when `max_bytes` was 0, and for a refusal whose body could not be read."""
 
@@ -85,14 +85,14 @@ class Response:
     def server_at(self) -> datetime | None:
         """The server's time when it answered, in UTC; None if it did not say."""
         answered_at = _date(self.headers.get("date"))
-        with suppress(ValueError, OverflowError):  # a cache answers with the original date
+        with suppress(ValueError, OverflowError):  # a cache returns the original date
             if answered_at is not None and (age := self.headers.get("age")):
                 return answered_at + timedelta(seconds=int(age))
         return answered_at
 
     @property
     def retry_after(self) -> timedelta | None:
-        """How long the server asks to wait; None if it does not say, or nothing sensible."""
+        """The wait that the server asks for. None if it states none, or an invalid one."""
         seconds: float | None = None
         with suppress(KeyError, ValueError):
             seconds = float(self.headers["retry-after-ms"]) / 1000
@@ -109,7 +109,7 @@ class Response:
 
 
 def _date(text: str | None) -> datetime | None:
-    """Return the instant that an HTTP date names, in UTC; None for anything else."""
+    """Return the instant of an HTTP date, in UTC. None if it is not a date."""
     if text is None:
         return None
     with suppress(TypeError, ValueError, OverflowError, IndexError):
@@ -159,7 +159,7 @@ def exchange(
             operation.check()
             with route.client.stream(method, url, headers=headers, content=content) as response:
                 body = _read(response, operation, max_bytes)
-        operation.check()  # a body that was cut by a hang-up may look like a complete one
+        operation.check()  # a body that was cut by the hang-up may look complete
     except (DeadlineError, StoppedError, BadAnswerError):
         raise
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
@@ -183,7 +183,7 @@ def _read(response: httpx.Response, operation: network.Operation, max_bytes: int
     if not response.is_success:
         with suppress(SourceError, httpx.HTTPError):
             return _read_up_to(response, operation, _MAX_REFUSAL_BYTES)[:_MAX_REFUSAL_BYTES]
-        return b""  # a refusal counts, whatever it says
+        return b""  # a refusal counts, whatever its body
     try:
         body = _read_up_to(response, operation, max_bytes)
     except httpx.DecodingError as error:

@@ -1,4 +1,4 @@
-"""The client of one source: List Models, Get a Model, the walk, and the confirmation by id."""
+"""The client of one source: List Models, Get a Model, the walk, and confirmation by id."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 _LIST: Final = "/v1/models"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _warned: set[str] = set()
-"""Addresses about whose missing encryption this process has warned."""
+"""Addresses without encryption that this process has warned about."""
 
 
 class ModelsClient:
@@ -105,7 +105,7 @@ class ModelsClient:
             return self._page(query)
 
     def get_model(self, model_id: str) -> ModelInfo:
-        """Return one model by id. Raises RefusedError for one that the API does not know."""
+        """Return one model by id. Raises RefusedError for an unknown one."""
         with self._connection.redacted_errors():
             response = self._connection.get(_path_of(model_id))
             try:
@@ -176,11 +176,11 @@ class ModelsClient:
     def confirm_absent(
         self, missing_ids: Collection[str], listed_ids: Collection[str]
     ) -> dict[str, AbsenceCheck]:
-        """Ask for models by id that the walk did not see, within what is left of its deadline.
+        """Request missing models by id, within the rest of the walk's deadline.
 
         Args:
             missing_ids: The models in question.
-            listed_ids: The models that the walk did see.
+            listed_ids: The models that the walk saw.
 
         Raises:
             StoppedError: `cancel` was cancelled.
@@ -194,7 +194,7 @@ class ModelsClient:
             return confirm.Lookup()
         answer: Any = None
         if response.status == HTTPStatus.OK:
-            with suppress(BadAnswerError):  # HTML, most likely
+            with suppress(BadAnswerError):  # probably HTML
                 answer = decode_object(response.body)
         return confirm.Lookup(response.status, answer)
 
@@ -203,12 +203,12 @@ def _path_of(model_id: str) -> str:
     if not model_id:
         raise ValueError("model_id: expected at least one character")
     path = quote(model_id, safe="")
-    # A segment of dots alone would be taken for a way up.
+    # A segment of dots alone would mean the parent path.
     return f"{_LIST}/{path.replace('.', '%2E') if not path.strip('.') else path}"
 
 
 def _warn_without_encryption(base_url: str) -> None:
-    """Warn once per address that a key is sent where others can read it."""
+    """Warn once per address that a key is sent without encryption."""
     parts = urlsplit(base_url)
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK and base_url not in _warned:
         _warned.add(base_url)

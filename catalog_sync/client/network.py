@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS: Final = 5.0  # as the official SDK
 _SILENCE_SECONDS: Final = 30.0
-"""How long a server may be silent, within the deadline, before a request counts as lost."""
+"""How long a server may be silent, within the deadline, before a request fails."""
 _WRITE_BYTES: Final = 64 * 1024
 _TLS_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 _PROXY_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 
 
 class Operation:
-    """The exchange that a thread is making: what it may still take, and which socket it uses.
+    """The exchange of a thread: its deadline, its cancellation, and the socket that it uses.
 
     Args:
         left: Returns the seconds left, or raises DeadlineError.
@@ -60,17 +60,17 @@ class Operation:
         _thread.operation = None
 
     def check(self) -> float:
-        """Return the seconds left. Raises DeadlineError or StoppedError when it is over."""
+        """Return the seconds left. Raises DeadlineError or StoppedError if it must end."""
         self._cancel.check()
         return self._left()
 
     def use(self, used: socket.socket | None) -> None:
-        """Note the socket that the exchange is about to wait for."""
+        """Store the socket that the exchange is about to wait for."""
         with self._lock:
             self._socket = used
 
     def hang_up(self) -> None:
-        """Wake the thread that waits for the socket; closing alone would not."""
+        """Wake the thread that waits for the socket. Closing the socket alone would not."""
         with self._lock:
             if self._socket is not None:
                 with suppress(OSError):
@@ -85,7 +85,7 @@ _thread = _Thread()
 
 
 def _wait_for(used: socket.socket, longest: float) -> float:
-    """Note that this thread's exchange waits for a socket, and return how long it may."""
+    """Store the socket that this thread's exchange waits for. Return the allowed seconds."""
     if _thread.operation is None:
         return longest
     _thread.operation.use(used)
@@ -93,7 +93,7 @@ def _wait_for(used: socket.socket, longest: float) -> float:
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection whose every operation keeps the deadline of the exchange that uses it."""
+    """A connection that enforces the deadline of its exchange at each operation."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
@@ -113,7 +113,7 @@ class _Stream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
-        # TLS takes the socket away until the handshake is over; a duplicate can still end it.
+        # TLS takes the socket away until the handshake is over. A duplicate can still end it.
         with self._socket.dup() as handle:
             longest = _wait_for(handle, _CONNECT_SECONDS)
             stream = _Stream(self._stream.start_tls(ssl_context, server_hostname, longest))
@@ -128,7 +128,7 @@ class _Stream(httpcore.NetworkStream):
 
 
 class _Backend(httpcore.NetworkBackend):
-    """Opens connections that can be given up at any time."""
+    """Opens connections that can be closed at any time."""
 
     def connect_tcp(
         self,
@@ -165,7 +165,7 @@ class _Backend(httpcore.NetworkBackend):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How a URL is reached."""
+    """The way to a URL: directly, or through a proxy."""
 
     client: httpx.Client
     variable: str | None = None
@@ -173,11 +173,11 @@ class Route:
 
     @property
     def via(self) -> str:
-        """The proxy's part of an error."""
+        """The part of an error that names the proxy."""
         return f" through the proxy of {self.variable}" if self.variable else ""
 
     def advice(self, error: Exception) -> str | None:
-        """Return what to do about a failed connection; None for the error's own advice."""
+        """Return the advice for a failed connection. None keeps the error's own advice."""
         failed = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError))
         if self.variable and failed:
             return f"check {self.variable}, or name the host in NO_PROXY"
@@ -224,7 +224,7 @@ def check_environment(url: str, *, direct: bool = False) -> None:
 
 
 class _NoCookies(CookieJar):
-    """Keeps nothing: the API has no sessions, and sources must not share any."""
+    """A cookie jar that stores nothing. The API has no sessions, and sources must not share any."""
 
     def extract_cookies(self, response: object, request: object) -> None:
         pass
@@ -254,18 +254,18 @@ def _client(proxy: str | None, tls_files: tuple[str | None, ...] | None) -> http
 
 
 def _forget_location(response: httpx.Response) -> None:
-    """Remove what a redirect leads to: httpx would parse it, and fail where it is not a URL."""
+    """Remove the target of a redirect. httpx would parse it, and fail if it is not a URL."""
     response.headers.pop("location", None)
 
 
 @lru_cache(maxsize=1)
 def _tls(files: tuple[str | None, ...]) -> ssl.SSLContext:
-    del files  # what httpx and ssl read from the environment; here it keys the cache
+    del files  # what httpx and ssl read from the environment; here it is the key of the cache
     return httpx.create_ssl_context()
 
 
 def _unusable(error: Exception, variable: str | None) -> ConfigError:
-    """Return the error of settings that cannot be used, which names the variable, not its value."""
+    """Return the error of unusable settings. It names the variable, not its value."""
     if isinstance(error, ImportError):
         return ConfigError(
             f"{variable} names a SOCKS proxy, for which a package is missing",

@@ -1,6 +1,6 @@
-"""Lists of models as OpenAI, and everything compatible with it, answer: `api = "openai"`.
+"""Lists of models in the shape of OpenAI and compatible servers: `api = "openai"`.
 
-Only an id is required of a model. See `ModelInfo.from_payload` for how the objects are read.
+Only an id is required of a model. `ModelInfo.from_payload` decodes the objects.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 
 class OpenAIApi:
-    """OpenAI's API, and servers that are compatible with it. Lists have one page, as a rule."""
+    """OpenAI's API, and compatible servers. Their lists usually have one page."""
 
     headers: Mapping[str, str] = {}
 
     def query(
         self,
         *,
-        limit: int | None,  # noqa: ARG002  # these servers know none
+        limit: int | None,  # noqa: ARG002  # these servers know no limit
         after_id: str | None,
         before_id: str | None,
         lifecycle: Sequence[str],  # noqa: ARG002  # as limit
     ) -> Query:
-        """Return the query of a page: none, but for a cursor."""
+        """Return the query of a page: empty, or a cursor."""
         cursors = {"after": after_id, "before": before_id}
         return tuple((key, value) for key, value in cursors.items() if value is not None)
 
@@ -75,10 +75,10 @@ class OpenAIApi:
 
 
 def _next(fields: Mapping[str, Any]) -> tuple[str | None, Query]:
-    """Return the cursor of the next page, and the query that asks for it."""
+    """Return the cursor of the next page, and its query."""
     links = fields.get("links")
     link = links.get("next") if isinstance(links, Mapping) else None
-    if isinstance(link, str) and link:  # OpenRouter; only its query, for the host is ours to know
+    if isinstance(link, str) and link:  # OpenRouter: only its query is used, never its host
         return link, tuple(parse_qsl(urlsplit(link).query))
     last_id = fields.get("last_id")
     if fields.get("has_more") is not True or not isinstance(last_id, str) or not last_id:
@@ -88,7 +88,7 @@ def _next(fields: Mapping[str, Any]) -> tuple[str | None, Query]:
 
 
 def looks_like_a_model(item: msgspec.Raw) -> bool:
-    """Return whether an undecoded object is a model as OpenAI's API describes one."""
+    """Whether an undecoded object is a model in the shape of OpenAI's API."""
     try:
         payload = decode(item)
     except BadAnswerError:

@@ -1,4 +1,4 @@
-"""Proxies of the environment: which one a URL takes, by HTTP_PROXY, ALL_PROXY and NO_PROXY."""
+"""Proxies of the environment: HTTP_PROXY, ALL_PROXY and NO_PROXY, and the proxy of a URL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SCHEMES = ("http", "https", "all")
 
 
 def proxy_of(url: str) -> tuple[str | None, str | None]:
-    """Return the variable that names the proxy of a URL, and the proxy's own URL."""
+    """Return the variable that names the proxy of a URL, and the proxy's URL."""
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").lower(), parts.port
@@ -41,7 +41,7 @@ def _named(scheme: str, proxy: str) -> tuple[str, str]:
 
 
 def _matches(entry: str, host: str, port: int | None) -> bool:
-    """Return whether an entry of NO_PROXY covers a host, as curl reads it: also by network."""
+    """Whether an entry of NO_PROXY covers a host. As in curl, an entry may be a network."""
     if entry == "*":
         return True
     entry = entry.partition("://")[2] or entry

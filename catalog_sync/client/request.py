@@ -37,22 +37,22 @@ MAX_BODY_BYTES: Final = 32 * 2**20
 _MAX_RETRIES: Final = 4
 _REDIRECTS: Final = frozenset({300, 301, 302, 303, 305, 307, 308})
 _RETRIED: Final = frozenset({408, 409, 429})
-"""With all 5xx: what the official SDK tries again."""
+"""Statuses that are retried, like the official SDK's, in addition to all 5xx."""
 _FIRST_DELAY_SECONDS: Final = 0.5
 _LAST_DELAY_SECONDS: Final = 8.0
 _MESSAGE_LENGTH: Final = 300
-"""Characters of a server's own words that an error repeats."""
+"""Characters of a server's error text that an error repeats."""
 
 
 class Connection:
-    """Sends requests to one source until they are answered, or no retry is left.
+    """Sends requests to one source until one is answered or no retry is left.
 
     Args:
-        base_url: Where the API is, without `/v1`.
+        base_url: The address of the API, without `/v1`.
         headers: Sent with every request.
         secret_headers: Sent too; their values never appear in an error.
         credential_origin: What an error may name in place of the credential.
-        cancel: Ends whatever is going on here.
+        cancel: Ends any request in progress.
         direct: Use no proxy of the environment.
 
     Raises:
@@ -73,7 +73,7 @@ class Connection:
         self.base_url = base_url
         self.cancel = cancel
         self.deadline = Deadline(float("inf"), float("inf"))
-        """Of the walk in progress; without one, requests have no deadline of their own."""
+        """The deadline of the walk in progress. Without one, requests have no deadline."""
         common = {"accept": "application/json", "accept-encoding": "gzip, deflate"}
         self._headers = {**common, **headers, **secret_headers}
         self._origin = credential_origin
@@ -86,14 +86,14 @@ class Connection:
         self.deadline.left()
 
     def get(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Response:
-        """Return a 2xx answer. Raises the SourceError that any other answer means."""
+        """Return a 2xx answer. Raises the matching SourceError for any other answer."""
         response = self.ask(path, query)
         if not response.is_success:
             raise self._explain(response, path)
         return response
 
     def ask(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Response:
-        """Return the answer, whatever its status, when no retry is left or none is allowed."""
+        """Return the answer, whatever its status, when no retry is left or allowed."""
         url = network.with_query(self.base_url + path, query)
         for attempt in itertools.count(1):
             failure = None
@@ -129,7 +129,7 @@ class Connection:
         raise AssertionError("unreachable")
 
     def _explain(self, response: Response, path: str) -> SourceError:
-        """Return the error of a refusal, with the server's own words and its request id."""
+        """Return the error of a refusal, with the server's text and its request id."""
         words, request_id = error_words(response.body)
         request_id = response.headers.get("request-id") or request_id
         status = response.status
@@ -163,16 +163,16 @@ class Connection:
         try:
             yield
         except SourceError as error:
-            told = type(error)(self.redact(one_line(f"{place}{error}", None)), advice="")
+            redacted = type(error)(self.redact(one_line(f"{place}{error}", None)), advice="")
             if self.redact.found_in_traceback(error):
-                raise told from None
+                raise redacted from None
             if not place:
                 raise
-            raise told from error
+            raise redacted from error
 
 
 def delay_seconds(attempt: int, asked: float | None = None) -> float:
-    """Return the wait after so many attempts: what the server asks for, else exponential."""
+    """Return the wait after an attempt: as long as the server asks for, otherwise exponential."""
     if asked is not None:
         return asked
     delay = min(_FIRST_DELAY_SECONDS * 2.0 ** min(attempt - 1, 10), _LAST_DELAY_SECONDS)

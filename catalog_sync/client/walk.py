@@ -29,7 +29,7 @@ MAX_PAGES: Final = 1_000
 MAX_WALK_BYTES: Final = 512 * 2**20
 """The size of all pages of a walk together."""
 _BATCH: Final = 100
-"""How many objects are read between two looks at the deadline."""
+"""The number of objects that are decoded between two checks of the deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Page:
 
 
 class Api(Protocol):
-    """How an API of one shape is asked, and how its answers are read."""
+    """One shape of API: its queries, and the decoding of its answers."""
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -126,15 +126,15 @@ def pages(
     query: Query,
     place: Callable[[str], AbstractContextManager[None]],
 ) -> Iterator[Page]:
-    """Yield the pages from `query` on. Nothing but `has_more` ends them.
+    """Yield the pages from `query` on. Only `has_more` ends them.
 
     Args:
         fetch: Returns the page of a query.
-        query: Asks for the first page.
+        query: The query of the first page.
         place: Prefixes the errors of its block with the number of the page.
 
     Raises:
-        SourceError: A page did not come, or its cursor is null, missing or repeated.
+        SourceError: A page did not arrive, or its cursor is null, missing or repeated.
     """
     seen = {query}
     size = 0
@@ -158,7 +158,7 @@ def pages(
 
 
 class ChangedMeanwhileError(BadAnswerError):
-    """A model came twice in one walk, with different content."""
+    """A model appeared twice in one walk, with different content."""
 
 
 def collect(found: Iterator[Page], on_page: Callable[[int, int], None]) -> Catalog:

@@ -1,4 +1,4 @@
-"""Secrets that authenticate a source: where each comes from, and how it is read."""
+"""Secrets that authenticate a source: their origins, and how they are read."""
 
 from __future__ import annotations
 
@@ -117,8 +117,8 @@ def _read_file(path: Path, where: str) -> str:
 
 
 def _run_command(command: Sequence[str], program: str) -> str:
-    """Return what a program prints. Its output, errors included, is never shown."""
-    import subprocess  # noqa: PLC0415  # only sources with a command pay for it
+    """Return a program's output. The output, errors included, is never shown."""
+    import subprocess  # noqa: PLC0415  # only needed for sources with a command
 
     try:
         done = subprocess.run(  # noqa: S603  # the user's own command, without a shell

@@ -1,4 +1,4 @@
-"""Find and read the configuration file; report what is wrong with it by file and key.
+"""Find and read the configuration file. Errors name the file and the key.
 
 This module and `credentials` are the only readers of the environment.
 """
@@ -94,7 +94,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _resolve_paths(data: dict[str, Any], directory: Path) -> None:
-    """Make the relative paths of a file relative to its directory, whatever the current one is."""
+    """Make the relative paths of a file relative to its directory, not to the current one."""
     if directory == Path():
         return
     url = data.get("database_url")
@@ -144,7 +144,7 @@ def _default_source() -> dict[str, Any]:
 
 
 def _explain(message: str, file: Path | None, variables: dict[str, Any]) -> str:
-    """Return one line: the file or the variable, the key, what was expected. Never the value."""
+    """Return one line with the file or variable, the key and what was expected, never the value."""
     reason, _, path = message.partition(" - at `$")
     path = path.rstrip("`")
     if match := re.match(r"((?:\.\w+|\[\d+\])(?:\.[\w-]+|\[\d+\])*): ", reason):
@@ -175,5 +175,5 @@ def _explain(message: str, file: Path | None, variables: dict[str, Any]) -> str:
 
 
 def _env(name: str) -> str:
-    """Return a variable without blanks around it; an empty one counts as unset, as in the SDK."""
+    """Return a variable without surrounding blanks. An empty one counts as unset, as in the SDK."""
     return os.environ.get(name, "").strip()

@@ -1,7 +1,7 @@
 """Schedules: when a source is synced, by an interval or by a crontab line. Pure.
 
-A crontab line means what Debian's cron makes of it. `cronsim` reads the line and steps through
-local time; this module translates local time to UTC, because that is where clock changes matter.
+A crontab line has the meaning that Debian's cron gives it. `cronsim` parses the line and steps
+through local time; this module converts local time to UTC and handles clock changes.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 _SECOND = timedelta(seconds=1)
 _MINUTE = timedelta(minutes=1)
 _CLOCK_CHANGE = timedelta(hours=3)
-"""cron makes up for a change of the local clock up to this size; a larger one is a new time."""
+"""cron compensates a change of the local clock up to this size. A larger one is a new time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a source is synced.
+    """The schedule of a source.
 
     Args:
-        every: the interval; unused when `cron` is set.
-        cron: a crontab line of five fields.
-        timezone: the IANA time zone of `cron`.
+        every: The interval; unused if `cron` is set.
+        cron: A crontab line of five fields.
+        timezone: The IANA time zone of `cron`.
 
     Raises:
-        ValueError: `cron` is not a crontab line, or it never comes.
+        ValueError: `cron` is not a crontab line, or it matches no time.
     """
 
     every: timedelta
@@ -77,11 +77,11 @@ class Schedule:
         return min(last - before, self.next_after(last) - last)
 
     def at_most(self, jitter: timedelta, now: datetime) -> timedelta:
-        """Return a jitter that keeps the intervals recognisable: at most a tenth of one."""
+        """Return a jitter that keeps the intervals regular: at most a tenth of one."""
         return min(jitter, self.interval(now) / _JITTER_SHARE)
 
     def max_age(self, synced_at: datetime) -> timedelta:
-        """Return how old a success may become: until the third run after it."""
+        """Return the allowed age of a success: until the third run after it."""
         if self.cron is None:
             return _MISSED_RUNS * self.every
         run = synced_at
@@ -135,7 +135,7 @@ class Schedule:
 
 @lru_cache(maxsize=64)
 def _runs_around(schedule: Schedule, hour: datetime) -> tuple[datetime, ...]:
-    """Return the runs of a crontab line within some hours of a local time; cached: often many."""
+    """Return the runs of a crontab line within some hours of a local time. Cached: called often."""
     found: set[datetime] = set()
     zone, end = ZoneInfo(schedule.timezone), hour + 3 * _CLOCK_CHANGE
     for time in _local_times(schedule.cron or "", hour - 3 * _CLOCK_CHANGE, forward=True):
@@ -170,7 +170,7 @@ def _local_times(line: str, start: datetime, *, forward: bool) -> Iterator[datet
 
 
 def _check_line(line: str) -> None:
-    """Raise ValueError for a line that Debian's cron would not take."""
+    """Raise ValueError for a line that Debian's cron would refuse."""
     values = line.split()
     if len(values) != len(_FIELDS):
         raise ValueError(

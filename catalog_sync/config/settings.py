@@ -28,7 +28,7 @@ DEFAULT_EVERY = timedelta(minutes=15)
 DEFAULT_BASE_URLS = {"anthropic": "https://api.anthropic.com", "openai": "https://api.openai.com"}
 DEFAULT_VERSION = "2026-10-21"  # what SDK 2.12 sends; the first with lifecycle fields
 _OPENAI_IGNORED = ("created", "created_at", "permission")
-"""Paths that compatible servers make up for each request."""
+"""Paths that compatible servers generate anew for each request."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Command = Annotated[tuple[str, ...], Meta(min_length=1)]
@@ -54,7 +54,7 @@ def _cron(value: str) -> str:
 
 
 class _Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the file. Values are checked and converted by `checks`, however it is built."""
+    """A table of the file. `checks` validate and convert its values, however it is built."""
 
     checks: ClassVar[Mapping[str, values.Check]] = {}
 
@@ -149,7 +149,7 @@ class SourceSettings(_Table, frozen=True, kw_only=True):
             raise ValueError(f"{' and '.join(named)} exclude each other; expected one of them")
 
     def credential(self) -> credentials.Credential:
-        """Read the source's secret. Raises ConfigError when there is none to use."""
+        """Read the source's secret. Raises ConfigError if no secret can be used."""
         return credentials.read_credential(self)
 
 
@@ -188,7 +188,7 @@ class AlertSettings(_Table, frozen=True, kw_only=True):
             raise ValueError("secret_env is for a webhook")
 
     def secret(self) -> str | None:
-        """Read the signing secret; None without one. Raises ConfigError if it is unusable."""
+        """Read the signing secret. None without one. Raises ConfigError if it is unusable."""
         return credentials.read_signing_secret(self)
 
 
@@ -283,18 +283,18 @@ class Settings(_Table, frozen=True, kw_only=True, dict=True):
         return self.__dict__.get("_file")
 
     def credential(self, source: SourceSettings) -> credentials.Credential:
-        """Read a source's secret. Raises ConfigError naming the file, the key and what it lacks."""
+        """Read a source's secret. Raises ConfigError naming the file, the key and the problem."""
         try:
             return source.credential()
         except ConfigError as error:
             raise ConfigError(f"{self.file}: {error}" if self.file else str(error)) from None
 
     def schedule(self, source: SourceSettings | None = None) -> Schedule:
-        """Return when the daemon syncs a source, or those without a schedule of their own."""
+        """Return the schedule of a source, or the top level's one."""
         if source is not None and (source.every or source.cron):
             return Schedule(source.every or DEFAULT_EVERY, source.cron, self.timezone)
         return Schedule(self.every, self.cron, self.timezone)
 
     def max_age_of(self, source: SourceSettings, synced_at: datetime) -> timedelta:
-        """Return how old a source's success of `synced_at` may become."""
+        """Return the allowed age of a source's success of `synced_at`."""
         return self.max_age or self.schedule(source).max_age(synced_at)

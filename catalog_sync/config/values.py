@@ -1,7 +1,7 @@
 """Values of the configuration: their types in the schema, and the checks that convert them.
 
-A check takes what a file or a program gave, and returns the value. It raises ValueError with what
-was expected, and never repeats the value, which may be a secret in the wrong place.
+A check takes a value of a file or a program and returns the converted one. It raises ValueError
+with what was expected. It never repeats the value, which may be a misplaced secret.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from msgspec import Meta
 from catalog_sync.clock import parse_duration
 
 Check: TypeAlias = Callable[[Any], Any]
-_LONGEST = timedelta(days=3660)  # a later date may be beyond the calendar
+_LONGEST = timedelta(days=3660)  # a later date may exceed the calendar
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([A-Za-z0-9.-]*)):(\d{1,5})", re.ASCII)
 _LAST_PORT = 65_535
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110, token
@@ -93,7 +93,7 @@ def secret(value: Any) -> SecretStr:
 
 
 def jitter(value: Any) -> timedelta:
-    """Convert a duration that may be zero."""
+    """Convert a duration, which may be zero."""
     length = value if isinstance(value, timedelta) else parse_duration(str(value))
     if length > _LONGEST:
         raise ValueError("expected a duration of at most ten years")
@@ -101,7 +101,7 @@ def jitter(value: Any) -> timedelta:
 
 
 def duration(value: Any) -> timedelta:
-    """Convert a duration that is not zero."""
+    """Convert a duration greater than zero."""
     length = jitter(value)
     if not length:
         raise ValueError("expected a duration of more than nothing")

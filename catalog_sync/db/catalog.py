@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _BATCH = 1000
 """Events that are in memory at once while a long history is read."""
 _WRITE_BATCH = 200
-"""Rows in one statement that writes: with objects of the usual size far below the packets that a
+"""Rows in one statement that writes. Objects of usual size stay far below the packets that a
 server accepts by default."""
 MAX_IDS = 500
 """Values in one IN list: every database accepts them."""
@@ -31,7 +31,7 @@ _EVENT = tuple(column.name for column in model_events.columns)
 
 
 def inserted_id(result: sa.CursorResult[Any]) -> int:
-    """Return the id that the database gave to the one row that was inserted."""
+    """Return the id that the database assigned to the one inserted row."""
     key = result.inserted_primary_key
     if key is None:
         raise TypeError("no row was inserted")
@@ -50,7 +50,7 @@ def chunks(values: Sequence[Any], size: int = MAX_IDS) -> Iterator[Sequence[Any]
 def select_models(
     connection: sa.Connection, *, source: str | None = None, model_id: str | None = None
 ) -> Iterator[ModelRecord]:
-    """Yield every model that was ever recorded, or those of one source or one id."""
+    """Yield every recorded model, or those of one source or one id."""
     statement = select(models)
     if source is not None:
         statement = statement.where(models.c.source == source)
@@ -62,7 +62,7 @@ def select_models(
 
 
 def model_names(connection: sa.Connection) -> dict[str, str]:
-    """Return the display name of every model that was ever recorded, by id."""
+    """Return the display name of every recorded model, by id."""
     rows = connection.execute(select(models.c.id, models.c.display_name))
     return {row.id: row.display_name for row in rows}
 
@@ -108,7 +108,7 @@ def write_models(
     changed: Sequence[ModelRecord],
     excluded_ids: Sequence[str],
 ) -> None:
-    """Write new and changed rows, and that the other listed models were seen `now`.
+    """Write new and changed rows, and set `last_seen_at` of the other listed models to `now`.
 
     Args:
         connection: A writing transaction that holds the source's lease.
@@ -116,7 +116,7 @@ def write_models(
         now: The time of the run.
         added: Models without a row.
         changed: Models with a row.
-        excluded_ids: Models that are excluded by now: their rows keep every value.
+        excluded_ids: Models that the configuration excludes now. Their rows keep every value.
     """
     for batch in chunks(added, _WRITE_BATCH):
         connection.execute(insert(models), [_values(record) for record in batch])
@@ -163,8 +163,7 @@ def insert_events(
 ) -> tuple[Event, ...]:
     """Insert a run's events and return them with source and run.
 
-    The objects of a catalog-wide event get rows of their own, so that no row grows with the
-    catalog.
+    The objects of a catalog-wide event get separate rows, so that no row grows with the catalog.
     """
     recorded = tuple(replace(event, source=source, run_id=run_id) for event in events)
     plain = [event for event in recorded if event.kind is not Kind.SCHEMA_CHANGED]
@@ -251,9 +250,9 @@ def select_events(
 def select_latest_events(
     connection: sa.Connection, *, until: datetime, sources: Sequence[str] = ()
 ) -> Iterator[Event]:
-    """Yield what `replay` needs of all events up to `until` (inclusive), in the order of time.
+    """Yield the events that `replay` needs, up to `until` (inclusive), in the order of time.
 
-    That is, per model, its first event, its last one on the list and its latest one, and all
+    Per model these are its first event, its last one on the list and its latest one; also all
     events of the whole catalog.
     """
     past = model_events.c.occurred_at <= until

@@ -113,7 +113,7 @@ def _digest(row: dict[str, Any]) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as every database gives it back: 1.0 and 1 are one number to `jsonb`."""
+    """Return a value as every database returns it: 1.0 and 1 are one number to `jsonb`."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, float) and value.is_integer():
@@ -126,7 +126,7 @@ def _plain(value: Any) -> Any:
 
 
 def _continue_ids(writer: sa.Connection, table: sa.Table) -> None:
-    """Make PostgreSQL number the next row after the copied ones; the others do so themselves."""
+    """Make PostgreSQL continue its ids after the copied rows. Other databases do so themselves."""
     if writer.dialect.name != "postgresql" or table.autoincrement_column is None:
         return
     name = table.autoincrement_column.name

@@ -1,7 +1,7 @@
 """Engines and transactions: connections, settings per transaction, repeated transactions.
 
-Nothing is set in a session: behind a pooler the next transaction runs on another connection, and
-this connection's next transaction is somebody else's. What a transaction needs stands in its BEGIN.
+Nothing is set in a session: behind a pooler the next transaction may run on another connection, and
+another client uses this one. Each BEGIN therefore sets what its transaction needs.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ T = TypeVar("T")
 LOCK_TIMEOUT_SECONDS = 30
 """How long a statement waits for another process's transaction; ours take milliseconds."""
 _IDLE_TIMEOUT_SECONDS = 20
-"""How long the server waits for the next statement of a writing transaction: its client may be
-gone, and others wait for its locks for LOCK_TIMEOUT_SECONDS at most."""
+"""How long the server waits for the next statement of a writing transaction. Its client may be
+gone, and other processes wait for its locks for at most LOCK_TIMEOUT_SECONDS."""
 _SILENCE_SECONDS = 11 * LOCK_TIMEOUT_SECONDS
 """How long a server may take to answer: longer than it may wait for the lock of a set-up."""
 REPEAT_SECONDS = 10
-"""How long a transaction is repeated that fails because of others."""
+"""How long a transaction is repeated that conflicts with others."""
 
 
 def create_engine(url: str) -> sa.Engine:
@@ -64,7 +64,7 @@ def create_engine(url: str) -> sa.Engine:
             f"database_url: the Python driver {error.name} is not installed",
             f"pip install 'catalog-sync[{extra}]'" if extra else None,
         ) from error
-    except OSError as error:  # a relative path in a working directory that was deleted
+    except OSError as error:  # a relative path in a deleted working directory
         raise DatabaseError(f"database {where(parsed)}: {error.strerror}") from error
     except (exc.SQLAlchemyError, TypeError, ValueError) as error:
         raise ConfigError(f"database_url: not usable: {_without_secrets(error, parsed)}") from None
@@ -80,7 +80,7 @@ def _to_json(value: Any) -> str:
 
 
 def prepare(engine: sa.Engine, *, prepared: bool = False) -> None:
-    """Make an engine's connections and transactions what this program expects of them.
+    """Configure an engine's connections and transactions.
 
     `prepared`: the URL asks for server-side prepared statements.
     """
@@ -99,7 +99,7 @@ def prepare(engine: sa.Engine, *, prepared: bool = False) -> None:
             reading = bool(options.get("catalog_sync_reading"))
             snapshot = bool(options.get("catalog_sync_snapshot"))
             statement = begin(connection.dialect, reading=reading, snapshot=snapshot)
-            # A prepared statement is one command; without them all of it travels at once.
+            # A prepared statement is a single command. Without them all commands are sent at once.
             for part in statement.split("; ") if prepared else [statement]:
                 connection.exec_driver_sql(part)
 
@@ -119,7 +119,7 @@ def _translate_connecting(engine: sa.Engine) -> None:
                 return dialect.connect(uri, *args[1:], **{**options, "uri": True})
             return dialect.connect(*args, **options)
         except (AttributeError, TypeError, LookupError, ValueError) as error:
-            # A driver that stumbles over the URL's options says so in many ways.
+            # Drivers report an unusable option of the URL with various exceptions.
             reason = _without_secrets(error, engine.url)
             raise ConfigError(f"database_url: the driver does not take it: {reason}") from None
 
@@ -162,21 +162,21 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
 
     @event.listens_for(engine, "checkout")
     def _checkout(_connection: sqlite3.Connection, record: Any, _proxy: Any) -> None:
-        # What is written to a file that was deleted, or replaced by another, is lost.
+        # Writes to a file that was deleted or replaced would be lost.
         if record.info["file"] != _file_of(engine):
-            raise exc.DisconnectionError("the file is another one")  # it is opened anew
+            raise exc.DisconnectionError("the file is another one")  # it is opened again
 
     @event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        # A writer that begins as a reader could be refused half-way; this one waits at once.
+        # Otherwise a reader that becomes a writer may be refused. This one waits at the start.
         reading = connection.get_execution_options().get("catalog_sync_reading")
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def _only_to_read(file: str) -> bool:
-    """Whether an SQLite file is complete, and in a place where this user may change nothing.
+    """Whether an SQLite file is complete, and in a directory where this user may not write.
 
-    While somebody writes there is a log beside it, and with that SQLite reads correctly.
+    While another process writes there is a log beside it, and with the log SQLite reads correctly.
     """
     path = Path(file)
     with suppress(OSError, ValueError):  # connecting will report it
@@ -186,7 +186,7 @@ def _only_to_read(file: str) -> bool:
 
 
 def _file_of(engine: sa.Engine) -> tuple[int, int] | None:
-    """Return which file an SQLite database is; None where there is none."""
+    """Return the identity of an SQLite database's file. None without a file."""
     try:
         found = Path(engine.url.database or "").stat()
     except (OSError, ValueError):
@@ -218,17 +218,17 @@ def run(
 ) -> T:
     """Run `work` in a writing transaction, which commits as a whole or not at all.
 
-    The transaction is repeated, on a new connection if need be, while it fails because of others:
+    The transaction is repeated, on a new connection if necessary, while it conflicts with others:
     `work` may be called several times, and only its last call counts.
 
     Args:
         engine: The database.
-        work: Reads and writes with the connection that it is given; must not touch anything else.
-        landed: Asked when the answer to the commit was lost: whether the work is in the database.
-            Without it such a transaction is an error.
+        work: Reads and writes with the given connection, and must not touch anything else.
+        landed: Called if the answer to the commit was lost: returns whether the work is in the
+            database. Without it, a lost answer is an error.
 
     Returns:
-        What `work` returned.
+        The result of `work`.
 
     Raises:
         DatabaseError: The database cannot be used, or others were in the way for ten seconds.
@@ -262,7 +262,7 @@ def run(
 
 
 def _checkpoint(engine: sa.Engine) -> None:
-    """Move SQLite's log into the file, so that the file alone is complete; waits for nobody."""
+    """Move SQLite's log into the file, so that the file alone is complete. Does not wait."""
     if engine.dialect.name != "sqlite":
         return
     with suppress(exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error):

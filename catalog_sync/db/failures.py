@@ -1,4 +1,4 @@
-"""What an error of a driver means: repeat, reconnect, or report to the operator."""
+"""The meaning of a driver's error: repeat, reconnect, or report to the operator."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 _REPEATABLE = {"40001", "40P01", 1213, 1205, 1020}
-"""Serialization failures and deadlocks: the same transaction may succeed when it is repeated."""
+"""Serialization failures and deadlocks: the same transaction may succeed when repeated."""
 _GOODBYE = {"57P01", "57P02", "57P03", 1047, 1053}
-"""The server ends, starts, or has left its cluster."""
+"""The server stops, starts, or has left its cluster."""
 _READ_ONLY = {"25006", 1290, 1836, sqlite3.SQLITE_READONLY}
 """The server is, or has become, a read-only replica."""
 _RIGHTS = {"42501", 1142, 1143, 1044}
@@ -42,14 +42,14 @@ def code_of(error: BaseException) -> Any:
 
 
 def is_repeatable(error: BaseException) -> bool:
-    """Whether the transaction failed because of others, and may succeed when it is repeated."""
+    """Whether the transaction conflicted with others and may succeed when repeated."""
     code = code_of(error)
     busy = isinstance(getattr(error, "orig", error), sqlite3.Error) and code in _BUSY
     return busy or code in _REPEATABLE
 
 
 def is_disconnect(error: BaseException) -> bool:
-    """Whether the connection is of no more use, and another one may be."""
+    """Whether the connection is unusable and a new one may work."""
     if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
         return True
     code = code_of(error)
@@ -58,17 +58,17 @@ def is_disconnect(error: BaseException) -> bool:
 
 
 def is_missing_table(error: BaseException) -> bool:
-    """Whether a statement named a table that is not there."""
+    """Whether a statement named a missing table."""
     return code_of(error) in _NO_TABLE or "no such table" in str(getattr(error, "orig", ""))
 
 
 @contextmanager
 def database_errors(engine: sa.Engine) -> Iterator[None]:
-    """Translate what the operator can act on.
+    """Translate errors that the operator can act on.
 
     Raises:
         ValueRefusedError: The database refused a value.
-        DatabaseError: The database cannot be used. A mistake in a statement stays what it is.
+        DatabaseError: The database cannot be used. A mistake in a statement is not translated.
     """
     try:
         yield
@@ -77,7 +77,7 @@ def database_errors(engine: sa.Engine) -> Iterator[None]:
         cause = _cause(error, engine.url)
         raise ValueRefusedError(f"the database refused a value: {reason}") from cause
     except (exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error, OSError) as error:
-        # The driver's own error: SQLAlchemy passes it on where a connection breaks at set-up.
+        # The driver's own error: SQLAlchemy does not wrap it if a connection breaks during set-up.
         if not _is_operational(engine, error):
             raise
         raise _unusable(engine, error) from _cause(error, engine.url)
@@ -104,7 +104,7 @@ def _is_operational(engine: sa.Engine, error: Exception) -> bool:
 def _unusable(engine: sa.Engine, error: Exception) -> DatabaseError:
     cause = getattr(error, "orig", None) or error
     reason = without_secrets(cause, engine.url)
-    if isinstance(cause, OSError):  # of TLS files: the system does not say which
+    if isinstance(cause, OSError):  # of TLS files: the system does not name the file
         reason = ": ".join((reason, *missing_files(engine.url)))
     return DatabaseError(f"database {where(engine.url)}: {reason}", _advice(engine, error, reason))
 
@@ -135,6 +135,6 @@ def _advice(engine: sa.Engine, error: Exception, reason: str) -> str:
 
 
 def _cause(error: BaseException, url: sa.URL) -> BaseException | None:
-    """Return the error that a traceback may show as the cause: None if it quotes a secret."""
+    """Return the error that a traceback may show as the cause. None if it quotes a secret."""
     whole = "".join(traceback.format_exception(error))
     return None if any(secret in whole for secret in secrets(url)) else error

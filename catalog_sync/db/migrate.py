@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 HEAD: Final = "0002"
-"""The newest revision, here so that a start need not load Alembic; a test compares the two."""
+"""The newest revision, stated here so that a start need not load Alembic. A test compares both."""
 _SETUP_LOCK = 0x636174616C6F67  # "catalog": the advisory lock under which a schema is set up
 _ALREADY_THERE = {"42P07", "42701", "42710", "23505", 1007, 1050, 1060, 1061, 1062, 1826}
 """Another process made the same table, column, index or row at the same time."""
@@ -49,7 +49,7 @@ _version = sa.table(VERSION_TABLE, sa.column("version_num", sa.String))
 
 
 def current_revision(engine: sa.Engine) -> str | None:
-    """Return the revision of the database's schema; None if there is none yet.
+    """Return the revision of the database's schema, or None without a schema.
 
     Reads only, and creates no file.
 
@@ -75,7 +75,7 @@ def _file_missing(engine: sa.Engine) -> bool:
         return False
     try:
         return not Path(database).exists()
-    except ValueError:  # no path at all: connecting will report it
+    except ValueError:  # not even a path: connecting will report it
         return False
     except OSError as error:
         raise DatabaseError(f"database {where(engine.url)}: {error.strerror}") from error
@@ -84,7 +84,7 @@ def _file_missing(engine: sa.Engine) -> bool:
 def _revision(connection: sa.Connection) -> str | None:
     inspector = sa.inspect(connection)
     names = {*inspector.get_table_names(), *inspector.get_view_names()}
-    # Asked last, and anew: a set-up that runs meanwhile commits this table with the others.
+    # Queried last, and again: a concurrent set-up commits this table with the others.
     if sa.inspect(connection).has_table(VERSION_TABLE):
         return connection.scalar(sa.select(_version.c.version_num))
     if taken := sorted(names & {*TABLES, *VIEWS}):
@@ -113,7 +113,7 @@ def ensure_schema(engine: sa.Engine) -> None:
 
 
 def _await_setup(engine: sa.Engine, revision: str) -> None:
-    """Wait for a first set-up that another process is making: there each revision commits."""
+    """Wait for a first set-up by another process. Each of its revisions commits."""
     with read_transaction(engine) as connection:
         filled = connection.execute(sa.text("SELECT 1 FROM sources")).first() is not None
     until = time.monotonic() + (0 if filled else 5)
@@ -143,9 +143,9 @@ def _known(revision: str) -> bool:
 
 
 def upgrade(engine: sa.Engine) -> tuple[str | None, str]:
-    """Bring the schema to HEAD, safely when several processes do so at once.
+    """Upgrade the schema to HEAD, safely when several processes do so at once.
 
-    Every statement can be repeated, so that no lock is needed where an engine has none.
+    Every statement can be repeated, so no lock is needed on an engine without locks.
 
     Returns:
         The revisions before and after.
@@ -191,17 +191,17 @@ def _upgrade(engine: sa.Engine) -> str | None:
                 command.upgrade(config, "head")
             except CommandError:
                 connection.rollback()
-                if _revision(connection) != HEAD:  # or else another process was faster
+                if _revision(connection) != HEAD:  # otherwise another process was faster
                     raise
     return before
 
 
 @contextmanager
 def _setup_lock(connection: sa.Connection) -> Iterator[None]:
-    """Hold a transaction that, where the engine has such a lock, one process sets up in."""
+    """Hold a transaction in which only one process sets up, on engines that have such a lock."""
     backend = connection.dialect.name
     name, locked = f"catalog_sync_{_SETUP_LOCK}", False
-    if backend in {"mysql", "mariadb"}:  # each DDL statement commits there: a lock of the session
+    if backend in {"mysql", "mariadb"}:  # each DDL statement commits, so the session has the lock
         asked = sa.text("SELECT GET_LOCK(:name, :wait)")
         values = {"name": name, "wait": 10 * LOCK_TIMEOUT_SECONDS}
         locked = connection.scalar(asked, values) == 1
@@ -226,14 +226,14 @@ def _lock_postgresql(connection: sa.Connection) -> None:
     except exc.DBAPIError as error:
         if code_of(error) != _NO_FUNCTION:
             raise
-        connection.rollback()  # an engine that speaks PostgreSQL's protocol
+        connection.rollback()  # another engine with PostgreSQL's protocol
 
 
 def _use_wal(engine: sa.Engine) -> None:
-    """Make readers and a writer independent of each other. The file remembers it.
+    """Make readers and a writer independent of each other. The file stores this mode.
 
-    Changing the mode needs the file for itself and does not wait by itself. Where the file system
-    has no shared memory for it, the file stays in the mode that works everywhere.
+    Changing the mode needs exclusive use of the file and does not wait by itself. If the file
+    system has no shared memory, the file stays in the mode that works everywhere.
     """
     until = time.monotonic() + LOCK_TIMEOUT_SECONDS
     try:
@@ -273,9 +273,9 @@ def _alembic() -> Config:
 
 @contextmanager
 def engine_or_empty(engine: sa.Engine) -> Iterator[sa.Engine]:
-    """Yield the engine to read from: `engine`, or an empty catalog where nothing is yet.
+    """Yield the engine to read from: `engine`, or an empty catalog if nothing is recorded yet.
 
-    A question creates no file and no table; a database without a schema answers as an empty one.
+    A query creates no file and no table. A database without a schema reads as an empty one.
 
     Raises:
         DatabaseError: The database cannot be used.

@@ -1,7 +1,7 @@
 """Statements about the next message of a channel: pick, claim, acknowledge, defer, release, expire.
 
-A channel is served in the order of time, by one process at a time. Its entries wait while its first
-message waits: after a failure that may be over later, or while a process is sending it.
+A channel is served in the order of time, by one process at a time. While its first message waits,
+because it failed or a process is sending it, its other entries wait too.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _LONGEST_WAIT: Final = timedelta(days=1, minutes=2)
 _RETRY_PERIOD: Final = timedelta(days=3)
 """How long an entry waits for a process that knows its channel."""
 _BACKLOG_AGE: Final = timedelta(minutes=1)
-"""Events that are older when they are first sent were held up; their runs share a message."""
+"""Older events were delayed when they are first sent; their runs share a message."""
 _MAX_BACKLOG: Final = 1000
-"""Entries of several runs in one message; a run is never divided."""
+"""The largest number of entries of several runs in one message. A run is never divided."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """The entries of one message: of one run, or of several runs that were held up."""
+    """The entries of one message: of one run, or of several delayed runs."""
 
     channel: str
     deliveries: tuple[Delivery, ...]
@@ -76,7 +76,7 @@ class Notification:
 
     @property
     def catching_up(self) -> bool:
-        """Whether it was held up: sent before, or of several runs."""
+        """Whether it was delayed: sent before, or of several runs."""
         return self.attempts > 0 or len({event.run_id for event in self.events}) > 1
 
 
@@ -96,17 +96,17 @@ def may_be_due(times: tuple[datetime, datetime], now: datetime) -> bool:
 
 
 def is_expired(times: tuple[datetime, datetime], now: datetime) -> bool:
-    """Return whether nobody has served a channel with these `pending_times` for too long."""
+    """Return whether no process has served a channel with these `pending_times` for too long."""
     return times[1] <= now - _RETRY_PERIOD
 
 
 def next_notification(
     connection: sa.Connection, channel: str, now: datetime
 ) -> Notification | None:
-    """Return a channel's next message, or None if there is none to send now.
+    """Return a channel's next message, or None if none is due.
 
-    Entries that were sent before travel with those of their message. New entries travel by run; if
-    they were held up, the runs of a source travel together.
+    Entries that were sent before stay in the same message. New entries are sent by run; delayed
+    runs of a source share a message.
     """
     pending = and_(entries.c.status == PENDING, entries.c.channel == channel)
     waiting = and_(entries.c.attempts > 0, entries.c.refusals == 0, ~_due(now))
@@ -226,7 +226,7 @@ def acknowledge(
 
 
 def release(connection: sa.Connection, notification: Notification, now: datetime) -> None:
-    """Give a claim back: the attempt was stopped, and does not count."""
+    """Release a claim. The attempt was stopped and does not count."""
     for ids in _ids(notification):
         connection.execute(
             update(entries)
@@ -252,7 +252,7 @@ def defer(connection: sa.Connection, channel: str, until: datetime) -> None:
 
 
 def expire(connection: sa.Connection, channels: Collection[str]) -> None:
-    """End the pending entries of channels that no process serves any more."""
+    """Fail the pending entries of channels that no process serves any more."""
     pending = and_(entries.c.status == PENDING, entries.c.channel.in_(sorted(channels)))
     ids = connection.scalars(select(entries.c.id).where(pending).order_by(entries.c.id)).all()
     for batch in chunks(ids):

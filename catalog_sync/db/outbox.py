@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
 _OVERLAP = timedelta(days=2)
 """How far back events are matched again. An event may become visible after a later one: its
-transaction took longer, or its host's clock is behind (by a day at most, or its run fails)."""
+transaction took longer, or its host's clock is slow (by a day at most, or its run fails)."""
 _ENQUEUE_EVERY = timedelta(hours=1)
 """How often `enqueued_until` is written while there is nothing to enqueue."""
 _BATCH = 500
@@ -34,8 +34,8 @@ _BATCH = 500
 def register_channels(connection: sa.Connection, names: Iterable[str], now: datetime) -> None:
     """Record since when each channel is notified: from now on for a channel without a record.
 
-    Asks before it writes. To be called in a writing transaction, at the start of a run or of a
-    delivery; what was recorded before is not sent to a new channel.
+    Reads before it writes. Must be called in a writing transaction, at the start of a run or of a
+    delivery. Earlier events are not sent to a new channel.
     """
     names = sorted(set(names))
     known = set(
@@ -150,7 +150,7 @@ def _since(row: Any, now: datetime) -> datetime:
 
 
 def _insert_new(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-    """Insert rows, but for those that another process inserted at the same time."""
+    """Insert rows, except those that another process inserted at the same time."""
     if not rows:
         return
     dialect = connection.dialect.name
@@ -191,7 +191,7 @@ def oldest_pending(connection: sa.Connection) -> datetime | None:
 
 
 def channels(connection: sa.Connection) -> set[str]:
-    """Return the channels that were ever notified, or have an outbox entry."""
+    """Return the channels that were ever notified or have an outbox entry."""
     named = set(connection.scalars(select(alert_channels.c.name)))
     return named | set(connection.scalars(select(alert_deliveries.c.channel).distinct()))
 

@@ -1,4 +1,4 @@
-"""Delete old runs and delivered alerts; what is deleted stays counted in its source's row."""
+"""Delete old runs and delivered alerts. Their numbers stay in the source's row."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 _BATCH = 500
 _KEPT_RUNS = 100
-"""The last runs of a source stay, whatever their age: decisions look at them."""
+"""The number of last runs of a source that are kept at any age: decisions read them."""
 _MATCHED_AGAIN = timedelta(days=3)
-"""Deliveries of events that may still be matched with the channels' rules stay: without their
-entry, the event would be sent again."""
+"""How long deliveries are kept whose events may still be matched with the channels' rules.
+Without an entry, the event would be sent again."""
 
 
 def prune(engine: sa.Engine, now: datetime, retention: timedelta) -> int:

@@ -39,7 +39,7 @@ def database_now(connection: sa.Connection) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Who holds a source, by the database's clock."""
+    """The lease of a source, by the database's clock."""
 
     run_id: int | None
     expires_at: datetime | None
@@ -50,8 +50,8 @@ class Lease:
     def held(self, usual: timedelta) -> bool:
         """Whether another run must wait.
 
-        A lease that ends later than it can by its own length was taken before the clock was set
-        back: it is over.
+        A lease that ends later than its own length allows was taken before the clock was set back,
+        and does not count.
 
         Args:
             usual: The length of the caller's own lease, for leases that do not state theirs.
@@ -62,7 +62,7 @@ class Lease:
 
 
 def _look(connection: sa.Connection, name: str, *, lock: bool = False) -> Any:
-    """Return a source's row with the database's clock and whether one of its runs is open."""
+    """Return a source's row, the database's clock, and whether one of its runs is open."""
     running = select(sync_runs.c.id).where(
         sync_runs.c.source == name, sync_runs.c.status == RunStatus.RUNNING.value
     )
@@ -80,7 +80,7 @@ def _lease(row: Any) -> Lease:
 
 
 def register_source(connection: sa.Connection, name: str, base_url: str) -> None:
-    """Make sure that the source has a row; of two processes that do so at once, both succeed."""
+    """Make sure that the source has a row. Of two processes that do so at once, both succeed."""
     values = {"name": name, "base_url": base_url}
     if connection.dialect.name in {"mysql", "mariadb"}:
         connection.execute(insert(sources).prefix_with("IGNORE").values(values))
@@ -96,7 +96,7 @@ def register_source(connection: sa.Connection, name: str, base_url: str) -> None
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A run that has its source's lease, and the state that its lease keeps true."""
+    """A run that holds its source's lease, and the state that the lease protects."""
 
     run_id: int
     state: SourceState
@@ -182,7 +182,7 @@ def _close_dead_runs(connection: sa.Connection, name: str, run_id: int, now: dat
 
 
 def holds_lease(connection: sa.Connection, name: str, run_id: int) -> bool:
-    """Whether a run has its source's lease: tells whether the commit of `begin_run` landed."""
+    """Whether a run holds its source's lease, and so whether the commit of `begin_run` landed."""
     found = select(sources.c.name).where(sources.c.name == name, sources.c.lease_run_id == run_id)
     return connection.execute(found).first() is not None
 
@@ -194,7 +194,7 @@ def is_closed(connection: sa.Connection, run_id: int) -> bool:
 
 
 def is_finished(connection: sa.Connection, run_id: int, at: datetime) -> bool:
-    """Whether a run was closed at that time: tells whether the commit that closed it landed."""
+    """Whether a run was closed at that time, and so whether the closing commit landed."""
     found = select(sync_runs.c.finished_at).where(sync_runs.c.id == run_id)
     return bool(connection.scalar(found) == at)
 
@@ -206,14 +206,14 @@ def release(
     now: datetime | None = None,
     record: SourceRecord | None = None,
 ) -> bool:
-    """Release the lease of a run; False if the run does not have it any more.
+    """Release the lease of a run. Returns False if the run no longer holds it.
 
     Args:
         connection: A writing transaction.
         name: The source's name.
         run_id: The run.
         now: The latest time that the transaction records.
-        record: What the run learned of the source.
+        record: What the run learned about the source.
     """
     values: dict[str, Any] = dict.fromkeys(("lease_run_id", "lease_expires_at", "lease_seconds"))
     if now is not None:
@@ -235,12 +235,12 @@ def release(
 
 
 def finish_run(connection: sa.Connection, run_id: int, columns: Mapping[str, Any]) -> bool:
-    """Close a run; False if another process closed it already.
+    """Close a run. Returns False if another process already closed it.
 
     Args:
         connection: A writing transaction.
         run_id: The run.
-        columns: How it ended: its columns of `sync_runs`.
+        columns: Its result: columns of `sync_runs`.
     """
     closed = connection.execute(
         update(sync_runs)

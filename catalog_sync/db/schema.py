@@ -1,7 +1,7 @@
 """The tables, as the program reads and writes them. Only the migrations create them.
 
-Times are stored in UTC with microseconds and are aware in Python on every database. The migrations
-state as CHECK constraints which words a status or a kind may be.
+Times are stored in UTC with microseconds and are aware in Python on every database. The allowed
+values of statuses and kinds are CHECK constraints in the migrations.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is recorded about sources and their runs: the state that a run decides on, and questions."""
+"""What is recorded about sources and their runs: the state that a run decides on, and queries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def select_state(
     connection: sa.Connection, name: str, base_url: str, began_by: datetime
 ) -> SourceState:
-    """Return what is recorded about a source; of an unknown one, nothing.
+    """Return what is recorded about a source. An unknown source has an empty state.
 
     Args:
         connection: A transaction.
@@ -119,7 +119,7 @@ def latest_recorded_at(connection: sa.Connection, name: str) -> datetime | None:
 def failures(connection: sa.Connection, name: str) -> tuple[int, list[str]]:
     """Return how many runs failed in a row, and the error codes announced since the last success.
 
-    A run that succeeded or was held ends the row; skipped and stopped runs do not count.
+    A succeeded or held run ends the streak. Skipped and stopped runs do not count.
     """
     succeeded, held = connection.execute(
         select(_last_number(name, RunStatus.SUCCEEDED), _last_number(name, RunStatus.HELD))
@@ -165,25 +165,25 @@ def source_of(row: Any) -> SourceRecord:
 
 
 def source_names(connection: sa.Connection) -> set[str]:
-    """Return the sources that a run was ever begun for."""
+    """Return the sources with at least one run."""
     return set(connection.scalars(select(sources.c.name)))
 
 
 def select_source(connection: sa.Connection, name: str) -> SourceRecord | None:
-    """Return what is known of a source; None if no run was ever begun for it."""
+    """Return the recorded facts of a source. None if it never had a run."""
     row = connection.execute(select(sources).where(sources.c.name == name)).one_or_none()
     return None if row is None else source_of(row)
 
 
 def select_sources(connection: sa.Connection) -> list[SourceRecord]:
-    """Return what is known of each source, by name."""
+    """Return the recorded facts of each source, by name."""
     rows = connection.execute(select(sources))
     return sorted(map(source_of, rows), key=lambda source: source.name)
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A row of `sync_runs`, as far as the health of its source needs it."""
+    """The columns of `sync_runs` that the health of a source needs."""
 
     status: RunStatus
     started_at: datetime
@@ -194,14 +194,14 @@ class RunRecord:
 
     @property
     def duration(self) -> timedelta | None:
-        """How long it took, by a clock that may have been set back; None while it is running."""
+        """Its duration by a clock that may have been set back. None while it is running."""
         if self.finished_at is None:
             return None
         return max(self.finished_at - self.started_at, timedelta())
 
     @property
     def interrupted(self) -> bool:
-        """Whether its process was stopped, or died."""
+        """Whether its process was stopped or died."""
         words = {INTERRUPTED, STOPPED}
         return self.status is RunStatus.FAILED and bool({self.error, self.error_code} & words)
 
@@ -212,18 +212,18 @@ _RECORD = tuple(
 
 
 def last_run(connection: sa.Connection, source: str, *statuses: RunStatus) -> RunRecord | None:
-    """Return a source's last run that ended in one of the statuses; None if none did.
+    """Return a source's last run that ended in one of the statuses, or None.
 
-    A stopped run says nothing about its source, and is passed over.
+    A stopped run says nothing about its source and is skipped.
     """
     row = connection.execute(_last_ended(source, *_RECORD, statuses=statuses)).one_or_none()
     return None if row is None else RunRecord(RunStatus(row[0]), *row[1:])
 
 
 def count_runs(connection: sa.Connection) -> dict[tuple[str, str], int]:
-    """Return how many runs there were, by source and status, those of the past included.
+    """Return the number of runs by source and status, including deleted ones.
 
-    Retention deletes rows; what it deleted stays counted.
+    Retention deletes rows, but their numbers are kept.
     """
     statement = select(sync_runs.c.source, sync_runs.c.status, func.count())
     rows = connection.execute(statement.group_by(sync_runs.c.source, sync_runs.c.status))

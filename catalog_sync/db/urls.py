@@ -1,4 +1,4 @@
-"""Database URLs: what the user may write, and what the driver is given."""
+"""Database URLs: what a user may write, and the options that the driver gets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EXPECTED = (
 )
 _CONNECT_TIMEOUT_SECONDS = 10
 _KEEPALIVE = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 3}
-"""For libpq, which has no read timeout: a host that is gone is noticed in a minute and a half."""
+"""For libpq, which has no read timeout: a dead host is noticed within a minute and a half."""
 _MYSQL_NUMBERS = ("connect_timeout", "read_timeout", "write_timeout", "max_allowed_packet")
 _MYSQL_FLAGS = ("ssl_check_hostname", "ssl_disabled", "ssl_verify_cert", "ssl_verify_identity")
 _MYSQL_TEXTS = (
@@ -72,7 +72,7 @@ def parse(url: str) -> sa.URL:
 
 
 def _hosts_of(url: str) -> tuple[str, list[str]]:
-    """Take several hosts, as libpq writes them, out of a URL; SQLAlchemy wants them as options."""
+    """Move several hosts in libpq's syntax out of a URL. SQLAlchemy expects them as options."""
     if (found := _MULTIPLE_HOSTS.match(url)) is None:
         return url, []
     before, hosts, after = found.groups()
@@ -90,7 +90,7 @@ def _check_sqlite(url: str, parsed: sa.URL) -> None:
 
 
 def connect_options(parsed: sa.URL, silence_seconds: int) -> tuple[sa.URL, dict[str, Any]]:
-    """Return the URL without the options that are converted, and what the driver is given.
+    """Return the URL without the converted options, and the driver's arguments.
 
     Args:
         parsed: A URL for PostgreSQL or MariaDB.
@@ -114,7 +114,7 @@ def connect_options(parsed: sa.URL, silence_seconds: int) -> tuple[sa.URL, dict[
         options |= {"read_timeout": silence_seconds, "write_timeout": silence_seconds}
         options |= _mysql_options(parsed)
         parsed = parsed.difference_update_query([*_MYSQL_NUMBERS, *_MYSQL_FLAGS])
-    for name in parsed.query:  # the user's word counts
+    for name in parsed.query:  # the user's value wins
         options.pop(name, None)
     return parsed, options
 
@@ -164,7 +164,7 @@ def _flag(name: str, value: Any) -> bool:
 
 
 def where(url: sa.URL) -> str:
-    """Return what an error may show of a database URL: no secret can be in it."""
+    """Return the part of a database URL that an error may show. It holds no secret."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
     hosts = url.query.get("host", ())
@@ -175,7 +175,7 @@ def where(url: sa.URL) -> str:
 
 
 def secrets(url: sa.URL) -> list[str]:
-    """Return what of a URL may be secret: the password, and options of four characters or more."""
+    """Return the secrets that a URL may hold: the password, and options of 4 characters or more."""
     values = url.query.values()
     options = [text for value in values for text in ((value,) if isinstance(value, str) else value)]
     hosts = url.query.get("host", ())
@@ -185,14 +185,14 @@ def secrets(url: sa.URL) -> list[str]:
 
 
 def missing_files(url: sa.URL) -> list[str]:
-    """Return the TLS files of a URL that are not there."""
+    """Return the missing TLS files of a URL."""
     names = ("ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "sslrootcert", "sslcert", "sslkey")
     files = [str(url.query[name]) for name in names if name in url.query]
     return [file for file in files if not Path(file).exists()]
 
 
 def without_secrets(error: BaseException, url: sa.URL) -> str:
-    """Return the text of a driver's error with the URL's secrets struck out."""
+    """Return the text of a driver's error with the URL's secrets redacted."""
     text = str(error.args[-1] if error.args else error)  # PyMySQL: (code, message)
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror}: {error.filename}"

@@ -1,4 +1,4 @@
-"""What the sandbox answers: a function of the request and the catalog, without any HTTP."""
+"""The sandbox's answers: a function of the request and the catalog, without any HTTP."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def answer(target: str, headers: Mapping[str, str], sandbox: Sandbox) -> Answer:
         page = _page(asked, sandbox.models, whole=openai)
         page["data"] = [_shape(model, version, openai=openai) for model in page["data"]]
         return 200, {"object": "list", "data": page["data"]} if openai else page
-    # Split first, decoded after: %2F belongs to the id.
+    # Split before decoding: %2F belongs to the id.
     status, body = BY_ID[sandbox.by_id](unquote(name), sandbox.models)
     return status, body if isinstance(body, bytes) else _shape(body, version, openai=openai)
 

@@ -1,7 +1,7 @@
-"""What the Models API listed in 2026, day by day, for a replay. The record is `history.toml`.
+"""The models that the API listed in 2026, day by day, for a replay. The record is `history.toml`.
 
-Made up, and marked so by `Moment.recorded`, is what follows the record's end: it shows the
-lifecycle fields, which are younger than the record. This module reads no clock and no socket.
+The steps after the end of the record are made up, and marked by `Step.recorded`. They show the
+lifecycle fields, which are newer than the record. This module reads no clock and no socket.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _NOTICE_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class Step:
     """One run of the replay: what the API answers at a time."""
 
     at: datetime
-    """When the source is asked, UTC. To the minute where the record is, else at 18:00."""
+    """The time of the run, UTC. To the minute if the record has it, otherwise 18:00."""
     headline: str
-    """What happened in the world since the moment before, in one sentence without a full stop."""
+    """What happened since the previous step, in one sentence without a full stop."""
     models: tuple[dict[str, Any], ...]
     """The objects that the API lists then, newest first, with the fields that it had then."""
     anthropic_version: str
     """The `anthropic-version` that the source sends."""
     recorded: bool
-    """Whether it happened. False: made up, to show the lifecycle fields."""
+    """Whether it really happened. False: made up, to show the lifecycle fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class _Invented:
     lifecycle_at: datetime
     deprecated_at: datetime
     reminder_at: datetime | None
-    """The reminder of 90 days; None when there is no time for it before the end."""
+    """The reminder of 90 days. None if the end leaves no time for it."""
     end_at: datetime
 
     @property
@@ -54,7 +54,7 @@ class _Invented:
 
     @classmethod
     def until(cls, end: datetime, record_end: datetime) -> _Invented:
-        """Return the times for a story that ends at `end`, or soon after the record if later."""
+        """Return the times for a story that ends at `end`, or later if the record is too close."""
         day = timedelta(days=1)
         end = max(end, record_end + 4 * day)
         lifecycle = max(end - _LIFECYCLE_DAYS * day, record_end + day)
@@ -63,13 +63,13 @@ class _Invented:
         return cls(lifecycle, deprecation, reminder if reminder > deprecation else None, end)
 
 
-def moments(end: datetime = _DEFAULT_END) -> tuple[Moment, ...]:
+def steps(end: datetime = _DEFAULT_END) -> tuple[Step, ...]:
     """Return the whole history, oldest first; its made-up part ends at `end`."""
     invented = _Invented.until(
         end, max(_time(r["left"]) for r in _record()["releases"] if "left" in r)
     )
     return tuple(
-        Moment(
+        Step(
             at=at,
             headline=headline,
             models=tuple(
@@ -99,7 +99,7 @@ def _is_listed(release: dict[str, Any], at: datetime) -> bool:
 
 
 def _headlines(invented: _Invented) -> dict[datetime, str]:
-    """Return what happened, by the time at which the list first shows it."""
+    """Return what happened, by the time of the first list that shows it."""
     catalog = _record()["catalog"]
     retires = "before Claude Sonnet 4.5 retires is due"
     found = {

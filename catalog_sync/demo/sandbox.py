@@ -1,7 +1,7 @@
 """The sandbox: a small HTTP server that answers List Models and Get a Model as the real API does.
 
 It never reaches another host, never writes to disk, never logs a request and never repeats a key.
-What it answers is decided in `answers`; this module only carries bytes.
+`answers` decides the answers; this module only transports them.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
             "allow": "GET" if status == HTTPStatus.METHOD_NOT_ALLOWED else None,
             "connection": "close" if self.close_connection else None,
         }
-        self.send_response_only(status)  # `send_response` would write a line to stderr
+        self.send_response_only(status)  # `send_response` would log a line on stderr
         for name, value in headers.items():
             if value is not None:
                 self.send_header(name, value)
@@ -120,7 +120,7 @@ class _Server(ThreadingHTTPServer):
             self._changed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), OSError):  # a client that hung up is no error
+        if not isinstance(sys.exception(), OSError):  # a client that hangs up is no error
             super().handle_error(request, client_address)
 
     def hang_up(self) -> None:
@@ -203,7 +203,7 @@ class Sandbox:
         self._thread.join()
 
     def stop(self) -> None:
-        """Hang up on every client and give the port back."""
+        """Close every connection and release the port."""
         if self._thread.ident is not None:
             self._server.shutdown()
             self._thread.join()

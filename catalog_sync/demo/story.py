@@ -1,7 +1,7 @@
-"""The demo: the recorded history, replayed by the code that a user runs.
+"""The demo: the recorded history, replayed by the same code that a user runs.
 
-The sandbox answers on a loopback port, the clock stands at each recorded time, and `App.sync`
-does the rest.
+The sandbox answers on a loopback port, the clock shows each recorded time, and `App.sync` does the
+rest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from catalog_sync.app import App
 from catalog_sync.config.settings import Settings, SourceSettings
 from catalog_sync.config.values import SecretStr
-from catalog_sync.demo.history import Moment, moments
+from catalog_sync.demo.history import Step, steps
 from catalog_sync.demo.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ MODEL_TO_SHOW = "claude-sonnet-4-5-20250929"
 
 
 def new_file(directory: Path) -> Path:
-    """Create an empty file in `directory` under a new name: a demo overwrites nothing."""
+    """Create an empty file in `directory` under a new name. A demo overwrites nothing."""
     for number in itertools.count(1):
         file = directory / ("catalog-demo.db" if number == 1 else f"catalog-demo-{number}.db")
         with suppress(FileExistsError):
@@ -39,26 +39,26 @@ def new_file(directory: Path) -> Path:
     raise AssertionError("there is always a next number")
 
 
-def replay(database: Path | str, end: datetime | None = None) -> Iterator[tuple[Moment, RunReport]]:
-    """Sync once per moment of the history, and yield what each run did.
+def replay(database: Path | str, end: datetime | None = None) -> Iterator[tuple[Step, RunReport]]:
+    """Sync once per step of the history, and yield the report of each run.
 
     Args:
         database: An SQLite file, or the URL of any database.
-        end: When the story ends; None for the day that the tests know.
+        end: When the story ends. None for the day that the tests use.
     """
     url = f"sqlite:///{database}" if isinstance(database, Path) else database
     with Sandbox() as sandbox, TemporaryDirectory() as directory:
         key_file = Path(directory, "api-key")
         key_file.write_text(sandbox.api_key, encoding="utf-8")
-        for moment in moments() if end is None else moments(end):
-            sandbox.models = moment.models
-            sandbox.clock = clock = partial(getattr, moment, "at")
+        for step in steps() if end is None else steps(end):
+            sandbox.models = step.models
+            sandbox.clock = clock = partial(getattr, step, "at")
             source = SourceSettings(
                 name="anthropic",
                 base_url=sandbox.url,
                 api_key_file=str(key_file),
-                anthropic_version=moment.anthropic_version,
+                anthropic_version=step.anthropic_version,
             )
             settings = Settings(database_url=SecretStr(url), sources=(source,))
             with App(settings, clock=clock, direct=True) as app:
-                yield moment, app.sync()[0]
+                yield step, app.sync()[0]

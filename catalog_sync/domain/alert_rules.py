@@ -24,7 +24,7 @@ class AlertRule:
     sources: tuple[str, ...] = ()
 
     def matches(self, event: Event) -> bool:
-        """Whether the channel is sent the event. The models of a first list are no news."""
+        """Whether the channel gets the event. The models of a first list are not sent."""
         return (
             event.kind in self.kinds
             and not event.baseline
@@ -38,6 +38,6 @@ class AlertRule:
 
 
 def alerts(events: Iterable[Event], rules: Iterable[AlertRule]) -> list[tuple[Event, str]]:
-    """Return the outbox entries of events: each event with each channel that it is sent to."""
+    """Return the outbox entries of events: each event with each channel that its rules match."""
     rules = list(rules)
     return [(event, rule.channel) for event in events for rule in rules if rule.matches(event)]

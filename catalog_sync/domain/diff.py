@@ -21,7 +21,7 @@ Differences: TypeAlias = Mapping[Path, tuple[Any, Any]]
 
 
 class _Absent:
-    """A value that is not there, which is not the same as None."""
+    """The value of a missing key, which is not None."""
 
     def __repr__(self) -> str:
         return "absent"
@@ -46,7 +46,7 @@ def path_of(text: str) -> Path:
 
 
 def at(value: Any, path: Path) -> Any:
-    """Return what stands at a path of an object, or ABSENT."""
+    """Return the value at a path of an object, or ABSENT."""
     for key in path:
         if not isinstance(value, Mapping) or key not in value:
             return ABSENT
@@ -55,12 +55,12 @@ def at(value: Any, path: Path) -> Any:
 
 
 def equal(old: Any, new: Any) -> bool:
-    """Whether two JSON values are equal: the order of keys is free, and true is not 1."""
+    """Whether two JSON values are equal. The order of keys is ignored, and true is not 1."""
     return bool(old == new) and _same_types(old, new)
 
 
 def _same_types(old: Any, new: Any) -> bool:
-    """Whether two values that Python calls equal have booleans at the same places."""
+    """Whether two values that Python considers equal have booleans at the same places."""
     pairs: Iterable[tuple[Any, Any]]
     if isinstance(old, dict):
         pairs = ((value, new[key]) for key, value in old.items())
@@ -69,14 +69,14 @@ def _same_types(old: Any, new: Any) -> bool:
     else:
         return isinstance(old, bool) is isinstance(new, bool)
     for value, other in pairs:
-        # The common cases first: this runs over every value of every model.
+        # The common cases first: this is called for every value of every model.
         if value is not other and value.__class__ is not str and not _same_types(value, other):
             return False
     return True
 
 
 def same(old: Any, new: Any) -> bool:
-    """Whether two JSON values are equal, where two spellings of an instant are equal too."""
+    """Whether two JSON values are equal, or two spellings of the same instant."""
     if isinstance(old, str) and isinstance(new, str):
         return old == new or _same_instant(old, new)
     if isinstance(old, list) and isinstance(new, list):
@@ -96,7 +96,7 @@ def _same_instant(old: str, new: str) -> bool:
 
 
 def _fraction(text: str) -> str:
-    """Return the digits after the second, which `parse_rfc3339` cuts to microseconds."""
+    """Return the fractional digits of the second, which `parse_rfc3339` cuts to microseconds."""
     digits = re.match(r"\.?(\d*)", text[_DATE_LENGTH:])
     return digits[1].rstrip("0") if digits else ""
 
@@ -113,7 +113,7 @@ class IgnoredPaths:
         """Return an object without its ignored paths.
 
         An object whose whole content is ignored (`pricing.*`) is left out, and so is a None in its
-        place: whether an API sends such an object is no news either.
+        place. Whether an API sends such an object is ignored too.
         """
         for path in self.literal:
             if at(payload, path) is not ABSENT:
@@ -159,7 +159,7 @@ def _without_matching(
 def diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> Differences:
     """Return the topmost paths at which two JSON objects differ.
 
-    A side that has no such key holds ABSENT.
+    The value of a missing key is ABSENT.
     """
     return dict(_differences(old, new, ()))
 
@@ -184,5 +184,5 @@ def changes(differences: Differences) -> dict[str, dict[str, Any]]:
 
 
 def value_or_none(value: Any) -> Any:
-    """Return a value as JSON can hold it: ABSENT becomes None."""
+    """Return a value as JSON can store it: ABSENT becomes None."""
     return None if value is ABSENT else value

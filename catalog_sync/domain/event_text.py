@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 WITH_PAYLOAD: Final = frozenset({Kind.ADDED, Kind.REMOVED, Kind.RETIRING, Kind.RETIRED})
 """The kinds whose text needs the model's object, beside the changes."""
 _RETIREMENT_PATHS: Final = ("retires_at", "shutdown_date", "expiration_date", "deprecation")
-"""Where the APIs state a retirement date."""
+"""The paths of a retirement date in the APIs' objects."""
 _DATE_PATHS: Final = frozenset({*_RETIREMENT_PATHS, "created_at", "deprecated_at", "removed_at"})
 _OWN_PATHS: Final = frozenset({"removed_at", "days_left"})
 """Changes that this program computed; texts state them in other words."""
 
 
 def value_text(value: Any) -> str:
-    """Return a JSON value as text: strings bare, None as "nothing", all else as JSON."""
+    """Return a JSON value as text: strings without quotes, None as "nothing", others as JSON."""
     if value is None:
         return "nothing"
     if isinstance(value, str):
@@ -51,7 +51,7 @@ def deadline_text(value: Any, now: datetime) -> str:
 
 
 def model_info(event: Event) -> ModelInfo | None:
-    """Return the model as it was after the event, or None if the event has no readable object."""
+    """Return the model after the event, or None if the event has no decodable object."""
     if event.model_id is None or event.payload is None:
         return None
     try:
@@ -79,7 +79,7 @@ def change_texts(event: Event, skip: Iterable[str] = ()) -> list[str]:
 
 
 def facts(event: Event, skip: Iterable[str] = ()) -> list[str]:
-    """Return what an event states beyond its kind and its model, one fact each.
+    """Return the facts that an event states in addition to its kind and its model.
 
     Args:
         event: Any event.
@@ -110,11 +110,11 @@ def facts(event: Event, skip: Iterable[str] = ()) -> list[str]:
 
 
 def event_text(event: Event) -> str:
-    """Return what an event states beyond its kind and id, on one line that is never cut."""
+    """Return the facts of an event on one line that is never cut."""
     if event.kind in {Kind.ADDED, Kind.REMOVED}:
         text = str((event.payload or {}).get("display_name", ""))
     elif event.kind is Kind.DEPRECATED:
-        text = "; ".join(change_texts(event))  # what `facts` adds needs the object
+        text = "; ".join(change_texts(event))  # the facts beyond the changes need the object
     else:
         text = "; ".join(facts(event))
     return one_line(text, None)

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 CLOCK_WARNING = timedelta(minutes=5)
-"""A larger difference between the host's clock and the server's is worth a warning."""
+"""A larger difference between the clocks of host and server is logged as a warning."""
 CLOCK_LIMIT = timedelta(days=1)
-"""With a larger difference a run records nothing."""
+"""With a larger difference, a run records nothing."""
 _HELD_SHARE = 30
-"""Percent of the listed models that may leave at once without a person's consent."""
+"""The percentage of the listed models that may leave at once without a person's consent."""
 _HELD_MINIMUM = 3
-"""Models that may leave at once from any catalog, however small."""
+"""The number of models that may leave any catalog at once, however small it is."""
 _NAMED = 5
-"""Models that a held run names; the rest is a number."""
+"""Models that the text of a held run names; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def missing(state: SourceState, catalog: Catalog) -> list[ModelRecord]:
 
 
 def ids_to_confirm(absent: Iterable[ModelRecord]) -> list[str]:
-    """Return the ids to ask for; a model that already retired was expected to leave."""
+    """Return the ids to confirm. A model that was already retired is expected to leave."""
     return [record.info.id for record in absent if not record.retired]
 
 
@@ -91,7 +91,7 @@ def removal_hold(
 
 
 def named(ids: Sequence[str]) -> str:
-    """Return the first ids of a list, and how many more there are."""
+    """Return the first ids of a list, and the number of the others."""
     more = len(ids) - _NAMED
     text = ", ".join(one_line(id_) for id_ in ids[:_NAMED])
     return f"{text} and {more} more" if more > 0 else text
@@ -105,7 +105,7 @@ def _removal_reason(
         return f"the list is empty where {listed} models were listed"
     gone = [record for record in absent if record.missing_since is None or state.held]
     for left_at in sorted({record.missing_since or now for record in gone}):
-        # The share is one of the models of that time: newcomers do not make it smaller.
+        # The share is of the models listed at that time: new models do not make it smaller.
         there = sum(r.listed and r.first_seen_at < left_at for r in state.models.values())
         left = sum(
             record.first_seen_at < left_at <= (record.missing_since or now)
@@ -127,11 +127,11 @@ def identity_change(
 ) -> tuple[str | None, Hold | None]:
     """Compare the server's identity with that of the last applied run.
 
-    Another organisation that shows the same list is no reason to hold the run. A server that does
-    not state its identity is no other server.
+    Another organisation with the same list does not hold the run. A server that does not state its
+    identity does not count as another server.
 
     Returns:
-        A description of the change, None if there is none; and the hold of the whole run, if any.
+        A description of the change, or None; and the hold of the whole run, or None.
     """
     source = state.source
     before, after = source.scope, catalog.scope
@@ -160,7 +160,7 @@ def source_after_run(
 ) -> SourceRecord:
     """Return a source's row after an applied run.
 
-    What the server does not state of its identity is kept, unless another server answered.
+    Parts of the identity that the server does not state are kept, unless another server answered.
     """
     before = record.scope
     other = api_root(record.base_url) != api_root(base_url) or _differ(

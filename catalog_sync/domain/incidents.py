@@ -21,16 +21,16 @@ def failure_event(
     threshold: int,
     announced_codes: Collection[str],
 ) -> Event | None:
-    """Return the event of a run that failed, or None while it is too early or was announced.
+    """Return the event of a run that failed, or None if it is too early or already announced.
 
     Args:
         now: When the run failed.
         error: The line that describes the failure.
         code: The stable code of the error's class.
-        streak: Failures in a row, this one included. Stopped runs are none.
-        threshold: The failures in a row that are worth an event.
-        announced_codes: The codes announced since the last success. Each is announced once, so
-            that errors that alternate do not repeat the alert.
+        streak: Failures in a row, this one included. Stopped runs do not count.
+        threshold: The number of failures in a row that makes an event.
+        announced_codes: The codes announced since the last success. Each is announced once, so that
+            alternating errors do not repeat the alert.
     """
     if streak < threshold or code in announced_codes:
         return None
@@ -39,7 +39,7 @@ def failure_event(
 
 
 def recovery_event(state: SourceState, now: datetime) -> Event | None:
-    """Return the event of a run that succeeded after an announced failure; else None."""
+    """Return the event of a run that succeeded after an announced failure, or None."""
     if not state.failure_announced:
         return None
     changes = {"error": {"old": state.last_error, "new": None}}
@@ -47,7 +47,7 @@ def recovery_event(state: SourceState, now: datetime) -> Event | None:
 
 
 def held_event(state: SourceState, now: datetime, reason: str) -> Event | None:
-    """Return the event of the first run that is held since the last success; else None."""
+    """Return the event of the first held run since the last success, or None."""
     if state.held:
         return None
     return Event(Kind.SYNC_HELD, now, changes={"error": {"old": None, "new": reason}})

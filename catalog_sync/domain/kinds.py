@@ -79,13 +79,13 @@ ENDED = (RunStatus.SUCCEEDED, RunStatus.HELD, RunStatus.FAILED)
 INTERRUPTED = "interrupted"
 """The `error` and the code of a run whose process died. It counts as a failure."""
 STOPPED = "stopped"
-"""The `error` and the code of a run that was stopped on purpose. It counts for nothing."""
+"""The `error` and the code of a run that was stopped on purpose. It does not count."""
 
 
 class AbsenceCheck(StrEnum):
-    """What the API answered about a model, by id, that its list no longer shows."""
+    """The API's answer by id about a model that its list no longer shows."""
 
     GONE = "gone"  # it does not exist
     ANSWERING = "answering"  # it exists: the list is wrong
-    RETIRED = "retired"  # it exists and is retired: it left the list for that
+    RETIRED = "retired"  # it exists and is retired: it left the list because of that
     UNKNOWN = "unknown"  # no answer that counts

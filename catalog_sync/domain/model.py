@@ -63,7 +63,7 @@ class ModelInfo:
     """`active`, `deprecated` or `retired`; None before API version 2026-10-21 and from gateways."""
     deprecated_at: datetime | None = None
     retires_at: datetime | None = None
-    """Planned retirement; can be revised. A past one means overdue: only `lifecycle` says done."""
+    """Planned retirement; can be revised. A past one means overdue: `lifecycle` says retired."""
     line: str | None = None
     max_input_tokens: int | None = None
     max_tokens: int | None = None
@@ -98,7 +98,7 @@ class ModelInfo:
 
 
 def _has_anthropic_shape(payload: JsonObject) -> bool:
-    """Return whether an object has the fields that every version of Anthropic's API has."""
+    """Whether an object has the fields of every version of Anthropic's API."""
     words = (payload.get("display_name"), payload.get("type"))
     created_at = payload.get("created_at")
     return (
@@ -119,7 +119,7 @@ def _anthropic_fields(payload: JsonObject) -> dict[str, Any]:
 
 
 def _openai_fields(payload: JsonObject) -> dict[str, Any]:
-    """Read what OpenAI and compatible servers say in their own words, however they spell it."""
+    """Read the fields of OpenAI and compatible servers, in all their spellings."""
     names = (payload.get("display_name"), payload.get("name"), payload["id"])
     created = (_time(payload.get(key)) for key in ("created", "created_at"))
     dates = (_time(payload.get(key)) for key in _RETIREMENT_KEYS)
@@ -176,13 +176,13 @@ def _time(value: Any) -> datetime | None:
 
 
 def api_root(base_url: str) -> str:
-    """Return a base URL without a trailing `/v1`: with and without it, the address is the same."""
+    """Return a base URL without a trailing `/v1`. Both spellings mean the same address."""
     return base_url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who answered, by the answer's headers; None where a server does not say."""
+    """The server's identity, from the answer's headers. None for parts that it does not state."""
 
     organization_id: str | None = None
     workspace_id: str | None = None
@@ -192,13 +192,13 @@ class Identity:
 
     @classmethod
     def parse(cls, text: str | None) -> Identity:
-        """Return the identity that `str` wrote, in this version or before; None is unknown."""
+        """Return the identity that `str` wrote, in this version or before. None is unknown."""
         organization_id, _, workspace_id = (text or "-/-").rpartition("/")
         parts = (organization_id, workspace_id)
         return cls(*(None if part in {"-", ""} else unquote(part) for part in parts))
 
     def filled_from(self, other: Identity) -> Identity:
-        """Return this identity, with what it leaves open taken from `other`."""
+        """Return this identity, with its unknown parts taken from `other`."""
         return Identity(
             self.organization_id or other.organization_id, self.workspace_id or other.workspace_id
         )
@@ -212,7 +212,7 @@ def _stored(id_: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What a complete walk saw; a partial one cannot exist as a value."""
+    """The result of a complete walk. A partial walk cannot be a value of this type."""
 
     models: Mapping[str, ModelInfo]
     """By id, in the order of the list: newest first."""
@@ -224,14 +224,14 @@ class Catalog:
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """A row of `models`: what the API said last, and when it was seen."""
+    """A row of `models`: the API's latest description, and when it was seen."""
 
     source: str
     info: ModelInfo
     first_seen_at: datetime
     last_seen_at: datetime
     missing_since: datetime | None = None
-    """The first complete walk that missed it since it was last there; None while it is seen."""
+    """The first complete walk without the model since its last listing. None while it is listed."""
     removed_at: datetime | None = None
     """When it was confirmed gone; None while it is listed."""
 
@@ -261,12 +261,12 @@ class Event:
     run_id: int | None = None
     id: int | None = None
     baseline: bool = False
-    """Whether the event belongs to a model of the source's first list, which is no news."""
+    """Whether the event belongs to a model of the source's first list."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """A row of `sources`: what is known of a source beyond its models."""
+    """A row of `sources`: what is known of a source in addition to its models."""
 
     name: str
     base_url: str
@@ -281,7 +281,7 @@ class SourceRecord:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """All that the decisions of a run need to know of the past."""
+    """The recorded past that the decisions of a run need."""
 
     source: SourceRecord
     models: Mapping[str, ModelRecord]
@@ -293,8 +293,8 @@ class SourceState:
     last_error: str | None = None
     """The `error` of the last run that was neither skipped nor stopped."""
     second_last_walk_at: datetime | None = None
-    """When the last complete walk but one ended: a model missing since then was missed thrice."""
+    """When the second-last complete walk ended. A model missing since then was missed 3 times."""
     latest_recorded_at: datetime | None = None
-    """The latest recorded time; None at the beginning. Whatever is recorded next is later."""
+    """The latest recorded time. None before the first. Later records never have an earlier time."""
     last_good_run_at: datetime | None = None
-    """When the last applied run began, by its own host's clock; not after the present run began."""
+    """When the last applied run began, by its host's clock. Before the present run's start."""

@@ -1,6 +1,6 @@
-"""The decisions of a run about models: which rows to write, and which events to record.
+"""The decisions of a run about models: the rows to write, and the events to record.
 
-Pure: values in, values out. The rules are those of the README's section "What it promises".
+Pure. The rules are those of the README's section "What it promises".
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _STAGES = tuple(Lifecycle)
 
 @dataclass(frozen=True, slots=True)
 class ChangeSet:
-    """What a run writes about models, beside the `last_seen_at` of those that it saw."""
+    """The models and events that a run writes, except the `last_seen_at` of models that it saw."""
 
     added: tuple[ModelRecord, ...] = ()
     changed: tuple[ModelRecord, ...] = ()
@@ -49,7 +49,7 @@ class Absences:
     hold: bool = False
     """Whether removals wait for a person."""
     accept: bool = False
-    """Whether a person said that the removals are right: then no answer confirms them too."""
+    """Whether a person accepted the removals. Then no answer confirms them too."""
 
 
 def reconcile(
@@ -129,7 +129,7 @@ def _compare(
 ) -> dict[str, Comparison]:
     """Return the known models whose objects are not equal, with their differences if any.
 
-    Equal objects, which are nearly all of them, are left out: comparing is cheap, a diff is not.
+    Most objects are equal and are left out first, because comparing is faster than a diff.
     """
     compared = {}
     for id_, info in catalog.models.items():
@@ -146,7 +146,7 @@ def _compare(
 def _unchanged(
     state: SourceState, catalog: Catalog, compared: Mapping[str, Comparison]
 ) -> list[Mapping[str, object]]:
-    """Return the objects of the models of both lists that are equal."""
+    """Return the equal objects of the models of both lists."""
     return [
         record.info.payload
         for id_, record in state.models.items()
@@ -166,7 +166,7 @@ def _listed_model_event(
     comparison: Comparison | None,
     schema: SchemaPaths,
 ) -> tuple[Kind | None, Changes]:
-    """Return the one event of a listed model: returned, or what `_move` finds, or updated."""
+    """Return the one event of a listed model: returned, the kind of `_move`, or updated."""
     differences = comparison.differences if comparison else {}
     if record.removed_at is not None:
         removed = {"removed_at": {"old": format_instant(record.removed_at), "new": None}}
@@ -181,14 +181,14 @@ def _listed_model_event(
 
 
 def _info(compared: Mapping[str, object], info: ModelInfo) -> ModelInfo:
-    """Return a model as its compared paths describe it: an ignored date does not move."""
+    """Return a model decoded from its compared paths: a change of an ignored date is no move."""
     if compared is info.payload:
         return info
     return ModelInfo.from_payload({**compared, "id": info.id})
 
 
 def _move(before: ModelInfo, after: ModelInfo) -> Kind | None:
-    """Return the kind of a move of the lifecycle or of the retirement date; None if neither moved.
+    """Return the kind of a move of the lifecycle or of the retirement date, or None.
 
     A lifecycle that moves back (retired to deprecated, either to active) is a change of plans.
     """
@@ -202,9 +202,9 @@ def _move(before: ModelInfo, after: ModelInfo) -> Kind | None:
 def _missing_model_update(
     record: ModelRecord, now: datetime, absences: Absences, state: SourceState
 ) -> tuple[ModelRecord, Kind | None, Changes]:
-    """Return the row of a model that is not on the list, and its event if it is confirmed gone."""
+    """Return the row of a model that is not listed, and its event if its removal is confirmed."""
     check = absences.checks.get(record.info.id, AbsenceCheck.UNKNOWN)
-    # Walks are counted from the last time that the model was known to be there.
+    # Walks are counted from the last confirmed presence of the model.
     since = now if check is AbsenceCheck.ANSWERING else record.missing_since or now
     still_listed = replace(record, missing_since=since)
     if absences.hold:

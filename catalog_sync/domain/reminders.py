@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from catalog_sync.domain.model import Changes, ModelRecord
 
 COVERING = frozenset({Kind.ADDED, Kind.RETURNED, Kind.DEPRECATED, Kind.RESCHEDULED})
-"""Kinds of events that state the retirement date: a reminder beside one would repeat it."""
+"""Kinds of events that state the retirement date. A reminder beside one would repeat the date."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reminders:
     """The thresholds that a run may cross.
 
-    Both times are read from the clock of the host that made the run, at its beginning, and are
-    never moved: a run under a wrong clock must not silence the reminders of the runs after it.
+    Both times are the beginnings of runs by their hosts' clocks, and are never adjusted: a run
+    under a wrong clock must not silence the reminders of later runs.
     """
 
     thresholds: Sequence[timedelta] = ()

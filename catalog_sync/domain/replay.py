@@ -23,9 +23,10 @@ def replay(events: Iterable[Event]) -> dict[tuple[str, str], ModelRecord]:
             and the last are enough; reminders are not needed.
 
     Returns:
-        The rows by source and id. What no event states is not known: `last_seen_at` is the last
-        event that shows the model on the list, `missing_since` is None, and a change that made no
-        event (an ignored path, another spelling of a time) is missing from the object.
+        The rows by source and id. Facts that no event states are unknown: `last_seen_at` is the
+            last event that shows the model on the list, `missing_since` is None, and a change
+            without an event (an ignored path, another spelling of a time) is missing from the
+            object.
     """
     payloads: dict[tuple[str, str], JsonObject] = {}
     seen: dict[tuple[str, str], tuple[datetime, datetime]] = {}
@@ -63,7 +64,7 @@ def model_history(model_id: str, history: Iterable[Event]) -> list[Event]:
     """Return a model's history, newest first.
 
     A change of the whole catalog is converted to this model's own old and new values. An object
-    that appeared or vanished is shown as that, without its content.
+    that appeared or vanished is shown without its content.
 
     Args:
         model_id: The model.
@@ -88,7 +89,7 @@ def _own_changes(event: Event, before: JsonObject, after: JsonObject) -> dict[st
     for path, change in event.changes.items():
         old, new = at(before, path_of(path)), at(after, path_of(path))
         sides = {"old": value_or_none(old), "new": value_or_none(new)}
-        if same(old, new):  # not changed here, or a path of a version that escaped no dots
+        if same(old, new):  # not changed here, or a path of a version that did not escape dots
             sides = dict(change)
         changes[path] = {
             side: value
@@ -99,7 +100,7 @@ def _own_changes(event: Event, before: JsonObject, after: JsonObject) -> dict[st
 
 
 def _left_list(event: Event) -> bool:
-    """Whether a model left the list with an event; an object may have a `removed_at` of its own."""
+    """Whether a model left the list with an event. The API's object may have a `removed_at` too."""
     removed_at = event.changes.get("removed_at", {}).get("new")
     leaves = event.kind in {Kind.REMOVED, Kind.RETIRED}
     return leaves and removed_at == format_instant(event.occurred_at)

@@ -21,7 +21,7 @@ from catalog_sync.domain.diff import ABSENT, Differences, Path, at, path_text, s
 SchemaPaths: TypeAlias = Mapping[Path, dict[str, Any]]
 """The paths that changed on the whole catalog, with `old` and `new` as an event stores them."""
 _MINIMUM = 3
-"""Models that make a change one of the whole catalog; of a list of two, both do."""
+"""The number of models that make a change catalog-wide. Of a list of two, both are needed."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def schema_paths(
 
 
 def covers(paths: Mapping[Path, Any], path: Path) -> bool:
-    """Whether a path, or an object that holds it, is among `paths`."""
+    """Whether `paths` contains a path or an object that holds it."""
     return any(path[:length] in paths for length in range(1, len(path) + 1))
 
 
@@ -83,7 +83,7 @@ def schema_texts(paths: SchemaPaths) -> dict[str, dict[str, Any]]:
 def _concerned(
     path: Path, changed: Sequence[Comparison], unchanged: Sequence[Mapping[str, Any]]
 ) -> list[Comparison]:
-    """Return the models on which a path changed; none unless it did wherever it could."""
+    """Return the models on which a path changed, or none unless it changed wherever it could."""
     parent = path[:-1]
     if any(isinstance(at(payload, parent), Mapping) for payload in unchanged):
         return []

@@ -30,14 +30,14 @@ def successor(
     """Return the model that replaces `record`.
 
     Args:
-        record: The model that goes.
+        record: The model that leaves.
         records: Records of any source; only those of the model's own source count.
         now: The present time.
         within: Distance below which a retirement date is near.
 
     Returns:
-        The newest dependable model of the same line that was released later. None if there is
-        none, or if the line or the release of `record` is unknown.
+        The newest dependable model of the same line that was released later. None without one, or
+            if the line or the release of `record` is unknown.
     """
     beside = [other for other in records if other.source == record.source]
     line = record.info.line or line_of(record.info.id, beside)
@@ -51,7 +51,7 @@ def newest_of_line(
     now: datetime,
     within: timedelta = NEAR,
 ) -> ModelRecord | None:
-    """Return the newest dependable model of a line that was released after a time, else None."""
+    """Return the newest dependable model of a line that was released after a time, or None."""
     if line is None or released_after.year <= _UNKNOWN_RELEASE_YEAR:
         return None
     newer = (

@@ -1,1 +1,1 @@
-"""Questions that people and monitoring ask. Read-only."""
+"""Queries for people and for monitoring. Read-only."""

@@ -1,4 +1,4 @@
-"""Questions about the catalog: models, events, sources. Read-only."""
+"""Queries about the catalog: models, events, sources. Read-only."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 def past_notes(as_of: datetime, now: datetime, later: Mapping[str, datetime]) -> list[str]:
-    """Return remarks on an answer about the past, or the future.
+    """Return remarks on an answer about the past or the future.
 
     Args:
-        as_of: The time that was asked about.
+        as_of: The requested time.
         now: The present time.
         later: The sources whose record begins after `as_of`, and when it does.
     """
@@ -42,7 +42,7 @@ def past_notes(as_of: datetime, now: datetime, later: Mapping[str, datetime]) ->
 
 
 _SUGGESTIONS = 3
-"""Ids that are suggested for one that is unknown."""
+"""The number of suggested ids for an unknown one."""
 
 
 def list_models(
@@ -84,7 +84,7 @@ def list_models(
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events are asked for; what is empty or None chooses all."""
+    """The requested events. Empty values and None match all."""
 
     sources: Sequence[str] = ()
     kinds: Sequence[Kind] = ()
@@ -99,7 +99,7 @@ class EventFilter:
 
 
 def model_glob(text: str | None) -> str | None:
-    """Return the glob that a person means: text without a wildcard also matches part of an id."""
+    """Return the glob for a person's text: without a wildcard it also matches part of an id."""
     return text if text is None or any(c in text for c in "*?[") else f"*{text}*"
 
 
@@ -168,11 +168,11 @@ def show_model(connection: Connection, model_id: str) -> list[tuple[ModelRecord,
 def closest(asked: str, names: Mapping[str, str]) -> list[str]:
     """Return the ids that a person may have meant, the likeliest first.
 
-    First the ids that differ only in case, in a date or vendor, or whose name was given; only if
-    there is none, those that are spelt alike.
+    First the ids that differ only in case, in a date or a vendor, or whose name was typed. If there
+    are none, ids with a similar spelling.
 
     Args:
-        asked: What the person typed.
+        asked: The text that the person typed.
         names: The display names of the known models, by id.
     """
     wanted = asked.strip().casefold().removesuffix("-latest")

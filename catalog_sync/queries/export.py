@@ -1,6 +1,6 @@
 """Rows of the tables as JSON and CSV, with every column in the order of the table.
 
-Pure; commands print them and the published site holds them.
+Pure. Commands print these rows, and the published site contains them.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def json_text(value: Any, *, ascii_only: bool = False) -> str:
 
 
 def json_array(rows: Iterable[Mapping[str, Any]], *, ascii_only: bool = False) -> str:
-    """Return an array of objects, each on a line of its own; `ascii_only` as in `json_text`."""
+    """Return an array of objects, one per line; `ascii_only` as in `json_text`."""
     lines = ",\n".join(json.dumps(row, ensure_ascii=ascii_only) for row in rows)
     return f"[\n{lines}\n]" if lines else "[]"
 
@@ -121,7 +121,9 @@ def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
 def _record(cells: Sequence[Any]) -> str:
     line = io.StringIO()
-    csv.writer(line).writerow(cells)  # its line end is \r\n: before Python 3.13 only that is quoted
+    csv.writer(line).writerow(
+        cells
+    )  # csv's line end is \r\n: before Python 3.13 only that is quoted
     return line.getvalue().removesuffix("\r\n") + "\n"
 
 

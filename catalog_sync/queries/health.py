@@ -1,6 +1,6 @@
-"""The health of the sync, from a constant number of statements.
+"""The health of the sync, read with a constant number of statements.
 
-`status`, /healthz and the metrics all answer from `SourceHealth`.
+`status`, /healthz and the metrics all use `SourceHealth`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SourceHealth:
-    """How one source stands."""
+    """The health of one source."""
 
     name: str
     configured: bool = True
     last_success_at: datetime | None = None
     """When a run was last applied; None before the first."""
     max_age: timedelta | None = None
-    """How old that may be; None before the first."""
+    """The allowed age of that. None before the first."""
     fresh: bool = False
     held: bool = False
     """Whether a run waits for a person."""
@@ -40,18 +40,18 @@ class SourceHealth:
     held_models: tuple[str, ...] = ()
     """Ids whose removal waits, in order; empty when another identity answered."""
     last_attempt_at: datetime | None = None
-    """When the last run began that has ended; None when there was none."""
+    """When the last ended run began. None without one."""
     last_duration: timedelta | None = None
     """How long that run took, by a clock that may have been set back."""
     last_error: str | None = None
-    """Why the last run failed; None if it did not. Runs that were stopped do not count."""
+    """Why the last run failed. None if it succeeded. Stopped runs do not count."""
     error_code: str | None = None
     clock_offset_seconds: int | None = None
     """The host's clock minus the API's at the last run; None when unknown."""
 
     @property
     def problem(self) -> str | None:
-        """The code of why the source is not fresh; None if it is."""
+        """The code of the reason why the source is not fresh. None if it is fresh."""
         if self.fresh:
             return None
         return "never_synced" if self.last_success_at is None else "stale"
@@ -73,7 +73,7 @@ class SourceHealth:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Whether the sync is alive: all sources, and the alerts."""
+    """The health of all sources and of the alerts."""
 
     at: datetime
     sources: tuple[SourceHealth, ...]
@@ -96,7 +96,7 @@ class Status:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing needs a person: all fresh, none held, no alert failed."""
+        """Whether nothing needs attention: all fresh, none held, no alert failed."""
         held = any(source.held for source in self.configured)
         return self.fresh and not held and not any(map(self.failed.get, self.channels))
 
@@ -111,7 +111,7 @@ class Status:
         }
 
     def healthz(self) -> dict[str, Any]:
-        """Return what /healthz says: codes only, no text of a host, a user or the API."""
+        """Return the text of /healthz: codes only, no text of a host, a user or the API."""
         stale = [source for source in self.configured if not source.fresh]
         return {
             "ok": self.fresh,
@@ -168,7 +168,7 @@ def status(
                 source is not None,
                 succeeded_at,
                 limit,
-                # Far ahead of the clock: it was written before the clock was set back.
+                # Far ahead of the clock: written before the clock was set back.
                 fresh=limit is not None
                 and succeeded_at is not None
                 and abs(now - succeeded_at) <= limit,
@@ -227,7 +227,7 @@ def _last_runs() -> sa.Select[Any]:
 
 
 _LAST_RUNS = _last_runs()
-"""One row per source. Each subquery is one look into an index, however long the history is."""
+"""One row per source. Each subquery reads one index entry, however long the history is."""
 
 
 def _held_models(connection: sa.Connection, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -264,8 +264,8 @@ def _success_time(
 ) -> datetime | None:
     """Return the time of the last success.
 
-    Stored times never decrease. If the clock was set back and the stored time lies ahead, the start
-    of the run counts, which is the clock as it was read.
+    Stored times never decrease. If the clock was set back and the stored time is in the future, the
+    start of the run counts, which is the unadjusted clock.
     """
     if synced_at is None or started_at is None or started_at > now:
         return synced_at

@@ -1,11 +1,11 @@
-"""The health of the sync as lines that people read."""
+"""The health of the sync as lines of text."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from catalog_sync.text import _count, age_text, one_line, since_text
+from catalog_sync.text import age_text, count, one_line, since_text
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from catalog_sync.queries.health import SourceHealth, Status
 
 _SHOWN_MODELS = 5
-"""A text names at most so many held models."""
+"""The number of held models that a text names."""
 _CLOCK_TOLERANCE_SECONDS = 300
 
 
@@ -36,12 +36,12 @@ def held_text(source: SourceHealth) -> str:
     if ids and ids[0] not in reason:
         more = len(ids) - _SHOWN_MODELS
         shown = ", ".join(ids[:_SHOWN_MODELS]) + (f" and {more} more" if more > 0 else "")
-        reason = f"{_count(len(ids), 'model')} missing: {shown}; {reason}"
+        reason = f"{count(len(ids), 'model')} missing: {shown}; {reason}"
     return one_line(f"a run is held: source {source.name}: {reason}")
 
 
 def clock_text(source: SourceHealth) -> str | None:
-    """Return by how much the host's clock differs from the API's; None when it does not."""
+    """Return the difference between the host's clock and the API's, or None if it is small."""
     offset = source.clock_offset_seconds
     if offset is None or abs(offset) <= _CLOCK_TOLERANCE_SECONDS:
         return None
@@ -51,7 +51,7 @@ def clock_text(source: SourceHealth) -> str | None:
 
 
 def problems(status: Status) -> list[str]:
-    """Return a line for each thing that a person should look at; empty when all is well."""
+    """Return a line for each problem that needs attention. Empty if there are none."""
     lines = []
     for source in status.configured:
         if not source.fresh:
@@ -62,13 +62,13 @@ def problems(status: Status) -> list[str]:
             lines.append(text)
     for channel, number in sorted(status.failed.items()):
         if channel in status.channels:
-            failed = f"channel {channel}: {_count(number, 'alert')} failed"
+            failed = f"channel {channel}: {count(number, 'alert')} failed"
             lines.append(f"{failed}; see: catalog-sync alerts list")
     return lines
 
 
 def deliveries_text(counts: DeliveryCounts) -> str:
-    """Return the line that says how many alerts were delivered, wait, and failed."""
+    """Return the line with the numbers of delivered, pending and failed alerts."""
     return (
         f"alerts: {counts.delivered} delivered, {counts.pending} pending, {counts.failed} failed"
         + ("; see: catalog-sync alerts list" if counts.failed else "")

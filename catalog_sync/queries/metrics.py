@@ -1,6 +1,6 @@
 """The metrics of the program in the Prometheus text format.
 
-Every figure comes from the database: it survives a restart, and all processes show the same.
+Every value comes from the database, so it survives a restart and is the same in all processes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _Sample: TypeAlias = "tuple[tuple[str, ...], _Value]"
 
 @dataclass(frozen=True, slots=True)
 class SourceSnapshot:
-    """One source, as its metrics show it."""
+    """The values of one source's metrics."""
 
     health: SourceHealth
     runs: Mapping[str, int] = field(default_factory=dict)
@@ -45,26 +45,26 @@ class SourceSnapshot:
     models: Mapping[str, int] = field(default_factory=dict)
     """Models ever recorded: `listed`, `missing` (not confirmed gone) or `removed`."""
     lifecycles: Mapping[str, int] = field(default_factory=dict)
-    """Models not removed: `active`, `deprecated`, `retired`, `unknown` (unsaid) or `other`."""
+    """Models not removed: `active`, `deprecated`, `retired`, `unknown` (not stated) or `other`."""
     next_retirement_at: datetime | None = None
-    """The next retirement of a model not removed; None when none is known."""
+    """The next retirement of a model not removed. None if none is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that the metrics show of one time."""
+    """The values of all metrics at one time."""
 
     sources: tuple[SourceSnapshot, ...] = ()
     deliveries: Mapping[str, int] = field(default_factory=dict)
     """By status: `pending`, `delivered`, `failed`."""
     oldest_pending_at: datetime | None = None
-    """When the oldest event happened that a channel still waits for; None when none does."""
+    """When the oldest event with a pending delivery happened. None without one."""
     database_up: bool = True
-    """Whether the database could be read; if not, nothing else here has a meaning."""
+    """Whether the database could be read. If not, the other values have no meaning."""
 
 
 def snapshot(connection: sa.Connection, settings: Settings, now: datetime) -> Snapshot:
-    """Return what the metrics show of the configured sources and the deliveries."""
+    """Return the values of the metrics of the configured sources and of the deliveries."""
     runs, delivered = _count_runs(connection)
     groups: dict[str, list[tuple[str, str, int, datetime | None]]] = {}
     for name, *group in db_catalog.count_models(connection, now):
@@ -125,8 +125,8 @@ def exposition(snapshot: Snapshot) -> bytes:
 def registry(read: Callable[[], Snapshot], *, process: bool = False) -> CollectorRegistry:
     """Return a registry that calls `read` for each collection.
 
-    `process` adds the figures of this process and its interpreter. They are for a server: a process
-    that wrote a file has ended when the file is read.
+    `process` adds the values of this process and its interpreter. They are for a server: a process
+    that writes a file has ended when the file is read.
     """
     from prometheus_client import (  # noqa: PLC0415  # heavy
         CollectorRegistry,
@@ -135,7 +135,7 @@ def registry(read: Callable[[], Snapshot], *, process: bool = False) -> Collecto
         ProcessCollector,
     )
 
-    registry = CollectorRegistry()  # the library's own one is shared with the host program
+    registry = CollectorRegistry()  # the library's default one is shared with the host program
     registry.register(_Collector(read))
     if process:
         ProcessCollector(registry=registry)
@@ -151,7 +151,7 @@ class _Collector:
         self._read = read
 
     def describe(self) -> list[Metric]:
-        """Name nothing in advance: registering must not read the database."""
+        """Return no descriptions: registering must not read the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -253,7 +253,7 @@ def _each(
     words: Iterable[str],
     numbers: Callable[[SourceSnapshot], Mapping[str, int]],
 ) -> Iterator[_Sample]:
-    """Yield a sample for each source and word, 0 too: a series that begins late shows no rise."""
+    """Yield a sample per source and word, also zeros: a series that begins late shows no rise."""
     for source in sources:
         counted = numbers(source)
         for word in words:

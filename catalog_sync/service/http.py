@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _LIMITS = {
-    "threads": 4,  # requests answered at the same time
-    "connection_limit": 500,  # of these, slow or silent clients occupy no thread
+    "threads": 4,  # requests that are answered at the same time
+    "connection_limit": 500,  # slow or silent clients do not occupy a thread
     "channel_timeout": 10,  # seconds of silence after which a connection is closed
     "cleanup_interval": 5,
     "max_request_header_size": 16 * 1024,
@@ -38,12 +38,12 @@ class Listener:
     """Serves /metrics and /healthz from `start` until `close`.
 
     Args:
-        address: the host and the port to bind. `::` accepts IPv4 too, port 0 is any free one.
-        metrics: the registry that /metrics shows.
-        health: returns whether all is well, and the object that /healthz shows with 200 or 503.
+        address: The host and the port to bind. `::` accepts IPv4 too; port 0 chooses a free one.
+        metrics: The registry that /metrics shows.
+        health: Returns whether all is well, and the object of /healthz with 200 or 503.
 
     Raises:
-        OSError: the address cannot be bound.
+        OSError: The address cannot be bound.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class _Application:
             return status, [*headers, ("Allow", "GET, HEAD")], body
         if environ["PATH_INFO"] == "/metrics":
             answered: list[Any] = []
-            request = {**environ, "REQUEST_METHOD": "GET"}  # the library knows no HEAD
+            request = {**environ, "REQUEST_METHOD": "GET"}  # waitress does not handle HEAD
             body = b"".join(self._metrics(request, lambda *answer: answered.extend(answer)))
             return answered[0], answered[1], body
         if environ["PATH_INFO"] == "/healthz":

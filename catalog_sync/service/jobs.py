@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _DELIVER_EVERY = Schedule(timedelta(seconds=10))
-"""When due alerts are looked for, besides after each run."""
+"""How often due alerts are delivered, in addition to after each run."""
 _RETRY = timedelta(seconds=10)
 """How soon the first run is tried again while the database cannot be used."""
 _DELIVERIES = "deliveries"
 
 
 class ScheduleTrigger(BaseTrigger):  # type: ignore[misc]  # has no types
-    """Trigger of a schedule: every run lies after the present time, so missed runs are skipped.
+    """Trigger that skips missed runs: every run is later than the present time.
 
     Args:
-        schedule: says when.
-        jitter: each run comes up to this much later, drawn at random and added in UTC.
+        schedule: Computes the times.
+        jitter: Each run is delayed by up to this much, drawn at random and added in UTC.
     """
 
     def __init__(self, schedule: Schedule, jitter: timedelta = timedelta()) -> None:
@@ -53,7 +53,7 @@ class ScheduleTrigger(BaseTrigger):  # type: ignore[misc]  # has no types
         self._jitter = jitter
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """Return the next run; APScheduler asks after each one."""
+        """Return the next run. APScheduler calls this after each one."""
         run = self._schedule.next_after(previous_fire_time or now)
         if run <= now:
             run = self._schedule.next_after(now)
@@ -61,11 +61,11 @@ class ScheduleTrigger(BaseTrigger):  # type: ignore[misc]  # has no types
 
 
 class Jobs:
-    """One configuration at work: an App, and the scheduler that says when.
+    """One active configuration: an App, and the scheduler of its jobs.
 
     Args:
-        app: runs the sources and delivers.
-        on_end: called, from any thread, each time that a run or a delivery ended.
+        app: Runs the sources and delivers.
+        on_end: Called, from any thread, each time that a run or a delivery ended.
     """
 
     def __init__(self, app: App, on_end: Callable[[], None]) -> None:
@@ -75,11 +75,11 @@ class Jobs:
         self._done: set[str] = set()
         """The sources whose first run has ended."""
         self._recorded: set[str] = set()
-        """The sources of which this process has seen a catalog."""
+        """The sources for which this process has seen a recorded catalog."""
         self._running = 0
         self._stopped = False
         self._lock = threading.Lock()
-        # A delivery lasts as long as its slowest channel: one that hangs must not block the others.
+        # A delivery lasts as long as its slowest channel. A hanging one must not block the others.
         self._senders = len(app.settings.alerts) + 1
         parallel = min(len(self._schedules), app.settings.parallel)
         self._scheduler = BackgroundScheduler(
@@ -88,7 +88,7 @@ class Jobs:
                 "runs": ThreadPoolExecutor(parallel),
                 _DELIVERIES: ThreadPoolExecutor(self._senders),
             },
-            # A late job runs late, and once.
+            # A late job still runs, and only once.
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
 
@@ -123,11 +123,11 @@ class Jobs:
     def on_clock_change(self, step: timedelta) -> None:
         """Follow a change of the system clock: APScheduler stores absolute times and would wait.
 
-        Intervals keep their rhythm, so that a clock that is set back again and again delays no
-        run. Crontab lines are computed from the new time.
+        Intervals keep their rhythm, so that a clock that is set back again and again delays no run.
+        Crontab lines are computed from the new time.
         """
         if step > timedelta():
-            self._scheduler.wakeup()  # what is due by now runs late
+            self._scheduler.wakeup()  # a job that is already due runs late
             return
         for source in self.app.settings.sources:
             if self._schedules[source.name].cron:
@@ -138,7 +138,7 @@ class Jobs:
                 job.modify(next_run_time=job.next_run_time + step)
 
     def _schedule(self, source: SourceSettings, **options: datetime) -> None:
-        """Add the source's job, or compute its next time anew."""
+        """Add the source's job, or compute its next time again."""
         schedule = self._schedules[source.name]
         jitter = schedule.at_most(self.app.settings.jitter, self.app.clock())
         self._scheduler.add_job(
@@ -172,14 +172,14 @@ class Jobs:
     # --- the jobs ------------------------------------------------------------------------------
 
     def _run_job(self, work: Callable[..., None], *arguments: object) -> None:
-        """Do the work of a job; an unexpected error is logged, and the job stays scheduled."""
+        """Do the work of a job. An unexpected error is logged, and the job stays scheduled."""
         with self._lock:
             if self._stopped:
                 return
             self._running += 1
         try:
             work(*arguments)
-        except Exception as error:  # noqa: BLE001  # a bug; the next time may go well
+        except Exception as error:  # noqa: BLE001  # a bug; the next run may succeed
             log_failure(f"unexpected {type(error).__name__}", error)
         finally:
             with self._lock:
@@ -187,7 +187,7 @@ class Jobs:
             self._on_end()
 
     def sync(self, source: SourceSettings) -> None:
-        """Run a source, unless it was synced for this time already, by another replica too."""
+        """Run a source, unless it was already synced for this time, perhaps by another replica."""
         try:
             options = self._options(source)
             self.app.runs.sync(options, names=[source.name], on_report=self._on_report)
@@ -204,10 +204,11 @@ class Jobs:
             self._modify(_DELIVERIES, self.app.clock())  # a job: no receiver delays the next run
 
     def _options(self, source: SourceSettings) -> RunOptions:
-        """Return what makes a run unnecessary.
+        """Return the option that skips an unnecessary run.
 
         A crontab line: the source was synced since the scheduled time. An interval: it was synced
-        within it, less the time that a walk takes. After the first run, attempts count as well.
+        within the interval, less the duration of a walk. After the first run, attempts count as
+        well.
         """
         schedule, now = self._schedules[source.name], self.app.clock()
         again = source.name in self._done
@@ -228,9 +229,9 @@ class Jobs:
         self._recorded.add(report.source)
 
     def deliver(self) -> None:
-        """Send what is due."""
+        """Send the due alerts."""
         if not self._done:
-            return  # nothing is recorded yet, perhaps there is not even a database
+            return  # nothing is recorded yet, and perhaps no database exists
         try:
             self.app.deliver()
         except DatabaseError as error:
@@ -242,6 +243,6 @@ class Jobs:
 
 
 def log_failure(what: str, error: Exception) -> None:
-    """Log an error that ends nothing; its traceback only at DEBUG."""
+    """Log an error that does not end the daemon; its traceback only at DEBUG."""
     shown = error if logger.isEnabledFor(logging.DEBUG) else None
     logger.error(what, extra=fields(reason=str(error)), exc_info=shown)

@@ -1,8 +1,8 @@
-"""The daemon's process: signals, the listener, and the configuration that is at work.
+"""The daemon's process: signals, the listener, and the active configuration.
 
-The main thread waits for signals; the jobs run in threads. An error of a run is logged, and the run
-is repeated when it is due again. Only at the start, a configuration or a schema that cannot be used
-ends the process.
+The main thread waits for signals; the jobs run in threads. An error of a run is logged, and the
+source is run again when it is due. Only at the start does an unusable configuration or schema end
+the process.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _LOOK_SECONDS = 5.0
-"""How often the clock is looked at."""
+"""How often the clock is checked."""
 _CLOCK_STEP_SECONDS = 2.0
-"""A clock that differs by more from the time that passed was set."""
+"""A clock that differs by more from the elapsed time was set."""
 _RELOAD = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()  # not on Windows
 _NOT_RELOADED = "not reloaded; the previous configuration stays"
 
@@ -44,7 +44,7 @@ class Daemon:
     """The process of `catalog-sync run`.
 
     Args:
-        load: reads the configuration and returns an App; called again at each reload.
+        load: Reads the configuration and returns an App; called again at each reload.
     """
 
     def __init__(self, load: Callable[[], App]) -> None:
@@ -56,11 +56,11 @@ class Daemon:
         """Jobs of earlier configurations, some of which are still running."""
 
     def run(self) -> int:
-        """Work until a signal to stop, and return 0. To be called in the main thread.
+        """Work until a signal to stop, and return 0. Must be called in the main thread.
 
         Raises:
-            ConfigError: the configuration cannot be used.
-            SchemaError: the database has the schema of another version.
+            ConfigError: The configuration cannot be used.
+            SchemaError: The database has the schema of another version.
         """
         # A reload during the start must not end the process, which is SIGHUP's default.
         with queue_signals(self._inbox, _RELOAD):
@@ -89,7 +89,7 @@ class Daemon:
             self._listener.start()
 
     def _next(self) -> signal.Signals:
-        """Wait for a signal, and meanwhile for a change of the system clock."""
+        """Wait for a signal, and check for changes of the system clock."""
         ahead = time.time() - time.monotonic()
         while True:
             with suppress(Empty):
@@ -101,7 +101,7 @@ class Daemon:
                 self._jobs.on_clock_change(timedelta(seconds=ahead - before))
 
     def _end(self) -> None:
-        """Stop what is in progress; work that does not end in time is left to the next process."""
+        """Stop running work. The next process takes over work that does not end in time."""
         self._jobs.stop()
         wait_for_end(self._jobs.app, lambda: self._jobs.is_busy, self._inbox)
         if self._listener is not None:
@@ -112,7 +112,7 @@ class Daemon:
         self._jobs.app.close()
 
     def _reload(self) -> None:
-        """Switch to a new configuration; if it cannot be used, log it and keep the old one."""
+        """Switch to a new configuration. If it cannot be used, log it and keep the old one."""
         listener, old = self._listener, self._jobs
         try:
             _refuse_missing(old.app.settings.file)
@@ -165,6 +165,6 @@ class Daemon:
 
 
 def _refuse_missing(file: Path | None) -> None:
-    """Raise ConfigError for a file that is gone: without it, the defaults would be used."""
+    """Raise ConfigError for a deleted file. Without it, the defaults would be used."""
     if file is not None and not file.exists():
         raise ConfigError(f"configuration file {file} is gone")

@@ -1,4 +1,4 @@
-"""Signals: how `run` and `sync` learn that they should stop, and how they end in time."""
+"""Signals: how `run` and `sync` are stopped, and how they end in time."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ STOP = (signal.SIGTERM, signal.SIGINT)
 _GRACE = timedelta(seconds=10)
 """How long running work may take to end after a signal."""
 _SENDING_GRACE = timedelta(seconds=2)
-"""The same when nothing but messages is being sent: their claims expire, and they go out again."""
+"""The same if only messages are being sent. Their claims expire, and they are sent again."""
 _CLOSING_SHARE = 0.2
-"""How much of the grace period is kept for closing the runs of threads that do not end."""
+"""The part of the grace period for closing the runs of threads that do not end."""
 
 
 @contextmanager
@@ -63,12 +63,12 @@ def wait_for_end(app: App, is_busy: Callable[[], bool], inbox: Inbox) -> signal.
     Then close the runs that are still open, in place of their threads.
 
     Args:
-        app: has been stopped.
-        is_busy: whether work is still running.
-        inbox: receives None when some work ended.
+        app: A stopped App.
+        is_busy: Whether work is still running.
+        inbox: Receives None when some work ended.
 
     Returns:
-        The last signal received meanwhile.
+        The last signal received in this time.
     """
     received = None
     longest = max(source.deadline for source in app.settings.sources)
@@ -91,18 +91,19 @@ def wait_for_end(app: App, is_busy: Callable[[], bool], inbox: Inbox) -> signal.
 def run_until_signal(app: App, work: Callable[[], int], on_signal: Callable[[], None]) -> int:
     """Run `work` in a thread and return its result; stop it when a signal arrives.
 
-    The main thread stays free, so a signal is noticed while the work waits for a lock or a server.
+    The main thread stays free, so it can handle a signal while the work waits for a lock or a
+    server.
 
     Args:
-        app: is stopped by a signal.
-        work: returns an exit code.
-        on_signal: called when a signal arrives, before the work is stopped.
+        app: Stopped by a signal.
+        work: Returns an exit code.
+        on_signal: Called when a signal arrives, before the work is stopped.
 
     Returns:
         The result of `work`, or 128 and the signal's number.
 
     Raises:
-        Exception: what `work` raised without being stopped.
+        Exception: An exception that `work` raised without being stopped.
     """
     inbox: Inbox = SimpleQueue()
     result: list[int] = []

@@ -1,4 +1,4 @@
-"""The content of a published site: the models, the sources, and what their events say."""
+"""The content of a published site: the models, the sources, and the facts of their events."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KINDS: Final = tuple(kind for kind in Kind if not kind.value.startswith("sync_")
 """The published kinds. Events about the job quote errors and addresses, which stay private."""
 PAGE: Final = "index.html"
 MAX_ENTRIES: Final = 1000
-"""Entries of the feed: about a megabyte, which readers fetch often. `events.json` has all."""
+"""Entries of the feed: about a megabyte, which readers fetch often. `events.json` has them all."""
 _MAX_CHANGES: Final = 5
 _MAX_PATHS: Final = 3
 _EPOCH: Final = date(1970, 1, 1)
@@ -51,12 +51,12 @@ class Change:
     at: datetime
     kind: str
     paths: tuple[str, ...]
-    """What changed, the first few."""
+    """The first few changes."""
 
 
 @dataclass(slots=True)
 class History:
-    """What the site shows of the events, collected while they are read once.
+    """The facts that the site shows of the events, collected in one reading.
 
     Memory grows with the number of models, not with the number of events.
     """
@@ -65,7 +65,7 @@ class History:
     """When the first list of each source was recorded."""
     events: int = 0
     baseline_models: Counter[str] = field(default_factory=Counter)
-    """Models of each source's first list, which are not news."""
+    """Models of each source's first list, which are not new."""
     latest: deque[Event] = field(default_factory=lambda: deque(maxlen=MAX_ENTRIES))
     """The latest events apart from those of a first list, oldest first."""
     retired_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class History:
     """The latest events of each model, oldest first."""
 
     def add(self, event: Event) -> None:
-        """Take the next event. They come in the order of their times."""
+        """Add the next event. Events must be in the order of their times."""
         self.events += 1
         for model_id, payload in _objects(event):
             self._revise((event.source, model_id), payload, event.occurred_at)
@@ -122,7 +122,7 @@ def _objects(event: Event) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 @dataclass(frozen=True, slots=True)
 class SiteContent:
-    """What is published, read in one transaction."""
+    """The published data, read in one transaction."""
 
     models: tuple[ModelRecord, ...]
     """Every model that was ever listed, newest first."""
@@ -131,7 +131,7 @@ class SiteContent:
     public_url: str | None = None
     """The address of the site, without a slash at its end. None: links are relative."""
     chosen: tuple[str, ...] = ()
-    """The sources that were asked for by name. Empty: all."""
+    """The sources that were requested by name. Empty: all."""
 
     @property
     def several(self) -> bool:
@@ -140,7 +140,7 @@ class SiteContent:
 
     @property
     def as_of(self) -> datetime:
-        """The last sync of any source: the latest time that the site knows about."""
+        """The last sync of any source, which is the latest time that the site knows."""
         return max(source.last_synced_at or baseline for source, baseline in self._recorded())
 
     @property
@@ -158,7 +158,7 @@ class SiteContent:
         return f"{base}{file}{'#' if fragment else ''}{fragment}"
 
     def successors(self) -> dict[tuple[str, str], ModelRecord]:
-        """Return the model to move to, for each model that was deprecated, retired or removed."""
+        """Return the successor of each model that was deprecated, retired or removed."""
         by_source: dict[str, list[ModelRecord]] = {}
         for record in self.models:
             by_source.setdefault(record.source, []).append(record)
@@ -189,5 +189,5 @@ def released_at(record: ModelRecord) -> datetime | None:
 
 
 def plain(text: str) -> str:
-    """Return text from outside with its invisible characters escaped."""
+    """Return foreign text with its invisible characters escaped."""
     return escape_controls(text, _JOINERS)

@@ -1,7 +1,7 @@
 """The feed of changes (Atom) and the calendar of retirements (RFC 5545).
 
-A feed entry keeps its id, and a calendar entry its UID, whatever changes later. A model whose date
-was withdrawn, or that left before it, has no calendar entry any more.
+A feed entry keeps its id, and a calendar entry its UID, whatever changes later. A model has no
+calendar entry if its date was withdrawn or it left before the date.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:catalog-sync:publish")
 
 
 def name_uuid(*names: str) -> uuid.UUID:
-    """Return the id that stands for these names, always the same."""
+    """Return the constant id for these names."""
     return uuid.uuid5(_NAMESPACE, "\x00".join(names))
 
 
@@ -44,7 +44,7 @@ class Entry:
     """An entry of the feed, also shown on the page."""
 
     id: str
-    """A URN: the same at every run, on every machine."""
+    """A URN, the same at every run and on every machine."""
     title: str
     at: datetime
     text: str
@@ -52,7 +52,7 @@ class Entry:
     kind: str
     source: str
     fragment: str
-    """The place on the page that the entry is about."""
+    """The address of the entry's row on the page."""
 
 
 def entries(content: SiteContent, history: History) -> list[Entry]:
@@ -137,7 +137,7 @@ _HEADER: Final = (
     "X-PUBLISHED-TTL:PT6H",
 )
 _EMPTY: Final = (
-    # A calendar needs a component (section 3.6). Without a retirement it is this one.
+    # A calendar needs a component (section 3.6). This one is used if there are no retirements.
     "BEGIN:VTIMEZONE",
     "TZID:UTC",
     "BEGIN:STANDARD",

@@ -1,7 +1,7 @@
 """The page: timeline, table and latest changes, in one file that requests nothing else.
 
 It contains its style and its script; its policy allows these two texts by their hashes. The HTML
-holds all content. The script filters, sorts and counts days.
+holds all content. The script filters and sorts, and counts days.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class Row:
     """The class of its mark: `live`, `late` (deprecated) or `gone`."""
     successor: Successor | None
     capabilities: str
-    """A list to read. Empty without capabilities, and on a page of very many models."""
+    """A list to read. Empty without capabilities, and on a page with very many models."""
     changes: tuple[Change, ...]
-    """The latest first. Empty on a page of very many models."""
+    """The latest events, newest first. Empty on a page with very many models."""
 
     @property
     def status(self) -> str:

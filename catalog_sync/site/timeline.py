@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Stage = Literal["live", "late", "ahead", "gone"]
 _FARTHEST_BACK: Final = timedelta(days=12 * 366)
 _FARTHEST_AHEAD: Final = timedelta(days=8 * 366)
-"""An absurd date of one model must not compress all others; bars are cut at these limits."""
+"""Limits for an absurd date of one model, which must not compress all others. Bars are cut here."""
 _MONTHS: Final = [
     "Jan",
     "Feb",
@@ -41,7 +41,7 @@ _MONTHS: Final = [
     "Dec",
 ]
 _STEPS: Final = (1, 3, 6, 12, 24, 60)
-"""Months between two ticks: the first step whose labels fit is taken."""
+"""Months between two ticks. The first step whose labels fit is used."""
 _NAME_WIDTH: Final = 28
 _SOURCE_WIDTH: Final = 14
 _COLUMN: Final = 2.2
@@ -50,14 +50,14 @@ _TICK_GAP: Final = 2
 """Columns between the labels of two ticks."""
 _HALF: Final = 50
 _MARGIN: Final = 0.07
-"""Share of the width on the right where bars without an end fade out."""
+"""The share of the width on the right in which bars without an end fade out."""
 _LEAST: Final = 0.6
 """Percent of the width of the shortest bar."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lifespan:
-    """When a model came and when it goes."""
+    """When a model was released and when it leaves."""
 
     record: ModelRecord
     start: datetime
@@ -124,7 +124,7 @@ class Timeline:
 
 
 def lifespan(record: ModelRecord, history: History, as_of: datetime) -> Lifespan:
-    """Return the life of a model as far as it is known at a time."""
+    """Return the life of a model as known at a time."""
     info, key = record.info, (record.source, record.info.id)
     retires_at = info.retires_at
     end = as_of
@@ -217,7 +217,7 @@ def _ticks(axis: _Axis) -> list[Tick]:
 
 
 def _labels(months: Sequence[datetime]) -> list[str]:
-    """Return a label per month. January is its year; without a January the first names it."""
+    """Return a label per month. January is its year. Without a January, the first names it."""
     labels = [str(m.year) if m.month == 1 else _MONTHS[m.month - 1] for m in months]
     if months and not any(month.month == 1 for month in months):
         labels[0] = f"{labels[0]} {months[0].year}"

@@ -1,4 +1,4 @@
-"""The files of a site. Each is replaced as a whole; other files of the directory stay."""
+"""The files of a site. Each is replaced as a whole. Other files of the directory are kept."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DIRECTORY_MODE: Final = 0o755
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What was written."""
+    """The result of writing a site."""
 
     models: int
     events: int

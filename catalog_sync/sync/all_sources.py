@@ -31,11 +31,11 @@ class AllSources:
     """Runs sources, and knows which runs are open.
 
     Args:
-        settings: the configuration.
-        engine: the database.
-        clock: returns the present time.
-        cancel: ends all runs when it is cancelled.
-        direct: ignore the environment's proxies, as the demo does.
+        settings: The configuration.
+        engine: The database.
+        clock: Returns the present time.
+        cancel: Ends all runs when it is cancelled.
+        direct: Ignore the environment's proxies, as the demo does.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class AllSources:
         self._cancel = cancel
         self._direct = direct
         self._open: dict[int, Callable[[], None]] = {}
-        """By the id of each open run: closes it."""
+        """The function that closes each open run, by the run's id."""
 
     @property
     def has_open_runs(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a run is asked to do, the rules that it follows, and what the runs of all sources share."""
+"""The options of a run, the rules that it follows, and the objects that all runs share."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What a person or a schedule asks of a run."""
+    """The options that a person or a schedule gives to a run."""
 
     dry_run: bool = False
     """Decide everything, write nothing."""
     accept_removals: bool = False
-    """A person looked: held removals, and another server's identity, are right."""
+    """A person accepted the held removals or another server's identity."""
     if_older_than: timedelta | None = None
     """Skip a source that was synced more recently; None never skips."""
     after_attempts: bool = False
@@ -40,14 +40,14 @@ class Policy:
     reminders: Sequence[timedelta] = ()
     """How long before a retirement date to remind of it."""
     failure_alert_after: int = 3
-    """Consecutive failures that are worth an event."""
+    """The number of consecutive failures that makes an event."""
     rules: Sequence[AlertRule] = ()
     """Which events are sent to which channel."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What the runs of all sources share."""
+    """The objects that the runs of all sources share."""
 
     engine: sa.Engine
     clock: Clock

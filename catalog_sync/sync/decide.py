@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _IGNORED_BY_API = {"openai": ("created", "created_at", "permission")}
-"""Paths that a kind of API sends without meaning: they are never compared."""
+"""Paths whose values an API changes without meaning. They are never compared."""
 
 
 class ModelsSource(Protocol):
-    """What a run asks of a client."""
+    """The client's methods that a run calls."""
 
     def walk(
         self, *, page_size: int, lifecycle: Sequence[str], on_page: Callable[[int, int], None]
@@ -42,27 +42,27 @@ class ModelsSource(Protocol):
     def confirm_absent(
         self, missing_ids: Sequence[str], listed_ids: Sequence[str]
     ) -> Mapping[str, AbsenceCheck]:
-        """Ask for the missing models by id; `listed_ids` are controls. Raises StoppedError."""
+        """Request the missing models by id; `listed_ids` are controls. Raises StoppedError."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RunDecision:
-    """What the walk and the decisions came to."""
+    """The results of the walk and of the decisions."""
 
     state: SourceState
     catalog: Catalog
     now: datetime
-    """The time of all that the run writes: later than anything written before."""
+    """The time of everything that the run writes: later than anything written before."""
     changes: ChangeSet = field(default_factory=ChangeSet)
     events: tuple[Event, ...] = ()
     """Of models, and of the job itself."""
     excluded_ids: tuple[str, ...] = ()
-    """Known ids that are excluded by now: their rows keep everything."""
+    """Known ids that the configuration excludes now. Their rows keep everything."""
     hold: Hold | None = None
     """Why removals, or the whole run, wait for a person."""
     error: str | None = None
-    """`hold` as a person reads it, with the commands to look and to release."""
+    """`hold` as text, with the commands to inspect and to release it."""
     refused: bool = False
     """Whether the whole run is held: another server answered, and nothing is applied."""
 
@@ -128,7 +128,7 @@ def decide(
 
 
 def _concluded(decision: RunDecision, name: str, hold: Hold | None) -> RunDecision:
-    """Return a decision with its hold and with the event about the job itself, if any."""
+    """Return a decision with its hold and with the event about the job, if any."""
     if hold is None:
         error, event = None, incidents.recovery_event(decision.state, decision.now)
     else:

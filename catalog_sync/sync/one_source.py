@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from catalog_sync.sync.decide import ModelsSource
 
 _LEASE_MARGIN = timedelta(minutes=1)
-"""Beyond the walk's deadline: time to reconcile and to write."""
+"""The time beyond the walk's deadline, to reconcile and to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class SourceRun:
     """One run over one source.
 
     Args:
-        context: What it shares with the runs of other sources.
+        context: The objects that it shares with the runs of other sources.
         source: The source's settings.
         open_client: Opens the client when the run needs it. Raises SourceError.
         on_page: Called with the number of pages and models that the walk has seen so far.
@@ -65,9 +65,9 @@ class SourceRun:
     on_begin: Callable[[RunReport], None] = lambda _report: None
 
     def run(self) -> RunReport:
-        """Make the run and report it.
+        """Run, and return the report.
 
-        Errors of the source, of the database and a stop end in the report. Any other exception (an
+        Errors of the source, of the database and a stop are in the report. Any other exception (an
         interrupt, a bug) is raised after the run was closed.
         """
         started = time.monotonic()
@@ -80,7 +80,7 @@ class SourceRun:
         return replace(report, duration=timedelta(seconds=time.monotonic() - started))
 
     def _preview(self, report: RunReport) -> RunReport:
-        """Make the run without a row and without a lease."""
+        """Run without a row and without a lease."""
         name, base_url, now = self.source.name, self.source.base_url, report.started_at
         with (
             migrate.engine_or_empty(self.context.engine) as engine,
@@ -112,7 +112,7 @@ class SourceRun:
             raise
 
     def close(self, report: RunReport) -> None:
-        """Close a run as failed, if the database can be used; whatever it still does is lost."""
+        """Close a run as failed, if the database can be used. Its later results are discarded."""
         name, run_id = self.source.name, _run_id(report)
 
         def work(connection: Connection) -> None:
@@ -126,9 +126,9 @@ class SourceRun:
     # --- 1. begin ------------------------------------------------------------------------------
 
     def _begin(self, report: RunReport) -> tuple[RunReport, SourceState | None]:
-        """Record the run, take the source's lease and read the state that the lease keeps true.
+        """Record the run, take the source's lease and read the state that the lease protects.
 
-        Returns no state for a source that is skipped: it is held by another process, or fresh.
+        Returns no state for a source that is skipped: another process holds it, or it is fresh.
         """
         name = self.source.name
 
@@ -182,7 +182,7 @@ class SourceRun:
     # --- 2. walk, 3. confirm, 4. reconcile -----------------------------------------------------
 
     def _decide(self, past: SourceState, started_at: datetime) -> RunDecision:
-        """Walk, confirm what is missing, and decide. The lease keeps the state true meanwhile."""
+        """Walk, confirm missing models, and decide. The lease keeps the state valid."""
         source = self.source
         with self.open_client() as client:
             walked = client.walk(
@@ -221,7 +221,7 @@ class SourceRun:
         return replace(report, events=events)
 
     def _fail(self, report: RunReport) -> RunReport:
-        """Close the run as failed, and record the event of repeated failures when it is time."""
+        """Close the run as failed, and record the event of repeated failures at the threshold."""
         cause, name, run_id = report.cause, self.source.name, _run_id(report)
         now = self.context.clock()
         if isinstance(cause, ClockError) and cause.server_at:
@@ -230,7 +230,7 @@ class SourceRun:
         def work(connection: Connection) -> tuple[Event, ...]:
             failed_at = later(now, db_state.latest_recorded_at(connection, name))
             if not runs.finish_run(connection, run_id, report.columns(failed_at)):
-                return ()  # the process that took the source over has closed it
+                return ()  # the process that took the source over has closed the run
             streak, announced_codes = db_state.failures(connection, name)
             event = incidents.failure_event(
                 failed_at,
@@ -251,7 +251,7 @@ class SourceRun:
     def _record(
         self, connection: Connection, run_id: int, events: Sequence[Event]
     ) -> tuple[Event, ...]:
-        """Insert the events and their outbox entries: no alert is lost between the two."""
+        """Insert the events and their outbox entries together, so that no alert is lost."""
         recorded = db_catalog.insert_events(connection, self.source.name, run_id, events)
         if recorded:
             outbox.enqueue(
@@ -260,7 +260,7 @@ class SourceRun:
         return recorded
 
     def _failed(self, report: RunReport, error: CatalogSyncError) -> RunReport:
-        """Return the report of a run that an error ended, with the line that a person reads."""
+        """Return the report of a run that an error ended, with the error's line."""
         line = (
             f"source {self.source.name}: {error}" if isinstance(error, SourceError) else str(error)
         )
@@ -270,7 +270,7 @@ class SourceRun:
 
 
 def _concluded(report: RunReport, decision: RunDecision) -> RunReport:
-    """Return the report of a run that came to a decision."""
+    """Return the report of a run that reached a decision."""
     hold = decision.hold
     return replace(
         report,

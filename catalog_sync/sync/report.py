@@ -1,4 +1,4 @@
-"""What a run did: the report, its JSON form, its line and its log entry."""
+"""The result of a run: the report, its JSON form, its line and its log entry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from catalog_sync.clock import format_instant
 from catalog_sync.domain.kinds import STOPPED, Kind, RunStatus
 from catalog_sync.logs import fields
-from catalog_sync.text import _count
+from catalog_sync.text import count
 
 if TYPE_CHECKING:
     from catalog_sync.domain.model import Event
@@ -22,16 +22,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What one run over one source did."""
+    """The result of one run over one source."""
 
     source: str
     status: RunStatus
     started_at: datetime
     run_id: int | None = None
-    """None where no run was recorded: skipped, a dry run, or a database that could not be used."""
+    """None if no run was recorded: skipped, a dry run, or a database that could not be used."""
     baseline: bool = False
     pages: int | None = None
-    """None when no complete walk was made; `models` too."""
+    """None if no complete walk was made; `models` too."""
     models: int | None = None
     events: tuple[Event, ...] = ()
     held: tuple[str, ...] = ()
@@ -40,11 +40,11 @@ class RunReport:
     error_code: str | None = None
     """The stable code of `error`, as `sync_runs` stores it; not part of the JSON."""
     cause: CatalogSyncError | None = None
-    """The exception behind `error`, for its exit code and its traceback; None if none failed."""
+    """The exception behind `error`, for its exit code and its traceback. None without an error."""
     duration: timedelta = timedelta()
 
     def columns(self, finished_at: datetime) -> dict[str, Any]:
-        """Return what `sync_runs` stores of a run that ended."""
+        """Return the columns of `sync_runs` for a run that ended."""
         kinds = Counter(event.kind for event in self.events)
         return {
             "status": self.status.value,
@@ -119,15 +119,15 @@ def log_report(report: RunReport) -> None:
 
 
 def report_text(report: RunReport, *, dry_run: bool = False) -> str:
-    """Return the line that sums up a run that did not fail."""
+    """Return the summary line of a run that did not fail."""
     if report.status is RunStatus.SKIPPED:
         return f"{report.source}: skipped, {report.error}"
-    facts = [_count(report.models or 0, "model"), _count(report.pages or 0, "page")]
+    facts = [count(report.models or 0, "model"), count(report.pages or 0, "page")]
     if report.baseline and report.models is not None:
         recorded = "would be recorded" if dry_run else "recorded"
         facts = [
             (
-                f"baseline of {_count(report.models, 'model')} {recorded}; "
+                f"baseline of {count(report.models, 'model')} {recorded}; "
                 "alerts begin with the next change"
             )
         ]
@@ -135,7 +135,7 @@ def report_text(report: RunReport, *, dry_run: bool = False) -> str:
         counts = Counter(event.kind.value for event in report.events if event.model_id)
         schema = [event for event in report.events if event.kind is Kind.SCHEMA_CHANGED]
         facts += [f"{number} {kind}" for kind, number in counts.items()]
-        facts += [_count(len(event.changes), "field") + " changed" for event in schema]
+        facts += [count(len(event.changes), "field") + " changed" for event in schema]
         if not counts and not schema:
             facts.append("no change")
     if report.models is None:

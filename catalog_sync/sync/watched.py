@@ -1,4 +1,4 @@
-"""Runs of chosen sources with their heartbeat: what `sync` and the daemon's jobs call."""
+"""Runs of chosen sources with their heartbeat. `sync` and the daemon's jobs call this."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ class WatchedRuns(AllSources):
         on_page: Callable[[str, int, int], None] = lambda _source, _pages, _models: None,
         on_report: Callable[[RunReport], None] = lambda _report: None,
     ) -> list[RunReport]:
-        """Run the named sources, or all; a credential that is missing is its source's error.
+        """Run the named sources, or all. A missing credential is an error of its source alone.
 
         Raises:
-            ConfigError: a name is unknown.
-            DatabaseError: no run can be recorded.
+            ConfigError: A name is unknown.
+            DatabaseError: No run can be recorded.
         """
         sources, heartbeat = self._chosen(names), self._heartbeat
         if not options.dry_run:
@@ -87,7 +87,7 @@ class WatchedRuns(AllSources):
         return reports
 
     def close(self) -> None:
-        """Wait a moment for a heartbeat that is being sent, unless the runs were stopped."""
+        """Wait briefly for a heartbeat that is being sent, unless the runs were stopped."""
         if self._heartbeat is not None:
             self._heartbeat.close(0 if self._cancel.cancelled else _PING_SECONDS)
 
@@ -97,9 +97,9 @@ class WatchedRuns(AllSources):
         return [configured[name] for name in dict.fromkeys(names)] or list(configured.values())
 
     def _other_errors(self, sources: Sequence[SourceSettings]) -> list[str]:
-        """Return the last errors of the sources that have no part in a run.
+        """Return the last errors of the sources that are not part of a run.
 
-        They share one heartbeat: a source that works does not hide another that fails.
+        All sources share one heartbeat: a source that works must not hide one that fails.
         """
         part = {source.name for source in sources}
         if len(part) == len(self._settings.sources):

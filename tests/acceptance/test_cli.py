@@ -29,7 +29,7 @@ import pytest
 from catalog_sync import __version__
 from catalog_sync.app import App
 from catalog_sync.demo import story
-from catalog_sync.demo.history import moments
+from catalog_sync.demo.history import steps
 from catalog_sync.demo.sandbox import Sandbox
 from support import (
     KEY,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from subprocess import CompletedProcess
 
-NEWEST = moments()[-1].models
+NEWEST = steps()[-1].models
 LISTED = [listed["id"] for listed in NEWEST]
 """What the recorded history ends with, newest first."""
 LEFT = [
@@ -796,7 +796,7 @@ def test_models_json_and_csv(history: Path) -> None:
 
 def as_of(day: str) -> list[str]:
     """Give what the recorded history lists at the end of a day, newest first."""
-    past = [moment for moment in moments() if moment.at.date().isoformat() <= day]
+    past = [step for step in steps() if step.at.date().isoformat() <= day]
     return [listed["id"] for listed in past[-1].models]
 
 

@@ -13,7 +13,7 @@ import pytest
 import catalog_sync
 from catalog_sync import App, ConfigError, DatabaseError, Kind, RunStatus, SourceError, load
 from catalog_sync.demo import story
-from catalog_sync.demo.history import moments
+from catalog_sync.demo.history import steps
 from catalog_sync.demo.sandbox import Sandbox
 from cookbook import README
 from support import KEY, environment, settings_for
@@ -57,7 +57,7 @@ def example() -> str:
 
 def test_the_readmes_example() -> None:
     """The README's lines make a pass and tell what they find, and print nothing else."""
-    with Sandbox(moments()[-1].models, api_key=KEY) as sandbox:
+    with Sandbox(steps()[-1].models, api_key=KEY) as sandbox:
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", example()],
             env=environment(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=sandbox.url),
@@ -68,9 +68,9 @@ def test_the_readmes_example() -> None:
         )
     assert (done.returncode, done.stderr) == (0, "")
     first, past, *events = done.stdout.splitlines()
-    assert first == f"anthropic succeeded {len(moments()[-1].models)} None"
+    assert first == f"anthropic succeeded {len(steps()[-1].models)} None"
     assert past == "[]"
-    assert [line.split()[3] for line in events] == [model["id"] for model in moments()[-1].models]
+    assert [line.split()[3] for line in events] == [model["id"] for model in steps()[-1].models]
 
 
 def test_types_reach_the_user() -> None:
@@ -122,7 +122,7 @@ named = [logging.getLogger(name) for name in logging.root.manager.loggerDict]
 assert [each.name for each in named if each.name.startswith("catalog") and each.handlers] == []
 assert logging.getLogger("catalog_sync").level == logging.NOTSET
 """
-    with Sandbox(moments()[0].models, api_key=KEY) as sandbox:
+    with Sandbox(steps()[0].models, api_key=KEY) as sandbox:
         done = subprocess.run(
             [sys.executable, "-c", code],
             env=environment(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=sandbox.url),
@@ -136,7 +136,7 @@ assert logging.getLogger("catalog_sync").level == logging.NOTSET
 
 def test_errors(tmp_path: Path) -> None:
     """What concerns all sources is raised, what concerns one is in its report, and no key shows."""
-    with Sandbox(moments()[0].models, api_key=KEY) as sandbox:
+    with Sandbox(steps()[0].models, api_key=KEY) as sandbox:
         settings = settings_for(f"sqlite:///{tmp_path}/c.db", sandbox.url, key="sk-wrong-9d1f")
         with App(settings) as app:
             [report] = app.sync()

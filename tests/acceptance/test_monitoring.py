@@ -15,7 +15,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from catalog_sync.demo.history import moments
+from catalog_sync.demo.history import steps
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.queries.health import SourceHealth
 from catalog_sync.queries.metrics import Snapshot, SourceSnapshot, exposition, registry
@@ -67,7 +67,7 @@ def check(promtool: str, *arguments: str, **options: Any) -> str:
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    with Sandbox(moments()[-1].models, api_key=KEY) as sandbox:
+    with Sandbox(steps()[-1].models, api_key=KEY) as sandbox:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", sandbox.url)
         monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
         yield sandbox

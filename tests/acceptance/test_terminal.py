@@ -22,7 +22,7 @@ import pytest
 
 from catalog_sync.app import App
 from catalog_sync.demo import story
-from catalog_sync.demo.history import moments
+from catalog_sync.demo.history import steps
 from support import (
     KEY,
     Answer,
@@ -36,7 +36,7 @@ from support import (
     settings_for,
 )
 
-NEWEST = moments()[-1].models
+NEWEST = steps()[-1].models
 LISTED = [listed["id"] for listed in NEWEST]
 DEPRECATED = "claude-sonnet-4-5-20250929"
 CONTROL = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[^\[\]])")

@@ -21,7 +21,7 @@ from pathlib import Path
 from catalog_sync.check.ids import IdPattern
 from catalog_sync.check.scan import scan
 from catalog_sync.demo import story
-from catalog_sync.demo.history import moments
+from catalog_sync.demo.history import steps
 
 ROUNDS = 5
 NOW = datetime.now(UTC)
@@ -53,7 +53,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def main(files: int) -> None:
-    held = {model["id"] for moment in moments() for model in moment.models}
+    held = {model["id"] for step in steps() for model in step.models}
     with tempfile.TemporaryDirectory() as top:
         directory = Path(top, "repository")
         directory.mkdir()

@@ -16,7 +16,7 @@ from catalog_sync import __version__
 from catalog_sync.client import walk
 from catalog_sync.client.anthropic import AnthropicApi
 from catalog_sync.client.models import ModelsClient
-from catalog_sync.demo.history import moments
+from catalog_sync.demo.history import steps
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.errors import BadAnswerError, DeadlineError, RefusedError, SourceError
 from support import KEY, Answer, ScriptedServer, model, page
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from catalog_sync.domain.model import Catalog, ModelInfo
 
 HEADERS = {"x-api-key": KEY}
-HISTORY = moments()[-1].models
+HISTORY = steps()[-1].models
 IDS = [listed["id"] for listed in HISTORY]
 MIB = 2**20
 

@@ -11,7 +11,7 @@ import pytest
 
 from catalog_sync.client.models import ModelsClient
 from catalog_sync.client.openai import OpenAIApi
-from catalog_sync.demo.history import moments
+from catalog_sync.demo.history import steps
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.domain.model import EPOCH, ModelInfo
 from catalog_sync.errors import BadAnswerError, RefusedError, UnauthorizedError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 KEY = "sk-proj-test-0d51ce"
 HEADERS = {"authorization": f"Bearer {KEY}"}
-HISTORY = moments()[-1].models
+HISTORY = steps()[-1].models
 DAY = datetime(2027, 1, 15, tzinfo=UTC)
 
 

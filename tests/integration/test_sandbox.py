@@ -15,13 +15,13 @@ import anthropic
 import pytest
 from anthropic.types import ModelInfo
 
-from catalog_sync.demo.history import moments
+from catalog_sync.demo.history import steps
 from catalog_sync.demo.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-NEWEST = moments()[-1].models
+NEWEST = steps()[-1].models
 IDS = [model["id"] for model in NEWEST]
 KEY = "sk-test-only"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from catalog_sync.demo.history import moments
+from catalog_sync.demo.history import steps
 from catalog_sync.queries.catalog import closest
 
-NAMES = {model["id"]: model["display_name"] for model in moments()[0].models} | {
-    model["id"]: model["display_name"] for model in reversed(moments()[-1].models)
+NAMES = {model["id"]: model["display_name"] for model in steps()[0].models} | {
+    model["id"]: model["display_name"] for model in reversed(steps()[-1].models)
 }
 """Of all that was ever listed: what it is called."""
 

@@ -125,7 +125,7 @@ def test_too_long_a_duration() -> None:
 )
 def test_moment(text: str, moment: datetime) -> None:
     """People name an instant as RFC 3339, as a date, which is its first instant, or as an age."""
-    assert clock.parse_moment(text, NOON) == moment
+    assert clock.parse_time(text, NOON) == moment
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_no_moment(text: str) -> None:
     with pytest.raises(
         ValueError, match=r"a time such as .*, a date such as .*, or an age such as"
     ):
-        clock.parse_moment(text, datetime(1800, 1, 1, tzinfo=UTC))
+        clock.parse_time(text, datetime(1800, 1, 1, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(

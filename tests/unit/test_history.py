@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from anthropic.types import ModelInfo
 
-from catalog_sync.demo.history import Moment, moments
+from catalog_sync.demo.history import Step, steps
 
 LIFECYCLE_FIELDS = {"lifecycle", "deprecated_at", "retires_at", "line"}
 
@@ -31,27 +31,27 @@ RECORD = [
 ]
 
 
-def by_day(day: str) -> Moment:
-    """Give the last moment of that day."""
-    return [moment for moment in moments() if moment.at.date().isoformat() == day][-1]
+def by_day(day: str) -> Step:
+    """Give the last step of that day."""
+    return [step for step in steps() if step.at.date().isoformat() == day][-1]
 
 
-def listed(model_id: str) -> list[Moment]:
-    return [moment for moment in moments() if model_id in {m["id"] for m in moment.models}]
+def listed(model_id: str) -> list[Step]:
+    return [step for step in steps() if model_id in {m["id"] for m in step.models}]
 
 
-def one(moment: Moment, model_id: str) -> dict[str, Any]:
-    return next(model for model in moment.models if model["id"] == model_id)
+def one(step: Step, model_id: str) -> dict[str, Any]:
+    return next(model for model in step.models if model["id"] == model_id)
 
 
 def test_order() -> None:
     """Moments follow each other in UTC, begin on 2026-02-01, and each has its own headline."""
-    told = moments()
-    instants = [moment.at for moment in told]
+    told = steps()
+    instants = [step.at for step in told]
     assert instants == sorted(set(instants))
     assert {instant.utcoffset() for instant in instants} == {timedelta(0)}
     assert instants[0].date().isoformat() == "2026-02-01"
-    assert len({moment.headline for moment in told}) == len(told)
+    assert len({step.headline for step in told}) == len(told)
 
 
 @pytest.mark.parametrize(("model_id", "name", "created", "first", "left"), RECORD)
@@ -64,23 +64,23 @@ def test_record(
     assert {one(m, model_id)["created_at"] for m in present} == {f"{created}T00:00:00Z"}
     assert {one(m, model_id)["type"] for m in present} == {"model"}
     assert present[0].at.date().isoformat() == (first or "2026-02-01")
-    absent = [moment for moment in moments() if moment.at > present[-1].at]
+    absent = [step for step in steps() if step.at > present[-1].at]
     assert (absent[0].at.date().isoformat() if absent else None) == left
-    assert len(present) + len(absent) == sum(m.at >= present[0].at for m in moments())
+    assert len(present) + len(absent) == sum(m.at >= present[0].at for m in steps())
 
 
 def test_nothing_else_is_listed() -> None:
-    """No model outside the record appears, and none twice in one moment."""
-    for moment in moments():
-        ids = [model["id"] for model in moment.models]
+    """No model outside the record appears, and none twice in one step."""
+    for step in steps():
+        ids = [model["id"] for model in step.models]
         assert len(ids) == len(set(ids))
         assert set(ids) <= {row[0] for row in RECORD}
 
 
 def test_newest_first() -> None:
-    """Every moment lists its models as the API does, newest first."""
-    for moment in moments():
-        created = [model["created_at"] for model in moment.models]
+    """Every step lists its models as the API does, newest first."""
+    for step in steps():
+        created = [model["created_at"] for model in step.models]
         assert created == sorted(created, reverse=True)
 
 
@@ -97,10 +97,10 @@ def test_capabilities_appear() -> None:
     """On 2026-03-18 capabilities and token limits appear on all nine models, and nothing else."""
     seed = {"id", "type", "display_name", "created_at"}
     added = {"capabilities", "max_input_tokens", "max_tokens"}
-    for moment in moments():
-        if moment.recorded:
-            known = seed if moment.at < by_day("2026-03-18").at else seed | added
-            assert all(set(model) == known for model in moment.models)
+    for step in steps():
+        if step.recorded:
+            known = seed if step.at < by_day("2026-03-18").at else seed | added
+            assert all(set(model) == known for model in step.models)
     before, after = by_day("2026-02-17"), by_day("2026-03-18")
     assert [m["id"] for m in before.models] == [m["id"] for m in after.models]
 
@@ -116,7 +116,7 @@ def test_xhigh_appears() -> None:
 def test_departures_a_minute_apart() -> None:
     """Claude Opus 4 left at 17:52 and Claude Sonnet 4 at 17:53 on 2026-06-15."""
     hour = datetime(2026, 6, 15, 17, tzinfo=UTC)
-    told = {moment.at: {m["id"] for m in moment.models} for moment in moments()}
+    told = {step.at: {m["id"] for m in step.models} for step in steps()}
     assert "claude-opus-4-20250514" not in told[hour + timedelta(minutes=52)]
     assert "claude-sonnet-4-20250514" in told[hour + timedelta(minutes=52)]
     assert "claude-sonnet-4-20250514" not in told[hour + timedelta(minutes=53)]
@@ -134,17 +134,17 @@ def test_late_listings() -> None:
 
 def test_token_limits_are_plausible() -> None:
     """Token limits stay within the values that are typical of the API."""
-    for model in moments()[-1].models + by_day("2026-03-18").models:
+    for model in steps()[-1].models + by_day("2026-03-18").models:
         assert model["max_input_tokens"] in {200_000, 1_000_000}
         assert 4_096 <= model["max_tokens"] <= 128_000
 
 
 def test_end_of_the_record() -> None:
     """What follows 2026-08-05 is marked as made up, and alone uses the newest version."""
-    for moment in moments():
-        recorded = moment.at <= by_day("2026-08-05").at
-        assert moment.recorded is recorded
-        assert moment.anthropic_version == ("2023-06-01" if recorded else "2026-10-21")
+    for step in steps():
+        recorded = step.at <= by_day("2026-08-05").at
+        assert step.recorded is recorded
+        assert step.anthropic_version == ("2023-06-01" if recorded else "2026-10-21")
 
 
 def test_lifecycle_appears() -> None:
@@ -171,26 +171,26 @@ def test_deprecation() -> None:
 
 
 def test_reminders() -> None:
-    """After the deprecation two moments cross a reminder each: 90 days, then 30."""
-    told = [moment for moment in moments() if moment.at >= by_day("2026-11-10").at]
-    assert {moment.models == told[0].models for moment in told} == {True}
-    crossed = [[n for n in (90, 30, 7, 1) if days_left(moment) <= n] for moment in told]
+    """After the deprecation two steps cross a reminder each: 90 days, then 30."""
+    told = [step for step in steps() if step.at >= by_day("2026-11-10").at]
+    assert {step.models == told[0].models for step in told} == {True}
+    crossed = [[n for n in (90, 30, 7, 1) if days_left(step) <= n] for step in told]
     assert crossed == [[], [90], [90, 30]]
 
 
-def days_left(moment: Moment) -> float:
-    retires_at = one(moment, "claude-sonnet-4-5-20250929")["retires_at"]
-    left: timedelta = datetime.fromisoformat(retires_at) - moment.at
+def days_left(step: Step) -> float:
+    retires_at = one(step, "claude-sonnet-4-5-20250929")["retires_at"]
+    left: timedelta = datetime.fromisoformat(retires_at) - step.at
     return left / timedelta(days=1)
 
 
 def test_sdk_knows_the_newest_shape() -> None:
     """The newest objects are complete, and have no field that the official SDK does not know."""
-    for model in moments()[-1].models:
+    for model in steps()[-1].models:
         assert set(ModelInfo.model_validate(model).to_dict()) == set(model)
 
 
 def test_fresh_objects() -> None:
     """Each call builds its own objects, so that a reader may change them."""
-    moments()[0].models[0].clear()
-    assert moments()[0].models[0]
+    steps()[0].models[0].clear()
+    assert steps()[0].models[0]

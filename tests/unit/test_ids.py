@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog_sync.check.ids import IdPattern
-from catalog_sync.demo.history import moments
+from catalog_sync.demo.history import steps
 
-RECORDED = sorted({model["id"] for moment in moments() for model in moment.models})
+RECORDED = sorted({model["id"] for step in steps() for model in step.models})
 IDS = IdPattern(RECORDED)
 GATEWAY = IdPattern(
     ["fast", "o3", "gpt-4.1", "gpt-4.1-mini", "anthropic/claude-x", "claude-x", "@cf/meta/llama"]
