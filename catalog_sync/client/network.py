@@ -6,6 +6,7 @@ cancellation, are enforced here, at each operation of the socket.
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import ssl
@@ -244,13 +245,15 @@ def _client(proxy: str | None, tls_files: tuple[str | None, ...] | None) -> http
     if not hasattr(transport._pool, "_network_backend"):  # noqa: SLF001  # no public way
         raise AssertionError("this version of httpx keeps its network backend elsewhere")
     transport._pool._network_backend = _Backend()  # noqa: SLF001
-    return httpx.Client(
+    client = httpx.Client(
         transport=transport,
         trust_env=False,
         timeout=None,  # noqa: S113  # see _Stream
         cookies=_NoCookies(),
         event_hooks={"response": [_forget_location]},
     )
+    atexit.register(client.close)  # a socket left open is a ResourceWarning at exit
+    return client
 
 
 def _forget_location(response: httpx.Response) -> None:

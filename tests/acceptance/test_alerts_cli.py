@@ -445,15 +445,15 @@ def test_list_and_retry(
         ),
         pytest.param([(0, 100), (96, 100), (97, 100)], [(96, 4)], id="several at once"),
         pytest.param([(0, 5), (1, 5), (4, 5)], [(4, 1)], id="crossed at the baseline"),
-        pytest.param([(0, None), (1, 6), (2, 6)], [(1, 5)], id="first sight of a close date"),
+        pytest.param(
+            [(0, None), (1, 6), (2, 6), (5, 6)], [(5, 1)], id="first sight of a close date"
+        ),
         pytest.param(
             [(0, 100), (10, 100), (11, 111), (20, 111), (21, 111), (81, 111)],
             [(10, 90), (21, 90), (81, 30)],
             id="postponed",
         ),
-        pytest.param(
-            [(0, 100), (71, 100), (72, 74), (73, 74)], [(71, 29), (72, 2), (73, 1)], id="sooner"
-        ),
+        pytest.param([(0, 100), (71, 100), (72, 74), (73, 74)], [(71, 29), (73, 1)], id="sooner"),
         pytest.param([(0, 100), (10, 100), (11, None), (70, None)], [(10, 90)], id="called off"),
     ],
 )
@@ -465,7 +465,8 @@ def test_reminders(
 ) -> None:
     """Of each retirement date a receiver is reminded once per threshold, whatever passes between.
 
-    A revised date starts anew, and several thresholds crossed at once are one: the closest.
+    A revised date starts anew, and several thresholds crossed at once are one: the closest. The
+    event that states a date covers the thresholds that are crossed by then.
     """
     configure(hook(receiver, events=["retiring"]))
     midnight = START.replace(hour=0)
@@ -540,9 +541,9 @@ def test_failures_are_told_once(
 
 
 def test_held_passes_are_told_once(api: Sandbox, receiver: Receiver) -> None:
-    """`sync_held` comes with the first held pass, with the command that releases it; and once.
+    """The first held run of an episode is one alert, with a command to look and one to release.
 
-    The command works as it stands in the alert.
+    Both commands work as they stand in the alert.
     """
     configure(hook(receiver, events=[*OPERATIONS, "removed"]))
     passes = Passes(receiver)
@@ -552,12 +553,16 @@ def test_held_passes_are_told_once(api: Sandbox, receiver: Receiver) -> None:
         assert passes(2) == []
         api.models = everything[:2]
         assert passes() == ["sync_held"]
-        command = last_error(receiver, "new").partition("run: ")[2]
+        _, look, release = last_error(receiver, "new").split("run: ")
         assert passes(2) == []
         if episode == 1:
             api.models = everything
             assert passes(2) == []
-    name, *arguments = shlex.split(command)
+    name, *arguments = shlex.split(look.partition(";")[0])
+    assert name == "catalog-sync"
+    assert run(*arguments).stdout.count("removed") >= 6
+    assert query("SELECT count(*) FROM models WHERE removed_at IS NOT NULL") == [(0,)]
+    name, *arguments = shlex.split(release)
     assert name == "catalog-sync"
     result = run(*arguments)
     assert result.returncode == 0, result.stderr

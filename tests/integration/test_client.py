@@ -7,6 +7,7 @@ import json
 import os
 import tracemalloc
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -760,10 +761,15 @@ def test_deadline_covers_reading() -> None:
 
 def test_server_time() -> None:
     """A catalog tells the server's clock, by the Date of the last answer."""
-    before = datetime.now(UTC) - timedelta(seconds=1)
-    server_at = walked(page([model("b")], has_more=True), page([model("a")])).server_at
-    assert server_at is not None
-    assert before < server_at <= datetime.now(UTC)
+    first, last = (
+        datetime(2026, 11, 26, 12, 0, 0, tzinfo=UTC),
+        datetime(2026, 11, 26, 12, 0, 5, tzinfo=UTC),
+    )
+    answers = [
+        Answer(body, headers={"date": format_datetime(at, usegmt=True)})
+        for body, at in [(page([model("b")], has_more=True), first), (page([model("a")]), last)]
+    ]
+    assert walked(*answers).server_at == last
 
 
 def test_key_without_encryption(caplog: pytest.LogCaptureFixture) -> None:

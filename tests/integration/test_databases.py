@@ -301,7 +301,7 @@ def test_the_state_costs_the_same_with_a_long_history(engine: sa.Engine) -> None
 
     sa.event.listen(engine, "before_cursor_execute", note)
     with db_engine.read_transaction(engine) as connection:
-        db_state.select_state(connection, "s", "https://a")
+        db_state.select_state(connection, "s", "https://a", NOW)
     sa.event.remove(engine, "before_cursor_execute", note)
     assert statements
     with db_engine.read_transaction(engine) as connection:
