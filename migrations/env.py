@@ -1,6 +1,6 @@
-"""How Alembic reaches the database: by the program's own connection, or from the shell by its URL.
+"""How Alembic reaches the database: by the program's connection, or from the shell by URL.
 
-The program hands a connection over in `config.attributes`. `alembic` on the command line takes
+The program passes a connection in `config.attributes`. `alembic` on the command line takes
 CATALOG_SYNC_DATABASE_URL or the configuration file, as the program does.
 """
 
@@ -24,7 +24,7 @@ def _run(connection: Connection) -> None:
         target_metadata=metadata,
         version_table=VERSION_TABLE,
         compare_type=True,
-        # Tables that are not ours are none of our business.
+        # Ignore tables of other programs.
         include_name=lambda name, kind, _parents: kind != "table" or name in metadata.tables,
         transactional_ddl=connection.dialect.name in {"sqlite", "postgresql"},
     )

@@ -1,4 +1,4 @@
-"""The catalog: models, their events, the runs that saw them, the alerts they owe.
+"""The catalog: models, their events, the runs that recorded them, and the alerts to send.
 
 Revision ID: 0001
 Revises:
@@ -22,7 +22,7 @@ depends_on = None
 # Days are calendar days in UTC, as a person counts them: tomorrow is one day left.
 DAYS_LEFT = {
     "sqlite": (
-        # Of a time of day, SQLite would round the last millisecond into the next day.
+        # With a time of day, SQLite would round the last millisecond into the next day.
         "CAST(julianday(substr(retires_at, 1, 10)) - julianday(date('now')) AS INTEGER)"
     ),
     "postgresql": "(retires_at AT TIME ZONE 'UTC')::date - (now() AT TIME ZONE 'UTC')::date",
@@ -44,7 +44,7 @@ def upgrade() -> None:
     json = sa.JSON(none_as_null=True)
 
     def create_table(name: str, *items: Any) -> None:
-        # MariaDB and MySQL commit each statement: a set-up that was cut short is taken up again.
+        # MariaDB and MySQL commit each statement: an interrupted set-up is continued.
         options: dict[str, Any] = {"if_not_exists": True}
         if family == "mysql":
             # Ids compare exactly, trailing blanks included, which utf8mb4_bin does not do.
@@ -187,7 +187,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop all of it, and with it every record."""
+    """Drop all tables and views, with every record."""
     for view in ("retiring_models", "current_models"):
         op.execute(f"DROP VIEW IF EXISTS {view}")
     for table in ("alert_deliveries", "model_events", "models", "sync_runs", "sources"):

@@ -4,8 +4,8 @@ Revision ID: 0002
 Revises: 0001
 Create Date: 2026-11-26
 
-A filled database of version 0.1 keeps every row. Runs that were skipped stay as rows until the
-retention period is over; new ones are not recorded any more.
+A filled database of version 0.1 keeps every row. Skipped runs stay as rows until the
+retention period ends; new ones are no longer recorded.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ MODEL_COLUMNS = (
     "source, id, display_name, created_at, type, lifecycle, deprecated_at, retires_at, line, "
     "max_input_tokens, max_tokens, payload, first_seen_at, last_seen_at, missing_since"
 )
-# DuckDB's SQLite has no clock: its "now" lies thousands of years back. The time of the last sync
-# stands in for it there.
+# DuckDB's SQLite has no clock: its "now" is thousands of years ago. The time of the last sync
+# replaces it.
 SQLITE_NOW = (
     "(SELECT CASE WHEN strftime('%Y-%m-%d %H:%M:%f', 'now') > '2000' "
     "THEN strftime('%Y-%m-%d %H:%M:%f', 'now') "
@@ -58,7 +58,7 @@ BIG_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 JSON = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
 ZERO = {"nullable": False, "server_default": sa.text("0")}
 
-# Every table as it stands after this revision: table → comment, columns. A column's comment is its
+# Every table after this revision: table → comment, columns. A column's comment is its
 # last item.
 TABLES: dict[str, tuple[str, list[tuple[str, Any, dict[str, Any], str]]]] = {
     "sources": (
@@ -321,12 +321,12 @@ _BATCH = 500
 
 
 def upgrade() -> None:
-    """Bring a database of version 0.1 to this shape; one that was cut short is taken up again."""
+    """Upgrade a database of version 0.1. An interrupted upgrade can be continued."""
     bind, family = op.get_bind(), _family()
     for view in ("retiring_models", "current_models"):
         op.execute(f"DROP VIEW IF EXISTS {view}")
     for table, names in ADDED.items():
-        if not (family == "sqlite" and table == "model_events"):  # made anew below
+        if not (family == "sqlite" and table == "model_events"):  # created again below
             _add_columns(table, names)
     _create("alert_channels")
     if family == "sqlite":
@@ -338,7 +338,7 @@ def upgrade() -> None:
             *(("models", "payload"), ("model_events", "changes"), ("model_events", "payload")),
         ):
             op.execute(f"ALTER TABLE {table} ALTER {column} TYPE jsonb USING {column}::jsonb")
-        # Room for the next `last_seen_at` on the row's own page: no new index entries.
+        # Leaves room for the next `last_seen_at` on the row's page, so no index entry is added.
         op.execute("ALTER TABLE models SET (fillfactor = 45)")
     _create("model_event_payloads")
     _number_runs(bind)
@@ -350,7 +350,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Return to the shape of version 0.1; what only this revision can hold is dropped."""
+    """Downgrade to version 0.1. Data that only this revision can store is dropped."""
     bind, family = op.get_bind(), _family()
     for view in ("retiring_models", "current_models"):
         op.execute(f"DROP VIEW IF EXISTS {view}")
@@ -390,7 +390,7 @@ def _column(table: str, name: str, *, comment: bool = True) -> sa.Column[Any]:
     """Return a new column as TABLES describes it."""
     for known, kind, options, text in TABLES[table][1]:
         if known == name:
-            # An id that the database numbers is the only key of its table.
+            # An id that the database assigns is the only key of its table.
             numbered = name == "id" and table != "models"
             return sa.Column(
                 name,
@@ -439,9 +439,9 @@ def _check_kinds(kinds: str) -> None:
 
 
 def _rebuild(kinds: str, columns: list[str]) -> None:
-    """Make `model_events` anew with another CHECK: SQLite alters none.
+    """Create `model_events` again with another CHECK, because SQLite cannot alter one.
 
-    The deliveries refer to the events, so they are put aside meanwhile.
+    The deliveries refer to the events, so they are moved away and back.
     """
     op.execute("CREATE TABLE catalog_sync_deliveries AS SELECT * FROM alert_deliveries")
     op.drop_table("alert_deliveries")
@@ -475,7 +475,7 @@ def _number_runs(bind: sa.Connection) -> None:
 
 
 def _fill(bind: sa.Connection) -> None:
-    """Fill the new columns from what the rows of version 0.1 say."""
+    """Fill the new columns from the rows of version 0.1."""
     runs = sa.table("sync_runs", *map(sa.column, ("id", "baseline", "status", "error")))
     added = sa.table("model_events", *map(sa.column, ("kind", "run_id", "baseline")))
     first = sa.select(runs.c.id).where(runs.c.baseline == sa.true())
@@ -525,7 +525,7 @@ def _payloads() -> Any:
 
 
 def _move_payloads(bind: sa.Connection) -> None:
-    """Give each object of a catalog-wide event a row of its own."""
+    """Move each object of a catalog-wide event into a separate row."""
     events, payloads = _events(), _payloads()
     whole = sa.and_(events.c.kind == "schema_changed", events.c.payload.is_not(None))
     for id_ in bind.scalars(sa.select(events.c.id).where(whole)).all():
@@ -542,7 +542,7 @@ def _move_payloads(bind: sa.Connection) -> None:
 
 
 def _restore_payloads(bind: sa.Connection) -> None:
-    """Put the objects of each catalog-wide event back into its own row."""
+    """Move the objects of each catalog-wide event back into the row of the event."""
     events, payloads = _events(), _payloads()
     rows = bind.execute(sa.select(payloads).order_by(payloads.c.event_id)).all()
     for id_, group in groupby(rows, key=lambda row: row.event_id):
