@@ -43,7 +43,7 @@ def need(tool: str) -> str:
 
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the key, the configuration or the directory of whoever runs it."""
+    """Tests do not see the key, the configuration or the directory of the user who runs them."""
     for name in os.environ:
         if name.startswith(("ANTHROPIC_", "CATALOG_SYNC_")):
             monkeypatch.delenv(name)
@@ -58,7 +58,7 @@ def empty_database(kind: str, directory: Path) -> Iterator[str]:
         yield f"sqlite:///{directory}/catalog.db"
         return
     server = db_engine.create_engine(SERVERS[kind])
-    # A server's default is not ours to choose: the tables must say themselves what they need.
+    # Another default of the server: the tables must state their own character set.
     options = " CHARACTER SET latin1" if kind == "mariadb" else ""
     name = f"catalog_sync_test_{uuid.uuid4().hex[:12]}"
     autocommit = server.execution_options(isolation_level="AUTOCOMMIT")

@@ -1,4 +1,4 @@
-"""Debian's cron, minute by minute: what its main loop (cron.c) makes of a crontab line."""
+"""Debian's cron, minute by minute: how its main loop (cron.c) runs a crontab line."""
 
 from __future__ import annotations
 

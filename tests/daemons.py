@@ -1,4 +1,4 @@
-"""The daemon as a process whose log can be waited for; and a database that goes away."""
+"""The daemon as a process with a log that tests can wait for; and a database that goes down."""
 
 from __future__ import annotations
 

@@ -26,9 +26,9 @@ from support import model
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 LAST = NOW - timedelta(minutes=15)
-"""When the last pass was."""
+"""The time of the last run."""
 FIRST = NOW - 100 * DAY
-"""When the source's baseline was."""
+"""The time of the source's baseline."""
 REMINDERS = tuple(n * DAY for n in (90, 30, 7, 1))
 URL = "https://api.example"
 UNKNOWN = Identity()
@@ -71,7 +71,7 @@ def state(
     held: bool = False,
     **fields: Any,
 ) -> SourceState:
-    """What is known after the last pass; with `held`, it was the first that was held."""
+    """The recorded state after the last run; with `held`, that run was the first held one."""
     last = None if baseline_at is None else LAST
     source = SourceRecord("s", URL, baseline_at=baseline_at, last_synced_at=last)
     return SourceState(source, {each.info.id: each for each in rows}, held=held, **fields)
@@ -92,7 +92,7 @@ def decide(
     ignore: Sequence[str] = (),
     **options: bool,
 ) -> ChangeSet:
-    """Reconcile as a run does whose host's clock is right; the last one began when it ended."""
+    """Reconcile as a run with a correct clock does; the last run began when it ended."""
     return reconcile(
         known,
         seen,

@@ -1,4 +1,4 @@
-"""Any history of lists: what an API may do from one pass to the next, and how a pass is made."""
+"""Any history of lists: the changes of the API between two runs, and the options of each run."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ SCOPE = Identity("org_a", "ws_1")
 URL, OTHER_URL = "https://api.example", "https://other.example"
 IDS = [f"m{number}" for number in range(7)]
 ABSENT = object()
-"""In the place of a field that is not there."""
+"""The value of a missing field."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What has changed about the API since the pass before, and how this pass is made."""
+    """The changes of the API since the previous run, and the options of this run."""
 
     put: Mapping[str, Mapping[str, Any]]
     """Models that come or change."""
     gone: frozenset[str]
-    """Models that leave the list, with what the API says of them by id."""
+    """Models that leave the list, with the API's answer about them by id."""
     answers: Mapping[str, AbsenceCheck]
     otherwise: AbsenceCheck
     common: Mapping[str, Any]
-    """Fields that every model has from now on, or has no more."""
+    """Fields that every model gains or loses."""
     turned: bool
-    """Whether the list and its objects come in the opposite order."""
+    """Whether the list and its objects are in reverse order."""
     passed: timedelta
     """By the host's clock, which may go backwards."""
     accept: bool
@@ -89,13 +89,13 @@ histories = st.builds(
 
 @dataclass
 class World:
-    """What the API lists, as it is changed step by step."""
+    """The API's list, changed step by step."""
 
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
     common: dict[str, Any] = field(default_factory=dict)
 
     def turn(self, step: Step) -> list[ModelInfo]:
-        """Change what the step changes, and return the list as it is then."""
+        """Apply a step, and return the list after it."""
         self.common.update(step.common)
         self.objects.update({id_: dict(fields) for id_, fields in step.put.items()})
         for id_ in step.gone:

@@ -1,4 +1,4 @@
-"""What may stand between the program and PostgreSQL: PgBouncer, and a proxy that loses answers."""
+"""Proxies between the program and PostgreSQL: PgBouncer, and one that loses answers."""
 
 from __future__ import annotations
 

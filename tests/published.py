@@ -34,7 +34,7 @@ def added(found: ModelRecord) -> Event:
     return Event(Kind.ADDED, found.first_seen_at, found.info.id, {}, payload, found.source)
 
 
-def told(found: ModelRecord, kind: Kind, at: str, **changes: Any) -> Event:
+def later_event(found: ModelRecord, kind: Kind, at: str, **changes: Any) -> Event:
     return Event(kind, day(at), found.info.id, changes, found.info.payload, found.source)
 
 
@@ -98,8 +98,10 @@ def catalog() -> Site:
     models = [opus, late, small, old, unknown]
     events = [
         *map(added, (late, small, old, unknown)),
-        told(old, Kind.REMOVED, "2026-04-20"),
-        told(late, Kind.DEPRECATED, "2026-05-01", lifecycle={"old": "active", "new": "deprecated"}),
+        later_event(old, Kind.REMOVED, "2026-04-20"),
+        later_event(
+            late, Kind.DEPRECATED, "2026-05-01", lifecycle={"old": "active", "new": "deprecated"}
+        ),
         added(opus),
     ]
     return contents(models, events, [source(), source("gateway")])
@@ -118,7 +120,7 @@ HOSTILE = {
 
 
 def hostile() -> Site:
-    """Names that would break out of their place, and dates that would break the timeline."""
+    """Names that could break out of their place, and dates that could break the timeline."""
     odd = {"lifecycle": "<b>odd</b>", "line": '"><script>alert(1)</script>'}
     models = [
         record(id_, display_name=name, retires_at="2026-08-01T00:00:00Z", **odd)

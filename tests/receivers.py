@@ -1,4 +1,4 @@
-"""Who alerts are sent to in tests: a real HTTP receiver, a real mail server; both on loopback."""
+"""Receivers of alerts in tests: a real HTTP receiver and a real mail server, on loopback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Self
 from aiosmtpd.controller import Controller
 
 PATIENCE_SECONDS = 30
-"""How long a test waits for what must come; only a failing one waits so long."""
+"""How long a test waits for a message. Only a failing test waits this long."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,20 @@ class Reply:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     reason: str | None = None
-    """The words beside the status; null is the usual ones."""
+    """The reason phrase of the status. None is the usual one."""
     after: threading.Event | None = None
     """Not before this is set."""
 
 
 Decision = Reply | Callable[[BinaryIO], None] | None
-"""A reply, what writes to the raw connection itself, or null to hang up without a word."""
+"""A reply, a function that writes to the raw connection, or None to hang up without an answer."""
 
 
 class Receiver:
-    """A real HTTP receiver that keeps what it got.
+    """A real HTTP receiver that keeps its requests.
 
-    `replies` are given in turn, the last one again and again; assign new ones at any time. A
-    function of the request may stand in their place.
+    `replies` are sent in turn, the last one again and again; assign new ones at any time. A
+    function of the request may replace them.
     """
 
     def __init__(self, *replies: Decision, decide: Callable[[Received], Decision] | None = None):
@@ -126,7 +126,7 @@ class Receiver:
         return self.received[-1]
 
     def wait_for(self, requests: int, seconds: float = PATIENCE_SECONDS) -> bool:
-        """Wait until so many requests came in; false when they did not."""
+        """Wait until this many requests arrived. Returns False if they did not."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self.received) >= requests, seconds)
 
@@ -182,7 +182,7 @@ class _OnSocket(Controller):
 
 
 def closed_port() -> int:
-    """A port of loopback at which nobody answers."""
+    """A port of loopback without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 

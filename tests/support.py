@@ -1,4 +1,4 @@
-"""Small stand-ins: objects of the API, a server that says what a test wants, the program itself."""
+"""Small stand-ins: objects of the API, a scripted server, and the program itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from catalog_sync.config.settings import Settings, SourceSettings
 from catalog_sync.config.values import SecretStr
 
 KEY = "sk-ant-test-4f1c9a27"
-"""Looks like a key, opens nothing."""
+"""Looks like a key, but is none."""
 
 
 def model(id_: str, **fields: Any) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server says: a JSON value, or bytes as they are."""
+    """The server's answer: a JSON value, or bytes as they are."""
 
     body: Any = b""
     status: int = 200
@@ -143,7 +143,7 @@ class ScriptedServer:
 def settings_for(
     database_url: str, base_url: str, *, name: str = "anthropic", key: str = "sandbox-key", **source
 ) -> Settings:
-    """Settings with one source whose key is `key`; reads and sets nothing outside."""
+    """Settings with one source whose key is `key`. The environment is not changed."""
     os.environ["CATALOG_SYNC_TEST_KEY"] = key  # the next test starts without it
     values = {"name": name, "base_url": base_url, "api_key_env": "CATALOG_SYNC_TEST_KEY", **source}
     return Settings(database_url=SecretStr(database_url), sources=(SourceSettings(**values),))
@@ -160,7 +160,7 @@ def program(*arguments: str) -> list[str]:
 
 
 def run(*arguments: str, timeout: float = 60, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the program to its end, as a process of its own, in the current directory."""
+    """Run the program to its end, as a separate process, in the current directory."""
     return subprocess.run(
         program(*arguments),
         env=environment(**variables),

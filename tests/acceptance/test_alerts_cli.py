@@ -1,6 +1,6 @@
-"""What alerts promise to whoever runs the program: `sync`, `alerts test`, `list` and `retry`.
+"""The alert commands of the program: `sync`, `alerts test`, `list` and `retry`.
 
-The program is a process of its own, but where a test needs other dates than today's.
+The program is a separate process, except where a test needs other dates than today's.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ COLUMNS = (
 )
 
 
-# --- what a user has ---------------------------------------------------------------------------
+# --- settings and helpers ----------------------------------------------------------------------
 
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Yield a sandbox API with one model, which the environment names as a newcomer's would."""
-    # Nothing here is encrypted, and reading the usual certificates takes a while.
+    """Yield a sandbox API with one model; the environment names it as a new user's would."""
+    # Nothing here is encrypted, and loading the usual certificates takes a while.
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setenv("SSL_CERT_DIR", str(Path.cwd()))
     with Sandbox([model("claude-1")], api_key=KEY) as sandbox:
@@ -85,7 +85,7 @@ def hook(receiver: Receiver, name: str = "team", **more: Any) -> dict[str, Any]:
 
 
 def synced(clock: Clock = utc_now, *, accept: bool = False) -> RunReport:
-    """Make a pass inside this process and deliver, as `sync` does."""
+    """Make a run inside this process and deliver, as `sync` does."""
     with App(load(), clock) as app:
         [report] = app.sync(RunOptions(accept_removals=accept))
         app.deliver()
@@ -102,7 +102,7 @@ def query(sql: str) -> list[tuple[Any, ...]]:
 
 
 def complaint(result: CompletedProcess[str], exit_code: int) -> str:
-    """Return the one line that a failed command says, after checking that it says no more."""
+    """Return the one line of a failed command, after checking that there is no other."""
     assert result.returncode == exit_code, result.stderr
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
@@ -116,8 +116,8 @@ def run_all(*command_lines: str, **variables: str) -> list[CompletedProcess[str]
         return list(threads.map(lambda line: run(*shlex.split(line), **variables), command_lines))
 
 
-def told(receiver: Receiver) -> list[tuple[str, str | None]]:
-    """Return the events that a receiver was sent: kind and model, in the order they came."""
+def events_of(receiver: Receiver) -> list[tuple[str, str | None]]:
+    """Return the events that a receiver got: kind and model, in order."""
     return [
         (event["kind"], event["model_id"])
         for received in receiver.received
@@ -129,7 +129,7 @@ def told(receiver: Receiver) -> list[tuple[str, str | None]]:
 
 
 def test_sync_tells_what_changed(api: Sandbox, receiver: Receiver) -> None:
-    """After its pass `sync` sends what is due and reports it; a baseline is recorded in silence."""
+    """After its run `sync` sends the due alerts and reports them; a baseline sends none."""
     configure(hook(receiver, models=["claude-*"]))
     first = run("sync")
     assert first.returncode == 0, first.stderr
@@ -140,17 +140,17 @@ def test_sync_tells_what_changed(api: Sandbox, receiver: Receiver) -> None:
     second = run("sync", "--json")
     assert second.returncode == 0, second.stderr
     assert json.loads(second.stdout)["deliveries"] == {"delivered": 1, "pending": 0, "failed": 0}
-    assert told(receiver) == [("added", "claude-2")]
+    assert events_of(receiver) == [("added", "claude-2")]
     assert receiver.last.path == "/models"
     assert second.stderr == ""
 
 
-def test_a_failing_channel_does_not_fail_the_pass(
+def test_a_failing_channel_does_not_fail_the_run(
     api: Sandbox, receiver: Receiver, other: Receiver
 ) -> None:
     """Whatever a channel answers, a good run ends with 0; pending and failed alerts are counted.
 
-    `delivered` is of this run alone, `pending` and `failed` are as the table holds them.
+    `delivered` counts this run alone; `pending` and `failed` count the rows of the table.
     """
     configure(hook(receiver), hook(other, "other"))
     synced()
@@ -166,11 +166,11 @@ def test_a_failing_channel_does_not_fail_the_pass(
     assert second.returncode == 0, second.stderr
     assert second.stdout.splitlines()[-1].startswith("alerts: 2 delivered, 3 pending, 0 failed")
     assert len(receiver.received) == 1  # it is not contacted again so soon
-    assert told(other) == [("added", f"claude-{number}") for number in (2, 3, 4)]
+    assert events_of(other) == [("added", f"claude-{number}") for number in (2, 3, 4)]
 
 
-def test_a_failed_pass_delivers_what_is_due(api: Sandbox, receiver: Receiver) -> None:
-    """When the source cannot be synced, what was owed before goes out all the same."""
+def test_a_failed_run_delivers_what_is_due(api: Sandbox, receiver: Receiver) -> None:
+    """If the source cannot be synced, earlier alerts are still sent."""
     configure(hook(receiver))
     synced()
     added(api, "claude-2")
@@ -180,11 +180,11 @@ def test_a_failed_pass_delivers_what_is_due(api: Sandbox, receiver: Receiver) ->
     result = run("sync", "--json")
     assert result.returncode == 1
     assert json.loads(result.stdout)["deliveries"] == {"delivered": 1, "pending": 0, "failed": 0}
-    assert told(receiver) == [("added", "claude-2")]
+    assert events_of(receiver) == [("added", "claude-2")]
 
 
 def test_a_dry_run_sends_nothing(api: Sandbox, receiver: Receiver) -> None:
-    """`--dry-run` neither sends what is due nor owes what it finds."""
+    """`--dry-run` neither sends due alerts nor adds new ones."""
     configure(hook(receiver))
     synced()
     added(api, "claude-2")
@@ -223,14 +223,14 @@ def test_killed_while_sending(api: Sandbox, receiver: Receiver) -> None:
     answer.set()
     assert query("SELECT status, attempts FROM alert_deliveries") == [("pending", 1)]
     synced()
-    assert len(receiver.received) == 1  # it might still be on its way
+    assert len(receiver.received) == 1  # it might still be in progress
 
     query("UPDATE alert_deliveries SET next_attempt_at = (SELECT min(started_at) FROM sync_runs)")
     result = run("sync", "--json")
     assert json.loads(result.stdout)["deliveries"] == {"delivered": 1, "pending": 0, "failed": 0}
     first, second = receiver.received
     assert (first.id, first.json) == (second.id, second.json)
-    assert told(receiver) == [("added", "claude-2")] * 2
+    assert events_of(receiver) == [("added", "claude-2")] * 2
 
 
 @pytest.mark.parametrize("kind", ["webhook", "url"])
@@ -281,9 +281,9 @@ WEBHOOK = "http://127.0.0.1:9/hidden-path"
     ],
 )
 def test_a_wrong_channel(api: Sandbox, alerts: list[dict[str, Any]], said: list[str]) -> None:
-    """A channel that could never be told anything is exit 2 before the first request.
+    """A channel that no message can be sent to is exit 2 before the first request.
 
-    The one line says which channel and what is wrong, and shows nothing of its address.
+    The one line names the channel and the problem, and does not show its address.
     """
     configure(*alerts)
     line = complaint(run("sync", BAD="hidden-secret"), 2)
@@ -299,9 +299,9 @@ def test_a_wrong_channel(api: Sandbox, alerts: list[dict[str, Any]], said: list[
 def test_test_reaches_every_channel(
     receiver: Receiver, other: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`alerts test` sends a message that says what it is to every channel, or to the named one.
+    """`alerts test` sends a test message to every channel, or to the named one.
 
-    It needs no API key, and touches no database.
+    It needs no API key and no database.
     """
     configure(hook(receiver), {"name": "other", "url": other.url.replace("http:", "json:")})
     result = run("alerts", "test")
@@ -318,7 +318,7 @@ def test_test_reaches_every_channel(
 
 
 def test_test_fails_loudly(receiver: Receiver, other: Receiver) -> None:
-    """`alerts test` exits 1 when one channel does not accept, and tries the others all the same."""
+    """`alerts test` exits 1 if one channel does not accept, and still tries the others."""
     receiver.replies = [Reply(403)]
     configure(
         hook(receiver),
@@ -336,7 +336,7 @@ def test_test_fails_loudly(receiver: Receiver, other: Receiver) -> None:
 
 
 def test_test_without_a_channel(receiver: Receiver) -> None:
-    """An unknown channel, or none at all, is exit 2; the line names those that there are."""
+    """An unknown channel, or none at all, is exit 2; the line names the known ones."""
     configure(hook(receiver), hook(receiver, "mail"))
     configure(file="none.toml")
     unknown, none = run_all("alerts test teem", "--config none.toml alerts test")
@@ -348,7 +348,7 @@ def test_test_without_a_channel(receiver: Receiver) -> None:
 
 
 def test_test_minds_no_database(receiver: Receiver) -> None:
-    """`alerts test` works while the database is out of reach: it is not about it."""
+    """`alerts test` works while the database is out of reach."""
     nowhere = f"postgresql://127.0.0.1:{closed_port()}/catalog"
     configure(hook(receiver), top=f'database_url = "{nowhere}"')
     result = run("alerts", "test")
@@ -359,7 +359,7 @@ def test_test_minds_no_database(receiver: Receiver) -> None:
 
 
 def test_list_of_an_empty_database() -> None:
-    """`alerts list` and `retry` answer where nothing was ever owed, and create no file."""
+    """`alerts list` and `retry` work before any alert was due, and create no file."""
     listing, retry = run_all("alerts list", "alerts retry")
     assert (listing.returncode, listing.stdout) == (0, "")
     assert (retry.returncode, retry.stdout) == (0, "0 failed deliveries due again\n")
@@ -369,10 +369,10 @@ def test_list_of_an_empty_database() -> None:
 def test_list_and_retry(
     api: Sandbox, receiver: Receiver, other: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`alerts list` shows what waits and what failed, with the last error, and what was delivered.
+    """`alerts list` shows pending, failed and delivered alerts, with the last error.
 
-    `alerts retry` makes what failed due again, of one channel or of all, under the same id. Neither
-    needs a key.
+    `alerts retry` makes failed alerts due again, of one channel or of all, under the same id.
+    Neither needs a key.
     """
     gone = hook(other, "gone", events=["added"])
     configure(
@@ -436,7 +436,7 @@ def test_list_and_retry(
 
 
 @pytest.mark.parametrize(
-    ("passes", "reminders"),
+    ("runs", "reminders"),
     [
         pytest.param(
             [(day, 100) for day in (0, 9, 10, 11, 70, 80, 93, 99, 100, 101)],
@@ -460,18 +460,18 @@ def test_list_and_retry(
 def test_reminders(
     api: Sandbox,
     receiver: Receiver,
-    passes: Sequence[tuple[int, int | None]],
+    runs: Sequence[tuple[int, int | None]],
     reminders: list[tuple[int, int]],
 ) -> None:
-    """Of each retirement date a receiver is reminded once per threshold, whatever passes between.
+    """A receiver gets one reminder per threshold and retirement date.
 
-    A revised date starts anew, and several thresholds crossed at once are one: the closest. The
-    event that states a date covers the thresholds that are crossed by then.
+    A revised date starts again, and several thresholds crossed at once make one reminder: the
+    closest. The event that states a date covers the thresholds that are crossed at that time.
     """
     configure(hook(receiver, events=["retiring"]))
     midnight = START.replace(hour=0)
     seen = []
-    for day, retires_on in passes:
+    for day, retires_on in runs:
         date = f"{midnight + retires_on * DAY:%Y-%m-%dT%H:%M:%SZ}" if retires_on else None
         state = "deprecated" if date else "active"
         api.models = [model("claude-1", lifecycle=state, retires_at=date), model("claude-2")]
@@ -487,19 +487,19 @@ def test_reminders(
 # --- the job itself ----------------------------------------------------------------------------
 
 
-class Passes:
-    """Passes a quarter of an hour apart, and what they made a receiver hear."""
+class Runs:
+    """Runs a quarter of an hour apart, and the kinds of events that a receiver got."""
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
         self._now = START
 
     def __call__(self, number: int = 1, *, accept: bool = False) -> list[str]:
-        before = len(told(self._receiver))
+        before = len(events_of(self._receiver))
         for _ in range(number):
             self._now += timedelta(minutes=15)
             synced(lambda: self._now, accept=accept)
-        return [kind for kind, _model in told(self._receiver)[before:]]
+        return [kind for kind, _model in events_of(self._receiver)[before:]]
 
 
 def last_error(receiver: Receiver, side: str) -> str:
@@ -507,57 +507,57 @@ def last_error(receiver: Receiver, side: str) -> str:
     return event["changes"]["error"][side]
 
 
-def test_failures_are_told_once(
+def test_failures_are_announced_once(
     api: Sandbox, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`sync_failed` comes with the third failure in a row, and again for another class of error.
 
-    `sync_recovered` comes once after it; failures that were not told recover in silence.
+    `sync_recovered` comes once after it, and not after failures without an alert.
     """
-    passes = Passes(receiver)
+    runs = Runs(receiver)
     version = '[[sources]]\nname = "anthropic"\nbase_url = "%s"\nanthropic_version = "1999-01-01"\n'
     good = hook(receiver, events=OPERATIONS)
     configure(good, top="failure_alert_after = 3")
-    assert passes(2) == []
+    assert runs(2) == []
     api.api_key = "another-key"
-    assert passes(2) == []
+    assert runs(2) == []
     api.api_key = KEY
-    assert passes(2) == []
+    assert runs(2) == []
     api.api_key = "another-key"
-    assert passes(2) == []
-    assert passes() == ["sync_failed"]
+    assert runs(2) == []
+    assert runs() == ["sync_failed"]
     assert "ANTHROPIC_API_KEY" in last_error(receiver, "new")
-    assert passes(3) == []
+    assert runs(3) == []
     api.api_key = KEY
     Path("catalog-sync.toml").unlink()
     configure(good, top="failure_alert_after = 3\n" + version % api.url)
-    assert passes() == ["sync_failed"]
+    assert runs() == ["sync_failed"]
     assert "400" in last_error(receiver, "new")
-    assert passes(3) == []
+    assert runs(3) == []
     configure(good, top="failure_alert_after = 3")
-    assert passes() == ["sync_recovered"]
+    assert runs() == ["sync_recovered"]
     assert "400" in last_error(receiver, "old")
-    assert passes(2) == []
+    assert runs(2) == []
 
 
-def test_held_passes_are_told_once(api: Sandbox, receiver: Receiver) -> None:
-    """The first held run of an episode is one alert, with a command to look and one to release.
+def test_held_runs_are_announced_once(api: Sandbox, receiver: Receiver) -> None:
+    """The first held run makes one alert, with a command to look and one to release.
 
-    Both commands work as they stand in the alert.
+    Both commands work as the alert states them.
     """
     configure(hook(receiver, events=[*OPERATIONS, "removed"]))
-    passes = Passes(receiver)
+    runs = Runs(receiver)
     everything = [model(f"claude-{number}") for number in range(8)]
     for episode in (1, 2):
         api.models = everything
-        assert passes(2) == []
+        assert runs(2) == []
         api.models = everything[:2]
-        assert passes() == ["sync_held"]
+        assert runs() == ["sync_held"]
         _, look, release = last_error(receiver, "new").split("run: ")
-        assert passes(2) == []
+        assert runs(2) == []
         if episode == 1:
             api.models = everything
-            assert passes(2) == []
+            assert runs(2) == []
     name, *arguments = shlex.split(look.partition(";")[0])
     assert name == "catalog-sync"
     assert run(*arguments).stdout.count("removed") >= 6
@@ -566,14 +566,14 @@ def test_held_passes_are_told_once(api: Sandbox, receiver: Receiver) -> None:
     assert name == "catalog-sync"
     result = run(*arguments)
     assert result.returncode == 0, result.stderr
-    assert [kind for kind, _ in told(receiver)[-6:]] == ["removed"] * 6
+    assert [kind for kind, _ in events_of(receiver)[-6:]] == ["removed"] * 6
 
 
 # --- secrets -----------------------------------------------------------------------------------
 
 
 def assert_silent(secrets: Sequence[str], results: Sequence[CompletedProcess[str]]) -> None:
-    """Nothing that was printed, logged or stored holds a secret, in whatever case."""
+    """No secret is printed, logged or stored, in upper or lower case."""
     printed = "".join(result.stdout + result.stderr for result in results).lower()
     stored = "".join(path.read_bytes().decode("latin-1") for path in Path().glob("catalog.db*"))
     assert "alert_deliveries" in stored
@@ -583,9 +583,9 @@ def assert_silent(secrets: Sequence[str], results: Sequence[CompletedProcess[str
 
 
 def test_no_secret_gets_out(api: Sandbox, receiver: Receiver) -> None:
-    """Of addresses and signing secrets nothing but scheme and host is printed, logged or stored.
+    """Only scheme and host of an address are printed, logged or stored, and no signing secret.
 
-    Neither where a channel refuses, is out of reach or hangs up, nor with `--verbose`.
+    This holds if a channel refuses, is out of reach or hangs up, and with `--verbose`.
     """
     configure()
     synced()
@@ -613,7 +613,7 @@ def test_no_secret_gets_out(api: Sandbox, receiver: Receiver) -> None:
 
 
 def test_no_token_in_the_place_of_a_host(api: Sandbox) -> None:
-    """Services whose address has a token where others have a host keep it to themselves."""
+    """Services whose address has a token in place of a host do not show it."""
     configure()
     synced()
     added(api, "claude-2")
@@ -622,7 +622,7 @@ def test_no_token_in_the_place_of_a_host(api: Sandbox) -> None:
         {"name": "a", "url": f"pover://{user}@{token}"}, {"name": "b", "url": f"pbul://{token}"}
     )
     configure({"name": "a", "url": f"slack://{token}"}, file="incomplete.toml")
-    # These services are asked through a proxy that is not there.
+    # These services are called through a missing proxy.
     nowhere = f"http://127.0.0.1:{closed_port()}"
     proxy = {"HTTPS_PROXY": nowhere, "https_proxy": nowhere}
     results = [
@@ -635,7 +635,7 @@ def test_no_token_in_the_place_of_a_host(api: Sandbox) -> None:
 
 
 def test_no_token_in_what_a_receiver_says(api: Sandbox, receiver: Receiver) -> None:
-    """A receiver that repeats the address in its answer does not get it into a log or a table."""
+    """A receiver that repeats the address in its answer gets it into no log and no table."""
     configure({"name": "a", "webhook": f"{receiver.url}/hidden-path"})
     synced()
     added(api, "claude-2")
@@ -646,7 +646,7 @@ def test_no_token_in_what_a_receiver_says(api: Sandbox, receiver: Receiver) -> N
 
 
 def test_retry_of_a_channel_that_is_none() -> None:
-    """A name that no channel has or had is a mistake, and says which there are."""
+    """A name that no channel has or had is an error that names the known ones."""
     done = run("alerts", "retry", "nobody")
     assert done.returncode == 2
     assert "nobody" in done.stderr

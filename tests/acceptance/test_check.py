@@ -1,4 +1,4 @@
-"""`catalog-sync check`, as the users of models run it in their own CI: without a key."""
+"""`catalog-sync check` as users run it in their CI: without a key."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def write(name: str, text: str | bytes) -> None:
 
 
 def lines(result: CompletedProcess[str], exit_code: int = 1) -> list[str]:
-    """The lines that a check prints, after checking that it says nothing else."""
+    """The lines that a check prints, after checking that there are no others."""
     assert (result.returncode, result.stderr) == (exit_code, "")
     return result.stdout.splitlines()
 
@@ -190,13 +190,13 @@ def test_what_is_no_problem() -> None:
 )
 @pytest.mark.usefixtures("catalog")
 def test_what_fails(arguments: list[str], exit_code: int, result: str) -> None:
-    """`--fail-on` chooses the verdicts that fail the check, `--strict` chooses all."""
+    """`--fail-on` chooses the verdicts that fail the check; `--strict` chooses all."""
     printed = lines(run("check", DEPRECATED["id"], *arguments), exit_code)
     assert printed[-1] == f"1 model checked: {result}"
 
 
 def test_the_configuration(catalog: Path) -> None:
-    """`[check]` holds the defaults. An option replaces `fail_on`, and adds to the globs."""
+    """`[check]` has the defaults. An option replaces `fail_on`, and adds to the globs."""
     write("in/x.py", f"{DEPRECATED['id']} {GONE['id']} claude-opus-5")
     write("in/CHANGELOG.md", RETIRED["id"])
     write("in/y.py", OVERDUE["id"])
@@ -220,7 +220,7 @@ exclude = ["CHANGELOG.md"]
 
 
 def test_a_source_that_is_not_configured(catalog: Path) -> None:
-    """A source in the database that is not configured is named; the exit code stays."""
+    """An unconfigured source in the database is reported; the exit code stays."""
     catalog.write_text('[[sources]]\nname = "anthropic"\n', encoding="utf-8")
     result = run("check", "claude-opus-5")
     assert result.returncode == 0
@@ -228,7 +228,7 @@ def test_a_source_that_is_not_configured(catalog: Path) -> None:
 
 
 def test_a_missing_model(tmp_path: Path) -> None:
-    """A model that is missing, but not confirmed as removed, is named on standard error."""
+    """A model that is missing, but not confirmed as removed, is reported on standard error."""
     url = f"sqlite:///{tmp_path / 'missing.db'}"
     with Sandbox([*FINE, GONE], api_key=KEY) as sandbox:
         with App(settings_for(url, sandbox.url, name="anthropic", key=KEY)) as app:
@@ -307,7 +307,7 @@ def test_an_old_catalog() -> None:
 
 @pytest.mark.usefixtures("catalog")
 def test_scan() -> None:
-    """Ids, and words that look like one, are reported with file, line and column."""
+    """Ids, and words in the form of one, are reported with file, line and column."""
     write("src/app.py", f'# claude-code\nMODEL = "{GONE["id"]}"  # not claude-opus-5\n')
     write("src/deep/é.yaml", f"é: anthropic/claude-opus-9, {RETIRING['id']}\n")
     write("config/x.toml", f'm = "{GONE["id"]}-x"\nn = "claude-opus-5"\n')
@@ -332,7 +332,7 @@ def test_scan() -> None:
 
 @pytest.mark.usefixtures("catalog")
 def test_models_and_paths_together() -> None:
-    """With --scan a word that names a file is a path, and a model too if it was ever listed.
+    """With --scan a word that names a file is a path, and also a model if it was ever listed.
 
     After `--` no name is an option.
     """
@@ -361,7 +361,7 @@ def test_models_and_paths_together() -> None:
 
 @pytest.mark.usefixtures("catalog")
 def test_what_cannot_be_read() -> None:
-    """An unreadable file is named on standard error, and the check fails."""
+    """An unreadable file is reported on standard error, and the check fails."""
     write("in/x.py", "claude-opus-5")
     here = os.open("in", os.O_RDONLY)
     for _ in range(20):
@@ -392,7 +392,7 @@ HOSTILE = [
     os.fsdecode(b"bad\xff.py"),
     " ::stop-commands::x",
 ]
-"""Names that would forge a line or a command where they are printed as they are."""
+"""Names that could forge a line or a command if they were printed unchanged."""
 
 
 def hostile_tree() -> None:
@@ -402,7 +402,7 @@ def hostile_tree() -> None:
 
 @pytest.mark.usefixtures("catalog")
 def test_github() -> None:
-    """Each finding is one command of the runner with the exact file; nothing else is a command."""
+    """Each finding is one command of the runner with the exact file; no other line is a command."""
     hostile_tree()
     os.chdir("in")
     printed = lines(run("check", "claude-opus-9", "--scan", ".", "--format", "github"))
@@ -449,7 +449,7 @@ def test_github_warnings_and_summary(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("catalog")
 def test_a_table_forges_nothing() -> None:
-    """Whatever the names of files, a finding is one printable line and no command of a runner."""
+    """For any file name, a finding is one printable line and no command of a runner."""
     hostile_tree()
     os.chdir("in")
     printed = lines(run("check", "--scan", "."))
@@ -499,7 +499,7 @@ def test_sarif_levels() -> None:
 
 @pytest.mark.usefixtures("catalog")
 def test_json() -> None:
-    """An array with an object for every checked model, fine ones included."""
+    """The output is an array with an object for every checked model, fine ones included."""
     write("src/x.py", f"é {GONE['id']}\n{GONE['id']}, claude-opus-5, claude-opus-4")
     result = run("check", DEPRECATED["id"], "--scan", "src", "--format", "json")
     assert (result.returncode, result.stderr) == (1, "")
@@ -548,7 +548,7 @@ def test_a_reader_that_has_seen_enough() -> None:
     assert result.stdout.count("\n") == 1
 
 
-# --- what others run ---------------------------------------------------------------------------
+# --- tools that run it ---------------------------------------------------------------------------
 
 
 def test_the_readme(demo: str) -> None:
@@ -566,7 +566,7 @@ def test_the_readme(demo: str) -> None:
 def test_pre_commit() -> None:
     """pre-commit accepts the hook and runs it on the files of a change, with its arguments."""
     (hook,) = load_manifest(CHECKOUT / ".pre-commit-hooks.yaml")
-    # The same hook, with this environment's program in place of one that pre-commit installs.
+    # The same hook, with this environment's program in place of an installed one.
     entry = hook["entry"].replace("catalog-sync", shlex.join(program()))
     given = {key: hook[key] for key in ("id", "name", "types", "require_serial")}
     local = {**given, "language": "system", "entry": entry, "args": ["--within=30d", *hook["args"]]}
@@ -592,7 +592,7 @@ def test_pre_commit() -> None:
 
 
 def test_the_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The workflow fits GitHub's schema, and its commands do what they promise in a shell."""
+    """The workflow fits GitHub's schema, and its commands work in a shell."""
     file = CHECKOUT / "config" / "github" / "check.yml"
     schema = ["check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(file)]
     subprocess.run([sys.executable, "-m", *schema], check=True, capture_output=True)

@@ -1,6 +1,6 @@
-"""What the command line promises, of the installed program as a process of its own.
+"""The command line of the installed program, as a separate process.
 
-Options, output and its formats, exit codes, and the one line that an error is.
+Options, output and its formats, exit codes, and one-line errors.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ if TYPE_CHECKING:
 
 NEWEST = steps()[-1].models
 LISTED = [listed["id"] for listed in NEWEST]
-"""What the recorded history ends with, newest first."""
+"""The last list of the recorded history, newest first."""
 LEFT = [
     "claude-opus-4-1-20250805",
     "claude-opus-4-20250514",
     "claude-sonnet-4-20250514",
     "claude-3-haiku-20240307",
 ]
-"""What left the list during the recorded history, newest first."""
+"""The models that left the list during the recorded history, newest first."""
 DEPRECATED = "claude-sonnet-4-5-20250929"
 
 EVENT_LISTS = (
@@ -78,7 +78,7 @@ SECONDS = r"\(\d+\.\d\d s\)"
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Yield a sandbox API that the environment names as a newcomer's would, and nothing else."""
+    """Yield a sandbox API; the environment names it as a new user's would, and nothing else."""
     with Sandbox(NEWEST, api_key=KEY) as sandbox:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", sandbox.url)
         monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
@@ -94,13 +94,13 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def history(replayed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a catalog with a past, to be read only: the environment names it, and no key."""
+    """Give a catalog with a past, only for reading. The environment names it, and no key."""
     monkeypatch.setenv("CATALOG_SYNC_DATABASE_URL", f"sqlite:///{replayed}")
     return replayed
 
 
 def synced(url: str, name: str = "anthropic") -> None:
-    """Make a pass into ./catalog.db inside this process, as a preparation."""
+    """Make a run into ./catalog.db inside this process, as a preparation."""
     with App(settings_for("sqlite:///catalog.db", url, name=name, key=KEY)) as app:
         assert [report.error for report in app.sync()] == [None]
 
@@ -117,7 +117,7 @@ def configure(*sources: Mapping[str, Any], file: str = "catalog-sync.toml", top:
 
 
 def complaint(result: CompletedProcess[str], exit_code: int) -> str:
-    """Return the one line that a failed command says, after checking that it says no more."""
+    """Return the one line of a failed command, after checking that there is no other."""
     assert result.returncode == exit_code, result.stderr
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
@@ -141,7 +141,7 @@ def columns(table: str, file: Path) -> list[str]:
 
 
 def rows(*arguments: str) -> list[dict[str, Any]]:
-    """Return what a reading command prints as JSON."""
+    """Return the JSON of a reading command."""
     result = run(*arguments, "--format", "json")
     assert (result.returncode, result.stderr) == (0, "")
     return json.loads(result.stdout)
@@ -156,7 +156,7 @@ def csv_rows(text: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("start", [[], ["db"]], ids=["program", "group"])
 def test_no_command(start: list[str]) -> None:
-    """Without a command the program prints its help, to be read by people, and exits with 2."""
+    """Without a command the program prints its help and exits with 2."""
     result = run(*start)
     asked_for = run(*start, "--help")
     assert result.returncode == 2
@@ -189,7 +189,7 @@ def test_no_command(start: list[str]) -> None:
     ],
 )
 def test_usage(arguments: list[str], said: str) -> None:
-    """What the program does not know or understand is named, with where to read on; exit 2."""
+    """An unknown word is named, with a pointer to the help; exit 2."""
     line = complaint(run(*arguments), 2)
     assert said in line
     assert line.endswith(" --help")
@@ -200,12 +200,12 @@ def test_usage(arguments: list[str], said: str) -> None:
     [("modles", "models"), ("synch", "sync"), ("event", "events"), ("sources lst", "list")],
 )
 def test_a_command_spelt_wrongly(typed: str, meant: str) -> None:
-    """A command that is spelt wrongly is answered with the one that is spelt most like it."""
+    """A misspelled command is answered with the most similar one."""
     assert f"; did you mean {meant};" in complaint(run(*typed.split()), 2)
 
 
 def test_help_is_whole() -> None:
-    """At 80 columns every summary is whole; each command shows an example, the top exit codes."""
+    """At 80 columns no summary is cut; each command shows an example, the top level exit codes."""
     top = run("--help", COLUMNS="80").stdout
     assert "..." not in top.partition("Commands:")[2].partition("\n\n")[0]
     assert [line for line in top.splitlines() if len(line) > 80] == []
@@ -258,12 +258,12 @@ def test_json_is_the_short_form(history: Path) -> None:
 
 
 def test_punctuation() -> None:
-    """A usage error is one sentence; the library's full stop does not stand in the middle."""
+    """A usage error is one sentence; the library's full stop is removed from its middle."""
     assert ".;" not in complaint(run("nope"), 2)
 
 
 def test_help_is_quick() -> None:
-    """`--help` does not pay for what only commands need."""
+    """`--help` loads no module that only commands need."""
     result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "catalog_sync", "--help"],
         env=environment(),
@@ -303,8 +303,8 @@ def test_version() -> None:
 def test_a_key_is_all_it_needs(api: Sandbox) -> None:
     """ANTHROPIC_API_KEY and ANTHROPIC_BASE_URL alone suffice; the tables are in ./catalog.db.
 
-    The first sync says what a baseline is, where the catalog is and what to type next; the next
-    sync says that nothing changed.
+    The first sync explains the baseline, and names the catalog and the next command; the next sync
+    says that nothing changed.
     """
     first, second = run("sync"), run("sync")
     assert [(each.returncode, each.stderr) for each in (first, second)] == [(0, ""), (0, "")]
@@ -318,7 +318,7 @@ def test_a_key_is_all_it_needs(api: Sandbox) -> None:
 
 
 def test_auth_token() -> None:
-    """ANTHROPIC_AUTH_TOKEN is sent as a bearer token, and no x-api-key beside it."""
+    """ANTHROPIC_AUTH_TOKEN is sent as a bearer token, without x-api-key."""
     with ScriptedServer([page([model("a")])]) as server:
         result = run("sync", ANTHROPIC_BASE_URL=server.url, ANTHROPIC_AUTH_TOKEN="token-1")
     assert result.returncode == 0
@@ -328,7 +328,7 @@ def test_auth_token() -> None:
 
 
 def test_where_the_configuration_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """--config goes before CATALOG_SYNC_CONFIG, ./catalog-sync.toml and the user's directory."""
+    """--config overrides CATALOG_SYNC_CONFIG, ./catalog-sync.toml and the user's directory."""
     of_user = Path("user", "catalog-sync", "catalog-sync.toml")
     of_user.parent.mkdir(parents=True)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(Path("user").absolute()))
@@ -349,13 +349,13 @@ def test_where_the_configuration_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_environment_overrides_the_file(history: Path) -> None:
-    """CATALOG_SYNC_DATABASE_URL goes before the file's `database_url`."""
+    """CATALOG_SYNC_DATABASE_URL overrides the file's `database_url`."""
     configure(top='database_url = "sqlite:///another.db"')
     assert [row["id"] for row in rows("models")] == LISTED
 
 
 def test_bad_configuration() -> None:
-    """A mistake is told with its place and what was expected; exit 2, and nothing is created."""
+    """A mistake is reported with place and expected value; exit 2, and no file is created."""
     cases = {
         'databse_url = "sqlite:///x.db"': "0.toml: databse_url: unknown key; did you mean",
         '[[sources]]\nname = "a"\npage_size = 0': "1.toml: sources[0].page_size: expected",
@@ -377,7 +377,7 @@ def test_bad_configuration() -> None:
 
 
 def test_unknown_source(api: Sandbox) -> None:
-    """A source that is neither configured nor known is named, with those that are; exit 2."""
+    """An unknown source is named, with the known ones; exit 2."""
     commands = ("sync --source anthropc", "models --source anthropc", "events --source anthropc")
     for result in run_all(*commands):
         line = complaint(result, 2)
@@ -415,7 +415,7 @@ def only_run(result: CompletedProcess[str]) -> dict[str, Any]:
     return only
 
 
-def told(run_: Mapping[str, Any]) -> dict[str, list[str]]:
+def events_of(run_: Mapping[str, Any]) -> dict[str, list[str]]:
     return {key: run_[key] for key in EVENT_LISTS if run_[key]}
 
 
@@ -426,7 +426,7 @@ def test_json_of_the_baseline(api: Sandbox) -> None:
     only = only_run(result)
     facts = [only[key] for key in ("run_id", "source", "status", "baseline", "pages", "models")]
     assert facts == [1, "anthropic", "succeeded", True, 1, len(LISTED)]
-    assert told(only) == {"added": LISTED}
+    assert events_of(only) == {"added": LISTED}
     assert only["error"] is None
 
 
@@ -447,7 +447,7 @@ def test_json_of_every_kind_of_change(api: Sandbox) -> None:
     api.models = [model(name, speed="fast", **changes.get(name, {})) for name in names]
     only = only_run(run("sync", "--json"))
     assert only["baseline"] is False
-    assert told(only) == {
+    assert events_of(only) == {
         "added": ["added"],
         "updated": ["updated"],
         "deprecated": ["deprecated"],
@@ -467,37 +467,37 @@ def test_json_of_a_skipped_run(api: Sandbox) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     only = only_run(result)
     assert (only["status"], only["pages"], only["models"]) == ("skipped", None, None)
-    assert told(only) == {}
+    assert events_of(only) == {}
 
 
 def test_json_of_a_dry_run(api: Sandbox) -> None:
-    """`--dry-run` tells what would happen under no run's number, and creates no file."""
+    """`--dry-run` reports the changes without a run number, and creates no file."""
     result = run("sync", "--json", "--dry-run")
     assert (result.returncode, result.stderr) == (0, "")
     only = only_run(result)
     assert (only["run_id"], only["status"], only["baseline"]) == (None, "succeeded", True)
-    assert told(only) == {"added": LISTED}
+    assert events_of(only) == {"added": LISTED}
     assert list(Path().iterdir()) == []
 
 
 def test_json_of_a_failed_run(api: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failed run has its error in the object and on stderr, and tells of no model; exit 1."""
+    """A failed run has its error in the object and on stderr, and names no model; exit 1."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-wrong")
     result = run("sync", "--json")
     only = only_run(result)
     assert (result.returncode, only["status"], only["run_id"]) == (1, "failed", 1)
-    assert (only["pages"], only["models"], told(only)) == (None, None, {})
+    assert (only["pages"], only["models"], events_of(only)) == (None, None, {})
     assert result.stderr == f"catalog-sync: {only['error']}\n"
     assert query("SELECT status, error FROM sync_runs") == [("failed", only["error"])]
 
 
 def test_json_of_a_held_run(api: Sandbox) -> None:
-    """A run that must not remove so many is held: exit 3, and stderr has the way out."""
+    """A run with too many removals is held: exit 3, and stderr has the command to release it."""
     synced(api.url)
     api.models = NEWEST[:2]
     result = run("sync", "--json")
     only = only_run(result)
-    assert (result.returncode, only["status"], told(only)) == (3, "held", {})
+    assert (result.returncode, only["status"], events_of(only)) == (3, "held", {})
     assert result.stderr == f"catalog-sync: {only['error']}\n"
     assert "8 of 10 models left the list at once" in result.stderr
     command = result.stderr.rpartition("run: catalog-sync ")[2].split()
@@ -507,7 +507,7 @@ def test_json_of_a_held_run(api: Sandbox) -> None:
 
 
 def test_text_of_a_change(api: Sandbox) -> None:
-    """A later sync prints a line per event, and one that sums the pass up."""
+    """A later sync prints a line per event, and a summary of the run."""
     synced(api.url)
     api.models = [model("claude-new", display_name="Claude New"), *NEWEST[1:]]
     result = run("sync")
@@ -521,7 +521,7 @@ def test_text_of_a_change(api: Sandbox) -> None:
 
 
 def test_text_of_a_held_run(api: Sandbox) -> None:
-    """A held pass is summed up on stdout; why, and the way out, is told once, on stderr."""
+    """A held run has its summary on stdout, and its reason and commands once, on stderr."""
     synced(api.url)
     api.models = NEWEST[:2]
     result = run("sync")
@@ -531,7 +531,7 @@ def test_text_of_a_held_run(api: Sandbox) -> None:
 
 
 def test_two_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second sync of the same source meanwhile is skipped, says why, and is no failure."""
+    """A second sync of the same source is skipped with the reason, and is no failure."""
     asked, finish = threading.Event(), threading.Event()
 
     def answer(_request: Request) -> Any:
@@ -563,7 +563,7 @@ def test_two_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         (signal.SIGTERM, 143, None),
     ],
 )
-def test_told_to_stop(
+def test_stop_during_a_walk(
     number: int, exit_code: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C and SIGTERM end a walk at once, without a traceback, and the next sync can begin."""
@@ -574,7 +574,7 @@ def test_told_to_stop(
         asked.set()
         finish.wait(30)
 
-    # A shell's background job would hand on that it ignores the first of them.
+    # A shell's background job would inherit that it ignores the first of them.
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with ScriptedServer(answer) as server:
@@ -606,9 +606,9 @@ def test_told_to_stop(
 
 
 def test_sources(api: Sandbox) -> None:
-    """`sources list` shows what is recorded and configured; `forget` deletes what is recorded only.
+    """`sources list` shows recorded and configured sources; `forget` deletes unconfigured ones.
 
-    It refuses a configured source (2), and asks: where there is no terminal it needs --yes.
+    It refuses a configured source (2), and asks; without a terminal it needs --yes.
     """
     synced(api.url, name="old")
     synced(api.url, name="kept")
@@ -636,7 +636,7 @@ def test_sources(api: Sandbox) -> None:
 
 
 def test_wrong_key(api: Sandbox) -> None:
-    """A wrong key is told in the API's own words, with the variable it came from; exit 1."""
+    """The error of a wrong key has the API's text and the variable of the key; exit 1."""
     line = complaint(run("sync", ANTHROPIC_API_KEY="sk-wrong"), 1)
     assert "source anthropic: page 1: HTTP 401: authentication_error: invalid x-api-key" in line
     assert line.endswith("check ANTHROPIC_API_KEY")
@@ -644,7 +644,7 @@ def test_wrong_key(api: Sandbox) -> None:
 
 
 def test_an_api_that_breaks_its_promise() -> None:
-    """An answer that is not as promised is told with source, page and reason; exit 1."""
+    """The error of a bad answer has source, page and reason; exit 1."""
     with ScriptedServer([Answer(b"<html>hello</html>")]) as server:
         result = run("sync", ANTHROPIC_BASE_URL=server.url, ANTHROPIC_API_KEY=KEY)
     line = complaint(result, 1)
@@ -655,7 +655,7 @@ def test_an_api_that_breaks_its_promise() -> None:
 
 
 def test_a_dead_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that nobody can reach is named, with what to look at; exit 1."""
+    """An unreachable server is named, with advice; exit 1."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     with ScriptedServer([]) as server:
         pass  # its port is free again
@@ -667,7 +667,7 @@ def test_a_dead_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("command", ["sync", "db upgrade"])
 def test_unusable_database(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database that cannot be used is named, before anybody is asked for models; exit 4."""
+    """An unusable database is named before any request; exit 4."""
     cases = {
         "sqlite:///no-such-directory/catalog.db": "no-such-directory/catalog.db",
         "sqlite:///directory": "directory",
@@ -689,7 +689,7 @@ def test_unusable_database(command: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_newer_schema(api: Sandbox) -> None:
-    """A database that a newer program made is left alone, and the line says so; exit 4."""
+    """A database of a newer program is not changed, and the line says so; exit 4."""
     synced(api.url)
     with closing(sqlite3.connect("catalog.db")) as connection, connection:
         connection.execute("UPDATE catalog_sync_version SET version_num = '9999'")
@@ -700,7 +700,7 @@ def test_a_newer_schema(api: Sandbox) -> None:
 
 
 def test_failed_goes_before_held(api: Sandbox) -> None:
-    """When one source fails and another is held, both are told, and the exit code is 1."""
+    """If one source fails and another is held, both are reported, and the exit code is 1."""
     synced(api.url, name="held")
     api.models = NEWEST[:2]
     configure(
@@ -716,7 +716,7 @@ def test_failed_goes_before_held(api: Sandbox) -> None:
 
 
 def test_an_unusable_database_goes_before_failed(api: Sandbox) -> None:
-    """When one source fails and the database breaks under another, the exit code is 4."""
+    """If one source fails and the database breaks under another, the exit code is 4."""
     file = Path("catalog.db").absolute()
 
     def answer(_request: Request) -> Any:
@@ -742,7 +742,7 @@ def test_an_unusable_database_goes_before_failed(api: Sandbox) -> None:
 
 
 def test_traceback(api: Sandbox) -> None:
-    """A traceback is for those who ask with --verbose; the last line is the error all the same."""
+    """--verbose shows the traceback; the last line is still the error."""
     configure({"name": "refused", "base_url": api.url, "api_key_env": "WRONG_KEY"})
     configure(file="unusable.toml", top='database_url = "sqlite:///gone/catalog.db"')
     refused, unusable = run_all(
@@ -762,7 +762,7 @@ def test_traceback(api: Sandbox) -> None:
 
 
 def test_models_in_a_pipe(history: Path) -> None:
-    """Piped, `models` is a model per line, newest first, aligned, uncut and without colour."""
+    """In a pipe, `models` prints a line per model, newest first, aligned, whole and uncoloured."""
     result = run("models", FORCE_COLOR="1")
     assert (result.returncode, result.stderr) == (0, "")
     header, *lines = result.stdout.splitlines()
@@ -778,7 +778,7 @@ def test_models_in_a_pipe(history: Path) -> None:
 
 
 def test_models_json_and_csv(history: Path) -> None:
-    """Both formats have the table's columns, times in UTC; a CSV's null is an empty field."""
+    """Both formats have the table's columns and times in UTC; a None in CSV is an empty field."""
     as_json, as_csv = run_all("models --format json", "models --format csv")
     names = columns("models", history)
     objects, records = json.loads(as_json.stdout), csv_rows(as_csv.stdout)
@@ -795,13 +795,13 @@ def test_models_json_and_csv(history: Path) -> None:
 
 
 def as_of(day: str) -> list[str]:
-    """Give what the recorded history lists at the end of a day, newest first."""
+    """Give the list of the recorded history at the end of a day, newest first."""
     past = [step for step in steps() if step.at.date().isoformat() <= day]
     return [listed["id"] for listed in past[-1].models]
 
 
 def test_models_chosen(history: Path) -> None:
-    """Options choose among what is listed, was listed at a moment, or was ever listed."""
+    """Options choose models that are listed, were listed at a time, or were ever listed."""
     cases = {
         "--all": [*LISTED, *LEFT],
         "--lifecycle deprecated": [DEPRECATED],
@@ -816,7 +816,7 @@ def test_models_chosen(history: Path) -> None:
 
 
 def test_as_of_where_nothing_is_known(history: Path) -> None:
-    """A list of a time before the record, or after today, says on stderr what it does not know."""
+    """A list of a time before the record, or in the future, has a remark on stderr."""
     before, ahead, past = run_all(
         "models --as-of 2026-01-01", "models --as-of 9999-01-01", "models --as-of 2026-02-02"
     )
@@ -830,7 +830,7 @@ def test_as_of_where_nothing_is_known(history: Path) -> None:
 
 
 def test_ages(api: Sandbox) -> None:
-    """Times may be given as an age: an hour ago is before a sync just made."""
+    """Times may be ages: an hour ago is before a sync that was just made."""
     synced(api.url)
     before, since = run_all("models --format json --as-of 1h", "events --format json --since 1h")
     assert json.loads(before.stdout) == []
@@ -838,7 +838,7 @@ def test_ages(api: Sandbox) -> None:
 
 
 def test_models_of_several_sources(api: Sandbox) -> None:
-    """Where several sources are recorded each line names its own, and --source chooses."""
+    """With several recorded sources each line names its source, and --source chooses."""
     synced(api.url, name="ours")
     synced(api.url, name="theirs")
     configure({"name": "ours"}, {"name": "theirs"})
@@ -851,7 +851,7 @@ def test_models_of_several_sources(api: Sandbox) -> None:
 
 
 def test_events_in_a_pipe(history: Path) -> None:
-    """Piped, `events` is an event per line, oldest first, with what changed in words."""
+    """In a pipe, `events` prints an event per line, oldest first, with the changes in words."""
     result = run("events")
     assert (result.returncode, result.stderr) == (0, "")
     header, *lines = result.stdout.splitlines()
@@ -873,7 +873,7 @@ def test_events_chosen(history: Path) -> None:
         "--since 2026-04-16 --until 2026-04-17": "date(occurred_at) = '2026-04-16'",
         "--model 'claude-opus-*'": "model_id GLOB 'claude-opus-*'",
         "--model opus-4": "model_id GLOB '*opus-4*'",
-        "--model '*'": "model_id IS NOT NULL",  # an event of all models is of none
+        "--model '*'": "model_id IS NOT NULL",  # an event of all models has no model
         "--source anthropic --kind schema_changed": "kind = 'schema_changed'",
     }
     results = run_all(*(f"events --format json {options}" for options in cases))
@@ -884,7 +884,7 @@ def test_events_chosen(history: Path) -> None:
 
 
 def test_a_reader_that_has_seen_enough(history: Path) -> None:
-    """`| head -1` ends a long output without a word, in every format."""
+    """`| head -1` ends a long output without an error, in every format."""
     for format_ in ("table", "json", "csv"):
         command = shlex.join(program("events", "--format", format_))
         done = subprocess.run(
@@ -900,7 +900,7 @@ def test_a_reader_that_has_seen_enough(history: Path) -> None:
 
 
 def test_events_json_and_csv(history: Path) -> None:
-    """Both formats have the columns of `model_events`, and say the same."""
+    """Both formats have the columns of `model_events` and the same values."""
     as_json, as_csv = run_all("events --format json", "events --format csv")
     objects, records = json.loads(as_json.stdout), csv_rows(as_csv.stdout)
     names = columns("model_events", history)
@@ -918,10 +918,10 @@ def test_events_json_and_csv(history: Path) -> None:
 
 
 def test_show(history: Path) -> None:
-    """`show` prints what is known of a model, and below it its history, newest first.
+    """`show` prints the facts of a model, and below them its history, newest first.
 
-    Beside a date stands how many days away it is; what changed on all models is told as its own.
-    As JSON it is an array with a source's row and its events each, as CSV it is the events.
+    Beside a date is its distance in days. A change on all models is shown as the model's own. As
+    JSON it is an array with the row and the events of each source, as CSV it is the events.
     """
     text, as_json, as_csv = run_all(
         *(f"show {DEPRECATED} --format {f}" for f in ("table", "json", "csv"))
@@ -948,7 +948,7 @@ def test_show(history: Path) -> None:
 
 
 def days_to(day: str, past: str = "ago") -> str:
-    """Say how far a day is from today, as `show` does."""
+    """Return the distance of a day from today, as `show` prints it."""
     days = (datetime.fromisoformat(day).date() - datetime.now(UTC).date()).days
     if days == 0:
         return "today"
@@ -967,7 +967,7 @@ def test_show_a_model_of_several_sources(api: Sandbox) -> None:
 
 
 def test_show_an_unknown_model(history: Path) -> None:
-    """An id that was never listed is exit 1, with the closest that were, or where to look."""
+    """An id that was never listed is exit 1, with similar ids, or a command to list all."""
     cases = {
         "claude-opus-55": "did you mean claude-opus-5",
         "CLAUDE-OPUS-5": "did you mean claude-opus-5?",
@@ -981,13 +981,13 @@ def test_show_an_unknown_model(history: Path) -> None:
         assert advice in line
 
 
-# --- where nothing is yet ----------------------------------------------------------------------
+# --- an empty catalog ----------------------------------------------------------------------------
 
 
 def test_reading_where_nothing_is() -> None:
-    """Before the first sync the reading commands answer as of an empty catalog, without a key.
+    """Before the first sync the reading commands print an empty catalog, without a key.
 
-    They create nothing, and what prints no line says on stderr what to run first.
+    They create no file. If they print no line, stderr names the command to run first.
     """
     models, events, as_csv, as_text, shown = run_all(
         "models --format json",
@@ -1008,8 +1008,8 @@ def test_reading_where_nothing_is() -> None:
     assert "catalog-sync sync" in complaint(shown, 1)
 
 
-def test_reading_after_a_first_pass_that_failed(api: Sandbox) -> None:
-    """A pass that failed has recorded nothing, and whoever reads then is told so."""
+def test_reading_after_a_failed_first_run(api: Sandbox) -> None:
+    """After a failed first run, the reading commands say that nothing was recorded."""
     assert run("sync", ANTHROPIC_API_KEY="sk-wrong").returncode == 1
     for command in ("models", "events"):
         result = run(command)
@@ -1018,7 +1018,7 @@ def test_reading_after_a_first_pass_that_failed(api: Sandbox) -> None:
 
 
 def test_nothing_chosen_is_not_nothing_there(history: Path) -> None:
-    """Where a filter leaves nothing, nobody is asked whether a sync has ever run."""
+    """If a filter matches nothing, the remark does not ask for a sync."""
     result = run("events", "--since", "9999-01-01")
     assert (result.returncode, result.stdout) == (0, "")
     assert result.stderr
@@ -1029,7 +1029,7 @@ def test_nothing_chosen_is_not_nothing_there(history: Path) -> None:
 
 
 def test_db() -> None:
-    """`db upgrade` sets a schema up and can be repeated; `db current` tells where it stands."""
+    """`db upgrade` sets a schema up and can be repeated; `db current` prints the revision."""
     before = run("db", "current")
     assert (before.returncode, before.stderr) == (0, "")
     assert "no schema yet" in before.stdout
@@ -1079,7 +1079,7 @@ def run_without(descriptor: int, *arguments: str, **variables: str) -> Completed
     ids=["events", "failed sync"],
 )
 def test_a_reader_that_left(arguments: list[str], key: str, exit_code: int, api: Sandbox) -> None:
-    """Whoever reads the output may leave: the exit code stays, and nobody complains."""
+    """A reader may close the pipe: the exit code stays, and there is no error."""
     synced(api.url)
     reader, writer = os.pipe()
     os.close(reader)
@@ -1088,13 +1088,13 @@ def test_a_reader_that_left(arguments: list[str], key: str, exit_code: int, api:
     finally:
         os.close(writer)
     assert result.returncode == exit_code
-    assert len(result.stderr.splitlines()) == exit_code  # the error of the failed pass alone
+    assert len(result.stderr.splitlines()) == exit_code  # the error of the failed run alone
     assert "Pipe" not in result.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk(api: Sandbox) -> None:
-    """Output that cannot be written is an error about the output, and no reason to report a bug."""
+    """Output that cannot be written is an error about the output, not a bug to report."""
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         result = run_into(full, "sync")
     assert result.returncode == 1
@@ -1118,14 +1118,14 @@ def test_help_on_a_full_disk() -> None:
 
 
 def test_closed_output(api: Sandbox) -> None:
-    """With standard output closed the pass is made all the same, and nobody complains."""
+    """With standard output closed the run is still made, without an error."""
     result = run_without(1, "sync")
     assert (result.returncode, result.stderr) == (0, "")
     assert query("SELECT status FROM sync_runs") == [("succeeded",)]
 
 
 def test_closed_errors(api: Sandbox) -> None:
-    """With standard error closed the pass is made, and says on standard output what it did."""
+    """With standard error closed the run is made, and its summary is on standard output."""
     result = run_without(2, "sync")
     assert result.returncode == 0
     assert result.stdout.startswith("anthropic: succeeded")
@@ -1155,7 +1155,7 @@ def odd(api: Sandbox) -> Sandbox:
 
 
 def test_odd_names_as_text(odd: Sandbox) -> None:
-    """A name from outside breaks no line and moves no cursor: control characters are escaped."""
+    """A foreign name breaks no line and moves no cursor: control characters are escaped."""
     odd.models = [
         *odd.models,
         *(model(f"new-{id_}"[:255], display_name=NAMES[id_]) for id_ in NAMES),
@@ -1173,7 +1173,7 @@ def test_odd_names_as_text(odd: Sandbox) -> None:
 
 
 def test_odd_names_as_data(odd: Sandbox) -> None:
-    """JSON and CSV give every name as the API gave it."""
+    """JSON and CSV contain every name as the API sent it."""
     assert {row["id"]: row["display_name"] for row in rows("models")} == NAMES
     with Path("models.csv").open("wb") as file:
         run_into(file, "models", "--format", "csv")
@@ -1185,7 +1185,7 @@ ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONC
 
 
 def test_ascii(odd: Sandbox) -> None:
-    """Where only ASCII can be written the rest is escaped; JSON still says the same."""
+    """If only ASCII can be written, other characters are escaped; JSON keeps its meaning."""
     table, as_json = run_all("models", "models --format json", **ASCII)
     assert (table.returncode, table.stderr) == (0, "")
     assert len(table.stdout.splitlines()) == len(NAMES) + 1

@@ -1,6 +1,6 @@
 """Docker, docker-compose and Kubernetes: the files agree with each other and with the program.
 
-No engine is needed. What the files would run is run as processes, with what the files give them.
+No engine is needed. The commands of the files are run as processes, with their environment.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def api() -> Iterator[Sandbox]:
 
 
 def stages() -> list[list[tuple[str, str]]]:
-    """Return the Dockerfile's instructions, by stage; what stands before the first is left out."""
+    """Return the Dockerfile's instructions, by stage, without those before the first stage."""
     text = CONFIG.joinpath("Dockerfile").read_text(encoding="utf-8")
     text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
     found: list[list[tuple[str, str]]] = []
@@ -65,13 +65,13 @@ def stages() -> list[list[tuple[str, str]]]:
 
 
 def image(name: str) -> str:
-    """Return what the image itself says of something."""
+    """Return the value of an instruction of the final image."""
     (said,) = [rest for instruction, rest in stages()[-1] if instruction == name]
     return said
 
 
 def test_the_dockerfile_has_no_known_mistake() -> None:
-    """The linter has nothing to say about it."""
+    """The linter has no complaint about the Dockerfile."""
     done = subprocess.run(
         [need("hadolint"), CONFIG / "Dockerfile"], capture_output=True, text=True, check=False
     )
@@ -79,7 +79,7 @@ def test_the_dockerfile_has_no_known_mistake() -> None:
 
 
 def test_the_image_is_built_from_all_that_the_package_is_built_from() -> None:
-    """What pyproject.toml packs is copied, exists, and is all that a builder gets to see."""
+    """The files that pyproject.toml packs exist, are copied, and are all that a builder sees."""
     copied = {
         source for name, rest in stages()[0] if name == "COPY" for source in shlex.split(rest)[:-1]
     }
@@ -96,7 +96,7 @@ def test_the_image_is_built_from_all_that_the_package_is_built_from() -> None:
 
 
 def test_what_the_image_runs(api: Sandbox) -> None:
-    """With a key alone it is the daemon, whose health `status` tells, and which ends when told."""
+    """With a key alone the image runs the daemon, with a health check, and ends at SIGTERM."""
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", image("USER"))
     assert image("WORKDIR") == "/data"
     assert json.loads(image("VOLUME")) == ["/data"]
@@ -105,9 +105,9 @@ def test_what_the_image_runs(api: Sandbox) -> None:
     _, _, health = image("HEALTHCHECK").partition(" CMD ")
     program, *arguments = json.loads(health)
     assert program == "catalog-sync"
-    assert run(*arguments).returncode == 1  # before the first pass
+    assert run(*arguments).returncode == 1  # before the first run
     with Daemon(ANTHROPIC_API_KEY=api.api_key, ANTHROPIC_BASE_URL=api.url) as daemon:
-        daemon.passes("succeeded")
+        daemon.runs("succeeded")
         assert run(*arguments).returncode == 0
         assert image("STOPSIGNAL") == "SIGTERM"
         assert daemon.end() == 0
@@ -122,7 +122,7 @@ def compose() -> dict[str, Any]:
 
 
 def test_compose_knows_every_key() -> None:
-    """The file is one by the Compose specification's schema."""
+    """The file fits the schema of the Compose specification."""
     schema = ("--builtin-schema", "vendor.compose-spec")
     done = subprocess.run(
         [sys.executable, "-m", "check_jsonschema", *schema, CONFIG / "compose.yaml"],
@@ -136,7 +136,7 @@ def test_compose_knows_every_key() -> None:
 def test_the_secrets_are_made_as_compose_wants_them(
     compose: dict[str, Any], tmp_path: Path, api: Sandbox
 ) -> None:
-    """The file's own recipe makes every secret; with what each service gets, they fit together."""
+    """The file's own commands make every secret, and the services get matching ones."""
     text = CONFIG.joinpath("compose.yaml").read_text(encoding="utf-8")
     recipe = "".join(line[4:] for line in text.splitlines(keepends=True) if line.startswith("#   "))
     assert recipe.startswith("mkdir -m 700 secrets\n")
@@ -144,7 +144,7 @@ def test_the_secrets_are_made_as_compose_wants_them(
     subprocess.run(["sh", "-euc", f"umask 077\n{recipe}"], env=variables, check=True)
     secrets = tmp_path / "secrets"
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
-    # Bind-mounted as they are, and read by other users than who made them.
+    # Bind-mounted unchanged, and read by other users than their owner.
     assert {stat.S_IMODE(file.stat().st_mode) for file in secrets.iterdir()} == {0o644}
     sources = {name: said["file"] for name, said in compose["secrets"].items()}
     assert sources == {file.name: f"../secrets/{file.name}" for file in secrets.iterdir()}
@@ -168,7 +168,7 @@ def test_the_secrets_are_made_as_compose_wants_them(
 
 
 def test_compose_shuts_its_services_in(compose: dict[str, Any]) -> None:
-    """The database is reached by the daemon alone, the daemon by this machine alone."""
+    """Only the daemon reaches the database, and only this machine reaches the daemon."""
     ours, postgres = compose["services"]["catalog-sync"], compose["services"]["postgres"]
     assert ours["ports"] == [f"127.0.0.1:{PORT}:{PORT}"]
     assert ours["environment"]["CATALOG_SYNC_HTTP_LISTEN"] == f"0.0.0.0:{PORT}"
@@ -204,7 +204,7 @@ def pods(objects: list[dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("version", ["1.25", kubernetes_validate.latest_version()])
 def test_kubernetes_knows_every_key(objects: list[dict[str, Any]], version: str) -> None:
-    """Each object is one by the schema of an old and of a new Kubernetes."""
+    """Each object fits the schema of an old and of a new Kubernetes."""
     assert [each["kind"] for each in objects] == ["Deployment", "CronJob"]
     for each in objects:
         kubernetes_validate.validate(each, version, strict=True)
@@ -224,20 +224,20 @@ def test_the_pods_are_the_image(objects: list[dict[str, Any]], pods: dict[str, A
     assert context["runAsNonRoot"] is True
     (volume,), (mount,) = specs[0]["volumes"], containers[0]["volumeMounts"]
     assert volume["name"] == mount["name"]
-    assert mount["mountPath"] == "/etc/catalog-sync"  # where the program looks by itself
+    assert mount["mountPath"] == "/etc/catalog-sync"  # the program's default directory
     assert objects[1]["spec"]["concurrencyPolicy"] == "Forbid"
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_the_pods_run(pods: dict[str, Any], database_url: str, api: Sandbox) -> None:
-    """Each container's command does its job, and the probes find a daemon that is alive."""
+    """Each container's command does its job, and the probes find a live daemon."""
     Path("catalog-sync.toml").write_text(
         f'database_url = "{database_url}"\n[[sources]]\nname = "anthropic"\n'
         f'base_url = "{api.url}"\napi_key_file = "anthropic-api-key"\n',
         encoding="utf-8",
     )
     Path("anthropic-api-key").write_text(api.api_key, encoding="utf-8")
-    for pod in pods.values():  # each finds what the other did
+    for pod in pods.values():  # each finds the other's results
         (upgrade,) = pod["spec"]["initContainers"]
         done = run(*upgrade["args"])
         assert (done.returncode, done.stderr) == (0, "")
@@ -254,7 +254,7 @@ def test_the_pods_run(pods: dict[str, Any], database_url: str, api: Sandbox) -> 
     assert annotations["prometheus.io/port"] == str(PORT)
     ready, alive = container["readinessProbe"], container["livenessProbe"]
     assert ready["httpGet"]["port"] == alive["tcpSocket"]["port"] == port["name"]
-    assert container["args"] == ["--log-format", "json", "run"]  # which the class below runs
+    assert container["args"] == ["--log-format", "json", "run"]  # the class below runs it
     with Daemon(**{variable["name"]: "127.0.0.1:0"}) as daemon:
         (listening,) = daemon.wait_for(message="listening")
         address = ("127.0.0.1", listening["port"])
@@ -267,7 +267,7 @@ def test_the_pods_run(pods: dict[str, Any], database_url: str, api: Sandbox) -> 
 
 
 def test_the_cronjob_has_the_interval_that_status_expects(objects: list[dict[str, Any]]) -> None:
-    """It comes as often as the daemon would by default, and skips what the daemon did just now."""
+    """It runs as often as the daemon does by default, and skips what the daemon just synced."""
     spec = objects[1]["spec"]
     interval = Schedule(DEFAULT_EVERY, spec["schedule"]).interval(datetime.now(UTC))
     (job,) = spec["jobTemplate"]["spec"]["template"]["spec"]["containers"]

@@ -1,7 +1,7 @@
-"""The README's SQL recipes and its Datasette and pandas lines, on the demo's story.
+"""The README's SQL recipes and its Datasette and pandas lines, on the demo's history.
 
-Each recipe is run as it stands, by the database's own driver, in a session whose zone is not UTC.
-What it must answer is stated here, from the story that `demo/history.py` tells.
+Each recipe is run unchanged, by the database's own driver, in a session whose zone is not UTC. Its
+expected answer is stated here, from the history of `demo/history.py`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ SQLITE_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}")
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql", "mariadb"])
 def replayed(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[str]:
-    """Give a database of each kind into which the demo's story was replayed."""
+    """Give a database of each kind into which the demo's history was replayed."""
     with empty_database(request.param, tmp_path_factory.mktemp("story")) as url:
         assert [report.error for _, report in story.replay(url) if report.error] == []
         yield url
@@ -78,7 +78,7 @@ def kind_of(url: str) -> str:
 
 
 def asker(url: str, hours: int) -> Callable[[str], list[tuple[Any, ...]]]:
-    """Ask as a user does: by the plain driver, in a connection that is hours ahead of UTC."""
+    """Query as a user does: by the plain driver, in a connection that is hours ahead of UTC."""
     parsed = sa.make_url(url)
     host, port, user, name = parsed.host, parsed.port, parsed.username, parsed.database
 
@@ -101,7 +101,7 @@ def asker(url: str, hours: int) -> Callable[[str], list[tuple[Any, ...]]]:
 
 
 def plain(value: Any) -> Any:
-    """The same value whichever driver gives it: times as aware datetimes, objects as such."""
+    """The same value for every driver: times as aware datetimes, objects decoded."""
     if isinstance(value, str) and SQLITE_TIME.fullmatch(value):
         value = datetime.fromisoformat(value)
     if isinstance(value, str) and value.startswith("{"):
@@ -116,7 +116,7 @@ def at(text: str) -> datetime:
 
 
 class Calendar:
-    """Moves the whole story in time, so that a day of it is today, and at the end back again."""
+    """Moves the whole history in time, so that a day of it is today, and at the end back again."""
 
     def __init__(self, url: str) -> None:
         self.engine = engine.create_engine(url)
@@ -150,10 +150,10 @@ class Calendar:
 
 @pytest.mark.parametrize("hours", [-11, 13])
 def test_each_recipe(replayed: str, hours: int) -> None:
-    """Each recipe's answer is what the story tells, whatever zone the connection is in."""
+    """Each recipe's answer follows from the history, whatever zone the connection has."""
     sql = {question: queries[kind_of(replayed)] for question, queries in recipes().items()}
     ask = asker(replayed, hours)
-    told = at("2026-02-01 18:00"), at("2026-03-18 18:00"), at("2026-05-31 18:00")
+    times = at("2026-02-01 18:00"), at("2026-03-18 18:00"), at("2026-05-31 18:00")
     lifecycle, deprecated = at("2026-10-21 18:00"), at("2026-11-10 18:00")
 
     found = ask(sql.pop("What changed about one model"))
@@ -162,9 +162,9 @@ def test_each_recipe(replayed: str, hours: int) -> None:
         ("anthropic", at("2026-11-21 18:00"), "retiring"),
         ("anthropic", deprecated, "deprecated"),
         ("anthropic", lifecycle, "schema_changed"),
-        ("anthropic", told[2], "schema_changed"),
-        ("anthropic", told[1], "schema_changed"),
-        ("anthropic", told[0], "added"),
+        ("anthropic", times[2], "schema_changed"),
+        ("anthropic", times[1], "schema_changed"),
+        ("anthropic", times[0], "added"),
     ]
     assert found[0][3] == {"days_left": {"old": 90, "new": 30}}
     assert found[2][3]["lifecycle"] == {"old": "active", "new": "deprecated"}
@@ -200,7 +200,7 @@ def test_each_recipe(replayed: str, hours: int) -> None:
         assert ask(new) == [("anthropic", "claude-opus-5", "Claude Opus 5", seen)]
         calendar.today_is("2026-08-02")
         assert ask(new) == []
-        calendar.today_is("2026-02-02")  # what is seen later is still to come then
+        calendar.today_is("2026-02-02")  # later sightings are still in the future then
         assert {row[1] for row in ask(new)} == set(HOURS)
         for day, days_left in (("2026-11-20", None), ("2026-11-21", 90), ("2026-12-01", 80)):
             calendar.today_is(day)
@@ -213,14 +213,14 @@ def test_each_recipe(replayed: str, hours: int) -> None:
 
 
 def test_each_database_has_each_recipe() -> None:
-    """A question is answered for SQLite, PostgreSQL and MariaDB alike."""
+    """Every recipe exists for SQLite, PostgreSQL and MariaDB."""
     assert len(recipes()) == 7
     for question, queries in recipes().items():
         assert set(queries) == {"sqlite", "postgresql", "mariadb"}, question
 
 
 def test_a_model_is_touched_by_what_it_lived_through(replayed: str) -> None:
-    """What changed of the whole catalog is told of the models that were listed then."""
+    """A change of the whole catalog counts for the models that were listed then."""
     query = recipes()["What changed about one model"][kind_of(replayed)]
     ask = asker(replayed, 0)
     kinds = {
@@ -238,7 +238,7 @@ def test_a_model_is_touched_by_what_it_lived_through(replayed: str) -> None:
 
 
 def test_pandas(replayed: str) -> None:
-    """The README's two lines give a frame on each database, its times as times."""
+    """The README's two lines give a frame on each database, with its times as times."""
     text = README.read_text(encoding="utf-8")
     (code,) = [c for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "pandas" in c]
     url = replayed.replace("postgresql:", "postgresql+psycopg:").replace("mysql:", "mysql+pymysql:")
@@ -259,7 +259,7 @@ def test_pandas(replayed: str) -> None:
 
 
 def test_datasette(tmp_path: Path) -> None:
-    """Datasette serves the file as it is: tables and views, and facets of a JSON column."""
+    """Datasette serves the file unchanged: tables and views, and facets of a JSON column."""
     assert [r.error for _, r in story.replay(tmp_path / "catalog.db") if r.error] == []
     answer = datasette("catalog.db", "--get", "/catalog/current_models.json?_shape=array&_size=max")
     assert {row["id"] for row in answer} == set(LISTED)

@@ -45,7 +45,7 @@ def api() -> Iterator[Sandbox]:
 
 
 def rows(url: str, table: sa.Table, *where: object) -> list:
-    """Read rows, oldest first, from outside."""
+    """Read rows, oldest first, from outside of the daemon."""
     engine = db_engine.create_engine(url)
     with db_engine.read_transaction(engine) as connection:
         found = list(connection.execute(sa.select(table).where(*where)))
@@ -154,7 +154,7 @@ def test_a_delivery_that_does_not_end_is_left_to_the_next(api: Sandbox) -> None:
         )
         with Daemon() as daemon:
             assert receiver.wait_for(1)
-            daemon.send(signal.SIGHUP)  # neither does it hold up a reload, and is not forgotten
+            daemon.send(signal.SIGHUP)  # a reload does not wait for it, and it is not forgotten
             daemon.wait_for(message="reloaded")
             assert daemon.end() == 0
             assert "left behind" in daemon.log[-1]["message"]
@@ -203,7 +203,7 @@ def closing_files() -> Iterator[Callable[[Path], bool]]:
     held: list[int] = []
 
     def opened(path: Path) -> bool:
-        with suppress(OSError):  # nobody reads it yet
+        with suppress(OSError):  # no process reads it yet
             held.append(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
         return bool(held)
 
@@ -287,7 +287,7 @@ def test_a_reload_takes_the_new_configuration(api: Sandbox) -> None:
         ('base_url = "http://127.0.0.1:1"\nevery = "1h"\ncron = "* * * * *"', "exclude each other"),
     ],
 )
-def test_a_reload_reads_what_passes_need(api: Sandbox, bad: str, wanted: str) -> None:
+def test_a_reload_reads_what_runs_need(api: Sandbox, bad: str, wanted: str) -> None:
     """A reload that cannot use its configuration changes nothing."""
     write_config(api.url, top=OFTEN)
     with Daemon() as daemon:
@@ -369,7 +369,7 @@ def test_a_port_that_is_taken_ends_it_at_the_start(api: Sandbox) -> None:
     assert rows(URL, sync_runs) == []
 
 
-# --- what ends it, and only at the start -------------------------------------------------------
+# --- errors that end the start -------------------------------------------------------------------
 
 
 def test_a_missing_key_ends_it_at_the_start() -> None:
@@ -390,7 +390,7 @@ def test_another_schema_ends_it_at_the_start(api: Sandbox) -> None:
     assert "schema 9999" in daemon.log[-1]["message"]
 
 
-# --- what it recovers from ---------------------------------------------------------------------
+# --- errors that it recovers from ----------------------------------------------------------------
 
 
 def test_it_recovers_from_an_api_that_is_down_or_lies() -> None:
@@ -443,7 +443,7 @@ def test_it_recovers_from_a_database_that_is_down(api: Sandbox, database_url: st
 
 
 def test_it_recovers_from_a_disk_that_is_full(api: Sandbox) -> None:
-    """A full disk is a log line per run; with room again the runs go on, and nothing is lost."""
+    """A full disk is a log line per run; with free space the runs go on, and nothing is lost."""
     write_config(api.url, top=OFTEN)
     with Daemon() as daemon:
         daemon.runs("succeeded")
@@ -460,7 +460,7 @@ def test_it_recovers_from_a_disk_that_is_full(api: Sandbox) -> None:
 
 
 def test_it_recovers_from_a_file_that_is_another(api: Sandbox) -> None:
-    """A database that is deleted is set up again, and one in its place is used."""
+    """A deleted database is set up again, and a new one in its place is used."""
     write_config(api.url, top=OFTEN)
     with Daemon() as daemon:
         daemon.runs("succeeded", 2)
@@ -497,7 +497,7 @@ def test_it_recovers_from_a_database_that_is_locked() -> None:
                 assert daemon.end() == 0
 
 
-def test_an_alert_goes_out_between_passes(api: Sandbox) -> None:
+def test_an_alert_goes_out_between_runs(api: Sandbox) -> None:
     """A receiver that was down gets its alert before the next run, which is an hour away."""
     with Receiver(Reply(503), Reply()) as receiver:
         hook = f'name = "hook"\nwebhook = "{receiver.url}"'
@@ -518,7 +518,7 @@ def test_an_alert_goes_out_between_passes(api: Sandbox) -> None:
 
 
 def test_a_channel_that_hangs_holds_up_nothing(api: Sandbox) -> None:
-    """While a chat service drips its answer, runs go on and the other channel gets its alert."""
+    """While a chat service answers slowly, runs go on and the other channel gets its alert."""
     held = threading.Event()
 
     def drip(answer: BinaryIO) -> None:
@@ -545,7 +545,7 @@ def test_a_channel_that_hangs_holds_up_nothing(api: Sandbox) -> None:
 
 
 def test_a_secret_that_vanishes_fails_its_source_alone(api: Sandbox) -> None:
-    """A secret that vanishes fails the runs of its source alone, until it is back."""
+    """A missing secret fails only the runs of its source, until it is back."""
     Path("key").write_text("sandbox-key")
     write_config(api.url, top=OFTEN)
     with Path("catalog-sync.toml").open("a") as file:
@@ -592,7 +592,7 @@ def test_a_clock_that_is_set_stops_nothing(api: Sandbox, tmp_path: Path) -> None
     assert source.last_synced_at > max(times)
 
 
-# --- several of them ---------------------------------------------------------------------------
+# --- several daemons -----------------------------------------------------------------------------
 
 
 def test_replicas_share_the_work(database_url: str) -> None:
@@ -610,7 +610,7 @@ def test_replicas_share_the_work(database_url: str) -> None:
                 assert receiver.wait_for(number + 1)
             first.process.kill()
             first.exit_code()
-            # A lease that died with its process ends by itself; a test has not the time.
+            # A dead process's lease ends by itself, but a test cannot wait for that.
             change(database_url, sa.update(sources).values(lease_expires_at=datetime.now(UTC)))
             models.insert(0, model("claude-last"))
             second.wait_for(after=len(second.log), status="succeeded", added=1)
@@ -628,9 +628,9 @@ def test_replicas_share_the_work(database_url: str) -> None:
 
 
 def test_a_thousand_runs_leak_nothing(api: Sandbox) -> None:
-    """After a thousand more runs it holds no more files, threads or memory."""
+    """After a thousand more runs it has no more open files, threads or memory."""
     write_config(api.url, top='every = "1ms"\njitter = "0s"\n')
-    with Path("catalog-sync.toml").open("a") as file:  # several a round: their costs are shared
+    with Path("catalog-sync.toml").open("a") as file:  # several per round share its cost
         file.writelines(
             f'[[sources]]\nname = "{number}"\nbase_url = "{api.url}"\n' for number in range(7)
         )
@@ -641,7 +641,7 @@ def test_a_thousand_runs_leak_nothing(api: Sandbox) -> None:
             daemon.runs("succeeded", number)
         after = held_by(daemon.process.pid)
         assert daemon.end() == 0
-    # A round under way holds some of each; what one in a hundred rounds left behind were more.
+    # A round in progress holds some of each. A leak in one of a hundred rounds would exceed this.
     assert after[0] <= files + 40
     assert after[1] <= threads + 40
     assert after[2] <= memory + 8_000

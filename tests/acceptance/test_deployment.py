@@ -1,4 +1,4 @@
-"""Cron, systemd and GitHub Actions: what the files say is run as those would run it."""
+"""Cron, systemd and GitHub Actions: the commands of the files are run as those would run them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ README = CHECKOUT.joinpath("README.md").read_text(encoding="utf-8")
 SECTION = README.partition("\n## Deployment\n")[2].partition("\n## ")[0]
 PROGRAM = Path(sys.executable).with_name("catalog-sync")
 INSTALLED = "/opt/catalog-sync/bin/catalog-sync"
-"""Where the units look for the program."""
+"""The directory in which the units expect the program."""
 MODELS = [model("a"), model("b")]
 
 
@@ -48,7 +48,7 @@ def execute(*command: str, **variables: str) -> subprocess.CompletedProcess[str]
 
 
 def write_configuration(directory: Path, sandbox: Sandbox, database_url: str) -> None:
-    """Write README's two files; only the API and the database are others."""
+    """Write README's two files, with another API and database."""
     (toml,) = re.findall(r"^```toml\n(.*?)^```$", SECTION, re.DOTALL | re.MULTILINE)
     written = tomllib.loads(toml)
     (source,) = written["sources"]
@@ -62,7 +62,7 @@ def write_configuration(directory: Path, sandbox: Sandbox, database_url: str) ->
 
 
 def recorded(file: Path) -> tuple[list[str], list[str]]:
-    """Return the ids that a database lists, and how its passes ended, oldest first."""
+    """Return the ids that a database lists, and the statuses of its runs, oldest first."""
     engine = db_engine.create_engine(f"sqlite:///{file}")
     try:
         with engine.connect() as connection:
@@ -74,7 +74,7 @@ def recorded(file: Path) -> tuple[list[str], list[str]]:
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:
-    """A path into config/ is one that exists, and each file to deploy has its place."""
+    """A path into config/ exists, and each file to deploy is mentioned."""
     named = set(re.findall(r"(config/[\w./-]+[\w*])", SECTION))
     found = {path for name in named for path in CHECKOUT.glob(name)}
     assert [name for name in named if not list(CHECKOUT.glob(name))] == []
@@ -87,27 +87,27 @@ def test_every_file_that_the_readme_names_is_there() -> None:
 
 def crontab() -> tuple[str, str]:
     text = CONFIG.joinpath("crontab").read_text(encoding="utf-8")
-    assert text.endswith("\n")  # cron reads no line without its end
+    assert text.endswith("\n")  # cron ignores a last line without a line end
     (line,) = [line for line in text.splitlines() if line and not line.startswith("#")]
     *when, command = line.split(maxsplit=5)
     return " ".join(when), command
 
 
 def test_the_crontab_has_the_interval_that_status_expects() -> None:
-    """Cron comes as often as the daemon would by default, so that `status` judges it rightly."""
+    """Cron runs as often as the daemon does by default, so that `status` judges it rightly."""
     when, command = crontab()
     assert Schedule(DEFAULT_EVERY, when).interval(datetime.now().astimezone()) == DEFAULT_EVERY
-    assert "%" not in command  # cron makes a new line of it
+    assert "%" not in command  # cron replaces it by a line end
 
 
-def test_cron_makes_a_pass(tmp_path: Path) -> None:
-    """The command is silent when all is well, and tells standard error alone when it is not."""
+def test_cron_makes_a_run(tmp_path: Path) -> None:
+    """The command is silent when all is well, and writes errors only to standard error."""
     home = tmp_path / "home"
     directory = home / "catalog-sync"
     installed = directory / ".venv" / "bin" / "catalog-sync"
     installed.parent.mkdir(parents=True)
     installed.symlink_to(PROGRAM)
-    sleep = tmp_path / "bin" / "sleep"  # nobody waits here
+    sleep = tmp_path / "bin" / "sleep"  # the test does not sleep
     sleep.parent.mkdir()
     sleep.write_text('#!/bin/sh\necho "$1" >>"$HOME/slept"\n', encoding="utf-8")
     sleep.chmod(0o755)
@@ -147,7 +147,7 @@ def value(name: str, section: str, key: str) -> str:
 
 @pytest.fixture
 def units(tmp_path: Path) -> list[Path]:
-    """Copy the units, with the program where it is here."""
+    """Copy the units, with the program's path on this machine."""
     directory = tmp_path / "units"
     directory.mkdir()
     for file in CONFIG.joinpath("systemd").iterdir():
@@ -157,7 +157,7 @@ def units(tmp_path: Path) -> list[Path]:
 
 
 def test_systemd_knows_every_line(units: list[Path]) -> None:
-    """`systemd-analyze verify` has nothing to say about the units."""
+    """`systemd-analyze verify` has no complaint about the units."""
     names = [path.name for path in units]
     assert names == ["catalog-sync-run.service", "catalog-sync.service", "catalog-sync.timer"]
     done = subprocess.run(
@@ -168,7 +168,7 @@ def test_systemd_knows_every_line(units: list[Path]) -> None:
 
 @pytest.mark.parametrize("name", ["catalog-sync.service", "catalog-sync-run.service"])
 def test_the_services_are_shut_in(units: list[Path], name: str) -> None:
-    """Systemd's own measure of what a service could reach is at most 1.5 of 10; it was 1.2."""
+    """Systemd's exposure score of each service is at most 1.5 of 10; it was 1.2."""
     (path,) = [path for path in units if path.name == name]
     options = ("--offline=true", "--no-pager", "--threshold=15")
     done = subprocess.run(
@@ -181,7 +181,7 @@ def test_the_services_are_shut_in(units: list[Path], name: str) -> None:
 
 
 def test_both_services_are_shut_in_alike() -> None:
-    """What stands for the pass and for the daemon is the same, from the credentials on."""
+    """The units of the run and of the daemon are equal, from the credentials on."""
     shared = []
     for name in ("catalog-sync.service", "catalog-sync-run.service"):
         settings = unit(name)["Service"]
@@ -191,7 +191,7 @@ def test_both_services_are_shut_in_alike() -> None:
 
 
 def test_the_timer_has_the_interval_that_status_expects() -> None:
-    """The timer comes as often as the daemon would by default."""
+    """The timer runs as often as the daemon does by default."""
     when = value("catalog-sync.timer", "Timer", "OnCalendar")
     command = [need("systemd-analyze"), "calendar", "--iterations=2", when]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -202,8 +202,8 @@ def test_the_timer_has_the_interval_that_status_expects() -> None:
     assert second - first == DEFAULT_EVERY == timedelta(minutes=15)
 
 
-def test_the_service_makes_a_pass(tmp_path: Path) -> None:
-    """With README's files as credentials, and no other variable, the command line is a pass."""
+def test_the_service_makes_a_run(tmp_path: Path) -> None:
+    """With README's files as credentials, and no other variable, the command line is a run."""
     settings = unit("catalog-sync.service")["Service"]
     etc, credentials, state = (tmp_path / name for name in ("etc", "credentials", "state"))
     with Sandbox(MODELS) as sandbox:
@@ -233,7 +233,7 @@ def workflow() -> dict[Any, Any]:
 
 
 def test_github_knows_every_key() -> None:
-    """The workflow is one by GitHub's schema."""
+    """The workflow fits GitHub's schema."""
     schema = ("--builtin-schema", "vendor.github-workflows")
     done = subprocess.run(
         [sys.executable, "-m", "check_jsonschema", *schema, CONFIG / "github" / "sync.yml"],
@@ -245,7 +245,7 @@ def test_github_knows_every_key() -> None:
 
 
 def test_the_workflow_can_do_little(workflow: dict[Any, Any]) -> None:
-    """It may write the repository's contents and no more; no text of others gets into a shell."""
+    """It may only write the repository's contents; no foreign text gets into a shell."""
     assert workflow["permissions"] == {}
     (job,) = workflow["jobs"].values()
     assert job["permissions"] == {"contents": "write"}
@@ -287,13 +287,13 @@ class Runner:
         return done.stdout.decode(errors="replace").strip()
 
     def begin(self) -> None:
-        """Check out afresh, as the first step does."""
+        """Check out again, as the first step does."""
         shutil.rmtree(self.clone, ignore_errors=True)
         self.git("clone", "--quiet", "--depth=1", f"file://{self.origin}", str(self.clone))
         self.output.write_text("", encoding="utf-8")
 
     def step(self, name: str, **expressions: str) -> subprocess.CompletedProcess[str]:
-        """Run a step as GitHub does; `expressions` are the values of what is not a secret."""
+        """Run a step as GitHub does; `expressions` are the values of those without secrets."""
         outputs = dict(line.split("=", 1) for line in self.output.read_text().splitlines())
         known = {f"secrets.{key}": secret for key, secret in self.secrets.items()}
         known |= {f"steps.fetch.outputs.{key}": each for key, each in outputs.items()}
@@ -325,7 +325,7 @@ class Runner:
         return [self.step(name, **expressions).returncode for name in names]
 
     def kept(self) -> tuple[list[str], list[str]]:
-        """Return what the database on the branch holds."""
+        """Return the content of the database on the branch."""
         file = self.origin.parent / "kept.db"
         blob = ["git", "-C", str(self.origin), "cat-file", "blob", "catalog:catalog.db"]
         with file.open("wb") as written:
@@ -341,7 +341,7 @@ def runner(workflow: dict[Any, Any], tmp_path: Path) -> Any:
 
 
 def test_the_workflow_keeps_its_database_on_a_branch(runner: Runner) -> None:
-    """Each run goes on from the last one's database, also when its pass was held or failed."""
+    """Each run continues with the last one's database, also if its run was held or failed."""
     runner.sandbox.models = [model(id_) for id_ in "abcdef"]
     assert runner.run() == [0, 0, 0]
     runner.sandbox.models = MODELS
@@ -360,11 +360,11 @@ def test_the_workflow_keeps_its_database_on_a_branch(runner: Runner) -> None:
 
 
 def test_the_workflow_loses_no_record(runner: Runner) -> None:
-    """A fetch that fails is no beginning, and a database that another run kept is not replaced."""
+    """A failed fetch does not start a new database, and another run's database is not replaced."""
     assert runner.run() == [0, 0, 0]
     kept = runner.git("-C", str(runner.origin), "rev-parse", "catalog")
     assert runner.step("Sync").returncode == 0
-    refused = runner.step("Keep the database")  # again, as if there had been no branch
+    refused = runner.step("Keep the database")  # again, as without a branch
     assert (refused.returncode, "stale info" in refused.stderr) == (1, True)
     assert runner.git("-C", str(runner.origin), "rev-parse", "catalog") == kept
     runner.begin()
@@ -373,13 +373,13 @@ def test_the_workflow_loses_no_record(runner: Runner) -> None:
     assert runner.output.read_text() == ""
 
 
-def test_the_workflow_keeps_what_a_killed_pass_had_written(runner: Runner) -> None:
-    """What lies in the write-ahead log beside the file gets into what is kept."""
+def test_the_workflow_keeps_the_log_of_a_killed_run(runner: Runner) -> None:
+    """The write-ahead log beside the file is merged into the kept file."""
     assert runner.run() == [0, 0, 0]
     runner.begin()
     assert runner.step("Fetch the database").returncode == 0
     engine = db_engine.create_engine(f"sqlite:///{runner.clone}/catalog.db")
-    with db_engine.read_transaction(engine) as reader:  # while somebody reads, the log stays
+    with db_engine.read_transaction(engine) as reader:  # while another process reads, the log stays
         db_state.source_names(reader)
         with engine.begin() as connection:
             now = datetime.now().astimezone()

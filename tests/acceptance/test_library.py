@@ -56,7 +56,7 @@ def example() -> str:
 
 
 def test_the_readmes_example() -> None:
-    """The README's lines make a pass and tell what they find, and print nothing else."""
+    """The README's lines make a run, print their results, and nothing else."""
     with Sandbox(steps()[-1].models, api_key=KEY) as sandbox:
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", example()],
@@ -74,7 +74,7 @@ def test_the_readmes_example() -> None:
 
 
 def test_types_reach_the_user() -> None:
-    """A strictly typed program sees the types of all that is public, and its mistakes are seen."""
+    """A strictly typed program sees the types of the public API, and its mistakes are reported."""
     Path("user.py").write_text(USER, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "user.py"],
@@ -84,16 +84,16 @@ def test_types_reach_the_user() -> None:
         check=False,
         timeout=300,
     )
-    told = done.stdout.splitlines()
-    assert 'note: Revealed type is "datetime.datetime | None"' in told[0].replace(
+    lines = done.stdout.splitlines()
+    assert 'note: Revealed type is "datetime.datetime | None"' in lines[0].replace(
         "Union[datetime.datetime, None]", "datetime.datetime | None"
     )
-    assert 'error: Argument 1 to "load" has incompatible type "str"' in told[1]
-    assert told[2:] == ["Found 1 error in 1 file (checked 1 source file)"]
+    assert 'error: Argument 1 to "load" has incompatible type "str"' in lines[1]
+    assert lines[2:] == ["Found 1 error in 1 file (checked 1 source file)"]
 
 
 def test_every_name_is_there_and_documented() -> None:
-    """What `__all__` names can be imported, says what it is, and stands in the README or there."""
+    """All names of `__all__` can be imported, have a docstring, and are documented."""
     for name in catalog_sync.__all__:
         value = getattr(catalog_sync, name)
         assert name == "__version__" or (value.__doc__ or "").strip(), name
@@ -106,7 +106,7 @@ def test_every_name_is_there_and_documented() -> None:
 
 
 def test_a_guest_in_its_process() -> None:
-    """It leaves logging, signals and threads as it found them, and prints nothing."""
+    """The library does not change logging, signals and threads, and prints nothing."""
     code = """
 import logging, signal, sys, threading
 signals = [signal.getsignal(number) for number in signal.valid_signals()]
@@ -135,7 +135,7 @@ assert logging.getLogger("catalog_sync").level == logging.NOTSET
 
 
 def test_errors(tmp_path: Path) -> None:
-    """What concerns all sources is raised, what concerns one is in its report, and no key shows."""
+    """An error of all sources is raised, an error of one is in its report, and no key is shown."""
     with Sandbox(steps()[0].models, api_key=KEY) as sandbox:
         settings = settings_for(f"sqlite:///{tmp_path}/c.db", sandbox.url, key="sk-wrong-9d1f")
         with App(settings) as app:
@@ -155,7 +155,7 @@ def test_errors(tmp_path: Path) -> None:
 
 
 def test_events_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
-    """The first event comes before the last is read, and an iterator that is left holds nothing."""
+    """The first event arrives before the last is read, and an abandoned iterator holds nothing."""
     assert [r.error for _, r in story.replay(tmp_path / "catalog.db") if r.error] == []
     with App(settings_for(f"sqlite:///{tmp_path}/catalog.db", "http://127.0.0.1:9")) as app:
         events = app.events(models="claude-opus-4-*", since=datetime(2026, 2, 5, 18, tzinfo=UTC))

@@ -1,7 +1,7 @@
-"""A witness that we did not write: LiteLLM's proxy, a gateway that people really use, as a source.
+"""LiteLLM's proxy, a gateway that people use, as a source.
 
-Runs where CATALOG_SYNC_TEST_LITELLM names its program (`pip install 'litellm[proxy]'`, in an
-environment of its own: it pins libraries that ours need newer).
+Runs if CATALOG_SYNC_TEST_LITELLM names its program (`pip install 'litellm[proxy]'`, in a separate
+environment, because it pins older libraries).
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ def answers(url: str) -> bool:
         with urllib.request.urlopen(url, timeout=5) as response:
             return response.status == 200
     except (urllib.error.URLError, OSError):
-        time.sleep(0.1)  # a condition is waited for, not a time
+        time.sleep(0.1)  # waits for a condition, not for a time
         return False
 
 
 def test_a_litellm_proxy_is_a_source() -> None:
-    """Its models are recorded, a wrong key is a failed pass, and what it drops is removed."""
+    """Its models are recorded, a wrong key is a failed run, and dropped models are removed."""
     port = free_port()
     with proxy(["claude-opus-4-6", "claude-sonnet-5"], port) as url:
         first = run("sync", "--json", ANTHROPIC_BASE_URL=url, ANTHROPIC_API_KEY=KEY)

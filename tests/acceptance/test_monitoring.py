@@ -1,4 +1,4 @@
-"""What Prometheus and Grafana are given: the metrics file, the alert rules, the dashboard."""
+"""The files for Prometheus and Grafana: the metrics file, the alert rules, the dashboard."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def runs(status: str) -> str:
 
 
 def test_sync_writes_the_metrics(api: Sandbox) -> None:
-    """After a run, good or failed, the file is up to date, readable, and holds only our metrics."""
+    """After a run, good or failed, the file is up to date, readable, and has only our metrics."""
     done = run("sync", "--metrics-file", "out.prom")
     assert (done.returncode, done.stderr) == (0, "")
     assert shown()[runs("succeeded")] == 1
@@ -108,7 +108,7 @@ def test_sync_writes_the_metrics(api: Sandbox) -> None:
     "url", ["postgresql://u:hunter2-c0ffee@127.0.0.1:1/x", "sqlite:///missing/catalog.db"]
 )
 def test_a_database_that_is_down_reaches_the_file(api: Sandbox, url: str) -> None:
-    """The file says that the database is down, and no secret of its URL; the exit code is 4."""
+    """The file says that the database is down, without a secret of its URL; the exit code is 4."""
     Path("out.prom").write_text("old", encoding="utf-8")
     done = run("sync", "--metrics-file", "out.prom", CATALOG_SYNC_DATABASE_URL=url)
     assert done.returncode == 4
@@ -118,7 +118,7 @@ def test_a_database_that_is_down_reaches_the_file(api: Sandbox, url: str) -> Non
 
 
 def test_a_file_that_cannot_be_written_is_reported(api: Sandbox) -> None:
-    """The run is made and printed all the same; one line names the file; the exit code is 1."""
+    """The run is still made and printed; one line names the file; the exit code is 1."""
     done = run("sync", "--json", "--metrics-file", "missing/out.prom")
     assert done.returncode == 1
     assert json.loads(done.stdout)["runs"][0]["status"] == "succeeded"
@@ -129,15 +129,15 @@ def test_a_file_that_cannot_be_written_is_reported(api: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("path", [".", "metrics.txt", "/dev/stdout", ""])
-def test_a_file_that_nobody_would_read_is_refused(path: str) -> None:
-    """A name that node_exporter would ignore is wrong usage, refused before anything is done."""
+def test_a_file_that_node_exporter_ignores_is_refused(path: str) -> None:
+    """A name that node_exporter would ignore is wrong usage, refused before any other step."""
     done = run("sync", "--metrics-file", path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "ends in .prom" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-# --- what Prometheus says of them --------------------------------------------------------------
+# --- Prometheus's checks -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_file_that_nobody_would_read_is_refused(path: str) -> None:
 )
 @pytest.mark.parametrize("process", [False, True])
 def test_promtool_has_no_complaint(promtool: str, snapshot: Snapshot, process: bool) -> None:
-    """`promtool check metrics` parses the metrics, and has no complaint."""
+    """`promtool check metrics` parses the metrics without a complaint."""
     text = generate_latest(registry(lambda: snapshot, process=process)).decode()
     assert check(promtool, "check", "metrics", input=text) == ""
 
@@ -200,7 +200,7 @@ def test_the_rules_name_real_metrics() -> None:
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """Yield each query of the dashboard, and what it is for, as Prometheus would be sent it."""
+    """Yield each query of the dashboard, and its purpose, as Prometheus would get it."""
     queries = [
         (panel["title"], target["expr"])
         for panel in DASHBOARD["panels"]
@@ -220,7 +220,7 @@ def test_the_dashboards_queries_are_valid(promtool: str, tmp_path: Path) -> None
 
 
 def test_the_dashboard_shows_every_metric() -> None:
-    """Its queries use every metric, with labels that the metric has."""
+    """Its queries use every metric, with existing labels."""
     labels = {name: {*words, "job"} for name, words in exposed().items()}
     shown: set[str] = set()
     for title, query in expressions():
@@ -232,7 +232,7 @@ def test_the_dashboard_shows_every_metric() -> None:
 
 
 def test_the_dashboard_can_be_imported() -> None:
-    """Ids are unique, panels do not overlap, and every data source is the one that is chosen."""
+    """Ids are unique, panels do not overlap, and every data source is the chosen one."""
     assert DASHBOARD["uid"]
     assert DASHBOARD["schemaVersion"] >= 36  # Grafana 9 and newer
     assert DASHBOARD["id"] is None
@@ -256,7 +256,7 @@ def cells_of(place: dict[str, int]) -> Iterator[tuple[int, int]]:
 
 
 def data_sources(node: Any) -> Iterator[Any]:
-    """Yield every data source that is named anywhere."""
+    """Yield every data source that the dashboard names."""
     children: Iterable[Any] = ()
     if isinstance(node, dict):
         if "datasource" in node:

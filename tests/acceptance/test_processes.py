@@ -84,7 +84,7 @@ class Sync:
 
     def __init__(self, config: str, pipe: Path) -> None:
         self._config, self._pipe = config, pipe
-        os.mkfifo(pipe)  # who reads it waits until somebody writes
+        os.mkfifo(pipe)  # its reader waits until another process writes
         self.process = subprocess.Popen(
             program("--config", str(pipe), "sync"),
             env=environment(ANTHROPIC_API_KEY="sandbox-key"),
@@ -183,10 +183,10 @@ def assert_whole(engine: sa.Engine) -> None:
     assert {key: (row.info.payload, row.removed_at) for key, row in rows.items()} == {
         key: (row.info.payload, row.removed_at) for key, row in replayed.items()
     }
-    told = Counter((event.run_id, event.kind.value) for event in events)
+    recorded = Counter((event.run_id, event.kind.value) for event in events)
     for run in runs:
         counts = (run.added, run.updated, run.removed)
-        assert counts == tuple(told[run.id, kind] for kind in ("added", "updated", "removed"))
+        assert counts == tuple(recorded[run.id, kind] for kind in ("added", "updated", "removed"))
         assert (run.finished_at is None) == (run.status == "running")
     assert {run.id for run in runs if run.status == "running"} == leases
     assert len(leases) <= 1
@@ -226,7 +226,7 @@ def test_many_at_once_on_a_changed_list(
 def test_killed_during_the_set_up(
     database_url: str, engine: sa.Engine, start: Any, api: Api
 ) -> None:
-    """A process killed while it sets an empty database up leaves what the next one completes."""
+    """A process killed while it sets up an empty database does not prevent the next set-up."""
     chance = random.Random(1)
     api.models = catalog(3)
     for sync in [start(api.url) for _ in range(4)]:
@@ -239,7 +239,7 @@ def test_killed_during_the_set_up(
     assert_whole(engine)
 
 
-def test_killed_at_any_moment(database_url: str, engine: sa.Engine, start: Any, api: Api) -> None:
+def test_killed_at_any_time(database_url: str, engine: sa.Engine, start: Any, api: Api) -> None:
     """A process killed at any time leaves no half of a run, and the next one does the rest."""
     chance = random.Random(2)
     api.models = catalog(100)
@@ -247,7 +247,7 @@ def test_killed_at_any_moment(database_url: str, engine: sa.Engine, start: Any, 
     cut_short = 0
     for number, sync in enumerate([start(api.url) for _ in range(KILLS)]):
         api.models = [model(f"new-{number}"), *catalog(98, display_name=f"Claude {number}")]
-        requests = len(api.requests) + chance.randrange(5)  # three pages and a question
+        requests = len(api.requests) + chance.randrange(5)  # three pages and a request by id
         sync.go()
         wait_until(lambda: len(api.requests) >= requests)  # noqa: B023  # called at once
         sync.kill(after=chance.uniform(0, 0.08))
@@ -305,7 +305,7 @@ def test_stopped(
 def test_stopped_with_several_sources(
     database_url: str, engine: sa.Engine, start: Any, api: Api
 ) -> None:
-    """With several sources, a signal ends those that still walk and keeps what is done."""
+    """With several sources, a signal ends those that still walk and keeps finished ones."""
     api.models = catalog(3)
     with Silent() as silent:
         sync = start(silent.url, api.url, silent.url)
@@ -338,7 +338,7 @@ def test_stopped_while_it_waits_to_retry(database_url: str, engine: sa.Engine, s
 def test_stopped_while_it_delivers(
     database_url: str, engine: sa.Engine, api: Api, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """A stop during a delivery that hangs ends the process in seconds; the alert goes out later."""
+    """A stop during a hanging delivery ends the process in seconds; the alert is sent later."""
     api.models = catalog(3)
     sync_here(database_url, api)
     api.models = [model("new"), *catalog(3)]

@@ -1,4 +1,4 @@
-"""`catalog-sync publish` as a process: what it writes, prints and refuses."""
+"""`catalog-sync publish` as a process: its files, its output and its errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def site(directory: str = "site") -> dict[str, bytes]:
 
 
 def test_the_demos_site() -> None:
-    """The site of the demo holds what the commands print, with the same bytes each time."""
+    """The site of the demo contains the output of the commands, with the same bytes each time."""
     assert run("demo").returncode == 0
     done = run("publish", "site", CATALOG_SYNC_DATABASE_URL=DEMO)
     assert (done.returncode, done.stderr) == (0, "")
@@ -59,8 +59,8 @@ def test_hostile_answers_and_events_of_the_job(database_url: str) -> None:
     with ScriptedServer(answers) as server:
         settings = settings_for(database_url, server.url)
         with App(settings.model_copy(update={"failure_alert_after": 1})) as app:
-            told = [event.kind for _ in answers for event in app.sync()[0].events]
-    assert told == ["added"] * len(HOSTILE) + ["sync_failed", "sync_recovered"]
+            recorded = [event.kind for _ in answers for event in app.sync()[0].events]
+    assert recorded == ["added"] * len(HOSTILE) + ["sync_failed", "sync_recovered"]
     done = run("publish", "site", CATALOG_SYNC_DATABASE_URL=database_url)
     assert (done.returncode, done.stderr) == (0, "")
     files = site()
@@ -126,7 +126,7 @@ def test_an_empty_database() -> None:
     ],
 )
 def test_bad_usage(arguments: list[str], complaint: str) -> None:
-    """No directory, an empty name and a file are wrong usage."""
+    """A missing directory, an empty name and a file are wrong usage."""
     Path("file").touch()
     done = run("publish", *arguments)
     assert (done.returncode, done.stdout) == (2, "")

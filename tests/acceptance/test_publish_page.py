@@ -210,7 +210,7 @@ def test_a_thousand_models(browser: Browser, site) -> None:
 
 
 def test_from_a_disk(browser: Browser, site) -> None:
-    """A page that is opened as a file filters and sorts too."""
+    """A page that is opened as a file can filter and sort, too."""
     with opened(browser, (site[0] / "index.html").as_uri()) as page:
         page.get_by_label("Search").fill("claude")
         page.get_by_role("button", name="Model").click()
@@ -218,7 +218,7 @@ def test_from_a_disk(browser: Browser, site) -> None:
 
 
 def test_without_a_script(browser: Browser, site) -> None:
-    """Without JavaScript all content is there, and no control without a function."""
+    """Without JavaScript all content is visible, and no control without a function."""
     with opened(browser, f"{site[1]}index.html", java_script_enabled=False) as page:
         assert names(page) == NAMES
         assert page.locator("#picture g text:visible").count() == 5

@@ -1,4 +1,4 @@
-"""A catalog that somebody else keeps: it is read from where this user may write nothing."""
+"""A catalog that another user keeps, in a place where this user may not write."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def shared(tmp_path: Path) -> Iterator[Path]:
 
 
 def run(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the program as somebody whom the permissions bind, which the superuser is not."""
+    """Run the program as a user who is bound by permissions, unlike the superuser."""
     bound: list[str] = []
     if os.geteuid() == 0:
         if shutil.which("setpriv") is None:
@@ -49,7 +49,7 @@ def run(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_reading_where_nothing_may_be_written(shared: Path) -> None:
-    """Questions are answered, also while somebody else writes; a pass says that it cannot."""
+    """Queries work, also while another process writes; a run reports that it cannot write."""
     before = sorted(shared.parent.iterdir())
     result = run(shared, "models")
     assert (result.returncode, result.stderr) == (0, "")
@@ -67,7 +67,7 @@ def test_reading_where_nothing_may_be_written(shared: Path) -> None:
 
 
 def test_the_file_alone_is_complete(shared: Path, tmp_path: Path) -> None:
-    """When no pass runs nothing lies beside the file: copied alone it is the whole catalog."""
+    """Between runs no other file is beside it: the file alone is the whole catalog."""
     assert [each.name for each in shared.parent.iterdir()] == ["catalog.db"]
     copy = shutil.copy(shared, tmp_path / "copy.db")
     with closing(sqlite3.connect(f"file:{copy}?immutable=1", uri=True)) as connection:

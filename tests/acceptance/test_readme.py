@@ -1,4 +1,4 @@
-"""What the README shows is what the program does: its commands are run and its output compared."""
+"""The README's examples: its commands are run and their output is compared."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def without_durations(text: str) -> str:
 
 
 def test_every_console_session_prints_what_it_shows() -> None:
-    """The sessions run as they stand, in order; `...` stands for anything."""
+    """The sessions run unchanged, in order; `...` stands for any text."""
     checker = doctest.OutputChecker()
     for session in blocks("console"):
         for part in session.split("$ catalog-sync ")[1:]:
             command, _, wanted = part.partition("\n")
             done = run(*shlex.split(command), **DEMO)
-            assert done.returncode == command.startswith("check"), done.stderr  # it finds one gone
+            assert done.returncode == command.startswith("check"), done.stderr  # a model is gone
             printed = without_durations(done.stdout)
             wanted = without_durations(wanted)
             assert checker.check_output(wanted, printed, doctest.ELLIPSIS), printed
@@ -77,7 +77,7 @@ def test_the_sql_runs_on_the_demos_file() -> None:
     ],
 )
 def test_every_command_is_documented(command: str) -> None:
-    """The table of commands names each, and each of its options is named by its help."""
+    """The table of commands names each command, and the help names each of its options."""
     assert f"`catalog-sync {command}" in README
     options = set(re.findall(r"--[a-z-]+", run(command, "--help").stdout)) - {"--help"}
     documented = set(re.findall(r"--[a-z-]+", README))
@@ -85,14 +85,14 @@ def test_every_command_is_documented(command: str) -> None:
 
 
 def test_the_two_shell_blocks_stand_under_their_headings() -> None:
-    """One shell block that does it all stands under "Quick start", and one under "Tests"."""
+    """One shell block is under "Quick start", and one under "Tests"."""
     for heading in ("Quick start", "Tests"):
         assert section(heading).count("```sh\n") == 1
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what Apprise imports on Python 3.11
 def test_the_configurations_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each TOML block is a configuration, and each of its channels one that can be opened."""
+    """Each TOML block is a valid configuration, and each of its channels can be opened."""
     monkeypatch.setenv("HOOK_SECRET", "whsec_" + base64.b64encode(b"a secret").decode())
     opened = []
     for block in blocks("toml"):
@@ -103,7 +103,7 @@ def test_the_configurations_load(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_webhook_receiver_verifies_what_is_sent() -> None:
-    """The README's receiver accepts our message, and nothing that is signed by another secret."""
+    """The README's receiver accepts this program's message, and none with another signature."""
     (recipe,) = blocks("python", section("Alerts"))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

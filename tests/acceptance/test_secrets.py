@@ -1,6 +1,6 @@
-"""No secret leaves the program: not in what it prints, nor in its logs, nor in its database.
+"""No secret leaves the program: neither in its output, nor its logs, nor its database.
 
-The server of these tests is a bad one: what it is sent, it repeats wherever it can.
+The server of these tests repeats everything that it receives wherever it can.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MOODS = ("refused", "forbidden", "bad", "broken", "redirect", "garbage", "shapel
 
 
 class Echo(ScriptedServer):
-    """Answers in the mood that the path begins with, and repeats every header that it was sent."""
+    """Answers in the mood that begins the path, and repeats every header that it received."""
 
     def __init__(self) -> None:
         self.models = [model("a"), model("b")]
@@ -79,7 +79,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Echo]:
 
 
 class Printed:
-    """Everything that the program ever said."""
+    """All output of the program."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -92,7 +92,7 @@ class Printed:
 
 
 def configure(url: str, database_url: str, *top: str, channels: Sequence[str] = ()) -> None:
-    """Write a configuration with a source for each way to authenticate and each mood."""
+    """Write a configuration with a source for each kind of credential and each mood."""
     lines = [f"database_url = {json.dumps(database_url)}", *top]
     for mood in ("fine", *MOODS):
         for name, way in WAYS.items():
@@ -120,10 +120,10 @@ def contents(database_url: str) -> str:
 
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 def test_a_life_of_a_database(database_url: str, server: Echo) -> None:
-    """A life of successes and failures leaves no secret in print, in logs, in rows or in files."""
+    """Successes and failures leave no secret in output, logs, rows or files."""
     url = sa.make_url(database_url)
     if url.get_backend_name() == "postgresql":
-        # The server trusts us and ignores it; we must not.
+        # The server trusts every user and ignores the password; the program must not show it.
         url = url.set(password=SECRETS["database password"])
     configure(server.url, url.render_as_string(hide_password=False))
     printed = Printed()
@@ -153,9 +153,9 @@ def test_a_life_of_a_database(database_url: str, server: Echo) -> None:
 def test_a_life_of_a_daemon(
     database_url: str, server: Echo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A daemon's passes, alerts, pings and reloads, good and bad, leave no secret anywhere.
+    """A daemon's good and bad runs, alerts, pings and reloads leave no secret anywhere.
 
-    Neither in its log, with all tracebacks, nor in its rows and files, nor at its port.
+    This covers its log with all tracebacks, its rows and files, and its port.
     """
     monkeypatch.setenv("HOOK_SECRET", f"whsec_{SECRETS['signing secret']}")
     url = sa.make_url(database_url)
@@ -187,8 +187,8 @@ def test_a_life_of_a_daemon(
             daemon.wait_for(2, source="fine by token", status="succeeded")
             for channel in ("hook", "chat"):
                 daemon.wait_for(message="alert not delivered", channel=channel)
-            told = daemon.get("/healthz").text
-            assert "[redacted]" in told
+            shown = daemon.get("/healthz").text
+            assert "[redacted]" in shown
             for mistake in (*MISTAKES.values(), *TOP_MISTAKES):
                 line = mistake.format(SECRETS["secret of a bad file"])
                 bad = f'[[sources]]\nname = "a"\n{line}\n' if mistake not in TOP_MISTAKES else line
@@ -201,7 +201,7 @@ def test_a_life_of_a_daemon(
             Path("catalog-sync.toml").write_text(good, encoding="utf-8")
             daemon.send(signal.SIGHUP)
             daemon.wait_for(message="reloaded")
-            told += "".join(daemon.get(path).text for path in ("/healthz", "/metrics", "/"))
+            shown += "".join(daemon.get(path).text for path in ("/healthz", "/metrics", "/"))
             assert daemon.end() == 0
         sent = " ".join(f"{got.path} {got.headers}" for got in receiver.received)
     assert {"heartbeat token", "chat token", "webhook token"} <= set(leaks(sent))
@@ -210,7 +210,7 @@ def test_a_life_of_a_daemon(
     rows = contents(database_url)
     assert "sync_failed" in rows
     files = {path.name: path.read_bytes().decode("latin-1") for path in Path().glob("*.db*")}
-    for text in ("".join(daemon.output), told, rows, *files.values()):
+    for text in ("".join(daemon.output), shown, rows, *files.values()):
         assert leaks(text) == []
 
 
@@ -228,7 +228,7 @@ DATABASES = {
 
 @pytest.mark.parametrize(("url", "exit_code"), DATABASES.values(), ids=DATABASES)
 def test_a_database_that_cannot_be_used(url: str, exit_code: int) -> None:
-    """However a database URL is wrong, neither error nor traceback shows its password."""
+    """For any mistake in a database URL, neither error nor traceback shows its password."""
     url = url.format(password=SECRETS["database password"], option=SECRETS["database option"])
     printed = Printed()
     printed.run(*VERBOSE, "models", exit_code=exit_code, CATALOG_SYNC_DATABASE_URL=url)
@@ -259,12 +259,12 @@ TOP_MISTAKES = (
     '[[alerts]]\nname = "a"\nurl = "json://u:{}@[:1"',
     '[[alerts]]\nname = "a"\nwebhook = "https://example.com"\nsecret_env = "{}"',
 )
-"""The same at the top, and in a channel."""
+"""The same at the top level, and in a channel."""
 
 
 @pytest.mark.parametrize("line", MISTAKES.values(), ids=MISTAKES)
 def test_a_secret_in_the_wrong_place(line: str) -> None:
-    """A secret that was pasted where it does not belong is not repeated by the error; exit 2."""
+    """A misplaced secret is not repeated by the error; exit 2."""
     line = line.format(SECRETS["key of the environment"])
     Path("catalog-sync.toml").write_text(f'[[sources]]\nname = "a"\n{line}\n', encoding="utf-8")
     printed = Printed()
@@ -273,7 +273,7 @@ def test_a_secret_in_the_wrong_place(line: str) -> None:
 
 
 def test_a_proxy() -> None:
-    """A proxy that cannot be reached or used is an error that does not show its password."""
+    """An unreachable or unusable proxy is an error that does not show its password."""
     password = SECRETS["proxy password"]
     Path("catalog-sync.toml").write_text(
         '[[sources]]\nname = "a"\nbase_url = "https://192.0.2.1"\ndeadline = "300ms"\n',

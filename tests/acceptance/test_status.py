@@ -69,5 +69,5 @@ def test_from_nothing_to_held() -> None:
 
 @pytest.mark.parametrize("age", ["soon", "-1h", "1"])
 def test_a_bad_age_is_refused(age: str) -> None:
-    """An age that cannot be read is an error of usage."""
+    """An invalid age is an error of usage."""
     assert run("status", f"--max-age={age}").returncode == 2

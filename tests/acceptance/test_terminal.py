@@ -1,4 +1,4 @@
-"""What the program promises a person at a terminal: tables that fit, progress, colour."""
+"""The program at a terminal: tables that fit, progress, colour."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ COLOUR = re.compile(r"\x1b\[[\d;]*\b(3[0-8]|4[0-8]|9[0-7])[\d;]*m")
 
 @pytest.fixture(autouse=True)
 def usual_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever terminal the tests run at, the program sees only the one that a test gives it."""
+    """Programs of the tests see only the terminal that a test gives them."""
     for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -60,21 +60,21 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def history(replayed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give a catalog with a past, to be read only."""
+    """Give a catalog with a past, only for reading."""
     monkeypatch.setenv("CATALOG_SYNC_DATABASE_URL", f"sqlite:///{replayed}")
 
 
 @dataclass(frozen=True)
 class Screen:
     sent: str
-    """All that the terminal was sent, control sequences included."""
+    """All bytes that the terminal got, control sequences included."""
     piped: str
-    """What went to standard output, where that was a pipe beside the terminal."""
+    """The standard output, if that was a pipe beside the terminal."""
     exit_code: int
 
     @property
     def text(self) -> str:
-        """What a person could read, in the order in which it came."""
+        """The visible text, in the order in which it arrived."""
         return CONTROL.sub("", self.sent)
 
     @property
@@ -89,9 +89,9 @@ def at_terminal(
     watch: Callable[[str], object] = len,
     **variables: str,
 ) -> Screen:
-    """Run the program at a terminal of its own; `watch` is called with all that was sent so far.
+    """Run the program at a separate terminal; `watch` is called with all output so far.
 
-    `piped` sends standard output through a pipe, so that the terminal has the rest alone.
+    `piped` sends standard output through a pipe, so that the terminal gets only the rest.
     """
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
@@ -123,12 +123,12 @@ def _read(terminal: int) -> bytes:
     assert ready, "the program has been silent for a minute"
     try:
         return os.read(terminal, 65536)
-    except OSError:  # on Linux, the end: whoever wrote to it has left
+    except OSError:  # on Linux, the end: all writers have closed it
         return b""
 
 
 def screens(*commands: str, columns: int) -> list[Screen]:
-    """Run several commands at once, each at a terminal of its own."""
+    """Run several commands at once, each at a separate terminal."""
     with ThreadPoolExecutor() as threads:
         return list(threads.map(lambda c: at_terminal(*c.split(), columns=columns), commands))
 
@@ -147,7 +147,7 @@ def synced(models: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("columns", [80, 40])
 def test_tables_fit(columns: int, history: None) -> None:
-    """No line is wider than the terminal, and each id stands whole on one, to be copied."""
+    """No line is wider than the terminal, and each id is whole on one line, to be copied."""
     commands = ("models", "models --all", "events", f"show {DEPRECATED}")
     shown = screens(*commands, columns=columns)
     assert [screen.exit_code for screen in shown] == [0, 0, 0, 0]
@@ -159,12 +159,12 @@ def test_tables_fit(columns: int, history: None) -> None:
 
 @pytest.mark.parametrize("columns", [80, 40])
 def test_nothing_is_cut(columns: int, history: None) -> None:
-    """Where a line has no room for all, it goes on below: no column and no word is lost."""
+    """A line without enough room is continued below: no column and no word is lost."""
     models, events = screens("models", "events", columns=columns)
     names = Counter(word for listed in NEWEST for word in listed["display_name"].split())
     assert names - Counter(models.text.split()) == Counter()
     assert {"name", "lifecycle", "retires", "first", "seen"} <= set(models.text.split())
-    # A word may be folded too: count the characters of all that stands behind the time.
+    # A word may be folded too: count all characters after the time.
     piped = "".join(line.partition("  ")[2] for line in run("events").stdout.splitlines())
     assert Counter("".join(piped.split())) - Counter("".join(events.text.split())) == Counter()
 
@@ -179,7 +179,7 @@ def test_words_are_not_torn(columns: int, history: None) -> None:
 
 
 def test_what_has_no_room_is_left_out(history: None) -> None:
-    """`models --all` keeps a model to a line of 80 columns; a wider terminal shows all of it."""
+    """`models --all` keeps a model on a line of 80 columns; a wider terminal shows all columns."""
     narrow, wide = (at_terminal("models", "--all", columns=columns) for columns in (80, 130))
     assert len(narrow.lines) == len(wide.lines) == len(LISTED) + 4 + 1
     assert narrow.lines[0].split() == ["id", "name", "lifecycle", "retires", "removed"]
@@ -188,9 +188,9 @@ def test_what_has_no_room_is_left_out(history: None) -> None:
 
 
 def test_times_are_the_readers_own(history: None) -> None:
-    """A terminal tells when something happened in its zone; a pipe, JSON and CSV tell UTC.
+    """A terminal shows times in its zone; a pipe, JSON and CSV show UTC.
 
-    A date of the API stays the day that the API said.
+    A date of the API stays the day that the API stated.
     """
     away = {"TZ": "Pacific/Kiritimati"}  # fourteen hours ahead
     events = at_terminal("events", "--kind", "deprecated", columns=200, **away)
@@ -212,14 +212,14 @@ def test_header(history: None) -> None:
 
 
 def test_an_explicit_table(history: None) -> None:
-    """With an explicit `--format table` a model stands on one line and nothing is cut."""
+    """With an explicit `--format table` a model is on one line and nothing is cut."""
     screen = at_terminal("models", "--format", "table", columns=40)
     assert len(screen.text.splitlines()) == len(LISTED) + 1
     assert [line.split()[0] for line in screen.lines[1:]] == LISTED
 
 
 def test_a_terminal_without_a_width(history: None) -> None:
-    """COLUMNS=0 means nothing: the table has the width of the terminal."""
+    """COLUMNS=0 is ignored: the table has the width of the terminal."""
     screen = at_terminal("models", columns=120, COLUMNS="0")
     assert screen.lines == at_terminal("models", columns=120).lines
 
@@ -234,8 +234,8 @@ def test_colours_of_words(history: None) -> None:
 
 @pytest.mark.parametrize("columns", [80, 40])
 def test_long_ids_are_not_cut(columns: int) -> None:
-    """An id that is longer than a line goes on below it: none of its characters is lost."""
-    # Letters that nothing else on the screen has, each run of them different.
+    """An id that is longer than a line is continued below: none of its characters is lost."""
+    # Letters that no other text on the screen has, each run of them different.
     letters = "ABCDEFGHIJKLMNOPQRSUVWXY"
     long, longest = ((letters * 11)[start : start + n] for start, n in ((0, 64), (3, 255)))
     synced([model(id_, display_name="name") for id_ in (long, longest)])
@@ -245,7 +245,7 @@ def test_long_ids_are_not_cut(columns: int) -> None:
 
 
 def test_odd_names() -> None:
-    """A name can neither colour the terminal, nor move its cursor, nor name its window."""
+    """A name can neither colour the terminal, nor move its cursor, nor set its title."""
     synced([model("odd", display_name="\x1b[31mred\x1b[2J\x1b]0;gotcha\x07\x9b5A\r\n\x08")])
     for format_ in ((), ("--format", "csv"), ("--json",)):
         screen = at_terminal("models", *format_, columns=120)
@@ -258,7 +258,7 @@ def test_odd_names() -> None:
 
 
 def test_markup_is_text() -> None:
-    """A name that looks like markup is shown as it is, on a terminal too."""
+    """A name that looks like markup is shown unchanged, on a terminal too."""
     synced([model("[/x]", display_name="[red]R&D[/red] :smile:")])
     screens_ = [at_terminal(*c, columns=120) for c in (["models"], ["events"], ["show", "[/x]"])]
     assert [screen.exit_code for screen in screens_] == [0, 0, 0]
@@ -285,7 +285,7 @@ def test_a_source_named_like_markup(walk: Walk) -> None:
 
 
 def test_bold_on_a_terminal_only(history: None) -> None:
-    """A terminal sees emphasis; a dumb one, and a pipe whatever the environment says, do not."""
+    """A terminal gets emphasis; a dumb one, and a pipe in any environment, do not."""
     assert "\x1b[1m" in at_terminal("models").sent
     assert "\x1b" not in at_terminal("models", TERM="dumb").sent
     assert "\x1b" not in run("models", FORCE_COLOR="1").stdout
@@ -295,7 +295,7 @@ def test_bold_on_a_terminal_only(history: None) -> None:
 
 
 class Walk:
-    """An API of three pages, of which the last waits until somebody has looked."""
+    """An API of three pages, whose last page waits until a test has checked the screen."""
 
     def __init__(self) -> None:
         self.go_on = threading.Event()
@@ -321,7 +321,7 @@ def walk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Walk]:
 
 
 def test_progress_on_a_terminal(walk: Walk) -> None:
-    """A walk of several pages shows how far it is, on stderr, and wipes it away at the end."""
+    """A walk of several pages shows its progress on stderr, and erases it at the end."""
 
     def look(sent: str) -> None:
         if "4 models on 2 pages" in sent:
@@ -335,7 +335,7 @@ def test_progress_on_a_terminal(walk: Walk) -> None:
 
 
 def test_a_walk_that_waits() -> None:
-    """A walk that waits for its next try says so on a terminal, from the first second."""
+    """A walk that waits for its next attempt shows that on a terminal, from the first second."""
     calls: list[Request] = []
 
     def answer(request: Request) -> Any:
@@ -352,21 +352,21 @@ def test_a_walk_that_waits() -> None:
 
 
 def test_no_colour(walk: Walk) -> None:
-    """NO_COLOR is respected: what is shown is shown without colour."""
+    """NO_COLOR is respected: the progress has no colour."""
     walk.go_on.set()
     assert COLOUR.search(at_terminal("sync").sent)
     assert not COLOUR.search(at_terminal("sync", NO_COLOR="1").sent)
 
 
 def test_no_progress_in_a_pipe(walk: Walk) -> None:
-    """A log has no progress in it, however many pages there are."""
+    """A log contains no progress, however many pages there are."""
     walk.go_on.set()
     result = run("sync", FORCE_COLOR="1")
     assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_an_error_on_a_terminal(walk: Walk) -> None:
-    """At a terminal too an error is one line, and nothing of the progress is left above it."""
+    """At a terminal an error is one line too, without remains of the progress above it."""
     screen = at_terminal("sync", ANTHROPIC_API_KEY="")
     assert screen.exit_code == 2
     _, _, left = screen.sent.rpartition("\x1b[2K")

@@ -1,4 +1,4 @@
-"""What is installed from a wheel works without the checkout it was built from."""
+"""A program that is installed from a wheel works without its checkout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel; where the build backend is not installed, pip fetches it."""
+    """Build the wheel. If the build backend is not installed, pip fetches it."""
     directory = tmp_path_factory.mktemp("dist")
     here = ["--no-build-isolation"] if find_spec("hatchling") else []
     pip("wheel", "--no-deps", *here, "--wheel-dir", str(directory), str(CHECKOUT))
@@ -30,7 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel into a directory of its own, beside what it depends on."""
+    """Install the wheel into a separate directory, beside its dependencies."""
     directory = tmp_path_factory.mktemp("installed")
     pip(
         "install", "--no-deps", "--no-index", "--no-compile", "--target", str(directory), str(wheel)
@@ -45,7 +45,7 @@ def pip(*arguments: str) -> None:
 
 
 def run_installed(installed: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that sees the installed package, and the checkout not at all."""
+    """Run a command that sees the installed package, but not the checkout."""
     return subprocess.run(
         command,
         env=environment(PYTHONPATH=str(installed)),
@@ -58,7 +58,7 @@ def run_installed(installed: Path, *command: str) -> subprocess.CompletedProcess
 
 
 def test_what_is_inside(wheel: Path) -> None:
-    """The wheel holds the package, its types, templates, migrations and example; and no test."""
+    """The wheel contains the package, its types, templates, migrations and example; and no test."""
     names = set(zipfile.ZipFile(wheel).namelist())
     package = {
         str(path.relative_to(CHECKOUT))
@@ -90,7 +90,7 @@ def test_it_runs(installed: Path) -> None:
 
 
 def test_its_example_is_valid(installed: Path) -> None:
-    """Installed, the example configuration can be used as it stands."""
+    """Installed, the example configuration can be used unchanged."""
     example = installed / "catalog_sync" / "examples" / "catalog-sync.toml"
     command = (sys.executable, "-m", "catalog_sync", "--config", str(example), "db", "current")
     result = run_installed(installed, *command)

@@ -185,14 +185,16 @@ def report(node: Node, receiver: Receiver, rounds: int, codes: Counter) -> None:
     wanted = {("added", f"claude-new-{number}"): 1 for number in range(rounds)}
     wanted |= {("added", "claude-one"): 1, ("updated", "claude-one"): rounds}
     sent = {each.id: each.json["data"]["events"] for each in receiver.received}
-    told = Counter((event["kind"], event["model_id"]) for each in sent.values() for event in each)
-    told[("added", "claude-one")] += 1  # of the first list nobody is notified
+    notified = Counter(
+        (event["kind"], event["model_id"]) for each in sent.values() for event in each
+    )
+    notified[("added", "claude-one")] += 1  # the first list makes no alert
     runs = dict(node.query("SELECT status, count(*) FROM sync_runs GROUP BY status"))
     leases = node.query("SELECT name FROM sources WHERE lease_run_id IS NOT NULL")
     broken = {
         f"exit codes {dict(codes)}": set(codes) != {0},
         f"events {found}": found != wanted,
-        f"sent {dict(told)}": told != wanted,
+        f"sent {dict(notified)}": notified != wanted,
         f"runs {runs}": set(runs) != {"succeeded"},
         f"leases left {leases}": bool(leases),
     }

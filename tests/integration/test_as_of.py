@@ -1,6 +1,6 @@
-"""`--as-of` is exact: at every moment of any history it is what was listed then.
+"""`--as-of` is exact: at every time of any history it returns the list of that time.
 
-The passes are real ones, into a real database; the model beside it simply keeps every catalog.
+The runs are real ones, into a real database. The model beside it keeps every catalog.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LONG_AGO, ALWAYS = START - 3650 * DAY, START + 3650 * DAY
 
 
 class Api:
-    """What a pass asks, answered from a step instead of a server."""
+    """The client's methods that a run calls, answered from a step instead of a server."""
 
     def __init__(self) -> None:
         self.world = World()
@@ -53,7 +53,7 @@ class Api:
 
 
 class Source:
-    """A source whose passes follow a history, and the catalogs that were kept of it."""
+    """A source whose runs follow a history, and the catalogs that were kept of it."""
 
     def __init__(self, app: App, name: str) -> None:
         self.app = app
@@ -83,16 +83,16 @@ class Source:
         if (synced_at := synced[self.name]) is not None:
             self.kept[synced_at] = self.app.models(sources=[self.name], removed=True)
 
-    def then(self, moment: datetime) -> list[ModelRecord]:
-        return self.kept[max(instant for instant in self.kept if instant <= moment)]
+    def then(self, time: datetime) -> list[ModelRecord]:
+        return self.kept[max(instant for instant in self.kept if instant <= time)]
 
 
 def _empty_first(cause: object) -> bool:
     return isinstance(cause, BadAnswerError)
 
 
-def told(records: list[ModelRecord]) -> list[ModelRecord]:
-    """Rows without what no event tells."""
+def comparable(records: list[ModelRecord]) -> list[ModelRecord]:
+    """Rows without the values that no event states."""
     return [replace(each, last_seen_at=each.first_seen_at, missing_since=None) for each in records]
 
 
@@ -105,7 +105,7 @@ def app(database_url: str) -> Iterator[App]:
 
 
 def play(app: App, names: Sequence[str], both: Sequence[list[Step]]) -> list[Source]:
-    """Make the passes of several sources in turn."""
+    """Make the runs of several sources in turn."""
     sources = [Source(app, name) for name in names]
     for steps in zip_longest(*both):
         for source, step in zip(sources, steps, strict=True):
@@ -120,11 +120,11 @@ def instants_of(sources: Sequence[Source]) -> list[datetime]:
     return sorted({each + shift for each in written for shift in (-TICK, timedelta(), TICK)})
 
 
-def test_every_moment(app: App) -> None:
+def test_every_time(app: App) -> None:
     """At every instant of two sources, and a microsecond around it, each row is as it was then.
 
-    The README's recipe for a date says the same. The histories have everything in them: an event
-    of every kind, held passes, excluded ids.
+    The README's recipe for a date gives the same answer. The histories contain an event of every
+    kind, held runs, and excluded ids.
     """
     numbers = count()
     kind = app.engine.dialect.name.replace("mysql", "mariadb")
@@ -138,21 +138,21 @@ def test_every_moment(app: App) -> None:
         sources = play(app, names, both)
         with app.reading() as connection:
             ask = partial(queries_catalog.list_models, connection, sources=names)
-            for moment in instants_of(sources):
-                then = [record for source in sources for record in source.then(moment)]
+            for time in instants_of(sources):
+                then = [record for source in sources for record in source.then(time)]
                 then.sort(key=lambda each: (each.info.id, each.source))
                 then.sort(key=lambda each: each.info.created_at, reverse=True)
                 listed = [each for each in then if each.listed]
                 staged = [each for each in listed if each.info.lifecycle == stage]
 
-                everything = ask(removed=True, as_of=moment)
-                assert told(everything) == told(then)
+                everything = ask(removed=True, as_of=time)
+                assert comparable(everything) == comparable(then)
                 for past, real in zip(everything, then, strict=True):
                     assert real.first_seen_at <= past.last_seen_at <= real.last_seen_at
-                assert told(ask(as_of=moment)) == told(listed)
-                assert told(ask(as_of=moment, lifecycles=[stage])) == told(staged)
+                assert comparable(ask(as_of=time)) == comparable(listed)
+                assert comparable(ask(as_of=time, lifecycles=[stage])) == comparable(staged)
 
-                after = f"'{moment + TICK:%Y-%m-%d %H:%M:%S.%f}{zone}'"
+                after = f"'{time + TICK:%Y-%m-%d %H:%M:%S.%f}{zone}'"
                 query = re.sub(r"'2026-06-01[^']*'", after, recipe)
                 rows = connection.exec_driver_sql(query).all()
                 assert sorted(row for row in map(tuple, rows) if row[0] in names) == sorted(
@@ -167,7 +167,7 @@ def test_every_moment(app: App) -> None:
 
 
 def test_what_was_not_recorded_yet(app: App) -> None:
-    """Before a source's record begins nothing is known of it, and that is told by source."""
+    """Before a source's record begins its catalog is unknown, and each such source has a remark."""
     first, second = Source(app, "first"), Source(app, "second")
     begin = Step(
         put={"m": {"display_name": "One"}},
@@ -198,8 +198,8 @@ def test_what_was_not_recorded_yet(app: App) -> None:
         assert queries_catalog.sources_without_record(connection, START + 3 * DAY) == {}
 
 
-def test_a_moment_needs_a_zone(app: App) -> None:
-    """A time without a zone is no moment: nothing guesses one."""
+def test_a_time_needs_a_zone(app: App) -> None:
+    """A time without a zone is refused."""
     naive = START.replace(tzinfo=None)
     with pytest.raises(ValueError, match="without a time zone"):
         app.models(as_of=naive)

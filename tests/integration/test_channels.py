@@ -1,4 +1,4 @@
-"""Messages on their way out, to real receivers: webhooks, mail, chat, and the heartbeat."""
+"""Messages on their way to real receivers: webhooks, mail, chat, and the heartbeat."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def signed(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Channel:
 
 
 def test_signature(signed: Channel, receiver: Receiver) -> None:
-    """Who holds the secret can verify, with the library of the standard, who sent what."""
+    """A receiver that has the secret can verify the message with the standard's library."""
     assert send(signed, ODD_MESSAGE).error is None
     got = receiver.last
     assert Webhook(SECRET).verify(got.body, dict(got.headers)) == ODD_MESSAGE.body
@@ -107,7 +107,7 @@ def test_signature(signed: Channel, receiver: Receiver) -> None:
 
 
 def test_request(signed: Channel, receiver: Receiver) -> None:
-    """A webhook is one POST to the very URL, of JSON in UTF-8, by a sender that says its name."""
+    """A webhook is one POST of UTF-8 JSON to its exact URL, with the program's user agent."""
     send(signed, message(event(display_name="五")))
     (got,) = receiver.received
     assert got.path == PATH
@@ -118,8 +118,8 @@ def test_request(signed: Channel, receiver: Receiver) -> None:
 
 def test_identity(signed: Channel, receiver: Receiver) -> None:
     """At each attempt the id and the body are the same, and the time is that of the attempt."""
-    for moment in (NOW, NOW + timedelta(hours=3, microseconds=999_999)):
-        signed.send(message(message_id="msg_7"), moment, CancelToken())
+    for at in (NOW, NOW + timedelta(hours=3, microseconds=999_999)):
+        signed.send(message(message_id="msg_7"), at, CancelToken())
     first, second = receiver.received
     assert (first.id, first.body) == (second.id, second.body) == ("msg_7", second.body)
     seconds = [int(got.headers["webhook-timestamp"]) for got in receiver.received]
@@ -127,7 +127,7 @@ def test_identity(signed: Channel, receiver: Receiver) -> None:
 
 
 def test_without_a_secret(receiver: Receiver) -> None:
-    """A webhook without a secret is sent unsigned, and still says its id."""
+    """A webhook without a secret is sent unsigned, and still has an id."""
     assert send(webhook(receiver.url)).error is None
     assert receiver.last.id == "msg_1"
     assert "webhook-signature" not in receiver.last.headers
@@ -154,7 +154,7 @@ def test_redirect(signed: Channel, receiver: Receiver, status: int) -> None:
 
 @pytest.mark.parametrize("location", ["http://[nowhere", "http://a:b/", "mailto:a@b"])
 def test_redirect_to_nowhere(signed: Channel, receiver: Receiver, location: str) -> None:
-    """A redirect is a refusal alike when what it leads to is no URL at all."""
+    """A redirect is a refusal also if its target is no URL."""
     receiver.replies = [Reply(302, {"location": location}), Reply()]
     outcome = send(signed)
     assert (outcome.refused, outcome.final) == (True, False)
@@ -172,7 +172,7 @@ def test_redirect_to_nowhere(signed: Channel, receiver: Receiver, location: str)
 def test_refusals(
     signed: Channel, receiver: Receiver, status: int, refused: bool, final: bool
 ) -> None:
-    """A 4xx refuses, 410 for good; 408, 409, 425, 429 and 5xx ask to try later. All say why."""
+    """A 4xx refuses, 410 for good; 408, 409, 425, 429 and 5xx ask to try later, with a reason."""
     receiver.replies = [Reply(status)]
     outcome = send(signed)
     assert (outcome.refused, outcome.final) == (refused, final)
@@ -198,14 +198,14 @@ def hang_up_rudely(connection: BinaryIO) -> None:
     ids=["nothing", "reset", "other protocol", "cut", "no status", "endless headers"],
 )
 def test_no_answer(signed: Channel, receiver: Receiver, reply: object) -> None:
-    """Whatever is no HTTP answer is a failure to be tried again, never an exception."""
+    """An answer that is not HTTP is a failure that is tried again, never an exception."""
     receiver.replies = [reply]
     outcome = send(signed)
     assert outcome.error is not None
     assert (outcome.refused, outcome.final, outcome.retry_after) == (False, False, None)
 
 
-def test_nobody_there() -> None:
+def test_no_receiver() -> None:
     """A receiver that cannot be reached is tried again."""
     outcome = send(webhook(f"http://127.0.0.1:{closed_port()}{PATH}"))
     assert outcome.error is not None
@@ -213,7 +213,7 @@ def test_nobody_there() -> None:
 
 
 def test_endless_body(signed: Channel, receiver: Receiver) -> None:
-    """What a receiver says after its status is not waited for."""
+    """The attempt does not wait for the receiver's answer after its status."""
     stop = threading.Event()
 
     def babble(connection: BinaryIO) -> None:
@@ -227,7 +227,7 @@ def test_endless_body(signed: Channel, receiver: Receiver) -> None:
 
 
 def test_timeout() -> None:
-    """A receiver that is silent, or drips an answer without end, is given up and tried again."""
+    """A receiver that is silent, or sends an endless answer slowly, is given up and tried again."""
     stop = threading.Event()
 
     def drip(connection: BinaryIO) -> None:
@@ -269,14 +269,14 @@ def test_timeout() -> None:
 def test_retry_after(
     signed: Channel, receiver: Receiver, status: int, text: str, seconds: int | None
 ) -> None:
-    """A receiver may state how long to wait; nonsense counts as no statement."""
+    """A receiver may state how long to wait; an invalid statement is ignored."""
     receiver.replies = [Reply(status, {"retry-after": text})]
     wait = send(signed).retry_after
     assert wait == (None if seconds is None else timedelta(seconds=seconds))
 
 
 def test_retry_after_a_date(signed: Channel, receiver: Receiver) -> None:
-    """A receiver may state a date from which on to try again."""
+    """A receiver may state a date after which to try again."""
     until = format_datetime(utc_now() + timedelta(minutes=9), usegmt=True)
     receiver.replies = [Reply(503, {"retry-after": until})]
     wait = send(signed).retry_after
@@ -302,7 +302,7 @@ def test_retry_after_a_date(signed: Channel, receiver: Receiver) -> None:
     ],
 )
 def test_bad_secret(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signing secret that is missing, or is none, is told by its variable, never by its value."""
+    """The error of a missing or invalid signing secret names its variable, never its value."""
     if value is not None:
         monkeypatch.setenv("HOOK_SECRET", value)
     with pytest.raises(ConfigError) as caught:
@@ -325,20 +325,20 @@ def test_bad_secret(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["404", "500", "302", "echo", "retry-after", "no answer"],
 )
-def test_nothing_is_told_of_the_url(
+def test_the_url_is_not_shown(
     signed: Channel,
     receiver: Receiver,
     reply: Reply | None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Of a webhook only scheme and host are shown, whatever its receiver says."""
+    """Only scheme and host of a webhook are shown, whatever its receiver answers."""
     caplog.set_level(logging.DEBUG, "catalog_sync")
     receiver.replies = [reply]
     outcome = send(signed)
     assert signed.place == receiver.url
-    told = f"{outcome} {signed.place} {[r for r in caplog.records if 'catalog_sync' in r.name]}"
-    assert "T0KEN" not in told
-    assert SECRET not in told
+    shown = f"{outcome} {signed.place} {[r for r in caplog.records if 'catalog_sync' in r.name]}"
+    assert "T0KEN" not in shown
+    assert SECRET not in shown
     assert "127.0.0.1" in (outcome.error or "")
 
 
@@ -353,7 +353,7 @@ def test_user_and_password() -> None:
 
 
 class _Text(HTMLParser):
-    """The text that a mail program shows of HTML, line by line."""
+    """The text of HTML in a mail program, line by line."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -374,7 +374,7 @@ def part(mail: EmailMessage, kind: str) -> str:
 
 
 def test_mail(mail: MailServer) -> None:
-    """A mail has the news as its subject and a line per event, names as they are."""
+    """A mail has a subject that states the event, a line per event, and unchanged names."""
     assert send(service(mail.url), message(event(display_name=ODD))) == SendResult()
     (got,) = mail.mails
     assert got["subject"] == f"New model: {ODD} (m-1)"
@@ -383,7 +383,7 @@ def test_mail(mail: MailServer) -> None:
 
 
 def test_html_mail(mail: MailServer) -> None:
-    """Where HTML is asked for, both parts keep a line per event and names as they are."""
+    """If HTML is requested, both parts keep a line per event and unchanged names."""
     assert send(service(f"{mail.url}&format=html"), ODD_MESSAGE) == SendResult()
     (got,) = mail.mails
     assert got["subject"] == "2 new models"
@@ -394,7 +394,7 @@ def test_html_mail(mail: MailServer) -> None:
 
 
 def test_refused_mail(mail: MailServer) -> None:
-    """A mail that the server refuses for now is tried again, and arrives once accepted."""
+    """A mail that the server refuses temporarily is tried again, and arrives once accepted."""
     mail.reply = "451 greylisted"
     outcome = send(service(mail.url))
     assert outcome.error is not None
@@ -410,7 +410,7 @@ MATTERMOST = "3ccdd113474722377935511fc85d3dd4"
 
 
 def test_a_service_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service whose answer never ends, and is never silent for long, is tried again later."""
+    """A service that sends an endless answer without long pauses is tried again later."""
     monkeypatch.setattr(chat, "_LONGEST_SECONDS", 0.3)
     stop = threading.Event()
 
@@ -426,7 +426,7 @@ def test_a_service_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_json_service(receiver: Receiver) -> None:
-    """A service with a title and a text gets the news and a line per event, names as they are."""
+    """A service with a title and a text gets subject and lines with unchanged names."""
     assert send(service(f"json://127.0.0.1:{receiver.port}/x"), ODD_MESSAGE) == SendResult()
     assert receiver.last.path == "/x"
     assert receiver.last.json["title"] == "2 new models"
@@ -434,7 +434,7 @@ def test_json_service(receiver: Receiver) -> None:
 
 
 def test_chat(receiver: Receiver) -> None:
-    """A chat without titles gets the news as its first line, names as they are."""
+    """A chat without titles gets the subject as its first line, with unchanged names."""
     channel = service(f"mmost://127.0.0.1:{receiver.port}/{MATTERMOST}")
     assert send(channel, message(event(display_name=ODD))) == SendResult()
     assert receiver.last.path == f"/hooks/{MATTERMOST}"
@@ -444,7 +444,7 @@ def test_chat(receiver: Receiver) -> None:
 
 @pytest.mark.parametrize("name", [ODD, "*b* _i_ `c` [l](x)", "my_model_3", "a < b > c & d"])
 def test_markdown_chat(receiver: Receiver, name: str) -> None:
-    """A chat that takes Markdown shows subject and lines with names as they are."""
+    """A chat that takes Markdown shows subject and lines with unchanged names."""
     channel = service(f"mmost://127.0.0.1:{receiver.port}/{MATTERMOST}?format=markdown")
     assert send(channel, message(event(display_name=name))) == SendResult()
     shown = _Text()
@@ -456,7 +456,7 @@ def test_markdown_chat(receiver: Receiver, name: str) -> None:
 
 
 def test_long_message(receiver: Receiver) -> None:
-    """A message longer than the service takes arrives all the same, every line of it."""
+    """A message longer than the service accepts arrives completely, line by line."""
     receiver._decide = lambda got: Reply(400 if len(got.json["text"]) > 4000 else 200)
     channel = service(f"mmost://127.0.0.1:{receiver.port}/{MATTERMOST}")
     long = message(*(event(n, display_name="N" * 300) for n in range(20)))
@@ -474,7 +474,7 @@ def test_long_message(receiver: Receiver) -> None:
     ],
 )
 def test_refused_chat(receiver: Receiver, status: int, refused: bool, final: bool) -> None:
-    """A refusal of a chat counts as a webhook's does, and states the HTTP status, not the URL."""
+    """A chat's refusal counts like a webhook's, and states the HTTP status, not the URL."""
     receiver.replies = [Reply(status, {"retry-after": "60"}), Reply()]
     channel = service(f"json://127.0.0.1:{receiver.port}/T0KEN")
     outcome = send(channel)
@@ -488,7 +488,7 @@ def test_refused_chat(receiver: Receiver, status: int, refused: bool, final: boo
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("option", ["", "?redirect=yes"])
 def test_redirect_of_a_chat(receiver: Receiver, status: int, option: str) -> None:
-    """A redirect of a chat is a refusal: nothing is sent to where it leads."""
+    """A redirect of a chat is a refusal, and no request is sent to its target."""
     with Receiver() as elsewhere:
         receiver.replies = [Reply(status, {"location": f"{elsewhere.url}/page"})]
         outcome = send(service(f"json://127.0.0.1:{receiver.port}/T0KEN{option}"))
@@ -497,7 +497,7 @@ def test_redirect_of_a_chat(receiver: Receiver, status: int, option: str) -> Non
 
 @pytest.mark.parametrize("status", [200, 500])
 def test_endless_answer_of_a_chat(receiver: Receiver, status: int) -> None:
-    """Little of a chat's answer is read, however long it is, and its status counts."""
+    """Only the beginning of a chat's answer is read, and its status counts."""
     written = [0]
 
     def babble(connection: BinaryIO) -> None:
@@ -534,7 +534,7 @@ def test_reason(url: str, reason: str) -> None:
 
 
 def test_other_requests_are_untouched(receiver: Receiver) -> None:
-    """Requests that a host program makes with `requests` follow redirects as ever."""
+    """Requests that a host program makes with `requests` still follow redirects."""
     service(f"json://127.0.0.1:{receiver.port}")
     with Receiver() as elsewhere:
         receiver.replies = [Reply(302, {"location": elsewhere.url})]
@@ -544,7 +544,7 @@ def test_other_requests_are_untouched(receiver: Receiver) -> None:
 
 
 def test_severity_and_no_logo(receiver: Receiver) -> None:
-    """A chat is told the severity, and no picture of somebody else's server is shown."""
+    """A chat gets the severity, and no picture from another server."""
     removed = message(replace(event(), kind=Kind.REMOVED))
     assert send(service(f"json://127.0.0.1:{receiver.port}"), removed) == SendResult()
     assert receiver.last.json["type"] == "failure"
@@ -554,7 +554,7 @@ def test_severity_and_no_logo(receiver: Receiver) -> None:
 
 
 def test_no_ping_in_a_chat(receiver: Receiver) -> None:
-    """A name cannot ping or link through Apprise either: subject, text and Markdown."""
+    """A name cannot ping or link through Apprise either, in subject, text and Markdown."""
     hostile = message(event(display_name="@everyone <@&42> [x](http://e.example)"))
     for form in ("", "?format=markdown"):
         assert send(service(f"mmost://127.0.0.1:{receiver.port}/{MATTERMOST}{form}"), hostile)
@@ -565,7 +565,7 @@ def test_no_ping_in_a_chat(receiver: Receiver) -> None:
 
 
 def test_stop_while_a_receiver_hangs() -> None:
-    """A stop ends an attempt at once, at a webhook as at a chat whose plugin cannot be stopped."""
+    """A stop ends an attempt at once, also of a chat whose plugin cannot be stopped."""
     never = threading.Event()
     with Receiver(Reply(after=never)) as silent, ThreadPoolExecutor(2) as threads:
         cancel = CancelToken()
@@ -595,7 +595,7 @@ def test_stop_while_a_receiver_hangs() -> None:
     ],
 )
 def test_bad_url(url: str) -> None:
-    """A URL that Apprise cannot use is told by its channel, without the tokens in it."""
+    """The error of a URL that Apprise cannot use names its channel, without the tokens."""
     with pytest.raises(ConfigError) as caught:
         service(url)
     assert "team" in str(caught.value)
@@ -618,7 +618,7 @@ def test_bad_url(url: str) -> None:
     ],
 )
 def test_place(url: str, place: str) -> None:
-    """Of a service only scheme and host are shown; where a token stands, it is no host."""
+    """Only scheme and host of a service are shown; a token in place of the host is not."""
     shown = service(url).place
     assert shown.startswith(place)
     for secret in re.findall(r"\w{8,}", url.partition("://")[2].replace("example", "")):
@@ -629,7 +629,7 @@ def test_place(url: str, place: str) -> None:
 
 
 def test_program_refuses_a_bad_url(receiver: Receiver) -> None:
-    """A channel that cannot be used stops the program before it asks the API, with exit code 2."""
+    """An unusable channel stops the program before it asks the API, with exit code 2."""
     write_config(receiver.url, 'name = "team"\nurl = "nosuchservice://T0KEN"')
     ended = run("sync", ANTHROPIC_API_KEY="k")
     assert (ended.returncode, ended.stdout) == (2, "")
@@ -658,8 +658,8 @@ def pings(receiver: Receiver) -> list[tuple[str, str]]:
     return [(got.path, got.text) for got in receiver.received]
 
 
-def test_heartbeat_of_a_good_pass(sandbox: Sandbox, receiver: Receiver) -> None:
-    """A pass pings its start, and its end with the summary."""
+def test_heartbeat_of_a_good_run(sandbox: Sandbox, receiver: Receiver) -> None:
+    """A run pings its start, and its end with the summary."""
     with App(watched(sandbox, f"{receiver.url}/ping/T0KEN")) as app:
         app.sync()
     (start, _), (end, summary) = pings(receiver)
@@ -668,7 +668,7 @@ def test_heartbeat_of_a_good_pass(sandbox: Sandbox, receiver: Receiver) -> None:
 
 
 def test_heartbeat_starts_first(sandbox: Sandbox, receiver: Receiver) -> None:
-    """The start is pinged while the run goes on: before its end."""
+    """The start is pinged before the run ends."""
     with App(watched(sandbox, receiver.url)) as app:
         app.sync(on_page=lambda *_: receiver.wait_for(1))
     assert [path for path, _ in pings(receiver)] == ["/start", "/"]
@@ -700,7 +700,7 @@ def test_a_watchdog_that_hangs(sandbox: Sandbox, receiver: Receiver) -> None:
 
 
 def test_heartbeat_of_two_sources(sandbox: Sandbox, receiver: Receiver) -> None:
-    """A pass over several sources has one start and one end, with a line for each."""
+    """A run over several sources has one start and one end, with a line for each."""
     settings = watched(sandbox, receiver.url)
     two = (settings.sources[0], settings.sources[0].model_copy(update={"name": "other"}))
     with App(settings.model_copy(update={"sources": two})) as app:
@@ -719,14 +719,14 @@ def test_heartbeat_of_two_sources(sandbox: Sandbox, receiver: Receiver) -> None:
 def test_heartbeat_paths(
     sandbox: Sandbox, receiver: Receiver, url: str, start: str, end: str
 ) -> None:
-    """What is pinged goes on the path; a query stays what it is."""
+    """The ping is added to the path; a query stays unchanged."""
     with App(watched(sandbox, receiver.url + url)) as app:
         app.sync()
     assert [path for path, _ in pings(receiver)] == [start, end]
 
 
-def test_heartbeat_of_a_failed_pass(sandbox: Sandbox, receiver: Receiver) -> None:
-    """A failed pass pings the failure with its error, which holds no key."""
+def test_heartbeat_of_a_failed_run(sandbox: Sandbox, receiver: Receiver) -> None:
+    """A failed run pings the failure with its error, which contains no key."""
     with App(watched(sandbox, receiver.url, key="sk-ant-wrong")) as app:
         (report,) = app.sync()
     assert report.status == "failed"
@@ -734,8 +734,8 @@ def test_heartbeat_of_a_failed_pass(sandbox: Sandbox, receiver: Receiver) -> Non
     assert "sk-ant-wrong" not in receiver.last.text
 
 
-def test_heartbeat_of_a_held_pass(sandbox: Sandbox, receiver: Receiver) -> None:
-    """A held pass pings the failure, with the command that releases it."""
+def test_heartbeat_of_a_held_run(sandbox: Sandbox, receiver: Receiver) -> None:
+    """A held run pings the failure, with the command that releases it."""
     with App(watched(sandbox, receiver.url)) as app:
         app.sync()
         sandbox.models = sandbox.models[:1]
@@ -745,7 +745,7 @@ def test_heartbeat_of_a_held_pass(sandbox: Sandbox, receiver: Receiver) -> None:
 
 
 def test_heartbeat_of_a_source_that_hides_no_other(sandbox: Sandbox, receiver: Receiver) -> None:
-    """Sources that are synced one by one share a watchdog: a failure stays one until it is over."""
+    """Sources that are synced one by one share a watchdog: a failure lasts until it is over."""
     settings = watched(sandbox, receiver.url)
     broken = settings.sources[0].model_copy(
         update={"name": "broken", "base_url": "http://127.0.0.1:1", "deadline": timedelta(0, 0.1)}
@@ -761,7 +761,7 @@ def test_heartbeat_of_a_source_that_hides_no_other(sandbox: Sandbox, receiver: R
     ]
 
 
-def test_heartbeat_of_a_pass_that_was_stopped(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_heartbeat_of_a_stopped_run(sandbox: Sandbox, receiver: Receiver) -> None:
     """A run that does not begin because of a stop pings nothing."""
     with App(watched(sandbox, receiver.url)) as app:
         app.stop()
@@ -770,7 +770,7 @@ def test_heartbeat_of_a_pass_that_was_stopped(sandbox: Sandbox, receiver: Receiv
 
 
 def test_heartbeat_without_a_database(sandbox: Sandbox, receiver: Receiver) -> None:
-    """A pass that cannot use its database pings the failure, for it is one."""
+    """A run that cannot use its database pings the failure."""
     settings = watched(sandbox, receiver.url)
     nowhere = SecretStr("sqlite:///no-such-directory/catalog.db")
     with (
@@ -782,7 +782,7 @@ def test_heartbeat_without_a_database(sandbox: Sandbox, receiver: Receiver) -> N
 
 
 def test_heartbeat_of_one_bad_source_among_two(sandbox: Sandbox, receiver: Receiver) -> None:
-    """One source that failed makes the pass a failure."""
+    """One failed source makes the run a failure."""
     settings = watched(sandbox, receiver.url)
     bad = settings.sources[0].model_copy(
         update={"name": "bad", "base_url": f"{sandbox.url}/nowhere"}
@@ -793,7 +793,7 @@ def test_heartbeat_of_one_bad_source_among_two(sandbox: Sandbox, receiver: Recei
 
 
 def test_skipped_pings_nothing(sandbox: Sandbox, receiver: Receiver) -> None:
-    """A pass that is skipped pings nothing at all."""
+    """A skipped run pings nothing."""
     with App(watched(sandbox, receiver.url)) as app:
         app.sync()
         (report,) = app.sync(RunOptions(if_older_than=timedelta(days=1)))
@@ -815,13 +815,13 @@ def test_dead_heartbeat(
     reply: Reply | None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A heartbeat that cannot be reached is logged without its path, and nothing more."""
+    """A heartbeat that cannot be reached is logged without its path, and has no other effect."""
     receiver.replies = [reply]
     with App(watched(sandbox, f"{receiver.url}/T0KEN")) as app:
         (report,) = app.sync()
     assert report.status == "succeeded"
-    told = [each for each in caplog.records if each.name.startswith("catalog_sync")]
-    assert [each.getMessage() for each in told if each.levelname == "WARNING"] == [
+    logged = [each for each in caplog.records if each.name.startswith("catalog_sync")]
+    assert [each.getMessage() for each in logged if each.levelname == "WARNING"] == [
         "heartbeat not accepted"
     ] * 2
-    assert all("T0KEN" not in str(vars(each)) for each in told)
+    assert all("T0KEN" not in str(vars(each)) for each in logged)

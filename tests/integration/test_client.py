@@ -1,4 +1,4 @@
-"""What the client asks, and what it takes for a page and for a whole walk, over real sockets."""
+"""The client's requests, and its decoding of pages and whole walks, over real sockets."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def walked(*answers: Any) -> Catalog:
 
 
 def refusal(*answers: Any) -> str:
-    """The line that a walk over these answers ends with."""
+    """The error line of a walk over these answers."""
     with pytest.raises(BadAnswerError) as caught:
         walked(*answers)
     return str(caught.value)
@@ -71,7 +71,7 @@ def raw_item(value: bytes) -> bytes:
 
 @pytest.fixture(autouse=True)
 def bare_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy of the host's, and none of its certificates: loading them would cost the most."""
+    """No proxy or certificates of the host: loading them would take most of the time."""
     for name in os.environ:
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -98,7 +98,7 @@ def ids(models: tuple[ModelInfo, ...]) -> list[str]:
     ids=["x-api-key", "bearer"],
 )
 def test_headers(credential: dict[str, str]) -> None:
-    """Every request carries the credential, the version, the extra headers, and who asks."""
+    """Every request has the credential, the version, the extra headers and the user agent."""
     headers = {"x-team": "data", **credential}
     answers = [page([model("b")], has_more=True), page([model("a")]), model("gone")]
     server = ScriptedServer(answers)
@@ -106,7 +106,7 @@ def test_headers(credential: dict[str, str]) -> None:
         client.walk()
         client.confirm_absent(["gone"], ["a"])
         client.get_model("gone")
-    assert len(server.requests) == 6  # two pages, two controls, two questions
+    assert len(server.requests) == 6  # two pages, two controls, two requests by id
     expected = headers | {
         "accept": "application/json",
         "anthropic-version": "2023-06-01",
@@ -119,7 +119,7 @@ def test_headers(credential: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("header", ["x-api-key", "authorization"])
 def test_both_credentials_are_accepted(sandbox: Sandbox, header: str) -> None:
-    """The API takes a key and a bearer token alike."""
+    """The API accepts a key and a bearer token."""
     value = KEY if header == "x-api-key" else f"Bearer {KEY}"
     with connect(sandbox.url, {header: value}) as client:
         assert list(client.walk().models) == IDS
@@ -140,7 +140,7 @@ def test_both_credentials_are_accepted(sandbox: Sandbox, header: str) -> None:
     ],
 )
 def test_query(asked: dict[str, Any], query: list[tuple[str, str]]) -> None:
-    """The query says what the caller asks for, and nothing else."""
+    """The query contains the caller's options, and nothing else."""
     with ScriptedServer([page([])]) as server, connect(server.url) as client:
         client.list_models(**asked)
     (request,) = server.requests
@@ -160,7 +160,7 @@ def test_query_that_the_api_would_refuse(asked: dict[str, Any]) -> None:
 
 
 def test_walk_asks_each_page_alike() -> None:
-    """A walk asks for its page size and lifecycle on each page, and goes on after the last id."""
+    """A walk requests its page size and lifecycle on each page, and continues after the last id."""
     answers = [page([model("b")], has_more=True), page([model("a")])]
     with ScriptedServer(answers) as server, connect(server.url) as client:
         client.walk(page_size=7, lifecycle=["retired"])
@@ -185,7 +185,7 @@ def test_base_url_with_a_path(prefix: str) -> None:
 
 
 def test_one_connection() -> None:
-    """A whole walk and the questions after it use one connection."""
+    """A whole walk and the requests by id after it use one connection."""
     answers = [page([model(str(n))], has_more=True) for n in range(5)]
     with ScriptedServer([*answers, page([]), model("x")]) as server, connect(server.url) as client:
         assert client.walk().pages == 6
@@ -215,7 +215,7 @@ def test_one_connection() -> None:
     ],
 )
 def test_get_model_by_any_id(model_id: str) -> None:
-    """An id reaches the API as it is, whatever it is made of."""
+    """An id reaches the API unchanged, whatever its characters are."""
     sandbox = Sandbox([model(model_id), model("a")], api_key=KEY)
     with sandbox, connect(sandbox.url) as client:
         assert client.get_model(model_id).id == model_id
@@ -242,7 +242,7 @@ def test_get_model_without_id() -> None:
 
 
 def test_get_model_that_does_not_exist(sandbox: Sandbox) -> None:
-    """The API's 404 is RefusedError with the API's words."""
+    """The API's 404 is RefusedError with the API's text."""
     with connect(sandbox.url) as client, pytest.raises(RefusedError, match=r"404.*model: nobody"):
         client.get_model("nobody")
 
@@ -262,7 +262,7 @@ def test_get_model_of_another_shape(body: Any) -> None:
 
 
 def test_page(sandbox: Sandbox) -> None:
-    """A page holds its models, its cursors, whether more follow, and who answered."""
+    """A page has its models, its cursors, whether more follow, and the server's identity."""
     sandbox.workspace_id = "wrkspc_1"
     with connect(sandbox.url) as client:
         got = client.list_models(limit=2, after_id=IDS[0])
@@ -286,7 +286,7 @@ def test_pages_backwards(sandbox: Sandbox) -> None:
 
 
 def test_repeated_cursor_backwards() -> None:
-    """Backwards, too, a cursor that was asked for already ends the pages as an error."""
+    """Backwards, too, a repeated cursor ends the pages as an error."""
     answer = page([model("a")], has_more=True, first_id="x")
     with (
         ScriptedServer([answer]) as server,
@@ -300,17 +300,17 @@ def test_repeated_cursor_backwards() -> None:
 
 
 def test_walk(sandbox: Sandbox) -> None:
-    """A walk holds every model once, newest first, and tells how far it is after each page."""
-    told: list[tuple[int, int]] = []
+    """A walk has every model once, newest first, and reports its progress after each page."""
+    progress: list[tuple[int, int]] = []
     with connect(sandbox.url) as client:
-        catalog = client.walk(page_size=4, on_page=lambda *so_far: told.append(so_far))
+        catalog = client.walk(page_size=4, on_page=lambda *so_far: progress.append(so_far))
     assert list(catalog.models) == IDS
     assert (catalog.pages, catalog.scope.organization_id) == (3, "org_sandbox")
-    assert told == [(1, 4), (2, 8), (3, 10)]
+    assert progress == [(1, 4), (2, 8), (3, 10)]
 
 
 def test_walk_with_lifecycle() -> None:
-    """The API's own filter decides what a walk sees."""
+    """The API's own filter decides which models a walk sees."""
     models = [model("new"), model("old", lifecycle="deprecated"), model("out", lifecycle="retired")]
     with Sandbox(models, api_key=KEY) as sandbox, connect(sandbox.url) as client:
         assert set(client.walk().models) == {"new", "old"}
@@ -319,7 +319,7 @@ def test_walk_with_lifecycle() -> None:
 
 
 def test_values() -> None:
-    """What the API says arrives as values; times are in UTC and keep their microseconds."""
+    """The API's fields arrive as values; times are in UTC and keep their microseconds."""
     sent = model(
         "a",
         created_at="2026-01-01T02:00:00.123456+02:00",
@@ -345,7 +345,7 @@ def test_values() -> None:
 
 
 def test_seed_fields_suffice() -> None:
-    """Only the fields of the first API version are required; null means that nothing was said."""
+    """Only the fields of the first API version are required; null means an unstated value."""
     sent = {"id": "a", "display_name": "A", "created_at": "1970-01-01T00:00:00Z", "type": "model"}
     info = walked(page([sent])).models["a"]
     later = ("lifecycle", "deprecated_at", "retires_at", "line", "max_input_tokens", "max_tokens")
@@ -367,7 +367,7 @@ def test_unknown_fields_are_kept() -> None:
 
 
 def test_ids_are_exact() -> None:
-    """Ids that differ in case, blanks or normal form only are different models."""
+    """Ids that differ only in case, blanks or normal form are different models."""
     names = ["a", "A", "a ", " a", "é", "e\u0301", "ﬁ", "fi"]
     assert list(walked(page(map(model, names))).models) == names
 
@@ -387,18 +387,18 @@ def test_ids_are_exact() -> None:
     ids=str,
 )
 def test_odd_but_fine(fields: dict[str, Any]) -> None:
-    """What is unusual but can be stored is no reason to refuse a walk."""
+    """Unusual values that can be stored do not fail a walk."""
     assert len(walked(with_item(**fields)).models) == 2
 
 
 def test_empty_list() -> None:
-    """An empty list is a complete walk; what it means is for others to decide."""
+    """An empty list is a complete walk."""
     catalog = walked(page([]))
     assert (dict(catalog.models), catalog.pages) == ({}, 1)
 
 
 def test_empty_page_is_no_end() -> None:
-    """A page without objects that has more and a new cursor goes on."""
+    """An empty page with has_more and a new cursor does not end the walk."""
     empty = page([], has_more=True, first_id="x", last_id="x")
     catalog = walked(page([model("b")], has_more=True), empty, page([model("a")]))
     assert (list(catalog.models), catalog.pages) == (["b", "a"], 3)
@@ -436,7 +436,7 @@ def test_model_that_keeps_changing() -> None:
 
 @pytest.mark.parametrize("header", ["anthropic-organization-id", "anthropic-workspace-id"])
 def test_another_answers_within_a_walk(header: str) -> None:
-    """Pages that different organisations or workspaces answer are no catalog."""
+    """A walk fails if different organisations or workspaces answer its pages."""
     answers = [
         Answer(page([model("b")], has_more=True), headers={header: "first"}),
         Answer(page([model("a")]), headers={header: "second"}),
@@ -447,7 +447,7 @@ def test_another_answers_within_a_walk(header: str) -> None:
 
 
 def test_anonymous_pages() -> None:
-    """A page that does not say who answered contradicts none that does."""
+    """A page that does not state its identity does not contradict the other pages."""
     named = {"anthropic-organization-id": "org"}
     catalog = walked(
         page([model("c")], has_more=True),
@@ -458,7 +458,7 @@ def test_anonymous_pages() -> None:
 
 
 def test_list_without_end() -> None:
-    """A list that never ends is given up after a thousand pages."""
+    """An endless list is given up after a thousand pages."""
     names = iter(range(10_000))
     with (
         ScriptedServer(lambda _: page([model(f"m{next(names)}")], has_more=True)) as server,
@@ -516,7 +516,7 @@ ONE = [model("a")]
     ids=lambda value: repr(value)[:40],
 )
 def test_answer_that_is_no_page(answer: Any, reason: str) -> None:
-    """A page that breaks the promise ends the walk, which says on which page and why."""
+    """A page that violates the specification ends the walk; the error names page and reason."""
     first = page([model("z")], has_more=True)
     text = refusal(first, answer)
     assert text.startswith("page 2: ")
@@ -563,7 +563,7 @@ def test_answer_that_is_no_page(answer: Any, reason: str) -> None:
     ids=lambda value: value["data"][1].__repr__()[:80] if isinstance(value, dict) else value,
 )
 def test_object_that_is_no_model(answer: Any, reason: str) -> None:
-    """One object without its required fields, or of wrong types, ends the walk and is named."""
+    """An object without its required fields, or with wrong types, ends the walk and is named."""
     text = refusal(answer)
     assert text.startswith("page 1: data[1]")
     assert reason in text
@@ -574,14 +574,14 @@ def test_object_that_is_no_model(answer: Any, reason: str) -> None:
     [(["a", "a"], 2), (["a", "b", "a"], 3), (["a", "b", "c", "b"], 4)],
 )
 def test_repeated_cursor(cursors: list[str], number: int) -> None:
-    """A cursor that came before, however long ago, would go on for ever: the walk fails."""
+    """A repeated cursor would never end, so the walk fails."""
     answers = [page(ONE, has_more=True, last_id=cursor) for cursor in cursors]
     assert f"page {number}: the cursor {cursors[-1]!r} came a second time" in refusal(*answers)
 
 
 @pytest.mark.parametrize("cursor", ["x" * 70_000, "é" * 20_000], ids=["ascii", "escaped"])
 def test_cursor_longer_than_any_url(cursor: str) -> None:
-    """A cursor that no request can carry is a bad answer, not a crash."""
+    """A cursor that no request can contain is a bad answer, not a crash."""
     with pytest.raises(SourceError, match=r"^page \d: ") as caught:
         walked(page(ONE, has_more=True, last_id=cursor))
     assert len(str(caught.value)) <= 1000
@@ -590,7 +590,7 @@ def test_cursor_longer_than_any_url(cursor: str) -> None:
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
 @pytest.mark.parametrize("over", [0, 1], ids=["32 MiB", "a byte more"])
 def test_largest_body(coding: str, over: int) -> None:
-    """A page may have 32 MiB, unpacked, and not a byte more."""
+    """A page may have at most 32 MiB, decompressed."""
     body = json.dumps(page(ONE)).encode()
     body += b" " * (32 * MIB - len(body) + over)
     if coding == "gzip":
@@ -604,7 +604,7 @@ def test_largest_body(coding: str, over: int) -> None:
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_compressed_bomb(layers: int) -> None:
-    """A small body that unpacks to a huge one is refused before it fills the memory."""
+    """A small body that decompresses to a huge one is refused before it fills the memory."""
     body = gzip.compress(b" " * (300 * MIB), 1)
     if layers == 2:
         body = gzip.compress(body)
@@ -619,7 +619,7 @@ def test_compressed_bomb(layers: int) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirect(status: int) -> None:
-    """A redirect is refused, not followed: where it leads sees neither a request nor the key."""
+    """A redirect is refused, not followed: its target gets neither a request nor the key."""
     with ScriptedServer([page([])]) as target:
         away = Answer(status=status, headers={"location": f"{target.url}/v1/models"})
         with ScriptedServer([away]) as server, connect(server.url) as client:
@@ -636,7 +636,7 @@ def test_redirect(status: int) -> None:
     ["", "/", "http://[", "mailto:a@b", "javascript:x", "http://xn--a/", "http://a:99999999/"],
 )
 def test_redirect_to_nowhere(location: str) -> None:
-    """A redirect is refused alike when what it leads to is no URL at all."""
+    """A redirect is refused also if its target is no URL."""
     answer = Answer(status=302, headers={"location": location})
     with ScriptedServer([answer]) as server, connect(server.url) as client:
         with pytest.raises(RefusedError, match=r"page 1: HTTP 302.*redirect"):
@@ -648,7 +648,7 @@ def test_redirect_to_nowhere(location: str) -> None:
 
 
 def raised(*answers: Any, base_path: str = "") -> str:
-    """The line that a walk ends with."""
+    """The error line of a walk."""
     with (
         ScriptedServer(list(answers)) as server,
         connect(server.url + base_path) as client,
@@ -687,7 +687,7 @@ def test_shape_of_another_api(answer: Any) -> None:
     ],
 )
 def test_broken_answer_of_this_api(answer: Any) -> None:
-    """What is only a broken answer of this API does not name another one."""
+    """A broken answer of this API is not taken for another API."""
     assert "openai" not in raised(answer)
 
 
@@ -700,7 +700,7 @@ def test_broken_answer_of_this_api(answer: Any) -> None:
     ],
 )
 def test_error_with_200(answer: Any, words: str) -> None:
-    """An error that comes with HTTP 200 is quoted, in one line."""
+    """An error that arrives with HTTP 200 is quoted in one line."""
     assert f'data is missing or no list; it says "{words}"' in raised(answer)
 
 
@@ -717,7 +717,7 @@ def test_base_url_with_a_version(path: str) -> None:
 
 @pytest.mark.parametrize("coding", ["x-gzip", "", "identity", "none", "utf-8"])
 def test_encoding_and_byte_order_mark(coding: str) -> None:
-    """A byte order mark, and an encoding by another name, are no reason to refuse a list."""
+    """A byte order mark, and another name of the encoding, do not fail a list."""
     body = b"\xef\xbb\xbf" + json.dumps(page([model("a")])).encode()
     body = gzip.compress(body) if "gzip" in coding else body
     assert list(walked(Answer(body, headers={"content-encoding": coding})).models) == ["a"]
@@ -725,13 +725,13 @@ def test_encoding_and_byte_order_mark(coding: str) -> None:
 
 @pytest.mark.parametrize(("first", "second"), [(True, 1), (False, 0), ([True], [1]), ("1", 1)])
 def test_same_model_twice_with_another_type(first: Any, second: Any) -> None:
-    """A value of another type is different content, also where Python takes them for equal."""
+    """A value of another type is different content, even if Python considers them equal."""
     pages = [page([model("a", x=first)], has_more=True), page([model("a", x=second)])]
     assert "page 2: the model 'a' came twice" in raised(*pages, *pages)
 
 
 def test_size_of_a_walk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All pages of a walk together have a largest size, too."""
+    """All pages of a walk together have a maximum size, too."""
     monkeypatch.setattr(walk, "MAX_WALK_BYTES", 2 * MIB)
     names = iter(range(100))
     big = "x" * MIB
@@ -746,7 +746,7 @@ def test_size_of_a_walk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_deadline_covers_reading() -> None:
-    """The deadline ends a walk also while the objects of a page are read."""
+    """The deadline also ends a walk while the objects of a page are decoded."""
     items = [model(str(number)) for number in range(1000)]
     checks = iter(range(1000))
 
@@ -760,7 +760,7 @@ def test_deadline_covers_reading() -> None:
 
 
 def test_server_time() -> None:
-    """A catalog tells the server's clock, by the Date of the last answer."""
+    """A catalog has the server's clock, by the Date of the last answer."""
     first, last = (
         datetime(2026, 11, 26, 12, 0, 0, tzinfo=UTC),
         datetime(2026, 11, 26, 12, 0, 5, tzinfo=UTC),
@@ -773,7 +773,7 @@ def test_server_time() -> None:
 
 
 def test_key_without_encryption(caplog: pytest.LogCaptureFixture) -> None:
-    """A key that is sent to another host without encryption is one warning a process."""
+    """A key that is sent to another host without encryption is one warning per process."""
     for url in ("http://gateway.example", "http://gateway.example", "https://gateway.example"):
         connect(url)
     connect("http://127.0.0.1:1")
@@ -787,7 +787,7 @@ def test_key_without_encryption(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize("length", [8, 12, 19])
 @pytest.mark.parametrize("place", ["id", "cursor", "words"])
 def test_cut_secret(place: str, length: int) -> None:
-    """Of a secret that a server echoes cut, eight characters and more are struck out."""
+    """Parts of a secret with at least eight characters that a server echoes are redacted."""
     for part in (KEY[:length], KEY[-length:]):
         answers = {
             "id": [page([model(f"{part}…", type=None)])],

@@ -1,4 +1,4 @@
-"""What the client does when the network, the server or the time fails it, over real sockets."""
+"""The client's behaviour when the network, the server or the time fails, over real sockets."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ HEADERS = {"x-api-key": KEY, "x-extra": EXTRA}
 TOKEN = "gateway-token-77c1"
 GOOD = page([model("a")])
 AT_ONCE = {"retry-after-ms": "1"}
-HANG_SECONDS = 4.0  # of what should take no time: then it is taken for a hang
+HANG_SECONDS = 4.0  # of an immediate operation: after this time it counts as a hang
 
 
 def connect(
@@ -64,7 +64,7 @@ def connect(
 
 
 def walk_error(*answers: Any, seconds: float = 20) -> SourceError:
-    """The error that a walk over these answers ends with."""
+    """The error of a walk over these answers."""
     with (
         ScriptedServer(list(answers)) as server,
         connect(server.url, seconds) as client,
@@ -96,7 +96,7 @@ def started(call: Callable[[], Any]) -> Future[Any]:
     def run() -> None:
         try:
             future.set_result(call())
-        except BaseException as error:  # noqa: BLE001  # whatever it is, it is the outcome
+        except BaseException as error:  # noqa: BLE001  # any exception is the outcome
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
@@ -105,7 +105,7 @@ def started(call: Callable[[], Any]) -> Future[Any]:
 
 @pytest.fixture(autouse=True)
 def bare_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy of the host's, and none of its certificates: loading them would cost the most."""
+    """No proxy or certificates of the host: loading them would take most of the time."""
     for name in os.environ:
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -128,7 +128,7 @@ def test_statuses_tried_again(status: int) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 410, 413, 422])
 def test_statuses_not_tried_again(status: int) -> None:
-    """A refusal that would be the same again is final at once."""
+    """A refusal that a retry would not change is final at once."""
     with ScriptedServer([Answer({}, status, AT_ONCE)]) as server, connect(server.url) as client:
         with pytest.raises((RefusedError, UnauthorizedError), match=f"page 1: HTTP {status}"):
             client.walk()
@@ -141,7 +141,7 @@ def test_statuses_not_tried_again(status: int) -> None:
     ids=["broken", "unknown", "too long"],
 )
 def test_status_counts_without_its_body(coding: str, body: bytes) -> None:
-    """A refusal is retried and reported by its status, also when its body cannot be read."""
+    """A refusal is retried and reported by its status, also if its body cannot be read."""
     busy = Answer(body, 529, AT_ONCE | {"content-encoding": coding})
     wrong = Answer(body, 401, {"content-encoding": coding})
     with ScriptedServer([busy, wrong]) as server, connect(server.url) as client:
@@ -155,7 +155,7 @@ def test_status_counts_without_its_body(coding: str, body: bytes) -> None:
     [(400, "true", 5), (404, "true", 5), (503, "false", 1), (429, "false", 1), (503, "maybe", 5)],
 )
 def test_server_decides_on_retries(status: int, should_retry: str, requests: int) -> None:
-    """`x-should-retry` is obeyed, whatever the status; anything but true and false is ignored."""
+    """`x-should-retry` is obeyed for any status; values other than true and false are ignored."""
     answer = Answer({}, status, AT_ONCE | {"x-should-retry": should_retry})
     with ScriptedServer([answer]) as server, connect(server.url) as client:
         with pytest.raises(SourceError, match=f"HTTP {status}"):
@@ -164,7 +164,7 @@ def test_server_decides_on_retries(status: int, should_retry: str, requests: int
 
 
 def test_each_request_has_its_own_retries() -> None:
-    """Four retries are for one request, not for the walk."""
+    """Four retries are allowed per request, not per walk."""
     busy = [Answer({}, 529, AT_ONCE)] * 4
     answers = [*busy, page([model("b")], has_more=True), *busy, GOOD]
     with ScriptedServer(answers) as server, connect(server.url) as client:
@@ -182,7 +182,7 @@ def test_each_request_has_its_own_retries() -> None:
     ids=["before the answer", "within the headers", "within the body"],
 )
 def test_lost_connection_is_tried_again(broken: Any) -> None:
-    """A server that hangs up, whenever it does, is asked again over a new connection."""
+    """A server that hangs up, at any time, is tried again over a new connection."""
     with ScriptedServer([broken, GOOD]) as server, connect(server.url) as client:
         assert list(client.walk().models) == ["a"]
         assert (len(server.requests), server.connections) == (2, 2)
@@ -190,7 +190,7 @@ def test_lost_connection_is_tried_again(broken: Any) -> None:
 
 @pytest.fixture
 def retries() -> Iterator[list[str]]:
-    """Why the client tried again, each time, by its log."""
+    """The reasons for the retries in the client's log."""
     reasons: list[str] = []
 
     class Collector(logging.Handler):
@@ -218,7 +218,7 @@ def test_refused_connection(retries: list[str]) -> None:
 
 
 def delay(headers: Mapping[str, str] | None = None, attempt: int = 1) -> float:
-    """The seconds that the client waits after so many attempts."""
+    """The seconds that the client waits after this many attempts."""
     asked = Response(429, "", httpx.Headers(headers), b"").retry_after
     return delay_seconds(attempt, asked.total_seconds() if asked else None)
 
@@ -236,7 +236,7 @@ def delay(headers: Mapping[str, str] | None = None, attempt: int = 1) -> float:
     ids=str,
 )
 def test_server_names_the_wait(headers: dict[str, str], seconds: float) -> None:
-    """The wait is what the server asks for: `retry-after-ms` before `retry-after`."""
+    """The wait is the one that the server asks for: `retry-after-ms` before `retry-after`."""
     assert delay(headers) == pytest.approx(seconds)
 
 
@@ -273,18 +273,18 @@ def test_wait_grows(headers: dict[str, str] | None, attempt: int) -> None:
 )
 @pytest.mark.parametrize("header", ["retry-after", "retry-after-ms"])
 def test_senseless_wait_is_ignored(header: str, value: str) -> None:
-    """A wait that is no number, no date ahead or not finite counts as not said."""
+    """A wait that is no number, no future date or not finite is ignored."""
     assert 0 < delay({header: value}) <= 0.5
 
 
 def test_wait_beyond_any_clock() -> None:
-    """A finite wait, however long, is one that the host can wait."""
+    """Any finite wait is limited to one that the host supports."""
     assert 3600 < delay({"retry-after": "1e300"}) <= threading.TIMEOUT_MAX
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_wait_past_the_deadline(form: str) -> None:
-    """A wait that reaches past the deadline is a failure at once, which names it."""
+    """A wait beyond the deadline fails at once, and the error names it."""
     date = email.utils.formatdate(time.time() + 3600, usegmt=True)
     retry_after = "3600" if form == "seconds" else date
     answer = Answer(api_error("rate_limit_error", "Slow"), 429, {"retry-after": retry_after})
@@ -310,7 +310,7 @@ PHASES = {
     "chunks": (HEAD + b"transfer-encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
     "body of unknown length": (HEAD + b"\r\n" + WHOLE, b""),
 }
-"""What the server sends at once, and what it goes on sending for ever."""
+"""The server's first bytes, and the bytes that it sends for ever."""
 
 
 class Tunnel(socketserver.StreamRequestHandler):
@@ -343,7 +343,7 @@ class Proxy(socketserver.ThreadingTCPServer):
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that nobody signed but itself, and its key."""
+    """A self-signed certificate for 127.0.0.1, and its key."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl command makes a certificate")
     directory = tmp_path_factory.mktemp("tls")
@@ -388,7 +388,7 @@ def transport(
 
 
 class Stalling:
-    """A server that sends a beginning and then the same bytes again and again, until it is left.
+    """A server that sends a beginning and then the same bytes again and again.
 
     Before that it gives the `first` answers in turn.
     """
@@ -418,7 +418,7 @@ class Stalling:
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_deadline(phase: str, transport: Transport) -> None:
-    """However a server stalls, and however it is reached, the deadline ends the walk."""
+    """The deadline ends the walk, however a server stalls, and however it is reached."""
     with Stalling(transport, *PHASES[phase]) as server, connect(server.url, 0.3) as client:
         error = started(client.walk).exception(HANG_SECONDS)
         assert isinstance(error, DeadlineError), error
@@ -427,7 +427,7 @@ def test_deadline(phase: str, transport: Transport) -> None:
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_cancel(phase: str, transport: Transport) -> None:
-    """However a server stalls, and however it is reached, cancelling ends the walk at once."""
+    """Cancelling ends the walk at once, however a server stalls, and however it is reached."""
     cancel = CancelToken()
     with (
         Stalling(transport, *PHASES[phase]) as server,
@@ -440,7 +440,7 @@ def test_cancel(phase: str, transport: Transport) -> None:
 
 
 def test_deadline_is_for_the_walk() -> None:
-    """The deadline is for all pages together, however quickly each of them comes."""
+    """The deadline is for all pages together, however fast each of them arrives."""
     names = iter(range(1000))
 
     def endless(_request: Request) -> Any:
@@ -471,7 +471,7 @@ def test_cancel_while_waiting_to_try_again() -> None:
 
 
 def test_cancelled_client_asks_nothing() -> None:
-    """After cancelling, no request is sent any more."""
+    """After cancelling, no request is sent."""
     cancel = CancelToken()
     with ScriptedServer([GOOD]) as server, connect(server.url, cancel=cancel) as client:
         cancel.cancel()
@@ -526,7 +526,7 @@ def test_silence_instead_of_tls(ending: type[SourceError]) -> None:
 
 @pytest.mark.parametrize("header", ["x-api-key", "authorization"])
 def test_wrong_key(header: str) -> None:
-    """A wrong key gets the API's own words, its request id, and the name of what to check."""
+    """The error of a wrong key has the API's text, its request id, and the variable to check."""
     with Sandbox(api_key="another") as sandbox:
         value = KEY if header == "x-api-key" else f"Bearer {KEY}"
         with (
@@ -613,7 +613,7 @@ LITELLM = {"error": {"message": "No connected db.", "type": "no_db", "param": No
     ids=lambda value: repr(getattr(value, "body", ""))[:40],
 )
 def test_words_of_a_refusal(answer: Any, error: type[SourceError], text: str) -> None:
-    """The server's own words are quoted, whatever their shape; a 404 names the URL asked for."""
+    """The server's text is quoted, whatever its shape; a 404 names the requested URL."""
     with (
         ScriptedServer([answer]) as server,
         connect(server.url) as client,
@@ -635,7 +635,7 @@ def test_words_of_a_refusal(answer: Any, error: type[SourceError], text: str) ->
     ids=["lines", "escapes", "invisible", "long"],
 )
 def test_one_line(words: str) -> None:
-    """Nothing that a server says breaks the line, moves the cursor or fills the screen."""
+    """A server's text cannot break the line, move the cursor or fill the screen."""
     odd = [model("good"), model("odd", display_name=None, id=words)]
     for answer in (
         Answer(api_error(words, words, words), 400),
@@ -646,11 +646,11 @@ def test_one_line(words: str) -> None:
         text = str(walk_error(answer))
         assert text.isprintable()
         assert len(text) <= 1000
-        assert "; " in text[-100:]  # what to do next is not crowded out
+        assert "; " in text[-100:]  # the advice is not cut
 
 
 def test_version_is_no_secret() -> None:
-    """What the server says of the API version is quoted unchanged."""
+    """The server's text about the API version is quoted unchanged."""
     answer = Answer(api_error("invalid_request_error", '"2026-10-21" is no valid version'), 400)
     assert '"2026-10-21" is no valid version' in str(walk_error(answer))
 
@@ -659,7 +659,7 @@ def test_version_is_no_secret() -> None:
 
 
 def echoes(secret: str) -> dict[str, list[Any]]:
-    """Answers that repeat a secret, by the place where they do."""
+    """Answers that repeat a secret, by the place of the secret."""
     said = f"before {secret} after"
     line = said.encode()
     return {
@@ -691,7 +691,7 @@ def echoes(secret: str) -> dict[str, list[Any]]:
 
 
 def said_by(error: BaseException) -> str:
-    """All that an error and its causes say, to a person and in a traceback."""
+    """The texts of an error and its causes, for a person and in a traceback."""
     words = traceback.format_exception(error)
     cause: BaseException | None = error
     while cause is not None:
@@ -708,13 +708,13 @@ def test_no_secret_in_errors(secret: str, place: str) -> None:
     answers = echoes(secret)[place]
     server = ScriptedServer([GOOD, answers[0], *answers, *answers])
     with server, connect(server.url, 0.3, headers) as client:
-        client.walk()  # its deadline holds for the questions that follow
+        client.walk()  # the deadline also covers the requests that follow
         calls = (lambda: client.get_model("a"), lambda: list(client.pages()), client.walk)
         errors = [started(call).exception(HANG_SECONDS) for call in calls]
     assert isinstance(errors[-1], SourceError)
-    told = "".join(map(said_by, filter(None, errors)))
-    assert secret not in told
-    assert secret.replace("\\", "") not in told.replace("\\", "")  # nor in any escaped form
+    shown = "".join(map(said_by, filter(None, errors)))
+    assert secret not in shown
+    assert secret.replace("\\", "") not in shown.replace("\\", "")  # nor in any escaped form
 
 
 @pytest.mark.parametrize(
@@ -728,7 +728,7 @@ def test_no_secret_in_errors(secret: str, place: str) -> None:
     ids=str,
 )
 def test_unusable_environment(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxy settings that no client can use are an error of configuration, without the password."""
+    """Unusable proxy settings are a configuration error without the password."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=next(iter(variables))) as caught:
@@ -784,9 +784,9 @@ MALFORMED = {
 
 @pytest.mark.parametrize("answer", MALFORMED.values(), ids=MALFORMED)
 def test_malformed_answer(answer: bytes) -> None:
-    """Any bytes at all: a SourceError, or for a question by id an unknown result."""
+    """Any bytes at all cause a SourceError, or an unknown result of a request by id."""
     with ScriptedServer([GOOD, Raw(answer)]) as server, connect(server.url, 0.3) as client:
-        client.walk()  # its deadline holds for what follows
+        client.walk()  # the deadline also covers the following requests
         assert client.confirm_absent(["a"], ["b"])["a"] in {"unknown", "answering"}
         for call in (lambda: client.get_model("a"), client.list_models, client.walk):
             with pytest.raises(SourceError):
@@ -795,7 +795,7 @@ def test_malformed_answer(answer: bytes) -> None:
 
 @pytest.mark.parametrize("cookie", ["é=b", "a=é", "a=b; expires=Wed, 21 Ost 2026 07:28:00 GMT"])
 def test_odd_cookie(cookie: str) -> None:
-    """A cookie that no client can read or send back harms neither this request nor the next."""
+    """A cookie that no client can read or send back affects no request."""
     first = Answer(page([model("b")], has_more=True), headers={"set-cookie": cookie})
     with ScriptedServer([first, GOOD]) as server, connect(server.url) as client:
         assert list(client.walk().models) == ["b", "a"]
@@ -805,7 +805,7 @@ def test_odd_cookie(cookie: str) -> None:
     "host", ["a..b", ".", "x" * 64 + ".test", "256.256.256.256", "\u2603.test", "xn--a"]
 )
 def test_host_that_cannot_be(host: str) -> None:
-    """A base_url whose host is no name of a host is an error that names it, not a crash."""
+    """A base_url with an invalid host name is an error that names it, not a crash."""
     with connect(f"http://{host}", 0.3) as client:
         with pytest.raises(SourceError, match="page 1: ") as caught:
             client.walk()
@@ -865,7 +865,7 @@ def test_confirm(answer: Any, absence: str) -> None:
 
 
 def test_confirm_retries() -> None:
-    """A question is tried again like any request, before it counts as unanswered."""
+    """A request by id is retried like any request, before it counts as unanswered."""
     busy = Answer({}, 529, AT_ONCE)
     answers = [Answer({}, 404), busy, model("a"), busy, busy, Answer({}, 404)]
     with ScriptedServer(answers) as server, connect(server.url) as client:
@@ -873,7 +873,7 @@ def test_confirm_retries() -> None:
 
 
 def test_confirm_within_the_walks_deadline() -> None:
-    """Questions share the walk's deadline; those that it leaves unasked are unknown."""
+    """Requests by id share the walk's deadline; those that remain are unknown."""
     with (
         Stalling(lambda server: server, b"", b"", GOOD) as server,
         connect(server.url, 0.5) as client,

@@ -1,4 +1,4 @@
-"""Models that leave the list, on servers that answer by id in every way that was seen."""
+"""Models that leave the list, on servers that answer by id in every known way."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def source(tmp_path: Path, by_id: str, **options: Any) -> Iterator[Source]:
 
 @pytest.mark.parametrize("by_id", CANNOT_TELL)
 def test_list_that_flaps(tmp_path: Path, by_id: str) -> None:
-    """Models that a list loses for one run are not removed where the server cannot tell by id."""
+    """Models that are missing for one run are not removed if the server cannot tell by id."""
     with source(tmp_path, by_id) as made:
         assert made.sync(*NAMES[2:]) == []
         assert made.sync(*NAMES) == []
@@ -55,7 +55,7 @@ def test_list_that_flaps(tmp_path: Path, by_id: str) -> None:
 
 @pytest.mark.parametrize("by_id", CANNOT_TELL)
 def test_model_that_left_for_good(tmp_path: Path, by_id: str) -> None:
-    """Where the server cannot tell by id, a model is removed after three walks without it."""
+    """If the server cannot tell by id, a model is removed after three walks without it."""
     with source(tmp_path, by_id) as made:
         assert [made.sync(*NAMES[1:]) for _ in range(3)] == [[], [], [("removed", "a")]]
 
@@ -67,7 +67,7 @@ def test_server_that_can_tell(tmp_path: Path) -> None:
 
 
 def test_server_that_does_not_decode_a_slash(tmp_path: Path) -> None:
-    """A 404 counts for ids without a slash alone, where the server knows none with a slash."""
+    """If the server knows no id with a slash, a 404 counts only for ids without one."""
     with source(tmp_path, "undecoded") as made:
         assert made.sync(*NAMES[1:-1]) == [("removed", "a")]
         assert made.sync(*NAMES[1:-1]) == []
@@ -75,14 +75,14 @@ def test_server_that_does_not_decode_a_slash(tmp_path: Path) -> None:
 
 
 def test_organization_with_a_slash(tmp_path: Path) -> None:
-    """An organization's id may hold a slash: no run is held for it."""
+    """An organization's id may contain a slash, and holds no run."""
     with source(tmp_path, "api", organization_id="team/blue", workspace_id="a/b") as made:
         assert made.sync(*NAMES, "new") == [("added", "new")]
         assert made.sync(*NAMES) == [("removed", "new")]
 
 
 def test_same_address_with_and_without_a_version(tmp_path: Path) -> None:
-    """A base_url with `/v1` is the same address as without it: no run is held for it."""
+    """A base_url with `/v1` is the same address as without it, and holds no run."""
     url = f"sqlite:///{tmp_path}/catalog.db"
     with Sandbox([model(name) for name in NAMES]) as sandbox:
         for path in ("", "/v1", "/v1/", ""):

@@ -1,4 +1,4 @@
-"""A catalog moves to another kind of database with everything that it holds."""
+"""A catalog is copied to another kind of database with all its rows."""
 
 from __future__ import annotations
 

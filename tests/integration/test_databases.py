@@ -1,4 +1,4 @@
-"""Databases as users have them: odd defaults, poolers, conflicts, connections that break."""
+"""Databases as users have them: odd defaults, poolers, conflicts, broken connections."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def api() -> Iterator[ScriptedServer]:
 
 
 def synced(url: str, api: ScriptedServer) -> None:
-    """Make two runs and ask a question."""
+    """Make two runs and a query."""
     with App(settings_for(url, api.url)) as app:
         for _ in range(2):
             [report] = app.sync()
@@ -69,7 +69,7 @@ def test_any_date_style(database_url: str, api: ScriptedServer, style: str) -> N
 def test_a_pooler_in_transaction_mode(
     database_url: str, api: ScriptedServer, tmp_path: Path
 ) -> None:
-    """Behind PgBouncer in transaction mode nothing fails, and no setting is needed."""
+    """Behind PgBouncer in transaction mode no setting is needed."""
     server = sa.make_url(database_url)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -115,7 +115,7 @@ def test_a_pooler_in_transaction_mode(
     "options", ["prepare_threshold=0", "prepare_threshold=5", "sslmode=prefer"]
 )
 def test_options_of_postgresql(database_url: str, api: ScriptedServer, options: str) -> None:
-    """An option of the driver has the type that the driver wants."""
+    """An option of the driver is converted to the driver's type."""
     synced(f"{database_url}?{options}", api)
 
 
@@ -137,7 +137,7 @@ def test_options_of_postgresql(database_url: str, api: ScriptedServer, options: 
     ],
 )
 def test_what_is_refused(url: str, advice: str) -> None:
-    """A driver or an option that cannot be used is an error of the configuration that says why."""
+    """An unusable driver or option is a configuration error with the reason."""
     with pytest.raises(ConfigError, match=advice) as refused:
         db_engine.create_engine(url)
     assert refused.value.exit_code == 2
@@ -154,7 +154,7 @@ def test_several_hosts() -> None:
 
 @pytest.mark.parametrize("option", ["ssl_ca", "ssl_cert"])
 def test_a_missing_tls_file(option: str) -> None:
-    """A TLS file that is not there is an error in one line that names it."""
+    """A missing TLS file is an error in one line that names it."""
     engine = db_engine.create_engine(f"mysql://root@127.0.0.1/test?{option}=/missing.pem")
     with pytest.raises(DatabaseError, match=r"/missing\.pem") as refused:
         migrate.current_revision(engine)
@@ -192,7 +192,7 @@ def test_a_transaction_that_others_prevent_is_repeated(engine: sa.Engine) -> Non
 
 @postgresql
 def test_a_transaction_that_fails_at_its_commit_is_repeated(engine: sa.Engine) -> None:
-    """A failure that shows itself at the commit is repeated, too."""
+    """A failure at the commit is repeated, too."""
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE SEQUENCE attempts")
         connection.exec_driver_sql(
@@ -208,7 +208,7 @@ def test_a_transaction_that_fails_at_its_commit_is_repeated(engine: sa.Engine) -
 
 @servers
 def test_a_connection_that_breaks_is_replaced(engine: sa.Engine) -> None:
-    """A transaction whose connection the server ends is made again on another one."""
+    """A transaction whose connection the server ends is repeated on another one."""
     kill = {
         "postgresql": "SELECT pg_terminate_backend(pg_backend_pid())",
         "mysql": "KILL CONNECTION_ID()",
@@ -217,14 +217,14 @@ def test_a_connection_that_breaks_is_replaced(engine: sa.Engine) -> None:
 
 
 def test_a_mistake_is_no_outage(engine: sa.Engine) -> None:
-    """A mistake in a statement is raised as what it is, not as a database that is down."""
+    """A mistake in a statement is raised unchanged, not as a database that is down."""
     with pytest.raises(sa.exc.DBAPIError):
         db_engine.run(engine, lambda connection: connection.exec_driver_sql("SELEC 1"))
 
 
 @postgresql
 def test_a_commit_whose_answer_was_lost_is_recognised(engine: sa.Engine) -> None:
-    """A run that began although nobody said so goes on; it is not begun twice."""
+    """A run whose begin was committed without an answer goes on; it is not begun twice."""
     lost = [True]
 
     def lose(connection: sa.Connection) -> None:
@@ -253,9 +253,9 @@ def test_a_commit_whose_answer_was_lost_is_recognised(engine: sa.Engine) -> None
 
 
 def test_an_unchanged_run_is_cheap(database_url: str, api: ScriptedServer) -> None:
-    """A run without changes sends at most 12 statements to begin, to apply and to look for alerts.
+    """A run without changes sends at most 12 statements to begin, to apply and to deliver.
 
-    What a BEGIN sets is not counted: it travels with the BEGIN.
+    The settings of a BEGIN are not counted: they are sent with the BEGIN.
     """
     with App(settings_for(database_url, api.url)) as app:
         app.sync()
@@ -280,7 +280,7 @@ def test_an_unchanged_run_is_cheap(database_url: str, api: ScriptedServer) -> No
 
 @sqlite
 def test_the_file_alone_is_complete(database_url: str, api: ScriptedServer, tmp_path: Path) -> None:
-    """After each run a copy of the file alone holds everything, while the program goes on."""
+    """After each run a copy of the file alone is complete, while the program goes on."""
     with App(settings_for(database_url, api.url)) as app:
         app.sync()
         shutil.copy(tmp_path / "catalog.db", tmp_path / "copy.db")
@@ -319,7 +319,7 @@ def test_the_state_costs_the_same_with_a_long_history(engine: sa.Engine) -> None
 
 
 def test_retention(engine: sa.Engine) -> None:
-    """Old runs without events and delivered alerts go and stay counted; all else stays."""
+    """Old runs without events and delivered alerts are deleted and stay counted; all else stays."""
     old, new = NOW - timedelta(days=500), NOW - timedelta(days=1)
 
     def fill(connection: sa.Connection) -> None:

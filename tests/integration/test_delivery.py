@@ -1,4 +1,4 @@
-"""From the outbox to the receiver, on each database: at least once, never lost, never a storm."""
+"""From the outbox to the receiver, on each database: at least once, never lost, no storms."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ EXPIRED = timedelta(minutes=6)
 ATTEMPTS = 20
 SECRET = "whsec_c2VjcmV0IG9mIG5vYm9keQ=="
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-"""For what is not about the database: one is enough."""
+"""For tests that do not depend on the database: one is enough."""
 DOWN = SendResult("down")
 REFUSED = SendResult("no", refused=True)
 
@@ -60,7 +60,7 @@ REFUSED = SendResult("no", refused=True)
 
 
 def schedule(outcome: SendResult, chance: float = 0.5, attempts: int = ATTEMPTS) -> list[timedelta]:
-    """Return the pauses between the attempts of a message whose every attempt ends so."""
+    """Return the pauses between the attempts of a message whose attempts all end like this."""
     pauses: list[timedelta] = []
     while True:
         attempt = len(pauses) + 1
@@ -72,7 +72,7 @@ def schedule(outcome: SendResult, chance: float = 0.5, attempts: int = ATTEMPTS)
 
 
 def test_about_three_days() -> None:
-    """By default a receiver that is down is tried for about three days, ever more slowly."""
+    """By default a receiver that is down is tried for about three days, with growing pauses."""
     pauses = schedule(
         DOWN, attempts=Settings(sources=(SourceSettings(name="a"),)).delivery_attempts
     )
@@ -83,7 +83,7 @@ def test_about_three_days() -> None:
 
 
 def test_jitter() -> None:
-    """Chance spreads the attempts of those who failed together, within a tenth."""
+    """Chance spreads the attempts of messages that failed together, within a tenth."""
     early, late = schedule(DOWN, 0.0), schedule(DOWN, 1.0)
     for soonest, usual, latest in zip(early, schedule(DOWN), late, strict=True):
         assert soonest < usual < latest
@@ -105,7 +105,7 @@ def test_jitter() -> None:
     ],
 )
 def test_attempts(outcome: SendResult, attempts: int, tried: int) -> None:
-    """Accepted is accepted, 410 is final at once, a refusal at the third attempt, others last."""
+    """Accepted and 410 are final, a refusal at the third attempt, other failures at the last."""
     assert len(schedule(outcome, attempts=attempts)) + 1 == tried
 
 
@@ -119,7 +119,7 @@ def test_attempts(outcome: SendResult, attempts: int, tried: int) -> None:
     ],
 )
 def test_asked_to_wait(asked: timedelta, pause: timedelta) -> None:
-    """What a receiver asks for is waited for, but never less than usual nor more than a day."""
+    """The wait that a receiver asks for is kept, within the usual wait and a day."""
     assert next_attempt_at(SendResult("busy", retry_after=asked), 1, 0, NOW, 20, 0.5) == NOW + pause
 
 
@@ -137,7 +137,7 @@ class Clock:
 
 
 class World:
-    """A database, what its outbox holds, and channels that webhooks receive."""
+    """A database with an outbox, and channels with webhook receivers."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
@@ -147,7 +147,7 @@ class World:
             db_runs.register_source(connection, "anthropic", "https://api.example")
 
     def record(self, models: int = 1, at: datetime | None = None, kind: Kind = Kind.ADDED) -> int:
-        """Record a run with an event for each of so many models, as a process without channels."""
+        """Record a run with an event for each of several models, as a process without channels."""
         at = at or self.clock.now
         with self.engine.begin() as connection:
             made = sa.insert(sync_runs).values(
@@ -159,8 +159,8 @@ class World:
             db_catalog.insert_events(connection, "anthropic", run_id, news)
         return run_id
 
-    def owe(self, *channels: str, models: int = 1, at: datetime | None = None) -> int:
-        """Record a run as a process with these channels, which match all that is new."""
+    def enqueue(self, *channels: str, models: int = 1, at: datetime | None = None) -> int:
+        """Record a run as a process with these channels, which match all new models."""
         at = at or self.clock.now
         run_id = self.record(models, at)
         with self.engine.begin() as connection:
@@ -177,7 +177,7 @@ class World:
         enqueue: bool = False,
         cancel: CancelToken | None = None,
     ) -> int:
-        """Deliver what is due after a while, over all channels or some of them."""
+        """Deliver the due entries after some time, over all channels or some of them."""
         self.clock.now += later
         names = self.urls if only is None else only
         channels = {
@@ -232,9 +232,9 @@ def ids_told(receiver: Receiver) -> list[list[str]]:
 
 
 def test_waits_of_a_clock_that_was_set_back(world: World, hook: Receiver) -> None:
-    """What lies further ahead than any wait is due; what a receiver asked for is waited for."""
+    """An entry further ahead than any wait is due; a wait that a receiver asked for is kept."""
     hook.replies = [Reply(503, {"retry-after": "86400"}), Reply()]
-    world.owe("hook")
+    world.enqueue("hook")
     assert world.deliver() == 0
     assert world.deliver() == 0
     assert len(hook.received) == 1
@@ -243,8 +243,8 @@ def test_waits_of_a_clock_that_was_set_back(world: World, hook: Receiver) -> Non
 
 
 def test_a_stop_leaves_the_rest_due(world: World, hook: Receiver) -> None:
-    """After a stop, what is not sent yet stays as it is, and goes out the next time."""
-    world.owe("hook")
+    """After a stop, unsent entries stay unchanged and are sent the next time."""
+    world.enqueue("hook")
     cancel = CancelToken()
     cancel.cancel()
     assert world.deliver(cancel=cancel) == 0
@@ -253,10 +253,10 @@ def test_a_stop_leaves_the_rest_due(world: World, hook: Receiver) -> None:
 
 
 def test_a_stop_while_a_receiver_hangs(world: World, hook: Receiver) -> None:
-    """A stop ends a delivery at once; the message does not count as tried, and is due again."""
+    """A stop ends a delivery at once; the attempt does not count, and the message is due again."""
     never = threading.Event()
     hook.replies = [Reply(after=never), Reply()]
-    world.owe("hook")
+    world.enqueue("hook")
     cancel = CancelToken()
     with ThreadPoolExecutor(1) as thread:
         sending = thread.submit(world.deliver, cancel=cancel)
@@ -273,10 +273,10 @@ def test_a_stop_while_a_receiver_hangs(world: World, hook: Receiver) -> None:
 
 
 def test_one_message_per_run_and_channel(world: World, hook: Receiver) -> None:
-    """A run's events travel in one message; another run, or channel, has one of its own."""
+    """A run's events are one message; each run and channel has a separate message."""
     with Receiver() as other:
         world.urls["other"] = other.url
-        first, second = world.owe("hook", "other", models=3), world.owe("hook", models=2)
+        first, second = world.enqueue("hook", "other", models=3), world.enqueue("hook", models=2)
         assert world.deliver() == 8
         assert ids_told(hook) == [
             [f"m-{first}-{n}" for n in range(3)],
@@ -293,17 +293,17 @@ def test_one_message_per_run_and_channel(world: World, hook: Receiver) -> None:
 
 @on_sqlite
 def test_nothing_before_it_is_due(world: World, hook: Receiver) -> None:
-    """What is not due yet is left alone."""
-    world.owe("hook", at=NOW + MINUTE)
+    """Entries that are not due yet are left alone."""
+    world.enqueue("hook", at=NOW + MINUTE)
     assert world.deliver() == 0
     assert hook.received == []
     assert world.deliver(later=MINUTE) == 1
 
 
 def test_same_id_at_each_attempt(world: World, hook: Receiver) -> None:
-    """A message that is sent again has the id that it had, and its body."""
+    """A message that is sent again has the same id and the same body."""
     hook.replies = [Reply(500), Reply(503), Reply()]
-    world.owe("hook", models=2)
+    world.enqueue("hook", models=2)
     for later in (timedelta(), 2 * MINUTE, 3 * MINUTE):
         world.deliver(later=later)
     assert len(hook.received) == 3
@@ -317,9 +317,9 @@ def test_same_id_at_each_attempt(world: World, hook: Receiver) -> None:
 
 @on_sqlite
 def test_retry_after(world: World, hook: Receiver) -> None:
-    """A message waits as long as its receiver asked, and no longer."""
+    """A message waits exactly as long as its receiver asked."""
     hook.replies = [Reply(429, {"retry-after": "3600"}), Reply()]
-    world.owe("hook")
+    world.enqueue("hook")
     assert world.deliver() == 0
     assert world.row().next_attempt_at == NOW + timedelta(hours=1)
     assert world.deliver(later=timedelta(minutes=59)) == 0
@@ -328,10 +328,10 @@ def test_retry_after(world: World, hook: Receiver) -> None:
 
 
 def test_retry_after_holds_for_the_channel(world: World, hook: Receiver) -> None:
-    """A receiver that asks to wait is sent nothing at all meanwhile, other messages included."""
+    """A receiver that asks to wait gets no message until then."""
     hook.replies = [Reply(429, {"retry-after": "3600"}), Reply()]
-    world.owe("hook")
-    world.owe("hook")
+    world.enqueue("hook")
+    world.enqueue("hook")
     assert world.deliver() == 0
     assert world.deliver(later=timedelta(minutes=59)) == 0
     assert len(hook.received) == 1
@@ -346,9 +346,9 @@ def test_retry_after_holds_for_the_channel(world: World, hook: Receiver) -> None
 def test_failed_for_good(
     world: World, hook: Receiver, status: int, attempts: int, tried: int
 ) -> None:
-    """A message that was refused, or tried often enough, ends as failed, saying why."""
+    """A message that was refused, or tried often enough, ends as failed, with the reason."""
     hook.replies = [Reply(status)]
-    world.owe("hook")
+    world.enqueue("hook")
     for _ in range(tried):
         assert world.statuses() == ["pending"]
         world.deliver(attempts=attempts, later=timedelta(hours=7))
@@ -361,11 +361,11 @@ def test_failed_for_good(
 
 
 def test_transient_failure(world: World, hook: Receiver) -> None:
-    """A receiver that is down is contacted once per back-off, however many messages wait for it."""
+    """A receiver that is down is contacted once per back-off, however many messages wait."""
     hook.replies = [Reply(503)]
-    first = world.owe("hook")
+    first = world.enqueue("hook")
     world.deliver()
-    later = [world.owe("hook") for _ in range(10)]
+    later = [world.enqueue("hook") for _ in range(10)]
     for _ in range(5):
         assert world.deliver(later=timedelta(seconds=10)) == 0
     assert ids_told(hook) == [[f"m-{first}-0"]]
@@ -382,7 +382,7 @@ def test_transient_failure(world: World, hook: Receiver) -> None:
 def test_refusals_are_counted_apart(world: World, hook: Receiver) -> None:
     """Three refusals end a message; attempts that failed for another reason do not count."""
     hook.replies = [Reply(503), Reply(503), *(Reply(404) for _ in range(3))]
-    world.owe("hook")
+    world.enqueue("hook")
     for tried in range(1, 6):
         assert world.statuses() == ["pending"]
         world.deliver(later=timedelta(hours=7))
@@ -392,11 +392,11 @@ def test_refusals_are_counted_apart(world: World, hook: Receiver) -> None:
 
 @on_sqlite
 def test_down_for_a_week(world: World, hook: Receiver) -> None:
-    """After an outage events arrive in order, runs together, a message a minute at most."""
+    """After an outage events arrive in order, several runs in one message, at most one a minute."""
     hook.replies = [Reply(503)]
     runs = []
     for quarter in range(7 * 96):
-        runs += [world.owe("hook")] if quarter % 8 == 0 else []
+        runs += [world.enqueue("hook")] if quarter % 8 == 0 else []
         world.deliver(later=timedelta(minutes=15))
     contacts = len(hook.received)
     assert contacts < 60
@@ -420,20 +420,20 @@ def test_down_for_a_week(world: World, hook: Receiver) -> None:
 def test_refusal(world: World, hook: Receiver) -> None:
     """A receiver that refuses one message may accept the next."""
     hook.replies = [Reply(422), Reply()]
-    world.owe("hook")
-    world.owe("hook")
+    world.enqueue("hook")
+    world.enqueue("hook")
     assert world.deliver() == 1
     assert world.statuses() == ["pending", "delivered"]
 
 
 @on_sqlite
 def test_dead_channel(world: World, hook: Receiver) -> None:
-    """A channel that hangs does not delay another."""
+    """A hanging channel does not delay another channel."""
     release = threading.Event()
     with Receiver(Reply(after=release)) as dead, ThreadPoolExecutor(1) as thread:
         world.urls = {"dead": dead.url, **world.urls}
-        world.owe("dead", "hook")
-        world.owe("dead", "hook")
+        world.enqueue("dead", "hook")
+        world.enqueue("dead", "hook")
         delivering = thread.submit(world.deliver)
         try:
             assert dead.wait_for(1)
@@ -446,12 +446,12 @@ def test_dead_channel(world: World, hook: Receiver) -> None:
 
 @on_sqlite
 def test_no_channel_is_delayed_by_many(world: World, hook: Receiver) -> None:
-    """Nor do as many dead channels as anybody has."""
+    """Many dead channels do not delay another channel."""
     release = threading.Event()
     with Receiver(Reply(after=release)) as dead, ThreadPoolExecutor(1) as thread:
         names = [f"dead-{number:02}" for number in range(12)]
         world.urls = {**dict.fromkeys(names, dead.url), **world.urls}
-        world.owe(*names, "hook")
+        world.enqueue(*names, "hook")
         delivering = thread.submit(world.deliver)
         try:
             assert hook.wait_for(1, seconds=8)
@@ -461,13 +461,13 @@ def test_no_channel_is_delayed_by_many(world: World, hook: Receiver) -> None:
 
 
 @on_sqlite
-def test_nothing_is_told_of_the_url(
+def test_the_url_is_not_shown(
     world: World, hook: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither the table nor the log knows more of a channel than its name, scheme and host."""
+    """Table and log contain only the name, scheme and host of a channel."""
     hook.replies = [Reply(500), Reply(404), None]
     world.urls["down"] = f"http://127.0.0.1:{closed_port()}/T0KEN"
-    world.owe("hook", "down")
+    world.enqueue("hook", "down")
     for _ in range(3):
         world.deliver(later=timedelta(hours=1))
     assert len(hook.received) == 3
@@ -482,8 +482,8 @@ def test_nothing_is_told_of_the_url(
 
 
 def test_unknown_channel(world: World, hook: Receiver) -> None:
-    """A process ends no entry of a channel that it does not know while another may send it."""
-    world.owe("other", "hook", models=2)
+    """A process fails no entry of an unknown channel while another process may send it."""
+    world.enqueue("other", "hook", models=2)
     assert world.deliver() == 2
     assert world.deliver(later=timedelta(days=2)) == 0
     assert world.statuses("other") == ["pending"] * 2
@@ -492,11 +492,11 @@ def test_unknown_channel(world: World, hook: Receiver) -> None:
         assert world.deliver(only=("other",)) == 2
 
 
-def test_channel_that_nobody_serves(world: World, hook: Receiver) -> None:
-    """After the retry period any process ends the entries of a channel, and states why."""
-    world.owe("gone", models=2)
+def test_channel_without_a_process(world: World, hook: Receiver) -> None:
+    """After the retry period any process fails the entries of a channel, with the reason."""
+    world.enqueue("gone", models=2)
     world.deliver(later=timedelta(days=2))
-    world.owe("gone")
+    world.enqueue("gone")
     assert world.deliver(later=timedelta(days=2)) == 0
     assert world.statuses() == ["pending"] * 3
     assert world.deliver(later=timedelta(days=1, minutes=1)) == 0
@@ -529,7 +529,7 @@ def test_two_enqueue_at_once(world: World, hook: Receiver) -> None:
 
 @on_sqlite
 def test_repeated_after_a_failover(world: World, hook: Receiver) -> None:
-    """A run that was lost and made again has a message with the same id; a later change has not."""
+    """A lost run that is repeated has a message with the same id; a later change has another id."""
     event = Event(Kind.UPDATED, NOW, "m", {"line": {"old": "a", "new": "b"}}, None, "s", 7)
     lost, again = message_id("c", [event], {}), message_id("c", [replace(event, run_id=8)], {})
     assert lost == again == message_id("c", [replace(event, occurred_at=NOW + MINUTE)], {})
@@ -540,9 +540,9 @@ def test_repeated_after_a_failover(world: World, hook: Receiver) -> None:
 
 
 def test_revived(world: World, hook: Receiver) -> None:
-    """What failed can be sent again: with all its attempts, under the same id, and it arrives."""
+    """A failed message can be retried: with all its attempts, under the same id, and it arrives."""
     hook.replies = [Reply(410), Reply(404), Reply(404), Reply()]
-    world.owe("hook", models=2)
+    world.enqueue("hook", models=2)
     world.deliver()
     assert world.statuses() == ["failed"] * 2
     assert world.requeue() == 2
@@ -555,14 +555,14 @@ def test_revived(world: World, hook: Receiver) -> None:
 
 
 def test_revive_one_channel(world: World, hook: Receiver) -> None:
-    """One channel's entries can be made due alone: failed and pending ones, not delivered ones."""
-    world.owe("hook")
+    """A retry of one channel makes its failed and pending entries due, not delivered ones."""
+    world.enqueue("hook")
     world.deliver()
     hook.replies = [Reply(410)]
-    world.owe("hook", "gone")
+    world.enqueue("hook", "gone")
     world.deliver()
     hook.replies = [Reply(503)]
-    world.owe("hook")
+    world.enqueue("hook")
     world.deliver()
     assert world.statuses("hook") == ["delivered", "failed", "pending"]
     assert world.requeue("hook") == 1
@@ -576,10 +576,10 @@ def test_revive_one_channel(world: World, hook: Receiver) -> None:
 
 
 def test_claim_holds(world: World, hook: Receiver) -> None:
-    """While a message is being sent, nobody else sends it."""
+    """While a process sends a message, no other process sends it."""
     release = threading.Event()
     hook.replies = [Reply(after=release)]
-    world.owe("hook", models=3)
+    world.enqueue("hook", models=3)
     with ThreadPoolExecutor(1) as thread:
         sending = thread.submit(world.deliver)
         try:
@@ -592,10 +592,10 @@ def test_claim_holds(world: World, hook: Receiver) -> None:
 
 
 def test_claim_expires(world: World, hook: Receiver) -> None:
-    """What a stalled process claimed is sent again, same id; how its own try ends is no matter."""
+    """A stalled process's claim expires: the message is sent again under the same id."""
     release = threading.Event()
     hook.replies = [Reply(500, after=release), Reply()]
-    world.owe("hook")
+    world.enqueue("hook")
     with ThreadPoolExecutor(1) as thread:
         stalled = thread.submit(world.deliver)
         try:
@@ -611,10 +611,10 @@ def test_claim_expires(world: World, hook: Receiver) -> None:
 
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
 def test_claims_do_not_meet(world: World) -> None:
-    """Claiming one message waits for no other claim, so that none can end in a deadlock."""
-    world.owe("hook", "other", models=2000, at=NOW + MINUTE)
-    world.owe("hook", "other", models=30)
-    with world.engine.connect() as connection:  # the planner knows that few are due
+    """Claiming one message waits for no other claim, so claims cannot deadlock."""
+    world.enqueue("hook", "other", models=2000, at=NOW + MINUTE)
+    world.enqueue("hook", "other", models=30)
+    with world.engine.connect() as connection:  # for the planner: few entries are due
         table = "TABLE " if connection.dialect.name != "postgresql" else ""
         connection.execute(sa.text(f"ANALYZE {table}alert_deliveries"))
         connection.commit()
@@ -636,8 +636,8 @@ def test_claims_do_not_meet(world: World) -> None:
 
 
 def test_two_threads(world: World, hook: Receiver) -> None:
-    """Two that deliver at the same time deliver each message once, between them, in order."""
-    runs = [world.owe("hook", models=2) for _ in range(6)]
+    """Two processes that deliver at the same time deliver each message once, in order."""
+    runs = [world.enqueue("hook", models=2) for _ in range(6)]
     with ThreadPoolExecutor(2) as threads:
         delivered = [threads.submit(world.deliver) for _ in range(2)]
         assert sum(each.result() for each in delivered) + world.deliver() == 12
@@ -646,7 +646,7 @@ def test_two_threads(world: World, hook: Receiver) -> None:
 
 
 def deliver_by_program(database_url: str) -> subprocess.Popen[str]:
-    """Start the program for a pass that is skipped, so that all it does is deliver."""
+    """Start the program for a run that is skipped, so that it only delivers."""
     return subprocess.Popen(
         program("sync", "--if-older-than", "3650d", "--json"),
         env=environment(ANTHROPIC_API_KEY="k", CATALOG_SYNC_DATABASE_URL=database_url),
@@ -664,8 +664,8 @@ def pretend_synced(world: World) -> None:
 
 
 def test_two_processes(world: World, hook: Receiver, database_url: str) -> None:
-    """Two processes on one database deliver each message once, between them."""
-    runs = [world.owe("hook", models=2) for _ in range(6)]
+    """Two processes on one database deliver each message once in total."""
+    runs = [world.enqueue("hook", models=2) for _ in range(6)]
     pretend_synced(world)
     write_config("http://127.0.0.1:1", f'name = "hook"\nwebhook = "{world.urls["hook"]}"')
     processes = [deliver_by_program(database_url) for _ in range(2)]
@@ -673,15 +673,15 @@ def test_two_processes(world: World, hook: Receiver, database_url: str) -> None:
     assert [process.returncode for process in processes] == [0, 0], said
     by_processes = sum(json.loads(out)["deliveries"]["delivered"] for out, _ in said)
     assert by_processes + world.deliver(later=utc_now() - NOW) == 12
-    told = [event["model_id"] for got in hook.received for event in got.json["data"]["events"]]
-    assert told == [f"m-{run}-{n}" for run in runs for n in range(2)]
+    sent = [event["model_id"] for got in hook.received for event in got.json["data"]["events"]]
+    assert sent == [f"m-{run}-{n}" for run in runs for n in range(2)]
     assert set(world.statuses()) == {"delivered"}
 
 
 def test_killed_while_sending(world: World, hook: Receiver, database_url: str) -> None:
-    """What a process that was killed had in hand is sent once its claim expires, same id."""
+    """A killed process's message is sent once its claim expires, under the same id."""
     world.clock.now = utc_now()
-    world.owe("hook")
+    world.enqueue("hook")
     pretend_synced(world)
     write_config("http://127.0.0.1:1", f'name = "hook"\nwebhook = "{world.urls["hook"]}"')
     never = threading.Event()
@@ -698,7 +698,7 @@ def test_killed_while_sending(world: World, hook: Receiver, database_url: str) -
     assert len(hook.received) == 2
 
 
-# --- with the passes ---------------------------------------------------------------------------
+# --- with runs ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -715,7 +715,7 @@ def alerting(database_url: str, sandbox: Sandbox, receiver: Receiver, **fields: 
 def test_the_whole_way(
     database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A baseline tells nobody; the next change arrives, signed, as it is recorded."""
+    """A baseline sends no alert; the next change arrives, signed, as it is recorded."""
     monkeypatch.setenv("HOOK_SECRET", SECRET)
     with (
         Receiver() as receiver,
@@ -728,15 +728,15 @@ def test_the_whole_way(
         counts = app.deliver()
         assert (counts.delivered, counts.pending, counts.failed) == (2, 0, 0)
         (got,) = receiver.received
-        told = Webhook(SECRET).verify(got.body, dict(got.headers))["data"]
-        assert (told["source"], told["run_id"]) == ("anthropic", report.run_id)
-        assert {each["model_id"] for each in told["events"]} == {"claude-opus-5", "claude-mini-5"}
+        data = Webhook(SECRET).verify(got.body, dict(got.headers))["data"]
+        assert (data["source"], data["run_id"]) == ("anthropic", report.run_id)
+        assert {each["model_id"] for each in data["events"]} == {"claude-opus-5", "claude-mini-5"}
         assert app.deliver().delivered == 0
 
 
 @on_sqlite
 def test_clock_set_back(database_url: str, sandbox: Sandbox) -> None:
-    """Alerts go out at once even when the host's clock was set back since the last pass."""
+    """Alerts are sent at once even if the host's clock was set back since the last run."""
     clock = Clock(NOW + timedelta(days=400))
     with (
         Receiver() as receiver,
@@ -752,13 +752,13 @@ def test_clock_set_back(database_url: str, sandbox: Sandbox) -> None:
 
 @pytest.fixture
 def hour_ago(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock for passes of an hour ago, so that what they failed to deliver is due now."""
+    """A clock for runs of an hour ago, so that their failed deliveries are due now."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", sandbox.api_key)
     return Clock(utc_now() - timedelta(hours=1))
 
 
 def undelivered(sandbox: Sandbox, clock: Clock) -> None:
-    """Record a baseline and a new model, of which nobody accepts to be told."""
+    """Record a baseline and a new model, whose alert is not accepted."""
     with App(load(), clock) as app:
         app.sync()
         clock.now += MINUTE
@@ -768,8 +768,8 @@ def undelivered(sandbox: Sandbox, clock: Clock) -> None:
         assert app.deliver().delivered == 0
 
 
-def test_failed_pass_delivers(sandbox: Sandbox, hour_ago: Clock) -> None:
-    """A pass that fails still delivers what is due, and says both."""
+def test_failed_run_delivers(sandbox: Sandbox, hour_ago: Clock) -> None:
+    """A failed run still delivers the due alerts, and reports both."""
     with Receiver(Reply(500), Reply()) as receiver:
         write_config(sandbox.url, f'name = "hook"\nwebhook = "{receiver.url}"')
         undelivered(sandbox, hour_ago)
@@ -781,7 +781,7 @@ def test_failed_pass_delivers(sandbox: Sandbox, hour_ago: Clock) -> None:
 
 
 def test_dry_run_sends_nothing(sandbox: Sandbox, hour_ago: Clock) -> None:
-    """A dry run sends nothing, pings nothing, and leaves the outbox as it is."""
+    """A dry run sends nothing, pings nothing, and does not change the outbox."""
     with Receiver(Reply(500), Reply()) as receiver, Receiver() as watchdog:
         hook = f'name = "hook"\nwebhook = "{receiver.url}"'
         write_config(sandbox.url, hook)
@@ -795,10 +795,10 @@ def test_dry_run_sends_nothing(sandbox: Sandbox, hour_ago: Clock) -> None:
         assert watchdog.received == []
 
 
-def test_good_pass_and_dead_channel(
+def test_good_run_and_dead_channel(
     sandbox: Sandbox, hour_ago: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A dead channel leaves a good pass good; what is printed, logged and kept holds no secret."""
+    """A dead channel does not fail a run; output, log and tables contain no secret."""
     monkeypatch.setenv("HOOK_SECRET", SECRET)
     with Receiver(Reply(404)) as receiver:
         write_config(

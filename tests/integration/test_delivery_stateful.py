@@ -1,8 +1,8 @@
-"""Alerts against chance: receivers that fail, processes that die, and restarts, in any order.
+"""Alerts against chance: failing receivers, dying processes, and restarts, in any order.
 
-A small world holds an API, three receivers and a clock that only moves forward. Processes come and
-go in it; at the end everything is mended, and what the receivers were told is compared with what
-happened.
+A small world has an API, three receivers and a clock that only moves forward. Processes start and
+end in it. At the end everything is repaired, and the messages that the receivers got are compared
+with the recorded events.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ TROUBLES = {
     "unauthorized": {"key": "wrong-key"},
     "refused": {"anthropic_version": "1999-01-01"},
 }
-"""Why passes fail: what the source's settings are then."""
+"""The causes of failing runs: the settings of the source."""
 ACCEPTING = ("accept", "accept, and ask to wait")
 MOODS = (*REPLIES, "down")
 
@@ -83,8 +83,8 @@ MOODS = (*REPLIES, "down")
 
 
 @dataclass(frozen=True)
-class Told:
-    """A message as it came in."""
+class Incoming:
+    """A message as it arrived."""
 
     message_id: str
     body: Mapping[str, Any]
@@ -96,20 +96,22 @@ class Told:
 
 
 class Listener(Receiver):
-    """A webhook's other end, in some mood. When it is down, nobody listens."""
+    """The receiver of a webhook, in some mood. When it is down, it does not listen."""
 
     def __init__(self) -> None:
         super().__init__(decide=self._react)
-        self._closed = socket.socket()  # bound, so that nobody else takes it, and never listened at
+        self._closed = (
+            socket.socket()
+        )  # bound, so that no other process takes it, but not listening
         self._closed.bind(("127.0.0.1", 0))
         self.reset()
 
     def reset(self) -> None:
         self.mood = "accept"
-        self.told: list[Told] = []
+        self.incoming: list[Incoming] = []
 
     def _react(self, received: Received) -> Decision:
-        self.told.append(Told(received.id, received.json, self.mood in ACCEPTING))
+        self.incoming.append(Incoming(received.id, received.json, self.mood in ACCEPTING))
         return REPLIES[self.mood]
 
     @property
@@ -123,7 +125,7 @@ class Listener(Receiver):
 
 
 class Clock:
-    """Moves forward, with every look at it and by leaps."""
+    """Moves forward a little at each reading, and by leaps."""
 
     def __init__(self) -> None:
         self._now = START
@@ -139,12 +141,12 @@ class Clock:
 
 
 class Died(BaseException):
-    """The process is no more: nothing after this happens in it, in none of its threads."""
+    """The process is dead: none of its threads does anything after this."""
 
 
 @dataclass(frozen=True)
 class Death:
-    """When a process dies: at the n-th time that it comes to a place."""
+    """When a process dies: the n-th time that it reaches a place."""
 
     place: str
     """`begin`, `commit`: before a transaction, or before it is committed. `send`, `sent`: around a
@@ -159,8 +161,8 @@ class Process:
     app: App
     death: Death | None = None
     dead: bool = False
-    accepted: list[tuple[str, Told]] = field(default_factory=list)
-    """What the receivers accepted of it, with the channel."""
+    accepted: list[tuple[str, Incoming]] = field(default_factory=list)
+    """The messages that the receivers accepted from it, with the channel."""
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -192,9 +194,9 @@ class MortalChannel:
 
     def send(self, message: Message, now: datetime, cancel: CancelToken) -> SendResult:
         self.process.reach("send")
-        before = len(self.listener.told)
+        before = len(self.listener.incoming)
         outcome = self.channel.send(message, now, cancel)
-        accepted = [each for each in self.listener.told[before:] if each.accepted]
+        accepted = [each for each in self.listener.incoming[before:] if each.accepted]
         assert (outcome.error is None) is bool(accepted)
         self.process.accepted += [(self.name, each) for each in accepted]
         self.process.reach("sent")
@@ -203,7 +205,7 @@ class MortalChannel:
 
 @dataclass
 class World:
-    """What outlives every process."""
+    """The state that outlives every process."""
 
     database_url: str
     api: Sandbox
@@ -215,7 +217,7 @@ class World:
     trouble: str | None = None
     deaths: int = 0
     repeats: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How often a channel may hear a message again: who heard it from a process that died."""
+    """How often a channel may get a message again, after a process that died."""
 
     def settings(self) -> Settings:
         says = TROUBLES[self.trouble] if self.trouble else {}
@@ -264,7 +266,7 @@ class World:
 
     @contextmanager
     def process(self, death: Death | None = None) -> Iterator[Process]:
-        """Start a process; its death ends the block, and afterwards it has let go of everything."""
+        """Start a process. Its death ends the block, and then it holds nothing any more."""
         with App(self.settings(), self.clock) as app:
             process = Process(app, death)
             try:
@@ -276,14 +278,14 @@ class World:
                 self.repeats.update(heard)
 
     def expire_leases(self) -> None:
-        """Let the database's clock pass the end of every lease, as leaps of ours do not."""
+        """Move the database's clock past every lease; leaps of the test's clock do not."""
         engine = db_engine.create_engine(self.database_url)
         with engine.begin() as connection:
             connection.execute(sa.text("UPDATE sources SET lease_expires_at = '2000-01-01'"))
         engine.dispose()
 
     def sync(self, *, accept: bool = False, death: Death | None = None) -> list[RunReport]:
-        """Run `sync` as a process: a pass, then what is due."""
+        """Run `sync` as a process: a run, then the delivery."""
         reports: list[RunReport] = []
         with self.process(death) as process:
             reports += process.app.sync(RunOptions(accept_removals=accept))
@@ -305,13 +307,13 @@ class World:
     # --- the end -------------------------------------------------------------------------------
 
     def mend(self) -> None:
-        """Bring everything up, make a good pass, and deliver what is left."""
+        """Bring everything up, make a good run, and deliver the rest."""
         self.trouble = None
         self.release(["claude-0"])
         for listener in self.listeners.values():
             listener.mood = "accept"
         self.retry()
-        self.clock.leap(2 * DAY)  # beyond every lease, claim, back-off and wish of a receiver
+        self.clock.leap(2 * DAY)  # beyond every lease, claim, back-off and requested wait
         [report] = self.sync(accept=True)
         assert report.error is None
         for _ in range(100):  # a message a minute, after an outage
@@ -325,34 +327,34 @@ class World:
         assert (counts.pending, counts.failed) == (0, 0)
 
     def check(self) -> None:
-        """Compare what the receivers were told with what happened."""
+        """Compare the messages that the receivers got with the recorded events."""
         engine = db_engine.create_engine(self.database_url)
         with db_engine.read_transaction(engine) as connection:
             events = list(db_catalog.select_events(connection))
             baseline = set(connection.scalars(sa.text("SELECT id FROM sync_runs WHERE baseline")))
-            owed = connection.execute(sa.text("SELECT channel, event_id FROM alert_deliveries"))
-            owed_pairs = sorted((channel, id_) for channel, id_ in owed)
+            entries = connection.execute(sa.text("SELECT channel, event_id FROM alert_deliveries"))
+            pairs = sorted((channel, id_) for channel, id_ in entries)
             listed = set(connection.scalars(sa.text("SELECT id FROM current_models")))
         engine.dispose()
         silent = {e.id for e in events if e.run_id in baseline and e.model_id is not None}
         expected = {
             name: [e for e in events if e.id not in silent and matches(name, e)] for name in RULES
         }
-        assert owed_pairs == sorted((name, e.id) for name in RULES for e in expected[name])
+        assert pairs == sorted((name, e.id) for name in RULES for e in expected[name])
         for name, listener in self.listeners.items():
-            check_told(listener.told, expected[name])
-            heard = Counter(each.message_id for each in listener.told if each.accepted)
+            check_messages(listener.incoming, expected[name])
+            heard = Counter(each.message_id for each in listener.incoming if each.accepted)
             for message_id, times in heard.items():
                 assert times <= 1 + self.repeats[name, message_id]
         known = {e.model_id for e in events if e.id in silent and e.kind == "added"}
-        assert folded(self.listeners["all"].told, known) == listed == self.shown()
+        assert folded(self.listeners["all"].incoming, known) == listed == self.shown()
 
     def shown(self) -> set[str]:
         return {id_ for id_, each in self.catalog.items() if each["lifecycle"] != "retired"}
 
 
 def matches(channel: str, event: Event) -> bool:
-    """Whether a channel is to be told of an event: the rule of the README, written once more."""
+    """Whether a channel must get an event: the rule of the README, implemented a second time."""
     kinds = RULES[channel].get("events", NEWS)
     globs = RULES[channel].get("models", ["*"])
     fits = event.model_id is None or any(fnmatchcase(event.model_id, glob) for glob in globs)
@@ -369,29 +371,29 @@ def facts(event: Event) -> dict[str, Any]:
     }
 
 
-def check_told(messages: Sequence[Told], expected: Sequence[Event]) -> None:
-    """Every event was accepted, nothing else was sent, and an event has one message and one id."""
+def check_messages(messages: Sequence[Incoming], expected: Sequence[Event]) -> None:
+    """Every event was accepted, no other was sent, and an event has one message and one id."""
     due = [facts(event) for event in expected]
     accepted: list[dict[str, Any]] = []
     bodies: dict[str, Mapping[str, Any]] = {}
     for each in messages:
         data = each.body["data"]
-        told = [
+        found = [
             {"source": data["source"]}
             | {key: value for key, value in event.items() if key != "display_name"}
             for event in data["events"]
         ]
-        assert [one for one in told if one not in due] == []
+        assert [one for one in found if one not in due] == []
         assert bodies.setdefault(each.message_id, each.body) == each.body
         if each.accepted:
-            accepted += told
+            accepted += found
     assert [one for one in due if one not in accepted] == []
     carried = [str(event) for body in bodies.values() for event in body["data"]["events"]]
     assert len(carried) == len(set(carried))
 
 
-def folded(messages: Sequence[Told], known: set[str | None]) -> set[str | None]:
-    """Return the catalog as somebody knows it who was told all that changed since `known`."""
+def folded(messages: Sequence[Incoming], known: set[str | None]) -> set[str | None]:
+    """Return the catalog that a reader of all changes since `known` would have."""
     news = [event for each in messages if each.accepted for event in each.events]
     for event in sorted(news, key=lambda event: datetime.fromisoformat(event["occurred_at"])):
         if event["kind"] in {"added", "returned"}:
@@ -409,7 +411,7 @@ def api() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def listeners(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Listener]]:
-    # Nothing here is encrypted, and reading the usual certificates takes longer than all the rest.
+    # Nothing here is encrypted, and loading the usual certificates takes longer than all the rest.
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     with ExitStack() as stack:
@@ -424,26 +426,26 @@ def test_every_place_to_die_at(
 ) -> None:
     """A process that dies before or in any transaction, or around a message, loses no alert.
 
-    What it had sent is sent again, under the same id; all else is sent once.
+    Messages that it had sent are sent again under the same id; all others are sent once.
     """
     world = World(database_url, api, listeners)
     world.release(["claude-0", "other-0"])
     world.sync()
-    assert [listener.told for listener in listeners.values()] == [[], [], []]  # a baseline
+    assert [listener.incoming for listener in listeners.values()] == [[], [], []]  # a baseline
 
     names = (f"{line}-{number}" for number in itertools.count(1) for line in ("claude", "other"))
     for place in ("begin", "commit", "send", "sent"):
         for countdown in itertools.count(1):
             world.release([next(names)])
-            world.clock.leap(6 * MINUTE)  # beyond the lease and the claim of who died
+            world.clock.leap(6 * MINUTE)  # beyond the lease and the claim of the dead process
             deaths = world.deaths
             world.sync(death=Death(place, countdown))
             if world.deaths == deaths:
-                break  # it never came there so often
+                break  # the process did not reach the place that often
         assert countdown > 2
     world.mend()
     world.check()
-    heard = Counter(each.message_id for each in listeners["all"].told)
+    heard = Counter(each.message_id for each in listeners["all"].incoming)
     assert max(heard.values()) > 1
 
 
@@ -458,7 +460,7 @@ CHANGES = st.one_of(
     st.tuples(st.just(World.remove), SOME_IDS),
     st.tuples(st.just(World.rename), SOME_IDS, st.sampled_from(("One", "Two"))),
     st.tuples(st.just(World.reshape), st.sampled_from(({}, {"region": "eu"}, {"max_tokens": 9}))),
-    st.tuples(st.just(World.remove), st.just(IDS[1:])),  # so many that the pass is held
+    st.tuples(st.just(World.remove), st.just(IDS[1:])),  # so many that the run is held
     st.tuples(st.just(World.retry)),
 )
 DEATHS = st.one_of(
@@ -470,7 +472,7 @@ LEAPS = st.sampled_from((MINUTE, 6 * MINUTE, HOUR, 9 * HOUR, 8 * DAY))
 
 
 class Life(RuleBasedStateMachine):
-    """A world in which anything may happen next."""
+    """A world in which any of these steps may happen next."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
@@ -484,7 +486,7 @@ class Life(RuleBasedStateMachine):
     @rule(
         change=CHANGES,
         trouble=st.sampled_from((None, None, None, *TROUBLES)),
-        passes=st.integers(1, 3),
+        runs=st.integers(1, 3),
         leap=LEAPS,
         death=DEATHS,
         accept=st.booleans(),
@@ -494,7 +496,7 @@ class Life(RuleBasedStateMachine):
         self,
         change: tuple[Any, ...],
         trouble: str | None,
-        passes: int,
+        runs: int,
         leap: timedelta,
         death: Death | None,
         accept: bool,
@@ -505,7 +507,7 @@ class Life(RuleBasedStateMachine):
         act, *arguments = change
         act(self.world, *arguments)
         self.world.trouble = trouble
-        for _ in range(passes):
+        for _ in range(runs):
             self.world.clock.leap(leap)
             self.world.sync(accept=accept, death=death)
 
@@ -518,9 +520,9 @@ class Life(RuleBasedStateMachine):
 def test_no_alert_is_lost_or_invented(
     tmp_path: Path, api: Sandbox, listeners: dict[str, Listener]
 ) -> None:
-    """Each channel accepts every event that it is owed, under one id, and is told nothing else.
+    """Each channel accepts every event that it must get, under one id, and no other event.
 
-    It hears again only what a dead process had sent, whatever fails and whenever processes die.
+    It gets a message twice only if a process died after sending it.
     """
     empty = tmp_path / "empty.db"
     engine = db_engine.create_engine(f"sqlite:///{empty}")
@@ -543,6 +545,6 @@ def test_no_alert_is_lost_or_invented(
             derandomize=True,
             database=None,
             suppress_health_check=list(HealthCheck),
-            phases=[Phase.generate],  # making a failure smaller takes minutes
+            phases=[Phase.generate],  # shrinking a failure takes minutes
         ),
     )

@@ -1,4 +1,4 @@
-"""What poolers, failovers and distributed engines do to transactions and ids, on PostgreSQL."""
+"""Poolers, failovers and distributed engines: their transactions and ids, on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def models(number: int) -> list[dict]:
 
 
 def execute(url: str, *statements: str) -> list[sa.Row]:
-    """Execute statements, each in a transaction of its own; return the rows of the last one."""
+    """Execute statements, each in its own transaction. Return the rows of the last one."""
     engine = db_engine.create_engine(url)
     rows: list[sa.Row] = []
     for statement in statements:
@@ -88,7 +88,7 @@ def settings(url: str, sandbox: Sandbox, receiver: Receiver | None = None):
 
 
 def consistent(url: str, number: int) -> None:
-    """Assert that the run of this number is recorded, once, and that it left no lease."""
+    """Assert that the run of this number is recorded once and left no lease."""
     events = (
         "SELECT model_id, kind, count(*) FROM model_events WHERE kind <> 'updated' GROUP BY 1, 2"
     )
@@ -108,7 +108,7 @@ def consistent(url: str, number: int) -> None:
     "change", ["CACHE 100", "MAXVALUE 1000000 INCREMENT BY -1 RESTART 1000000"]
 )
 def test_ids_that_do_not_grow_with_time(url: str, sandbox: Sandbox, change: str) -> None:
-    """Answers are right where ids do not grow with time: sequences with caches, several nodes."""
+    """Queries are right if ids do not grow with time: sequences with caches, several nodes."""
     ended = {}
     with ExitStack() as stack:
         apps = [stack.enter_context(App(settings(url, sandbox))) for _ in range(2)]
@@ -163,10 +163,10 @@ def test_a_delivery_whose_commit_was_not_answered(url: str, sandbox: Sandbox) ->
             before = len(receiver.received)
             proxy.lose(number)
             with App(settings(proxy.url, sandbox, receiver)) as app:
-                with suppress(DatabaseError):  # it may fail, exit 4: what is left goes out later
+                with suppress(DatabaseError):  # it may fail with exit 4: the rest is sent later
                     app.deliver()
                 lost = proxy.lost
-                # A claim whose answer was lost is due again later; here, at once.
+                # A claim whose answer was lost is due again later. The test makes it due at once.
                 execute(
                     url,
                     DUE,
@@ -175,8 +175,8 @@ def test_a_delivery_whose_commit_was_not_answered(url: str, sandbox: Sandbox) ->
             assert execute(url, "SELECT 1 FROM alert_deliveries WHERE status <> 'delivered'") == []
             sent = receiver.received[before:]
             assert len({each.id for each in sent}) == (1 if number else 0)
-            told = {e["model_id"] for each in sent for e in each.json["data"]["events"]}
-            assert told == ({"claude-one", f"claude-new-{number - 1}"} if number else set())
+            sent_ids = {e["model_id"] for each in sent for e in each.json["data"]["events"]}
+            assert sent_ids == ({"claude-one", f"claude-new-{number - 1}"} if number else set())
             if number and not lost:
                 break
             number += 1

@@ -1,4 +1,4 @@
-"""One request under a total deadline: what ends it, what it reads, how it finds its way."""
+"""One request under a total deadline: its end, its body, its way."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 AT_ONCE_SECONDS = 3.0
-"""What should take no time takes less than this on a busy machine."""
+"""The limit for immediate operations on a busy machine."""
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def test_connection_is_shared() -> None:
 
 
 def test_cancel_during_connect() -> None:
-    """Cancelling ends an exchange at once, also while the server's host does not answer at all."""
+    """Cancelling ends an exchange at once, also while the server's host does not answer."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -101,7 +101,7 @@ def test_server_that_does_not_read(ending: type[Exception]) -> None:
 
 @pytest.mark.parametrize("status", [200, 404])
 def test_no_body_is_read(status: int) -> None:
-    """With `max_bytes=0` the status is the answer, however long or broken the body is."""
+    """With `max_bytes=0` the status is the answer, however long or invalid the body is."""
 
     def endless(wfile: Any) -> None:
         wfile.write(b"HTTP/1.1 %d X\r\ncontent-encoding: gzip\r\n\r\nno gzip" % status)
@@ -114,7 +114,7 @@ def test_no_body_is_read(status: int) -> None:
 
 
 def test_refusal_is_cut() -> None:
-    """A refusal is answered with the beginning of its body, however long that is."""
+    """A refusal has the beginning of its body, however long the body is."""
     with ScriptedServer([Answer(b"x" * 1_000_000, 404)]) as server:
         response = get(server.url, max_bytes=10)
     assert (response.status, response.is_success) == (404, False)
@@ -146,7 +146,7 @@ def test_encodings(coding: str, body: bytes) -> None:
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "compress", "gzip, gzip", "gzip, br"])
 def test_encodings_that_were_not_asked_for(coding: str) -> None:
-    """A compression that was not asked for, and several of them, are refused."""
+    """A compression that was not requested, and several of them, are refused."""
     with (
         ScriptedServer([Answer(b"x", headers={"content-encoding": coding})]) as server,
         pytest.raises(BadAnswerError, match="encoding that was not asked for"),
@@ -173,7 +173,7 @@ def test_server_time() -> None:
 
 
 def test_retry_after_date() -> None:
-    """A date to wait for is read by the server's own clock where the server tells it."""
+    """A date to wait for is compared with the server's own clock, if the server states it."""
     date = datetime(2020, 1, 1, tzinfo=UTC)
     until = format_datetime(date + timedelta(seconds=90), usegmt=True)
     asked = response(date=format_datetime(date, usegmt=True), retry_after=until)

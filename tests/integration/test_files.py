@@ -1,4 +1,4 @@
-"""A file that others read is never seen half written."""
+"""A reader never sees a half-written file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from catalog_sync.files import atomic_write
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
-    """The content is there byte for byte, a shorter one leaves no tail, and nothing lies beside."""
+    """The content is written exactly, a shorter one leaves no tail, and no other file is left."""
     path = tmp_path / "out.prom"
     for content in (b"first \r\n\x00\xff", b"2", b""):
         atomic_write(path, content)
@@ -23,7 +23,7 @@ def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
 
 
 def test_everybody_may_read_it(tmp_path: Path) -> None:
-    """The mode is 0644, whatever the umask and whatever lay there before."""
+    """The mode is 0644, whatever the umask and the mode of the old file."""
     path = tmp_path / "out.prom"
     path.touch(mode=0o600)
     before = os.umask(0o077)
@@ -35,7 +35,7 @@ def test_everybody_may_read_it(tmp_path: Path) -> None:
 
 
 def test_a_link_is_replaced(tmp_path: Path) -> None:
-    """What a link points to is not touched: who may write the directory cannot aim us elsewhere."""
+    """The target of a link is not touched: a user of the directory cannot redirect the write."""
     target, path = tmp_path / "target", tmp_path / "out.prom"
     target.write_bytes(b"theirs")
     path.symlink_to(target)
@@ -45,7 +45,7 @@ def test_a_link_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_no_trace(tmp_path: Path) -> None:
-    """What cannot be written raises OSError, and neither a new file nor a temporary one is left."""
+    """A failed write raises OSError and leaves neither a new nor a temporary file."""
     directory = tmp_path / "out.prom"
     directory.mkdir()
     (directory / "theirs").touch()
@@ -62,7 +62,7 @@ def test_a_failure_leaves_no_trace(tmp_path: Path) -> None:
 def test_an_interrupted_write_keeps_the_old_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    """On a full disk, or when the process is told to stop, the old file stays as it was."""
+    """On a full disk, or when the process is stopped, the old file stays unchanged."""
     path = tmp_path / "out.prom"
     atomic_write(path, b"old")
 
@@ -77,7 +77,7 @@ def test_an_interrupted_write_keeps_the_old_content(
 
 
 def test_a_reader_sees_one_content_or_the_other(tmp_path: Path) -> None:
-    """Whoever reads while several write finds a whole content, never a part or none."""
+    """A reader sees one complete content while several processes write."""
     path = tmp_path / "out.prom"
     contents = [bytes([letter]) * 100_000 for letter in b"abc"]
     atomic_write(path, contents[0])

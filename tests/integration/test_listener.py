@@ -136,7 +136,7 @@ def test_ipv6(host: str, client: str) -> None:
 
 
 def test_an_error_shows_no_secret(caplog: pytest.LogCaptureFixture) -> None:
-    """An exception is 500; neither the client nor the log learns more than its class."""
+    """An exception is 500; client and log get only its class."""
     registry = CollectorRegistry()
     registry.register(Broken())
 
@@ -162,13 +162,13 @@ def test_an_error_shows_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_a_bad_request_is_refused(port: int, request_: bytes) -> None:
-    """Nonsense, and a request that is too large, is refused; the next client is answered."""
+    """An invalid or too large request is refused; the next client is answered."""
     assert say(port, request_)[9:10] in {b"4", b"5", b""}
     assert ask(port, "GET", "/metrics")[0] == 200
 
 
 def test_slow_clients_do_not_delay_a_scrape(port: int) -> None:
-    """A hundred clients that say nothing, or half a request, or read no answer, delay nobody."""
+    """A hundred clients that send nothing, or half a request, or read no answer, delay no other."""
     with ExitStack() as held:
         for number in range(100):
             client = held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))

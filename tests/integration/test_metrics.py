@@ -1,4 +1,4 @@
-"""The metrics are what the database holds, on every database."""
+"""The metrics equal the database's content, on every database."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_models_are_counted_by_state_and_lifecycle(engine: sa.Engine) -> None:
 
 
 def test_the_next_retirement_is_one_ahead(engine: sa.Engine) -> None:
-    """It is the earliest date after now of a model that is neither removed nor retired already."""
+    """It is the earliest date after now of a model that is neither removed nor retired."""
     with engine.begin() as connection:
         add_source(connection, "anthropic")
         add_source(connection, "gateway")
@@ -207,7 +207,7 @@ def test_the_demos_story_is_counted(tmp_path: Path) -> None:
 
 
 def test_an_empty_database_is_up(database_url: str) -> None:
-    """Once it is set up, a database without any row has its counts at 0; asking writes nothing."""
+    """A new database without rows has its counts at 0; reading writes nothing."""
     with App(settings(database_url, "anthropic", "gateway")) as app:
         migrate.ensure_schema(app.engine)
         text = app.metrics()
@@ -234,7 +234,7 @@ def test_a_database_that_is_not_set_up_is_down(database_url: str, tmp_path: Path
     ],
 )
 def test_a_database_out_of_reach_is_shown(url: str) -> None:
-    """A database out of reach is a metric, not an error, and no secret is in it."""
+    """A database out of reach is a metric, not an error, and contains no secret."""
     with App(settings(url)) as app:
         text = app.metrics()
     assert b"catalog_sync_database_up 0.0" in text

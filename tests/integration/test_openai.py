@@ -1,4 +1,4 @@
-"""Sources with `api = "openai"`: lists as OpenAI and compatible servers answer them."""
+"""Sources with `api = "openai"`: lists of OpenAI and of compatible servers."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
-# The sandbox, with the official SDK as the witness
+# The sandbox, checked by the official SDK
 
 
 @pytest.mark.parametrize("path", ["", "/v1"])
 def test_official_sdk(sandbox: Sandbox, path: str) -> None:
-    """The sandbox answers as OpenAI's own SDK expects it."""
+    """The sandbox answers in the shape that OpenAI's SDK expects."""
     with openai.OpenAI(
         base_url=sandbox.url + path, api_key=KEY, max_retries=0, _strict_response_validation=True
     ) as client:
@@ -66,7 +66,7 @@ def test_official_sdk(sandbox: Sandbox, path: str) -> None:
 
 
 def test_official_sdk_with_a_wrong_key(sandbox: Sandbox) -> None:
-    """A wrong key is an authentication error, as OpenAI's SDK knows it."""
+    """A wrong key is an authentication error of OpenAI's SDK."""
     with (
         openai.OpenAI(base_url=sandbox.url, api_key="sk-wrong", max_retries=0) as client,
         pytest.raises(openai.AuthenticationError),
@@ -87,7 +87,7 @@ def test_walk_of_the_sandbox(sandbox: Sandbox) -> None:
 
 
 def test_wrong_key(sandbox: Sandbox) -> None:
-    """A wrong key is refused with the server's words."""
+    """A wrong key is refused with the server's text."""
     sandbox.api_key = "another"
     with (
         connect(sandbox.url) as client,
@@ -280,7 +280,7 @@ RECORDED: dict[str, tuple[Any, dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("answer", "fields"), RECORDED.values(), ids=RECORDED)
 def test_recorded_answers(answer: Any, fields: dict[str, Any]) -> None:
-    """What servers really answer is read, and kept whole."""
+    """Recorded answers of real servers are read, and kept completely."""
     (info,) = walked(answer).models.values()
     assert {name: getattr(info, name) for name in fields} == fields
     data = answer if isinstance(answer, list) else answer["data"]
@@ -325,7 +325,7 @@ def test_recorded_answers(answer: Any, fields: dict[str, Any]) -> None:
     ids=str,
 )
 def test_odd_values(given: dict[str, Any], fields: dict[str, Any]) -> None:
-    """A number may be a string; values of other types, and zero dates, count as not said."""
+    """A number may be a string; values of other types, and zero dates, count as unstated."""
     (info,) = walked(listed({"id": "m", **given})).models.values()
     assert {name: getattr(info, name) for name in fields} == fields
 
@@ -348,7 +348,7 @@ def test_model_without_an_id(item: Any) -> None:
     ],
 )
 def test_no_list(answer: Any, words: str) -> None:
-    """An answer without a list is refused, in the server's words where it has any."""
+    """An answer without a list is refused, with the server's text if it has any."""
     with pytest.raises(BadAnswerError, match=words):
         walked(answer)
 
@@ -366,7 +366,7 @@ def paged(request: Request, *, name: str, **fields: Any) -> Any:
     ("name", "fields"), [("after", {"object": "list"}), ("after_id", {"first_id": "x"})]
 )
 def test_pages(name: str, fields: dict[str, Any]) -> None:
-    """Where has_more and last_id say so, the list goes on, after each API's own cursor."""
+    """If has_more and last_id say so, the list goes on, after each API's own cursor."""
     with (
         ScriptedServer(lambda request: paged(request, name=name, **fields)) as server,
         connect(server.url) as client,
@@ -375,7 +375,7 @@ def test_pages(name: str, fields: dict[str, Any]) -> None:
 
 
 def test_linked_pages() -> None:
-    """A link to the next page is followed by its query alone; the host stays ours."""
+    """Only the query of a link to the next page is used; the host stays the configured one."""
     with ScriptedServer([listed({"id": "elsewhere"})]) as other:
         link = f"{other.url}/stolen?offset=1&limit=1"
         answers = [listed({"id": "a"}, links={"next": link}), listed({"id": "b"})]
@@ -396,13 +396,13 @@ def test_linked_pages() -> None:
     ],
 )
 def test_pages_without_end(fields: dict[str, Any]) -> None:
-    """A list that goes on without a new cursor is not a whole list."""
+    """A list that goes on without a new cursor is incomplete."""
     with pytest.raises(BadAnswerError, match="cursor"):
         walked(listed({"id": "a"}, **fields))
 
 
 def test_not_found() -> None:
-    """A 404 names the URL that was asked for."""
+    """A 404 names the requested URL."""
     with ScriptedServer([Answer({"detail": "Not Found"}, 404)]) as server:
         with connect(f"{server.url}/api/v1") as client, pytest.raises(RefusedError) as caught:
             client.walk()

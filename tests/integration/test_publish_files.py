@@ -80,7 +80,7 @@ def test_other_files_stay() -> None:
 
 
 def test_a_reader_never_sees_half_a_file() -> None:
-    """A file that is open while it is replaced stays as it was, to its end."""
+    """A reader that opened a file before it was replaced sees the old content to its end."""
     write()
     content = (SITE / "index.html").read_bytes()
     with (SITE / "index.html").open("rb") as reader:

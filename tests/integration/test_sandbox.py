@@ -1,4 +1,4 @@
-"""What the sandbox promises, with the official SDK as the witness: it answers as the real API."""
+"""The sandbox answers as the real API does, checked by the official SDK."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def client(sandbox: Sandbox) -> Iterator[anthropic.Anthropic]:
 
 
 def connect(sandbox: Sandbox, **options: Any) -> anthropic.Anthropic:
-    """Give a client that refuses an answer which is not of the shape that the SDK describes."""
+    """Give a client that refuses an answer in another shape than the SDK describes."""
     return anthropic.Anthropic(
         base_url=sandbox.url, max_retries=0, _strict_response_validation=True, **options
     )
@@ -52,7 +52,7 @@ def raw(
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
 ) -> tuple[int, Mapping[str, str], bytes]:
-    """Ask what the SDK would never ask."""
+    """Send a request that the SDK would never send."""
     if headers is None:
         headers = {"x-api-key": sandbox.api_key, "anthropic-version": "2026-10-21"}
     with closing(connection_to(sandbox)) as connection:
@@ -88,7 +88,7 @@ def test_walk_forwards(client: anthropic.Anthropic) -> None:
 
 
 def test_walk_backwards(client: anthropic.Anthropic) -> None:
-    """A page before a cursor is the one next to it, newest first; `has_more` looks backwards."""
+    """A page before a cursor is the adjacent one, newest first; `has_more` looks backwards."""
     page = client.models.list(limit=4, before_id=IDS[-1])
     assert (ids(page), page.has_more) == (IDS[5:9], True)
     page = page.get_next_page()
@@ -98,7 +98,7 @@ def test_walk_backwards(client: anthropic.Anthropic) -> None:
 
 
 def test_page(client: anthropic.Anthropic) -> None:
-    """A page names its first and last id and tells whether more follow."""
+    """A page names its first and last id and states whether more follow."""
     page = client.models.list(limit=2, after_id=IDS[0])
     assert ids(page) == IDS[1:3]
     assert (page.first_id, page.last_id, page.has_more) == (IDS[1], IDS[2], True)
@@ -133,7 +133,7 @@ def test_default_limit(sandbox: Sandbox, client: anthropic.Anthropic) -> None:
 
 
 def test_order(sandbox: Sandbox, client: anthropic.Anthropic) -> None:
-    """Newest first whatever the zone of the times; of equal times the order given."""
+    """Models are newest first, whatever the zone of the times; equal times keep their order."""
     sandbox.models = [
         model("old", "1970-01-01T00:00:00Z"),
         model("twin-b", "2026-01-01T00:00:00Z"),
@@ -144,7 +144,7 @@ def test_order(sandbox: Sandbox, client: anthropic.Anthropic) -> None:
 
 
 def test_lifecycle_filter(sandbox: Sandbox, client: anthropic.Anthropic) -> None:
-    """Active and deprecated models are listed; retired ones only when asked for."""
+    """Active and deprecated models are listed; retired ones only if requested."""
     sandbox.models = [model(name, lifecycle=name) for name in ("active", "deprecated", "retired")]
     assert ids(client.models.list()) == ["active", "deprecated"]
     assert ids(client.models.list(lifecycle=["retired"])) == ["retired"]
@@ -152,7 +152,7 @@ def test_lifecycle_filter(sandbox: Sandbox, client: anthropic.Anthropic) -> None
 
 
 def test_lifecycle_without_brackets(sandbox: Sandbox) -> None:
-    """Only `lifecycle[]` is a filter; another parameter changes nothing."""
+    """Only `lifecycle[]` is a filter; another parameter has no effect."""
     _, _, content = raw(sandbox, "GET", "/v1/models?lifecycle=retired&limit=1")
     assert json.loads(content)["first_id"] == IDS[0]
 
@@ -198,14 +198,14 @@ def test_unknown_lifecycle(client: anthropic.Anthropic) -> None:
 
 
 def test_get(client: anthropic.Anthropic) -> None:
-    """A model asked for by id is the object that is listed."""
+    """A model requested by id is the object that is listed."""
     expected = next(listed for listed in client.models.list() if listed.id == IDS[4])
     assert client.models.retrieve(IDS[4]) == expected
     assert isinstance(expected, ModelInfo)
 
 
 def test_get_all(client: anthropic.Anthropic) -> None:
-    """The objects arrive as they were given, every field of them."""
+    """The objects arrive unchanged, with every field."""
     for given in NEWEST:
         answer = client.models.with_raw_response.retrieve(given["id"])
         assert json.loads(answer.text()) == given
@@ -224,14 +224,14 @@ def test_get_unknown(client: anthropic.Anthropic) -> None:
 
 @pytest.mark.parametrize("odd", ["vendor/claude 5?é#", "100%25", "a+b&c=d", "模型"])
 def test_get_encoded(sandbox: Sandbox, client: anthropic.Anthropic, odd: str) -> None:
-    """An id of any characters can be asked for and can be a cursor."""
+    """An id of any characters can be requested and can be a cursor."""
     sandbox.models = [model(odd), model("last", "2025-01-01T00:00:00Z")]
     assert client.models.retrieve(odd).id == odd
     assert ids(client.models.list(after_id=odd)) == ["last"]
 
 
 def test_get_retired(sandbox: Sandbox, client: anthropic.Anthropic) -> None:
-    """A retired model is off the list and still answered by id."""
+    """A retired model is not listed and still answered by id."""
     sandbox.models = [model("gone", lifecycle="retired")]
     assert ids(client.models.list()) == []
     assert client.models.retrieve("gone").lifecycle == "retired"
@@ -261,7 +261,7 @@ def test_missing_version(client: anthropic.Anthropic) -> None:
 
 
 def test_unknown_version(client: anthropic.Anthropic) -> None:
-    """A version that never was is an invalid request."""
+    """An unknown version is an invalid request."""
     with pytest.raises(anthropic.BadRequestError, match="anthropic-version"):
         client.models.list(extra_headers={"anthropic-version": "2031-01-01"})
 
@@ -277,7 +277,7 @@ def test_bearer(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("wrong", [{"api_key": "sk-wrong"}, {"auth_token": "sk-wrong"}])
 def test_wrong_key(sandbox: Sandbox, wrong: dict[str, str]) -> None:
-    """A wrong key is refused in either place, and neither key is repeated."""
+    """A wrong key is refused in either header, and neither key is repeated."""
     with connect(sandbox, **wrong) as client:
         with pytest.raises(anthropic.AuthenticationError) as caught:
             client.models.list()
@@ -295,7 +295,7 @@ def test_no_key(sandbox: Sandbox) -> None:
 
 
 def test_organisation_and_workspace(sandbox: Sandbox, client: anthropic.Anthropic) -> None:
-    """Every answer, errors included, says who answered; an unset name sends no header."""
+    """Every answer, errors included, states the identity; an unset name sends no header."""
     headers = client.models.with_raw_response.list().headers
     assert headers["anthropic-organization-id"] == "org_sandbox"
     assert "anthropic-workspace-id" not in headers
@@ -307,7 +307,7 @@ def test_organisation_and_workspace(sandbox: Sandbox, client: anthropic.Anthropi
 
 
 def test_request_ids(client: anthropic.Anthropic) -> None:
-    """Every answer has an id of its own, and an error names it in its body too."""
+    """Every answer has its own id, and an error has it in its body too."""
     seen = {client.models.with_raw_response.list().request_id for _ in range(3)}
     assert len(seen) == 3
     assert all(request_id is not None and request_id.startswith("req_") for request_id in seen)
@@ -332,7 +332,7 @@ def test_unknown_path(sandbox: Sandbox, path: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
 def test_other_methods(sandbox: Sandbox, method: str) -> None:
-    """Nothing but GET is allowed, whatever body comes along."""
+    """Only GET is allowed, whatever body is sent."""
     status, headers, content = raw(sandbox, method, "/v1/models", body=bytes(100_000))
     assert (status, headers["allow"]) == (405, "GET")
     assert json.loads(content)["type"] == "error"
@@ -346,7 +346,7 @@ def test_head(sandbox: Sandbox) -> None:
 
 
 def test_content_length(sandbox: Sandbox) -> None:
-    """An answer is as long as it says and JSON by name."""
+    """An answer has a correct length and is declared as JSON."""
     _, headers, content = raw(sandbox, "GET", "/v1/models")
     assert headers["content-type"] == "application/json"
     assert int(headers["content-length"]) == len(content)
@@ -378,7 +378,7 @@ def test_keep_alive(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("length", ["12", "-1", "x", "9" * 5000])
 def test_get_with_a_body(sandbox: Sandbox, length: str) -> None:
-    """A body means nothing to a GET and is never taken for the next request."""
+    """A body of a GET is ignored and never taken for the next request."""
     headers = {
         "x-api-key": KEY,
         "anthropic-version": "2026-10-21",
@@ -391,13 +391,13 @@ def test_get_with_a_body(sandbox: Sandbox, length: str) -> None:
 def test_clients_that_hang_up(
     sandbox: Sandbox, client: anthropic.Anthropic, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Clients that leave early, or reset the connection, disturb nobody and print nothing."""
+    """Clients that leave early, or reset the connection, have no effect and print nothing."""
     sandbox.models = [model(f"m-{number}") for number in range(1000)]
     request = f"GET /v1/models?limit=1000 HTTP/1.1\r\nx-api-key: {KEY}\r\n"
     request += "anthropic-version: 2026-10-21\r\n\r\n"
     for sent in (b"", b"GET /v1/mo", request.encode(), request.encode() * 9):
         with socket.create_connection(address(sandbox), timeout=10) as connection:
-            # Linger of zero seconds: closing sends a reset instead of a farewell.
+            # Linger of zero seconds: closing sends a reset.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.sendall(sent)
     assert ids(client.models.list(limit=1)) == ["m-0"]
@@ -417,7 +417,7 @@ def test_quiet(client: anthropic.Anthropic, capfd: pytest.CaptureFixture[str]) -
 
 
 def test_exchanged_catalogue(sandbox: Sandbox, client: anthropic.Anthropic) -> None:
-    """A new catalog is answered from the next request on; the one given may change afterwards."""
+    """A new catalog is answered from the next request on; the given objects are copied."""
     given = [model("kept", line="opus")]
     sandbox.models = given
     given[0]["line"] = "changed"

@@ -1,4 +1,4 @@
-"""Which files are searched, and where their ids stand: on a real file system, beside git."""
+"""Which files are searched, and the positions of ids: on a real file system, with git."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ID = "claude-opus-4-20250514"
 OTHER = "claude-haiku-4-5-20251001"
 LONG = f"proxy/{'x' * 220}/{ID}"
-"""As long as an id may be, with another one in it."""
+"""As long as an id may be, and contains another id."""
 IDS = IdPattern([ID, OTHER, LONG])
 
 
@@ -151,7 +151,7 @@ def test_a_large_file_is_named() -> None:
     ],
 )
 def test_an_ignoring_comment(comment: str) -> None:
-    """A comment leaves its own line out, its last day included, in any syntax."""
+    """A comment ignores its own line, up to its last day, in any syntax."""
     write("x.txt", f"{ID}\n{ID} {OTHER} {comment}\n{comment} {ID}\n{OTHER}")
     assert [(one.line, one.model_id) for one in look("x.txt").found] == [(1, ID), (4, OTHER)]
 
@@ -168,7 +168,7 @@ def test_an_ignoring_comment(comment: str) -> None:
     ],
 )
 def test_a_comment_that_does_not_ignore(comment: str, notes: int) -> None:
-    """A date that is over, or is none, ignores nothing; a wrong date is named."""
+    """A past or missing date ignores nothing; an invalid date is named."""
     write("x.txt", f"{ID} {comment}".encode("latin-1"))
     result = look("x.txt")
     assert [one.line for one in result.found] == [1]
@@ -179,7 +179,7 @@ def test_a_comment_that_does_not_ignore(comment: str, notes: int) -> None:
 
 
 def test_outside_git() -> None:
-    """Outside git every file below a directory but `.git` is searched, in order of paths."""
+    """Outside git every file below a directory except `.git` is searched, in order of paths."""
     for name in ["b/z.py", "b.py", "b/.env", "a", "b/sub/deep/x.toml"]:
         write(name)
     write("b/.gitignore", "z.py")
@@ -209,7 +209,7 @@ def test_links_are_not_followed() -> None:
 
 
 def test_only_files_are_opened() -> None:
-    """A pipe, a socket or a device is not opened: reading it could wait for ever."""
+    """A pipe, a socket or a device is not opened: reading it could block for ever."""
     write("in/x.py")
     os.mkfifo("in/pipe")
     with socket.socket(socket.AF_UNIX) as server:
@@ -241,7 +241,7 @@ def test_a_missing_path_is_an_error(named: str) -> None:
 
 
 def test_odd_names() -> None:
-    """Names may hold line breaks, control characters and bytes that are no text."""
+    """Names may contain line breaks, control characters and bytes that are no text."""
     names = [
         "a\nb",
         "::error::x",
@@ -256,7 +256,7 @@ def test_odd_names() -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_permission() -> None:
-    """What may not be read is reported, and the rest is searched."""
+    """Unreadable files are reported, and the rest is searched."""
     write("in/x.py")
     write("in/closed.py").chmod(0)
     write("in/directory/y.py").parent.chmod(0)
@@ -294,7 +294,7 @@ def repository() -> None:
 
 @pytest.mark.usefixtures("repository")
 def test_git_decides() -> None:
-    """Tracked files are searched, ignored ones too; untracked ones if they are not ignored."""
+    """Tracked files are searched, also ignored ones; untracked ones if they are not ignored."""
     for name in [
         "tracked.log",
         "new.py",
@@ -342,7 +342,7 @@ def test_repositories_within() -> None:
 
 @pytest.mark.usefixtures("repository")
 def test_deleted_and_replaced_files() -> None:
-    """A tracked file that is gone is no error, and no link leads out of the directory."""
+    """A tracked file that was deleted is no error, and no link leads out of the directory."""
     for name in ("in/gone.py", "in/file.py", "in/sub/x.py", "outside/x.py"):
         write(name)
     git("add", ".")
@@ -443,7 +443,7 @@ def test_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_exclude(patterns: list[str], left: list[str]) -> None:
-    """Patterns mean what they mean in .gitignore, relative to the current directory."""
+    """Patterns have the meaning of .gitignore, relative to the current directory."""
     for name in [
         "CHANGELOG.md",
         "docs/CHANGELOG.md",
@@ -465,6 +465,6 @@ def test_a_named_file_is_not_excluded() -> None:
 
 
 def test_a_bad_pattern() -> None:
-    """A pattern without a meaning is an error of usage."""
+    """An invalid pattern is an error of usage."""
     with pytest.raises(ConfigError, match="--exclude"):
         look(".", exclude=["!"])

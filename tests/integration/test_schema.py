@@ -1,4 +1,4 @@
-"""What the tables promise to whoever reads them with SQL, and what a database must be like."""
+"""The tables as readers with SQL see them, and the requirements on a database."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 7, 24, 18, 12, 21, 123456, UTC)
 
-COLUMNS = {  # a question mark: may be null
+COLUMNS = {  # a question mark: may be NULL
     "sources": "name base_url scope? lease_run_id? lease_expires_at? baseline_at? last_synced_at? "
     "lease_seconds? runs last_recorded_at? clock_offset_seconds? pruned_succeeded pruned_held "
     "pruned_failed pruned_delivered",
@@ -56,7 +56,7 @@ VIEWS = {
     "line max_input_tokens max_tokens payload first_seen_at last_seen_at missing_since",
     "retiring_models": "source id display_name lifecycle deprecated_at retires_at days_left",
 }
-ROWS: dict[str, dict[str, Any]] = {  # one of each, as they hang together
+ROWS: dict[str, dict[str, Any]] = {  # one of each, referring to each other
     "sources": {"name": "anthropic", "base_url": "https://api.anthropic.com"},
     "sync_runs": {
         "id": 1,
@@ -99,7 +99,7 @@ ROWS: dict[str, dict[str, Any]] = {  # one of each, as they hang together
         "attempts": 0,
     },
 }
-KEYS = {  # what tells the next row from the one that is there
+KEYS = {  # values that distinguish the next row from the existing one
     "sources": {"name": "second"},
     "sync_runs": {"id": 2},
     "models": {"id": "second"},
@@ -121,7 +121,7 @@ def insert(engine: sa.Engine, into: str, **values: Any) -> None:
 
 
 def insert_second(engine: sa.Engine, into: str, **values: Any) -> None:
-    """Insert a row beside the one that is there."""
+    """Insert a row beside the existing one."""
     insert(engine, into, **{**KEYS[into], **values})
 
 
@@ -132,7 +132,7 @@ def read(engine: sa.Engine, statement: Any) -> Any:
 
 
 def ask(engine: sa.Engine, question: str = "SELECT 1") -> Any:
-    """Ask a question as the program's reading commands do."""
+    """Query as the program's reading commands do."""
     with (
         migrate.engine_or_empty(engine) as readable,
         db_engine.read_transaction(readable) as connection,
@@ -148,7 +148,7 @@ def execute(engine: sa.Engine, *statements: str) -> None:
 
 @contextmanager
 def alembic(engine: sa.Engine) -> Iterator[Any]:
-    """Yield a configuration for Alembic's own commands, on a connection of its own."""
+    """Yield a configuration for Alembic's own commands, on a separate connection."""
     config = migrate._alembic()
     with engine.begin() as connection:
         config.attributes["connection"] = connection
@@ -161,7 +161,7 @@ def names(engine: sa.Engine) -> set[str]:
 
 
 def shape(engine: sa.Engine) -> dict[str, Any]:
-    """Everything that the database says of its tables and views."""
+    """The full description of tables and views in the database."""
     inspector = sa.inspect(engine)
     return {
         name: (
@@ -193,19 +193,19 @@ def filled(engine: sa.Engine) -> sa.Engine:
 
 
 def test_tables_and_views(engine: sa.Engine) -> None:
-    """The tables, the views and Alembic's own table have their public names, and no others."""
+    """The tables, the views and Alembic's own table have their public names; no others exist."""
     assert names(engine) == {*COLUMNS, *VIEWS, "catalog_sync_version"}
 
 
 def test_columns(engine: sa.Engine) -> None:
-    """A table has the columns that are promised, null where the API may not say."""
+    """A table has the promised columns, nullable where the API may state no value."""
     for name, expected in COLUMNS.items():
         columns = sa.inspect(engine).get_columns(name)
         assert " ".join(column["name"] + "?" * column["nullable"] for column in columns) == expected
 
 
 def test_columns_of_views(engine: sa.Engine) -> None:
-    """A view has the columns that are promised."""
+    """A view has the promised columns."""
     for name, expected in VIEWS.items():
         columns = sa.inspect(engine).get_columns(name)
         assert " ".join(column["name"] for column in columns) == expected
@@ -254,7 +254,7 @@ def test_names_follow_the_convention(engine: sa.Engine) -> None:
 # --- constraints -------------------------------------------------------------------------------
 
 
-REFUSED: list[tuple[str, dict[str, Any]]] = [  # a second row, all right but for these values
+REFUSED: list[tuple[str, dict[str, Any]]] = [  # a second row, valid except for these values
     ("sources", {"name": "anthropic"}),
     ("sync_runs", {"id": 1}),
     ("sync_runs", {"source": "nobody"}),
@@ -278,20 +278,20 @@ REFUSALS = (sa.exc.IntegrityError, sa.exc.OperationalError)  # the second of Mar
 
 
 def test_refused_rows(filled: sa.Engine, subtests: pytest.Subtests) -> None:
-    """A row that doubles a key, hangs on nothing or says another word is refused."""
+    """A row with a duplicate key, a missing parent or another word is refused."""
     for name, values in REFUSED:
         with subtests.test(name, **values), pytest.raises(REFUSALS):
             insert_second(filled, name, **values)
     for name in COLUMNS:
-        insert_second(filled, name)  # so it was for these values alone
+        insert_second(filled, name)  # only these values were refused
 
 
 def test_nulls_are_refused(filled: sa.Engine, subtests: pytest.Subtests) -> None:
-    """Null is refused wherever a value is promised."""
+    """NULL is refused in every required column."""
     for name, columns in COLUMNS.items():
         for column in columns.split():
             if column.endswith("?") or (column == "id" and name != "models"):
-                continue  # an id that is null, the database chooses
+                continue  # a NULL id is replaced by the database
             row = {**ROWS[name], **KEYS[name], column: sa.null()}
             with (
                 subtests.test(name, column=column),
@@ -302,7 +302,7 @@ def test_nulls_are_refused(filled: sa.Engine, subtests: pytest.Subtests) -> None
 
 
 def test_what_is_referred_to_stays(filled: sa.Engine, subtests: pytest.Subtests) -> None:
-    """A source, a run or an event that other rows speak of cannot be deleted."""
+    """A source, a run or an event that other rows refer to cannot be deleted."""
     for name in ("sources", "sync_runs", "model_events"):
         with subtests.test(name), pytest.raises(REFUSALS):
             execute(filled, f"DELETE FROM {name}")
@@ -319,7 +319,7 @@ def test_every_word_is_accepted(filled: sa.Engine) -> None:
 
 
 def test_rows_are_numbered(engine: sa.Engine) -> None:
-    """The database numbers runs, events and deliveries, each later one higher."""
+    """The database numbers runs, events and deliveries in ascending order."""
     insert(engine, "sources")
     for name in ("sync_runs", "model_events", "alert_deliveries"):
         row = {key: value for key, value in ROWS[name].items() if key != "id"}
@@ -375,7 +375,7 @@ def test_other_names_compare_exactly(filled: sa.Engine) -> None:
 
 
 def test_text_is_kept(filled: sa.Engine) -> None:
-    """Text in columns and in JSON comes back as it was, whatever the database's own charset."""
+    """Text in columns and in JSON is read back unchanged, whatever the database's charset."""
     models = table("models")
     for number, text in enumerate(LOOKALIKES):
         payload = {text: [text, {}]}
@@ -386,13 +386,13 @@ def test_text_is_kept(filled: sa.Engine) -> None:
 
 
 def test_instants_are_kept(filled: sa.Engine) -> None:
-    """An instant comes back to the microsecond, aware and in UTC, in and out of any zone."""
+    """An instant is read back to the microsecond, aware and in UTC, from any zone."""
     models = table("models")
-    for number, moment in enumerate(INSTANTS):
-        insert(filled, "models", id=str(number), created_at=moment)
+    for number, time in enumerate(INSTANTS):
+        insert(filled, "models", id=str(number), created_at=time)
         wanted = sa.select(models.c.created_at).where(models.c.id == str(number))
         [[kept]] = read(filled, wanted)
-        assert kept == moment
+        assert kept == time
         assert kept.tzinfo is UTC
 
 
@@ -406,7 +406,7 @@ def test_naive_times_are_refused(filled: sa.Engine) -> None:
 
 
 def test_current_models(filled: sa.Engine) -> None:
-    """`current_models` shows what is listed, missing or not, and hides what was removed."""
+    """`current_models` shows listed and missing models, and hides removed ones."""
     insert(filled, "models", id="missing", missing_since=NOW)
     insert(filled, "models", id="removed", missing_since=NOW, removed_at=NOW)
     found = read(filled, "SELECT id FROM current_models ORDER BY id")
@@ -424,8 +424,8 @@ def test_retiring_models(filled: sa.Engine) -> None:
         "a year": midnight + timedelta(days=365, hours=13),
         "at the end of time": datetime(9999, 12, 31, 23, 59, 59, 999999, UTC),
     }
-    for id_, moment in ahead.items():
-        insert(filled, "models", id=id_, retires_at=moment, lifecycle="deprecated")
+    for id_, time in ahead.items():
+        insert(filled, "models", id=id_, retires_at=time, lifecycle="deprecated")
     insert(filled, "models", id="never said", retires_at=midnight + timedelta(days=9))
     insert(filled, "models", id="retired", retires_at=now + timedelta(days=9), lifecycle="retired")
     insert(filled, "models", id="removed", retires_at=now + timedelta(days=9), removed_at=NOW)
@@ -434,7 +434,7 @@ def test_retiring_models(filled: sa.Engine) -> None:
 
     def days_left(today: datetime) -> dict[str, int]:
         dates = {**ahead, "never said": midnight + timedelta(days=9)}
-        return {id_: (moment.date() - today.date()).days for id_, moment in dates.items()}
+        return {id_: (time.date() - today.date()).days for id_, time in dates.items()}
 
     assert found in (days_left(now), days_left(datetime.now(UTC)))  # midnight may have passed
 
@@ -454,7 +454,7 @@ def test_models_and_migrations_agree(engine: sa.Engine) -> None:
 
 
 def test_round_trip(engine: sa.Engine) -> None:
-    """The schema can be taken down, leaving nothing, and set up again as it was."""
+    """A downgrade removes the schema completely, and an upgrade restores it."""
     before = shape(engine)
     with alembic(engine) as config:
         command.downgrade(config, "base")
@@ -475,7 +475,7 @@ def test_upgrade_can_be_repeated(filled: sa.Engine) -> None:
 @pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
 @pytest.mark.parametrize("kept", range(len(COLUMNS) + 1))
 def test_a_set_up_cut_short_is_completed(engine: sa.Engine, kept: int) -> None:
-    """Where each statement commits, a set-up that stopped after any table is completed later."""
+    """If each statement commits, a set-up that stopped after any table is completed later."""
     before = shape(engine)
     views = [f"DROP VIEW {name}" for name in VIEWS]
     tables = [f"DROP TABLE {name}" for name in reversed([*COLUMNS][kept:])]
@@ -496,7 +496,7 @@ def test_a_set_up_cut_short_between_indexes_is_completed(engine: sa.Engine) -> N
 
 
 def test_questions_create_nothing(database_url: str, tmp_path: Path) -> None:
-    """Asking for the revision, or reading an empty database, creates no file and no table."""
+    """Reading the revision, or an empty database, creates no file and no table."""
     engine = db_engine.create_engine(database_url)
     assert migrate.current_revision(engine) is None
     with (
@@ -510,7 +510,7 @@ def test_questions_create_nothing(database_url: str, tmp_path: Path) -> None:
 
 
 def test_tables_of_others_stay(database_url: str) -> None:
-    """A user's own tables, a foreign Alembic's among them, live on beside ours."""
+    """A user's own tables, including another Alembic's, stay beside the program's."""
     engine = db_engine.create_engine(database_url)
     execute(
         engine,
@@ -533,7 +533,7 @@ def test_tables_of_others_stay(database_url: str) -> None:
 def test_a_foreign_table_of_our_name_is_left_alone(
     database_url: str, theirs: str, tmp_path: Path
 ) -> None:
-    """A table `models` that somebody else made is refused with what to do, and left as it is."""
+    """A table `models` of another program is refused with advice, and not changed."""
     engine = db_engine.create_engine(database_url)
     execute(engine, theirs)
     before = shape(engine)
@@ -551,7 +551,7 @@ def test_a_foreign_table_of_our_name_is_left_alone(
 
 
 def test_a_newer_schema_is_refused(filled: sa.Engine) -> None:
-    """A schema of a later program is refused, naming both revisions, and left as it is."""
+    """A schema of a later program is refused, naming both revisions, and not changed."""
     execute(filled, f"UPDATE {VERSION_TABLE} SET version_num = '9001'")
     before = shape(filled)
     for step in (ask, migrate.ensure_schema, migrate.upgrade):
@@ -563,7 +563,7 @@ def test_a_newer_schema_is_refused(filled: sa.Engine) -> None:
 
 @pytest.fixture
 def next_release(tmp_path: Path) -> Path:
-    """A copy of the program that is one revision ahead."""
+    """A copy of the program with one more revision."""
     directory = tmp_path / "next-release"
     shutil.copytree(Path(catalog_sync.__file__).parent, directory / "catalog_sync")
     shutil.copytree(migrate._MIGRATIONS, directory / "migrations")
@@ -587,7 +587,7 @@ def upgrade():
 
 
 def test_an_older_schema_waits_for_db_upgrade(engine: sa.Engine, next_release: Path) -> None:
-    """An older schema is refused with the command to run, which upgrades it and keeps its rows."""
+    """An older schema is refused with the command that upgrades it and keeps its rows."""
     insert(engine, "sources")
     insert(engine, "models", id="claude-opus-4")
     before = shape(engine)
@@ -624,7 +624,7 @@ def test_an_older_schema_waits_for_db_upgrade(engine: sa.Engine, next_release: P
 
 
 def refusal(url: str, error: type[CatalogSyncError] = DatabaseError) -> str:
-    """The one line that says why a database is not usable; not even a traceback has a secret."""
+    """The one line that says why a database is not usable; even the traceback has no secret."""
 
     def set_up() -> None:
         engine = db_engine.create_engine(url)
@@ -646,7 +646,7 @@ servers_only = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"]
 
 @pytest.fixture
 def account(database_url: str) -> Iterator[sa.URL]:
-    """The URL of a user of the test's own, who has a password."""
+    """The URL of a separate user with a password."""
     url = sa.make_url(database_url)
     user = f"catalog_sync_{uuid.uuid4().hex[:8]}"
     create, drop = (
@@ -663,9 +663,9 @@ def account(database_url: str) -> Iterator[sa.URL]:
 
 @servers_only
 def test_the_password_of_a_refused_user_stays_secret(database_url: str, account: sa.URL) -> None:
-    """Who may not log in reads why and where, and never the password that was tried."""
+    """A user who may not log in sees the reason and the place, never the password."""
     engine = db_engine.create_engine(database_url)
-    postgresql = engine.dialect.name == "postgresql"  # where the test's server may trust everybody
+    postgresql = engine.dialect.name == "postgresql"  # the test's server may trust all users
     execute(
         engine,
         f"ALTER ROLE {account.username} NOLOGIN"
@@ -681,7 +681,7 @@ def test_the_password_of_a_refused_user_stays_secret(database_url: str, account:
 
 @servers_only
 def test_an_unknown_database(account: sa.URL) -> None:
-    """A database that is not there is an error that names it."""
+    """A missing database is an error that names it."""
     url = account.set(database="catalog_sync_nowhere")
     line = refusal(url.render_as_string(hide_password=False))
     assert "/catalog_sync_nowhere: " in line
@@ -689,7 +689,7 @@ def test_an_unknown_database(account: sa.URL) -> None:
 
 @servers_only
 def test_a_server_that_is_down(account: sa.URL) -> None:
-    """Where nobody listens, the error says so and names the address."""
+    """Without a server, the error says so and names the address."""
     line = refusal(account.set(port=1).render_as_string(hide_password=False))
     assert "127.0.0.1:1/" in line
     assert "Connection refused" in line
@@ -706,7 +706,7 @@ def test_a_server_that_is_down(account: sa.URL) -> None:
 def test_a_driver_that_is_not_installed(
     module: str, url: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A driver that is missing is an error with the line that installs it."""
+    """A missing driver is an error with the command that installs it."""
     monkeypatch.setitem(sys.modules, module, None)
     line = refusal(url, DriverMissingError)
     assert line.endswith(f"driver {module} is not installed; pip install 'catalog-sync[{extra}]'")
@@ -726,13 +726,13 @@ def test_a_driver_that_is_not_installed(
     ],
 )
 def test_what_is_no_database_url(url: str) -> None:
-    """What is no URL of a supported database is an error of the configuration, naming its key."""
+    """A URL of no supported database is a configuration error that names its key."""
     assert refusal(url, ConfigError).startswith("database_url: ")
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
 def test_a_password_with_an_unescaped_sign(scheme: str) -> None:
-    """A password whose "@" was not percent-encoded is not shown as a part of the host."""
+    """A password with an unescaped "@" is not shown as a part of the host."""
     line = refusal(f"{scheme}://anna:top@hunter2@127.0.0.1/catalog", ConfigError)
     assert "%40" in line
 
@@ -749,7 +749,7 @@ def test_a_password_with_an_unescaped_sign(scheme: str) -> None:
     ],
 )
 def test_a_url_that_the_driver_cannot_use(url: str) -> None:
-    """A URL that the driver cannot use is an error of the configuration, in a line."""
+    """A URL that the driver cannot use is a configuration error in one line."""
     assert refusal(url, ConfigError).startswith("database_url: ")
 
 
@@ -757,7 +757,7 @@ def test_a_url_that_the_driver_cannot_use(url: str) -> None:
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:
-    """A directory that is missing is not made; the error names the file and what to check."""
+    """A missing directory is not created; the error names the file and the advice."""
     line = refusal(f"sqlite:///{tmp_path}/no/such/directory/catalog.db")
     assert f"{tmp_path}/no/such/directory/catalog.db" in line
     assert "check that the directory exists" in line
@@ -765,18 +765,18 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_database(tmp_path: Path) -> None:
-    """A directory where the file should be is an error that names it."""
+    """A directory in place of the file is an error that names it."""
     assert str(tmp_path) in refusal(f"sqlite:///{tmp_path}")
 
 
 def test_a_file_that_is_no_folder(tmp_path: Path) -> None:
-    """A file where a directory should be is an error that names the path."""
+    """A file in place of a directory is an error that names the path."""
     (tmp_path / "file").touch()
     assert f"{tmp_path}/file/catalog.db" in refusal(f"sqlite:///{tmp_path}/file/catalog.db")
 
 
 def test_a_name_too_long_for_a_file(tmp_path: Path) -> None:
-    """A name that the system refuses is an error in one line, for questions too."""
+    """A name that the system refuses is an error in one line, for queries too."""
     url = f"sqlite:///{tmp_path}/{'x' * 300}"
     assert "File name too long" in refusal(url)
     with pytest.raises(DatabaseError):
@@ -784,7 +784,7 @@ def test_a_name_too_long_for_a_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
-    """A file of another kind is refused and left as it is."""
+    """A file of another kind is refused and not changed."""
     file = tmp_path / "notes.txt"
     file.write_text("not a database\n" * 100)
     assert f"{file}: file is not a database" in refusal(f"sqlite:///{file}")
@@ -792,7 +792,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_is_an_empty_database(tmp_path: Path) -> None:
-    """A file of no bytes is set up as a new one is."""
+    """An empty file is set up like a new one."""
     (tmp_path / "catalog.db").touch()
     engine = db_engine.create_engine(f"sqlite:///{tmp_path}/catalog.db")
     assert migrate.current_revision(engine) is None
@@ -802,7 +802,7 @@ def test_an_empty_file_is_an_empty_database(tmp_path: Path) -> None:
 
 
 def test_a_file_that_may_only_be_read(tmp_path: Path) -> None:
-    """From a file that may not be written one can read; writing is an error that says so."""
+    """A read-only file can be read; writing is an error that says so."""
     writable = db_engine.create_engine(f"sqlite:///{tmp_path}/catalog.db")
     migrate.ensure_schema(writable)
     insert(writable, "sources")
@@ -820,7 +820,7 @@ def test_a_file_that_may_only_be_read(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_that_may_only_be_read(tmp_path: Path) -> None:
-    """A schema cannot be set up in a file that may not be written, and the error says so."""
+    """A schema cannot be set up in a read-only file, and the error says so."""
     with closing(sqlite3.connect(tmp_path / "catalog.db")) as connection:
         connection.execute("CREATE TABLE theirs (id INTEGER)")
     line = refusal(f"sqlite:///file:{tmp_path}/catalog.db?mode=ro&uri=true")
@@ -831,7 +831,7 @@ def test_an_empty_file_that_may_only_be_read(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_locked(tmp_path: Path) -> None:
-    """A file that another process holds for too long is an error; questions do not wait for it."""
+    """A file that is locked for too long is an error; queries do not wait for it."""
     engine = db_engine.create_engine(f"sqlite:///{tmp_path}/catalog.db")
     sa.event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA busy_timeout = 1"))
     migrate.ensure_schema(engine)
@@ -845,7 +845,7 @@ def test_a_file_that_is_locked(tmp_path: Path) -> None:
 
 
 def test_a_transaction_is_whole_or_nothing(filled: sa.Engine) -> None:
-    """What raises in a transaction undoes all of it."""
+    """An exception in a transaction rolls all of it back."""
 
     def work(connection: sa.Connection) -> None:
         connection.execute(sa.text("UPDATE sources SET scope = 'half'"))
@@ -858,7 +858,7 @@ def test_a_transaction_is_whole_or_nothing(filled: sa.Engine) -> None:
 
 @servers_only
 def test_a_value_too_large_is_refused_not_cut(filled: sa.Engine) -> None:
-    """A database that has no room for a value refuses it, and the error says so."""
+    """A database that cannot store a value refuses it, and the error says so."""
     row = {**ROWS["models"], "id": "x" * 256}
     with pytest.raises(ValueRefusedError, match=r"the database refused a value: .* too long"):
         db_engine.run(filled, lambda c: c.execute(sa.insert(table("models")), row))

@@ -25,7 +25,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class Api(ScriptedServer):
-    """Answers with one model, when `after` is set."""
+    """Answers with one model once `after` is set."""
 
     def __init__(self) -> None:
         self.asked, self.after = threading.Event(), threading.Event()
@@ -98,7 +98,7 @@ def runs(jobs: Jobs) -> list[str]:
 
 
 def test_a_late_run_comes_once(jobs: Jobs) -> None:
-    """A run that was due three times while the machine slept is made once; the next is ahead."""
+    """A run that was due three times during sleep is made once; the next is in the future."""
     make_due(jobs, ago=150 * MINUTE)
     wait_until(lambda: len(runs(jobs)) == 3 and not jobs.is_busy)
     assert next_runs(jobs)[0] > datetime.now(UTC) + 20 * MINUTE
@@ -120,7 +120,7 @@ def test_no_run_begins_beside_itself(jobs: Jobs, api: Api, ended: threading.Sema
 
 
 def test_a_clock_set_back_again_and_again_delays_nothing(jobs: Jobs) -> None:
-    """After each step an interval keeps its rhythm; a crontab line is computed anew."""
+    """After each step an interval keeps its rhythm; a crontab line is computed again."""
     often, daily = next_runs(jobs)
     for number in range(1, 4):
         jobs.on_clock_change(-10 * MINUTE)
@@ -185,7 +185,7 @@ def test_a_crontab_run_is_skipped_if_synced_since(
 
 
 def test_a_new_database_is_a_warning(jobs: Jobs, caplog: pytest.LogCaptureFixture) -> None:
-    """A database that was deleted while the daemon runs is a warning, not only a new baseline."""
+    """A database that was deleted while the daemon runs is a warning and a new baseline."""
     for file in Path(jobs.app.database).parent.glob("catalog.db*"):
         file.unlink()
     jobs.sync(jobs.app.settings.sources[0])
@@ -195,7 +195,7 @@ def test_a_new_database_is_a_warning(jobs: Jobs, caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.parametrize("schedule", [Schedule(MINUTE), Schedule(MINUTE, "* * * * *")])
 def test_missed_runs_are_skipped(schedule: Schedule) -> None:
-    """After a jump of half a century, the next run lies ahead of the present time."""
+    """After a jump of half a century, the next run is later than the present time."""
     trigger, now = ScheduleTrigger(schedule), datetime.now(UTC)
     late = trigger.get_next_fire_time(datetime(1970, 1, 1, tzinfo=UTC), now)
     assert now < late <= now + MINUTE
@@ -203,7 +203,7 @@ def test_missed_runs_are_skipped(schedule: Schedule) -> None:
 
 
 def test_jitter_is_added_in_utc() -> None:
-    """In the hour that comes twice, a run with jitter still lies after the present time."""
+    """In the repeated hour, a run with jitter is still later than the present time."""
     schedule = Schedule(MINUTE, "*/15 * * * *", "Europe/Berlin")
     trigger, now = ScheduleTrigger(schedule, MINUTE), datetime(2026, 10, 25, 0, 44, 50, tzinfo=UTC)
     for _ in range(100):

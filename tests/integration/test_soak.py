@@ -34,7 +34,7 @@ START = datetime(2026, 7, 24, 18, 0, tzinfo=UTC)
 
 
 class World:
-    """What happens in forty days, and what the receiver accepted of it."""
+    """The events of forty days, and the messages that the receiver accepted."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)

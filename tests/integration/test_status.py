@@ -127,7 +127,7 @@ def add_missing(app: App, source: str, *ids: str) -> None:
 
 
 def test_a_stopped_run_does_not_hide_the_last_error(database_url: str) -> None:
-    """The last error is the last run's that was not stopped; one that died counts."""
+    """The last error is that of the last run that was not stopped; a died run counts."""
     with App(settings_for(database_url, "http://127.0.0.1:9"), Clock()) as app:
         migrate.ensure_schema(app.engine)
         add_source(app, "anthropic", ("failed", "unauthorized"), ("failed", "stopped"))
@@ -141,7 +141,7 @@ def test_a_stopped_run_does_not_hide_the_last_error(database_url: str) -> None:
 
 
 def test_a_held_source_names_its_models(database_url: str) -> None:
-    """A held run shows its reason and every id that waits; another identity's shows no ids."""
+    """A held run shows its reason and every id that waits; another identity shows no ids."""
     with App(settings_for(database_url, "http://127.0.0.1:9"), Clock()) as app:
         migrate.ensure_schema(app.engine)
         add_source(app, "anthropic", ("succeeded", None), ("held", "held"), ("failed", "x"))

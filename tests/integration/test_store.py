@@ -1,4 +1,4 @@
-"""What a pass costs the database, and that it never makes the database wait for the network."""
+"""The database cost of a run, and its freedom from waits for the network."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def catalog(size: int, **fields: Any) -> list[dict[str, Any]]:
 
 
 def statements_of(app: App, options: RunOptions | None = None) -> int:
-    """Make a pass that must succeed, and count the statements that it sends."""
+    """Make a run that must succeed, and count the statements that it sends."""
     count = 0
 
     def note(*_: object) -> None:
@@ -69,7 +69,7 @@ def statements_of(app: App, options: RunOptions | None = None) -> int:
 
 
 def test_a_pass_without_changes_costs_the_same(database_url: str) -> None:
-    """A pass without changes sends as many statements for 800 models as for 3."""
+    """A run without changes sends as many statements for 800 models as for 3."""
     with Api() as api, App(settings_for(database_url, api.url)) as app:
         api.models = catalog(3)
         app.sync()
@@ -111,7 +111,7 @@ def test_changes_are_written_in_batches(database_url: str) -> None:
 
 
 def test_no_transaction_waits_for_the_network(database_url: str) -> None:
-    """While a pass waits for the API, list or questions by id, no transaction of its is open."""
+    """While a run waits for the API, list or requests by id, it has no open transaction."""
     asked: list[str] = []
     busy: list[str] = []
     shown = catalog(4)
@@ -140,11 +140,11 @@ def test_no_transaction_waits_for_the_network(database_url: str) -> None:
 
 
 def can_be_locked(url: str) -> bool:
-    """Whether nobody is within a transaction that has read or written, so that all can be ours."""
+    """Whether no transaction has read or written, so that all tables can be locked."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite":
         with closing(sqlite3.connect(parsed.database or "", timeout=1)) as connection:
-            # A checkpoint that starts the log anew waits for writers and for readers.
+            # A checkpoint that restarts the log waits for writers and for readers.
             [blocked, *_] = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
             return not blocked
     engine = db_engine.create_engine(url)
@@ -233,21 +233,21 @@ def test_a_lease_ends(engine: sa.Engine) -> None:
 
 @pytest.mark.parametrize("ahead", [timedelta(seconds=5), timedelta(days=1), timedelta(days=365)])
 def test_a_lease_further_ahead_than_it_is_long_is_over(engine: sa.Engine, ahead: timedelta) -> None:
-    """A lease that was taken under a clock that ran ahead holds nobody up once it is right."""
+    """A lease that was taken under a fast clock does not block runs once the clock is right."""
     begun(engine)
     change_lease(engine, by=ahead)
     begun(engine)
 
 
 def test_the_clock_of_the_host_decides_no_lease(engine: sa.Engine) -> None:
-    """A host whose clock is ten minutes ahead takes over no lease that is held."""
+    """A host whose clock is ten minutes fast takes over no lease that is held."""
     begun(engine)
     held = begin(engine, fresh=lambda _source, _last: None)
     assert held == "another process is syncing it"
 
 
 def test_a_lease_of_a_long_deadline_is_left_alone(engine: sa.Engine) -> None:
-    """A lease is measured by its own length, not by that of the run that asks."""
+    """A lease is measured by its own length, not by that of the run that waits."""
     begun(engine, lease=timedelta(hours=20))
     assert begin(engine, lease=timedelta(minutes=2)) == "another process is syncing it"
 
@@ -271,7 +271,7 @@ def test_a_skipped_run_writes_nothing(engine: sa.Engine) -> None:
 
 
 def test_no_statement_waits_for_long(engine: sa.Engine) -> None:
-    """Whatever another process holds, a row or a table, a statement waits half a minute for it."""
+    """A statement waits half a minute for another process's lock on a row or a table."""
     limits = {
         "sqlite": {"PRAGMA busy_timeout": 30_000},
         "postgresql": {"SHOW lock_timeout": "30s"},
@@ -283,7 +283,7 @@ def test_no_statement_waits_for_long(engine: sa.Engine) -> None:
 
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
 def test_a_connection_may_break_as_it_is_set_up(engine: sa.Engine, database_url: str) -> None:
-    """One that the server ends once it was found alive is an error like any other, and replaced."""
+    """A connection that the server ends after its check is an ordinary error, and is replaced."""
     other = db_engine.create_engine(database_url)
     asked, kill = {
         "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})"),
@@ -311,7 +311,7 @@ def test_a_connection_may_break_as_it_is_set_up(engine: sa.Engine, database_url:
 
 
 def test_the_statements_never_commit(engine: sa.Engine) -> None:
-    """What the statements write is gone when their transaction is."""
+    """A rolled-back transaction leaves none of its writes."""
 
     def work(connection: sa.Connection) -> None:
         found = db_runs.begin_run(connection, "anthropic", "https://a.example", NOW, lease=LEASE)
@@ -327,7 +327,7 @@ def test_the_statements_never_commit(engine: sa.Engine) -> None:
 
 
 def test_the_answers_of_one_reading_are_of_one_moment(database_url: str) -> None:
-    """What another pass commits while questions are asked is in none of their answers."""
+    """A query sees nothing that another run commits during the query."""
     with Api(*catalog(2)) as api, App(settings_for(database_url, api.url)) as app:
         assert app.sync()[0].status is RunStatus.SUCCEEDED
         with app.reading() as connection:
@@ -341,7 +341,7 @@ def test_the_answers_of_one_reading_are_of_one_moment(database_url: str) -> None
 
 
 def test_no_object_relational_mapper(tmp_path: Path) -> None:
-    """A process that makes a run and asks a question loads no ORM."""
+    """A process that makes a run and a query loads no ORM."""
     script = """
 import sys
 from catalog_sync.app import App

@@ -79,7 +79,7 @@ def test_new_columns_are_filled(old: sa.Engine) -> None:
 
 
 def test_an_upgraded_schema_is_a_new_one(old: sa.Engine) -> None:
-    """After the upgrade nothing tells the schema from that of a new database."""
+    """After the upgrade the schema equals that of a new database."""
     migrate.upgrade(old)
     config = migrate._alembic()
     with old.begin() as connection:
@@ -88,7 +88,7 @@ def test_an_upgraded_schema_is_a_new_one(old: sa.Engine) -> None:
 
 
 def test_the_way_back(old: sa.Engine) -> None:
-    """The downgrade gives version 0.1 its rows back, and the upgrade can follow again."""
+    """The downgrade restores the rows of version 0.1, and the upgrade can follow again."""
     migrate.upgrade(old)
     migrate_to(old, "0001", down=True)
     for name, rows in rows_of_version_0_1().items():
@@ -110,7 +110,7 @@ def test_an_older_schema_is_not_changed_unasked(old: sa.Engine) -> None:
 
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
 def test_comments(engine: sa.Engine) -> None:
-    """Every table and column says in the database what it holds."""
+    """Every table and column has a comment in the database."""
     inspector = sa.inspect(engine)
     for table in metadata.sorted_tables:
         assert inspector.get_table_comment(table.name)["text"] == table.comment
@@ -130,7 +130,7 @@ def test_json_can_be_searched(old: sa.Engine) -> None:
 
 
 def test_a_reader_without_a_clock(tmp_path: Any) -> None:
-    """Without a clock (DuckDB reads so), `retiring_models` counts from the last sync."""
+    """Without a clock (as in DuckDB), `retiring_models` counts from the last sync."""
     engine = db_engine.create_engine(f"sqlite:///{tmp_path}/catalog.db")
 
     def strftime(_format: str, _value: str) -> str:

@@ -48,7 +48,7 @@ ODD_NAMES = {
     "Клод 五 🎉": "Клод 五 🎉",
     "{name} %s %(x)s {0}": "{name} %s %(x)s {0}",
 }
-"""Names as an API may send them, and how they read."""
+"""Names as an API may send them, and the text that a reader sees."""
 
 
 def event(kind: Kind = Kind.ADDED, payload: dict[str, Any] = OPUS, **changes: Any) -> Event:
@@ -80,7 +80,7 @@ def message(*events: Event, **options: Any) -> Message:
 
 
 def line(*events: Event, **options: Any) -> str:
-    """The first line of the text, as it is seen."""
+    """The first line of the text, as a reader sees it."""
     return message(*events, **options).text.splitlines()[0].replace(BREAK, "")
 
 
@@ -113,7 +113,7 @@ EXAMPLE = "Claude Opus 5 (claude-opus-5)"
     ],
 )
 def test_subject_of_one(recorded: Event, text: str) -> None:
-    """The subject of one event is the news: what happened, the name and the id."""
+    """The subject of one event states what happened, the name and the id."""
     assert message(recorded).subject == text
 
 
@@ -143,7 +143,7 @@ def test_subject_of_several(events: list[Event], text: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "  ", "\n\x07"])
 def test_blank_name(name: str) -> None:
-    """A model whose name is blank goes by its id."""
+    """A model with a blank name is named by its id."""
     nameless = message(event(payload=model("x-1", display_name=name)))
     assert nameless.subject == "New model: x-1"
     assert nameless.text.startswith("x-1 is new: ")
@@ -243,7 +243,7 @@ def test_line(recorded: Event, text: str) -> None:
 
 
 def test_successor() -> None:
-    """A model that leaves names its successor; one that arrives does not."""
+    """The message names the successor of a model that leaves, but not of one that arrives."""
     successors = {"claude-opus-4-5-20251101": "Claude Opus 5"}
     old = model("claude-opus-4-5-20251101", display_name="Claude Opus 4.5")
     assert line(event(Kind.REMOVED, old), successors=successors) == (
@@ -254,7 +254,7 @@ def test_successor() -> None:
 
 @pytest.mark.parametrize("kind", [Kind.ADDED, Kind.DEPRECATED, Kind.RETIRING, Kind.RESCHEDULED])
 def test_dates_are_utc(kind: Kind) -> None:
-    """A date that an API states with an offset is the day in UTC, and never shows a time."""
+    """A date with an offset is shown as the day in UTC, without a time."""
     date = "2027-02-19T23:30:00-05:00"
     text = line(event(kind, {**OPUS, "retires_at": date}, retires_at=(None, date)))
     assert "retires 2027-02-20 (250 days)" in text
@@ -355,7 +355,7 @@ PINGS = re.compile(
 )
 @pytest.mark.parametrize("where", ["name", "id", "path", "value", "error", "successor", "source"])
 def test_no_ping_and_no_link(name: str, where: str) -> None:
-    """What APIs and servers sent mentions nobody, links nowhere, and reads the same."""
+    """Text from APIs and servers contains no mention and no link, and reads the same."""
     options = {"successors": {OPUS["id"]: name}} if where == "successor" else {}
     hostile = {
         "name": event(payload=model("x-1", display_name=name)),
@@ -375,7 +375,7 @@ def test_no_ping_and_no_link(name: str, where: str) -> None:
 
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_odd_names(name: str) -> None:
-    """A name reads as it is in subject, text and Markdown, and whatever it holds, on one line."""
+    """A name reads the same in subject, text and Markdown, and always stays on one line."""
     sent = message(
         event(Kind.UPDATED, model("x-1", display_name=name), display_name=("before", name))
     )
@@ -388,14 +388,14 @@ def test_odd_names(name: str) -> None:
 
 
 def test_ordinary_names_are_untouched() -> None:
-    """Names and ids that are no mention and no link keep every character, for copying."""
+    """Names and ids without mentions or links keep every character, for copying."""
     for name in ("R&D <beta>", "vendor/claude-opus-5:free", "Claude 4.5 (new) [beta]", "a < b > c"):
         assert name in message(event(payload=model("x-1", display_name=name))).text
 
 
 @pytest.mark.parametrize("where", ["id", "path", "source", "error"])
 def test_odd_text_elsewhere(where: str) -> None:
-    """Ids, field names, sources and errors cannot break a line or its marks either."""
+    """Ids, field names, sources and errors cannot break a line or its marks."""
     odd = "a\n**b** <c>\x1b[0m"
     sent = message(
         {
@@ -415,7 +415,7 @@ def test_odd_text_elsewhere(where: str) -> None:
 
 
 def test_link() -> None:
-    """With `public_url` a message links to the published catalog, without it to nothing."""
+    """With `public_url` a message links to the published catalog; otherwise it has no link."""
     sent = message(event(), public_url="https://example.com/models")
     assert sent.text.splitlines()[-1] == "Catalog: https://example.com/models"
     assert sent.markdown.splitlines()[-1] == "Catalog: https://example.com/models"
@@ -454,7 +454,7 @@ def test_cap(number: int, last: str | None) -> None:
 
 
 def test_what_is_capped() -> None:
-    """What is left out is the least severe."""
+    """A capped message leaves out the least severe lines."""
     many = message(*numbered(Kind.ADDED, *range(20)), *numbered(Kind.REMOVED, 99))
     assert many.text.splitlines()[0] == "M 99 was removed (m-99)."
     assert "m-19" not in many.text
@@ -468,7 +468,7 @@ def test_several_runs() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_every_kind_makes_a_message(kind: Kind) -> None:
-    """Every kind of event has words of its own, alone and among others."""
+    """Every kind of event has its own words, alone and among others."""
     about_a_model = kind is not Kind.SCHEMA_CHANGED and not kind.startswith("sync_")
     changes = {"error": {"old": "a", "new": "b"}}
     one = Event(kind, NOW, "m" if about_a_model else None, changes, model("m"), "anthropic", 7)
@@ -526,20 +526,20 @@ def test_body_is_uncapped() -> None:
 
 
 def test_body_keeps_names() -> None:
-    """Programs get names and ids to the letter, whatever they hold."""
+    """A webhook's body holds names and ids unchanged."""
     for name in ODD_NAMES:
         (sent,) = message(event(payload=model(name, display_name=name))).body["data"]["events"]
         assert (sent["model_id"], sent["display_name"]) == (name, name)
 
 
 def test_same_message_again() -> None:
-    """A message is the same at every attempt: nothing in it depends on when it is sent."""
+    """A message is the same at every attempt: no part depends on the time of sending."""
     events = [event(), *numbered(Kind.REMOVED, 1)]
     assert message(*events) == message(*events)
 
 
 def test_sample() -> None:
-    """The message of `alerts test` states that it is a test and for whom, and is never the same."""
+    """The message of `alerts test` says that it is a test, names the channel, and has a new id."""
     first, second = sample("team", NOW), sample("team", NOW)
     assert "test" in first.subject.lower()
     assert all("test" in text and "team" in text for text in (first.text, first.markdown))

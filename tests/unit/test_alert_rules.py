@@ -1,4 +1,4 @@
-"""Who is told of what: which event is owed to which channel, and what a rule may say."""
+"""Alert rules: which event is sent to which channel, and which rules are refused."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def event(kind: Kind = Kind.ADDED, id_: str = "claude-opus-5") -> Event:
     return Event(kind, NOW, None if kind in ABOUT_THE_JOB else id_, payload=model(id_))
 
 
-def told(
+def sent(
     rule: AlertRule, *events: Event, source: str = "anthropic", baseline: bool = False
 ) -> list[Event]:
-    """Return what the rule's channel is owed."""
+    """Return the events that the rule's channel gets."""
     said = [replace(event, source=source, baseline=baseline) for event in events]
-    owed = alerts(said, [rule])
-    assert {channel for _, channel in owed} <= {rule.channel}
-    return [events[said.index(event)] for event, _ in owed]
+    entries = alerts(said, [rule])
+    assert {channel for _, channel in entries} <= {rule.channel}
+    return [events[said.index(event)] for event, _ in entries]
 
 
 def rule(*kinds: Kind, models: tuple[str, ...] = (), sources: tuple[str, ...] = ()) -> AlertRule:
@@ -57,19 +57,19 @@ def configured(text: str) -> Any:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_kinds(kind: Kind) -> None:
-    """A channel is told of the kinds that it names, and of no other."""
+    """A channel gets the kinds that it names, and no other."""
     everything = [event(each) for each in Kind]
-    assert told(rule(kind), *everything) == [event(kind)]
+    assert sent(rule(kind), *everything) == [event(kind)]
 
 
 def test_default_kinds() -> None:
-    """A channel that names no kinds is told what happens to models, and not of the job."""
+    """A channel that names no kinds gets the events of models, and no events of the job."""
     settings = configured('[[alerts]]\nname = "team"\nwebhook = "http://127.0.0.1/x"\n')
     assert set(settings.alerts[0].events) == DEFAULT
 
 
 def test_every_kind_can_be_named() -> None:
-    """Every kind of event that there is can be asked for."""
+    """A rule can name every kind of event."""
     kinds = ", ".join(f'"{kind}"' for kind in Kind)
     text = f'[[alerts]]\nname = "team"\nwebhook = "http://127.0.0.1/x"\nevents = [{kinds}]\n'
     assert set(configured(text).alerts[0].events) == {kind.value for kind in Kind}
@@ -97,17 +97,17 @@ def test_every_kind_can_be_named() -> None:
     ],
 )
 def test_globs(globs: tuple[str, ...], id_: str, matches: bool) -> None:
-    """A model is told of when any glob matches its whole id, case included; none admits all."""
-    assert told(rule(models=globs), event(id_=id_)) == ([event(id_=id_)] if matches else [])
+    """A model's events are sent if any glob matches its whole id, with case; no globs match all."""
+    assert sent(rule(models=globs), event(id_=id_)) == ([event(id_=id_)] if matches else [])
 
 
 @pytest.mark.parametrize("kind", ABOUT_THE_JOB)
 def test_events_without_a_model(kind: Kind) -> None:
     """Globs do not apply to events without a model; kinds and sources do."""
     narrow = ("no-such-model",)
-    assert told(rule(kind, models=narrow), event(kind)) == [event(kind)]
-    assert told(rule(Kind.ADDED, models=narrow), event(kind)) == []
-    assert told(rule(kind, models=narrow, sources=("other",)), event(kind)) == []
+    assert sent(rule(kind, models=narrow), event(kind)) == [event(kind)]
+    assert sent(rule(Kind.ADDED, models=narrow), event(kind)) == []
+    assert sent(rule(kind, models=narrow, sources=("other",)), event(kind)) == []
 
 
 # --- sources -----------------------------------------------------------------------------------
@@ -125,15 +125,15 @@ def test_events_without_a_model(kind: Kind) -> None:
     ],
 )
 def test_sources(sources: tuple[str, ...], matches: bool) -> None:
-    """A channel is told of the sources that it names, to the letter; naming none admits all."""
-    assert bool(told(rule(sources=sources), event())) is matches
+    """A channel gets the events of the sources that it names exactly; no names match all."""
+    assert bool(sent(rule(sources=sources), event())) is matches
 
 
 # --- several -----------------------------------------------------------------------------------
 
 
 def test_each_event_and_matching_channel() -> None:
-    """Every pair of an event and a channel that wants it is owed once, in the events' order."""
+    """Each matching pair of an event and a channel is one outbox entry, in the events' order."""
     opus, sonnet = event(id_="claude-opus-5"), event(Kind.REMOVED, "claude-sonnet-4")
     rules = [
         AlertRule("all", frozenset(Kind)),
@@ -149,7 +149,7 @@ def test_each_event_and_matching_channel() -> None:
 
 
 def test_settings_become_rules() -> None:
-    """What the tables of the configuration say is what the rules do."""
+    """A rule is loaded from its table in the configuration."""
     text = (
         '[[alerts]]\nname = "team"\nwebhook = "http://127.0.0.1/x"\n'
         'events = ["removed"]\nmodels = ["claude-*"]\nsources = ["anthropic"]\n'
@@ -164,7 +164,7 @@ def test_settings_become_rules() -> None:
 
 
 def test_baseline_is_silent() -> None:
-    """The models of a first list are sent to nobody; what they do later is."""
+    """The models of a first list are not sent; their later events are."""
     listed = {id_: ModelInfo.from_payload(model(id_)) for id_ in ("a", "b")}
     source = SourceRecord("anthropic", "https://api.example")
     found = reconcile(SourceState(source, {}), Catalog(listed, 1), NOW, Absences())
@@ -178,7 +178,7 @@ def test_recovery_at_a_baseline_is_sent() -> None:
     source = SourceRecord("anthropic", "https://api.example")
     recovered = recovery_event(SourceState(source, {}, failure_announced=True), NOW)
     assert recovered is not None
-    assert told(rule(), recovered) == [recovered]
+    assert sent(rule(), recovered) == [recovered]
 
 
 # --- what a configuration may not say ----------------------------------------------------------
@@ -201,7 +201,7 @@ def test_recovery_at_a_baseline_is_sent() -> None:
     ],
 )
 def test_refused(lines: str, words: list[str]) -> None:
-    """A rule that cannot be meant is refused when it is loaded, saying which and why: exit 2."""
+    """An invalid rule is refused when it is loaded, with its name and the reason: exit 2."""
     with pytest.raises(ConfigError) as caught:
         configured(f"[[alerts]]\n{lines}\n")
     assert caught.value.exit_code == 2
@@ -223,7 +223,7 @@ def test_refused(lines: str, words: list[str]) -> None:
 )
 @pytest.mark.parametrize("key", ["webhook", "heartbeat_url"])
 def test_refused_addresses(key: str, url: str) -> None:
-    """A URL to which nothing can be sent is refused before anything is owed to it; not shown."""
+    """A URL that no message can be sent to is refused at loading, and not shown."""
     line = f'{key} = "{url}"'
     text = f'[[alerts]]\nname = "x"\n{line}\n' if key == "webhook" else ""
     Path("catalog-sync.toml").write_text(

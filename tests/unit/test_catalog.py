@@ -1,4 +1,4 @@
-"""Which model was meant by an id that is not there."""
+"""Suggestions for an unknown model id."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from catalog_sync.queries.catalog import closest
 NAMES = {model["id"]: model["display_name"] for model in steps()[0].models} | {
     model["id"]: model["display_name"] for model in reversed(steps()[-1].models)
 }
-"""Of all that was ever listed: what it is called."""
+"""The display names of all models that were ever listed."""
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ NAMES = {model["id"]: model["display_name"] for model in steps()[0].models} | {
     ],
 )
 def test_meant(asked: str, meant: list[str]) -> None:
-    """What says clearly which model was meant is answered with that one alone."""
+    """An id that clearly means one model gets that model as its only suggestion."""
     assert closest(asked, NAMES) == meant
 
 
@@ -46,7 +46,7 @@ def test_meant(asked: str, meant: list[str]) -> None:
     ],
 )
 def test_likeliest(asked: str, first: str) -> None:
-    """Of several that are like it the likeliest comes first, and three are enough."""
+    """Of several similar ids the likeliest comes first, and at most three are suggested."""
     found = closest(asked, NAMES)
     assert found[0] == first
     assert len(found) <= 3
@@ -54,5 +54,5 @@ def test_likeliest(asked: str, first: str) -> None:
 
 
 def test_ids_that_differ_in_case_alone() -> None:
-    """Ids compare exactly: of two that differ in case both are told."""
+    """Ids compare exactly: of two that differ only in case, both are suggested."""
     assert closest("model-a", {"Model-A": "One", "MODEL-A": "Two"}) == ["Model-A", "MODEL-A"]

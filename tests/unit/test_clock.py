@@ -1,4 +1,4 @@
-"""Time: what counts as an instant or a duration, and how both are written."""
+"""Time: which texts are instants or durations, and how both are written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TOKYO = timezone(timedelta(hours=9))
 
 
 @pytest.mark.parametrize(
-    ("text", "moment"),
+    ("text", "time"),
     [
         ("2026-07-24T12:00:00Z", NOON),
         ("2026-07-24t12:00:00z", NOON),
@@ -27,10 +27,10 @@ TOKYO = timezone(timedelta(hours=9))
         ("1970-01-01T00:00:00Z", datetime(1970, 1, 1, tzinfo=UTC)),
     ],
 )
-def test_rfc3339(text: str, moment: datetime) -> None:
+def test_rfc3339(text: str, time: datetime) -> None:
     """An RFC 3339 time is an instant in UTC, cut to microseconds."""
     parsed = clock.parse_rfc3339(text)
-    assert parsed == moment
+    assert parsed == time
     assert parsed.tzinfo is UTC
 
 
@@ -58,7 +58,7 @@ def test_rfc3339(text: str, moment: datetime) -> None:
     ],
 )
 def test_not_rfc3339(text: str) -> None:
-    """Anything else is refused: no zone, no such date, out of the calendar."""
+    """Any other text is refused: no zone, no such date, outside the calendar."""
     with pytest.raises(ValueError):
         clock.parse_rfc3339(text)
 
@@ -101,19 +101,19 @@ def test_duration(text: str, length: timedelta) -> None:
     ],
 )
 def test_no_duration(text: str) -> None:
-    """Anything else is refused, with an example of what is one."""
+    """Any other text is refused, with an example of a duration."""
     with pytest.raises(ValueError, match='expected a duration such as "90s"'):
         clock.parse_duration(text)
 
 
 def test_too_long_a_duration() -> None:
-    """A duration that no calendar holds is refused, not a crash."""
+    """A duration beyond the calendar is refused without a crash."""
     with pytest.raises(ValueError, match="longer than any calendar"):
         clock.parse_duration("999999999w")
 
 
 @pytest.mark.parametrize(
-    ("text", "moment"),
+    ("text", "time"),
     [
         ("2026-07-24T12:00:00Z", NOON),
         ("2026-07-24T21:00:00+09:00", NOON),
@@ -123,9 +123,9 @@ def test_too_long_a_duration() -> None:
         (" 7d\n", NOON - timedelta(days=7)),
     ],
 )
-def test_moment(text: str, moment: datetime) -> None:
-    """People name an instant as RFC 3339, as a date, which is its first instant, or as an age."""
-    assert clock.parse_time(text, NOON) == moment
+def test_time(text: str, time: datetime) -> None:
+    """A person states a time as RFC 3339, as a date (its first instant), or as an age."""
+    assert clock.parse_time(text, NOON) == time
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_moment(text: str, moment: datetime) -> None:
         "99999w",
     ],
 )
-def test_no_moment(text: str) -> None:
-    """Anything else is refused with an example of each, ages beyond the calendar included."""
+def test_no_time(text: str) -> None:
+    """Any other text is refused with an example of each, ages beyond the calendar included."""
     with pytest.raises(
         ValueError, match=r"a time such as .*, a date such as .*, or an age such as"
     ):
@@ -151,7 +151,7 @@ def test_no_moment(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("moment", "text"),
+    ("time", "text"),
     [
         (NOON, "2026-07-24T12:00:00Z"),
         (NOON.astimezone(TOKYO), "2026-07-24T12:00:00Z"),
@@ -159,14 +159,14 @@ def test_no_moment(text: str) -> None:
         (datetime(1000, 1, 1, tzinfo=UTC), "1000-01-01T00:00:00Z"),
     ],
 )
-def test_format_instant(moment: datetime, text: str) -> None:
+def test_format_instant(time: datetime, text: str) -> None:
     """An instant is written in UTC, ending in Z, with microseconds where there are any."""
-    assert clock.format_instant(moment) == text
-    assert clock.parse_rfc3339(text) == moment
+    assert clock.format_instant(time) == text
+    assert clock.parse_rfc3339(text) == time
 
 
 def test_naive_times_are_errors() -> None:
-    """A time without a zone is no instant."""
+    """A time without a zone is refused."""
     naive = datetime(2026, 7, 24, 12)
     for function in (clock.to_utc, clock.format_instant):
         with pytest.raises(ValueError, match="a time without a time zone: 2026-07-24T12:00:00"):
@@ -175,8 +175,8 @@ def test_naive_times_are_errors() -> None:
 
 def test_utc() -> None:
     """An instant in another zone is the same instant in UTC, and so is the clock's."""
-    moment = clock.to_utc(NOON.astimezone(TOKYO))
-    assert (moment, moment.tzinfo) == (NOON, UTC)
+    time = clock.to_utc(NOON.astimezone(TOKYO))
+    assert (time, time.tzinfo) == (NOON, UTC)
     before = datetime.now(UTC)
     assert before <= clock.utc_now() <= datetime.now(UTC)
     assert clock.utc_now().tzinfo is UTC

@@ -1,4 +1,4 @@
-"""Confirmation by id: which answers count, by what the controls say of the server."""
+"""Confirmation by id: which answers count, judged by the control requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from catalog_sync.client.confirm import Lookup, confirm_absent
 
 LISTED = ["new", "vendor/new"]
 FOUND = ["new", "vendor/new", "there", "vendor/there"]
-"""What a server knows that can answer by id: the list is wrong about two models."""
+"""The models of a server that answers by id. Its list is wrong about two of them."""
 MISSING = ["gone", "there", "vendor/gone", "vendor/there"]
 NO_NEWS = dict.fromkeys(MISSING, "unknown")
 
@@ -27,7 +27,7 @@ def api(id_: str) -> Lookup:
 
 
 def asked_of(server: Server, missing: list[str], listed: list[str]) -> tuple[list[str], Any]:
-    """Return the ids that were asked for, and the result."""
+    """Return the requested ids, and the result."""
     asked: list[str] = []
 
     def look_up(id_: str) -> Lookup:
@@ -38,12 +38,12 @@ def asked_of(server: Server, missing: list[str], listed: list[str]) -> tuple[lis
 
 
 def test_nothing_missing() -> None:
-    """Where nothing is missing, nothing is asked, controls included."""
+    """Without missing models no request is sent, controls included."""
     assert asked_of(api, [], LISTED) == ([], {})
 
 
 def test_controls_come_first() -> None:
-    """An impossible id and a listed model are asked for before the models in question."""
+    """An impossible id and a listed model are requested before the models in question."""
     asked, result = asked_of(api, ["there", "gone"], LISTED)
     assert asked[1:] == ["new", "there", "gone"]
     assert asked[0] not in FOUND
@@ -51,7 +51,7 @@ def test_controls_come_first() -> None:
 
 
 def test_impossible_id_is_new_each_time() -> None:
-    """No cache and no gateway can have learnt the impossible id of an earlier run."""
+    """The impossible id differs in each run, so no cache or gateway can know it."""
     first, second = (asked_of(api, ["gone"], LISTED)[0][0] for _ in range(2))
     assert first != second
 
@@ -114,7 +114,7 @@ def test_impossible_id_is_new_each_time() -> None:
     ],
 )
 def test_servers(server: Server, result: dict[str, str]) -> None:
-    """An answer counts only where the server can tell."""
+    """An answer counts only if the server can tell."""
     assert asked_of(server, MISSING, LISTED)[1] == result
 
 
@@ -128,7 +128,7 @@ def test_servers(server: Server, result: dict[str, str]) -> None:
     ],
 )
 def test_without_a_control(missing: list[str], listed: list[str], result: str) -> None:
-    """Without a listed model to ask for, no 404 counts; ids with a slash need one with a slash."""
+    """Without a listed model as a control no 404 counts; ids with a slash need one with a slash."""
     assert asked_of(api, missing, listed)[1] == dict.fromkeys(missing, result)
 
 

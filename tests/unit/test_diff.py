@@ -102,7 +102,7 @@ def test_equal_means_no_difference(one: dict[str, Any], other: dict[str, Any]) -
 @given(json_objects, json_objects)
 @settings(derandomize=True, max_examples=300)
 def test_each_path_is_its_own(one: dict[str, Any], other: dict[str, Any]) -> None:
-    """Every difference has a text of its own, which reads back as its path and its values."""
+    """Every difference has a unique text, from which its path and its values can be read back."""
     differences = diff(one, other)
     assert len({path_text(path) for path in differences}) == len(differences)
     for path, (old, new) in differences.items():
@@ -111,7 +111,7 @@ def test_each_path_is_its_own(one: dict[str, Any], other: dict[str, Any]) -> Non
 
 
 def test_a_dot_in_a_key() -> None:
-    """A key with a dot is not the path of two keys: both changes are kept."""
+    """A key with a dot differs from the path of two keys: both changes are kept."""
     old, new = {"a.b": 1, "a": {"b": 1}}, {"a.b": 2, "a": {"b": 3}}
     assert sorted(map(path_text, diff(old, new))) == ["a.b", "a\\.b"]
     result = decide(state(row(**old)), catalog(info(**new)))
@@ -157,7 +157,7 @@ def test_ignored_paths(globs: list[str], kept: dict[str, Any]) -> None:
 def test_what_is_ignored_makes_no_event(
     ignore: list[str], before: dict[str, Any], after: dict[str, Any], events: list[Any]
 ) -> None:
-    """A change at an ignored path makes no event and is in none, but the row follows it."""
+    """A change at an ignored path appears in no event, but the row contains it."""
     seen = info(**after)
     result = decide(state(row(**before)), catalog(seen), ignore=ignore)
     assert recorded(result) == events

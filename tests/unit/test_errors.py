@@ -1,4 +1,4 @@
-"""The tree of errors is the documentation, and the documentation is the tree."""
+"""The docstring of `errors` draws the tree of the error classes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_exit_codes_are_drawn() -> None:
 
 @pytest.mark.parametrize("each", CLASSES.values(), ids=lambda each: each.__name__)
 def test_every_error_says_what_happened(each: type[CatalogSyncError]) -> None:
-    """Every error has a sentence of its own, and reads as one line: what happened, what next."""
+    """Every error has its own sentence, and reads as one line: what happened, what to do."""
     assert (each.__doc__ or "").strip().split("\n")[0].rstrip().endswith(".")
     error = each("it\nbroke")
     assert str(error) == ("it broke; " + each.advice if each.advice else "it broke")
@@ -78,7 +78,7 @@ def test_every_error_says_what_happened(each: type[CatalogSyncError]) -> None:
     ],
 )
 def test_one_line(text: str, line: str) -> None:
-    """What others say can neither move a cursor nor forge a line; names stay as they are."""
+    """Foreign text cannot move a cursor or forge a line; names stay unchanged."""
     assert one_line(text) == line
 
 
@@ -87,15 +87,15 @@ def test_one_line(text: str, line: str) -> None:
     [(1000, 1000, "x" * 1000), (1001, 1000, "x" * 999 + "…"), (9, 3, "xx…"), (3, 3, "xxx")],
 )
 def test_one_line_is_short(length: int, limit: int, expected: str) -> None:
-    """What others say cannot fill a disk: it is cut at the limit, which shows."""
+    """Foreign text is cut at the limit, and the cut is visible."""
     assert one_line("x" * length, limit) == expected
 
 
 def test_one_line_without_a_limit() -> None:
-    """Without a limit nothing is cut."""
+    """Without a limit no text is cut."""
     assert one_line("x" * 5000, None) == "x" * 5000
 
 
 def test_errors_are_short() -> None:
-    """An error's text is at most a thousand characters long, whatever a server said."""
+    """An error's text is at most a thousand characters long, whatever the server's text is."""
     assert len(str(CatalogSyncError("x" * 100_000, "look here"))) == 1000

@@ -1,4 +1,4 @@
-"""The public surface, and what it costs to touch it."""
+"""The public API, and the cost of importing it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_module_says_what_it_owns(name: str) -> None:
     ],
 )
 def test_pure_modules_load_no_database_and_no_network(module: str) -> None:
-    """Decisions, values and ground load neither a database, a network nor a terminal library."""
+    """Values, decisions and ground load no database, network or terminal library."""
     loaded = loaded_by(f"import catalog_sync.{module}")
     assert f"catalog_sync.{module}" in loaded
     assert loaded.isdisjoint(DATABASE_OR_NETWORK)
@@ -75,7 +75,7 @@ def test_pure_modules_load_no_database_and_no_network(module: str) -> None:
     ids=" ".join,
 )
 def test_help_is_light(arguments: list[str]) -> None:
-    """Help, the version and a slip of the fingers are answered without any heavy library."""
+    """Help, the version and a typing error are answered without any heavy library."""
     code = (
         "import contextlib, io\n"
         "from catalog_sync.cli import run\n"

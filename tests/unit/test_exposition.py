@@ -79,7 +79,7 @@ def test_every_value_has_a_metric() -> None:
 
 
 def test_every_count_is_shown_before_the_first_run() -> None:
-    """Before the first run each count is 0, so that its first rise is seen; no time is invented."""
+    """Before the first run each count is 0, so that its first rise is visible; no time is shown."""
     shown = read(Snapshot((nothing_of("anthropic"),)))
     assert {name for name, _ in shown} == {
         "build_info",
@@ -125,7 +125,7 @@ def test_a_database_that_is_down_is_shown_alone() -> None:
     ],
 )
 def test_a_hostile_name_stays_a_label(name: str) -> None:
-    """A source's name is escaped as a label, whatever it holds, and forges no line."""
+    """A source's name is escaped as a label and cannot forge a line."""
     text = exposition(Snapshot((nothing_of(name, held=True),))).decode()
     lines = [line for line in text.split("\n") if line]
     assert all(line.startswith(("# HELP ", "# TYPE ", "catalog_sync_")) for line in lines)
@@ -140,7 +140,7 @@ def test_unknown_words_make_no_series() -> None:
 
 
 def test_the_process_is_shown_by_a_server_alone() -> None:
-    """Only a server shows figures of its process and interpreter."""
+    """Only a server shows values of its process and interpreter."""
     snapshot = Snapshot((FULL,))
     before = read(snapshot)
     names = {name for name, _ in read(snapshot, process=True)}

@@ -1,4 +1,4 @@
-"""When a run is held, and who answered."""
+"""When a run is held, and which server answered."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def test_guard(gone: int, listed: int, held: bool) -> None:
     ],
 )
 def test_who_counts_for_the_guard(fields: dict[str, Any], counts: bool) -> None:
-    """Models that retired, are past their date or were missing already may leave in any number."""
+    """Models that are retired, overdue or were missing already may leave in any number."""
     known = state(row("stays"), row("a"), row("b"), row("c"), row("this one", **fields))
     reason = held_because(known, catalog(info("stays")))
     assert reason == ("4 of 5 models left the list at once" if counts else None)
 
 
 def test_removed_models_do_not_make_a_list_longer() -> None:
-    """The share is one of the models that are listed, not of all that ever were."""
+    """The share is one of the listed models, not of all models ever recorded."""
     known = state(*numbered(range(13)), *numbered(range(100, 200), **REMOVED))
     seen = catalog(*(info(f"m{n}") for n in range(4, 13)))
     reason = held_because(known, seen)
@@ -83,14 +83,14 @@ def test_removed_models_do_not_make_a_list_longer() -> None:
 
 @pytest.mark.parametrize("listed", [1, 3, 10])
 def test_empty_list(listed: int) -> None:
-    """An empty list is no catalog, however few models it would remove."""
+    """An empty list holds the run, however few models it would remove."""
     known = state(*numbered(range(listed)))
     reason = held_because(known, catalog(), empty=True)
     assert reason == f"the list is empty where {listed} models were listed"
 
 
 def test_empty_list_without_models() -> None:
-    """An empty list removes nothing where nothing is listed any more."""
+    """An empty list removes nothing if no model is listed."""
     assert held_because(state(row(**REMOVED)), catalog(), empty=True) is None
 
 
@@ -104,7 +104,7 @@ def test_held_stays_held() -> None:
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_newcomers_do_not_release_a_held_source(more: int) -> None:
-    """Models that came while a source is held make no share smaller, even when one more leaves."""
+    """Models that were added while a source is held do not make the share smaller."""
     left = numbered(range(4), missing_since=LAST)
     old = numbered(range(4, 10))
     new = [replace(each, first_seen_at=LAST) for each in numbered(range(10, 25))]
@@ -116,7 +116,7 @@ def test_newcomers_do_not_release_a_held_source(more: int) -> None:
 
 @pytest.mark.parametrize("held", [False, True])
 def test_a_model_missing_for_long_makes_no_list_shorter(held: bool) -> None:
-    """What came after a model that is missing for long is listed as well, and counts as that."""
+    """A model that came after another one went missing counts as listed."""
     long_ago = row("missing", missing_since=LAST - 50 * DAY)
     rows = [replace(each, first_seen_at=LAST - 20 * DAY) for each in numbered(range(29))]
     four = [replace(each, missing_since=LAST if held else None) for each in rows[:4]]
@@ -128,15 +128,15 @@ def test_a_model_missing_for_long_makes_no_list_shorter(held: bool) -> None:
 
 
 def test_held_ends_when_the_models_are_back() -> None:
-    """A list that is whole again needs nobody's word."""
+    """A list that is complete again ends the hold without a person."""
     known = state(*numbered(range(6)), *numbered(range(6, 10), missing_since=LAST), held=True)
     seen = catalog(*(info(f"m{n}") for n in range(10)))
     assert held_because(known, seen) is None
     assert recorded(decide(known, seen)) == []
 
 
-def test_held_pass_applies_everything_else() -> None:
-    """A held pass keeps what is missing on the list, and applies the rest."""
+def test_held_run_applies_everything_else() -> None:
+    """A held run keeps the missing models on the list, and applies all other changes."""
     known = state(row("a"), row("b", **REMOVED), *numbered(range(4)))
     seen = catalog(info("a", lifecycle="deprecated"), info("b"), info("c"))
     gone = {f"m{n}": AbsenceCheck.GONE for n in range(4)}
@@ -184,7 +184,7 @@ ORG, SPACE = Identity("org_a"), Identity("org_a", "ws_1")
     ],
 )
 def test_another_answers(before: Identity, after: Identity, who: str | None, held: bool) -> None:
-    """Another organisation or workspace holds the pass; who does not say who it is, is no other."""
+    """Another organisation or workspace holds the run; an unstated identity does not."""
     known = state(row())
     known = replace(known, source=replace(known.source, scope=before))
     seen = catalog(info("other"), scope=after)
@@ -194,7 +194,7 @@ def test_another_answers(before: Identity, after: Identity, who: str | None, hel
 
 
 def test_another_organisation_with_the_same_list() -> None:
-    """Another organisation that lists what is listed is adopted; a missing model makes it other."""
+    """Another organisation with the same list is accepted; with a missing model it is not."""
     known = state(row("a"), row("b"), row("removed", **REMOVED))
     known = replace(known, source=replace(known.source, scope=SPACE))
     other = Identity("org_b", "ws_2")
@@ -205,7 +205,7 @@ def test_another_organisation_with_the_same_list() -> None:
 
 
 def test_another_workspace_with_the_same_list() -> None:
-    """Another workspace holds the pass even when it lists the same."""
+    """Another workspace holds the run even with the same list."""
     known = state(row())
     known = replace(known, source=replace(known.source, scope=SPACE))
     seen = catalog(info(), scope=Identity("org_a", "ws_2"))
@@ -213,7 +213,7 @@ def test_another_workspace_with_the_same_list() -> None:
 
 
 def test_another_base_url() -> None:
-    """Another `base_url` holds the pass even when it lists the same, but never the first pass."""
+    """Another `base_url` holds the run even with the same list, but never the first run."""
     change, hold = guard.identity_change(state(row()), catalog(info()), "https://other.example")
     assert change == "https://other.example answered where https://api.example did before"
     assert hold is not None
@@ -225,7 +225,7 @@ def test_another_base_url() -> None:
 
 
 def test_adopted() -> None:
-    """An applied pass makes the source's baseline once, and remembers who answered and when."""
+    """An applied run sets the source's baseline once, and stores the identity and the time."""
     first = guard.source_after_run(SourceRecord("s", URL), SPACE, URL, LAST)
     assert first == SourceRecord("s", URL, SPACE, baseline_at=LAST, last_synced_at=LAST)
     second = guard.source_after_run(first, Identity("org_b", "ws_2"), "https://other.example", NOW)
@@ -239,7 +239,7 @@ def test_adopted() -> None:
 
 
 def test_adopted_keeps_what_an_answer_leaves_open() -> None:
-    """Who answered stays known while the same server's answers do not say it."""
+    """The identity stays known while the same server's answers do not state it."""
     known = SourceRecord("s", URL, SPACE, baseline_at=LAST)
     for scope in (Identity(), ORG, SPACE):
         assert guard.source_after_run(known, scope, URL, NOW).scope == SPACE
@@ -252,8 +252,8 @@ def test_adopted_keeps_what_an_answer_leaves_open() -> None:
         pytest.param(Identity(), "https://other.example", id="another server"),
     ],
 )
-def test_adopted_mixes_nobody(scope: Identity, base_url: str) -> None:
-    """What somebody else leaves open is unknown, and not taken from the one before."""
+def test_an_unstated_identity_is_unknown(scope: Identity, base_url: str) -> None:
+    """What another server does not state is unknown, and not taken from the server before."""
     known = SourceRecord("s", URL, SPACE, baseline_at=LAST)
     assert guard.source_after_run(known, scope, base_url, NOW).scope == scope
 
@@ -272,7 +272,7 @@ def test_adopted_mixes_nobody(scope: Identity, base_url: str) -> None:
     ],
 )
 def test_exclude(globs: tuple[str, ...], kept: list[str]) -> None:
-    """Ids that match one of the globs are left out; a glob matches whole ids, and their case."""
+    """Ids that match one of the globs are left out; a glob matches whole ids with their case."""
     ids = ["canary-1", "Canary-2", "prod-canary-3", "a[b]", "m"]
     assert guard.drop_excluded({id_: id_.upper() for id_ in ids}, globs) == {
         id_: id_.upper() for id_ in kept
@@ -289,7 +289,7 @@ def test_exclude(globs: tuple[str, ...], kept: list[str]) -> None:
     ],
 )
 def test_a_hold_names_its_models(gone: int, text: str) -> None:
-    """A hold has every model whose removal waits, in the order of their ids, and names five."""
+    """A hold lists all models whose removal waits, in the order of ids; its text names five."""
     known = state(*reversed(numbered(range(10))))
     seen = catalog(*(info(f"m{n}") for n in range(gone, 10)))
     hold = guard.removal_hold(known, seen, NOW, empty=not seen.models)

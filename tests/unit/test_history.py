@@ -1,4 +1,4 @@
-"""The recorded history tells what was recorded, and marks what was not."""
+"""The demo's history contains the record, and marks the made-up part."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RECORD = [
 
 
 def by_day(day: str) -> Step:
-    """Give the last step of that day."""
+    """Return the last step of that day."""
     return [step for step in steps() if step.at.date().isoformat() == day][-1]
 
 
@@ -45,13 +45,13 @@ def one(step: Step, model_id: str) -> dict[str, Any]:
 
 
 def test_order() -> None:
-    """Moments follow each other in UTC, begin on 2026-02-01, and each has its own headline."""
-    told = steps()
-    instants = [step.at for step in told]
+    """Steps are in the order of UTC time, begin on 2026-02-01, and have different headlines."""
+    story = steps()
+    instants = [step.at for step in story]
     assert instants == sorted(set(instants))
     assert {instant.utcoffset() for instant in instants} == {timedelta(0)}
     assert instants[0].date().isoformat() == "2026-02-01"
-    assert len({step.headline for step in told}) == len(told)
+    assert len({step.headline for step in story}) == len(story)
 
 
 @pytest.mark.parametrize(("model_id", "name", "created", "first", "left"), RECORD)
@@ -70,7 +70,7 @@ def test_record(
 
 
 def test_nothing_else_is_listed() -> None:
-    """No model outside the record appears, and none twice in one step."""
+    """No model outside the record appears, and no model twice in one step."""
     for step in steps():
         ids = [model["id"] for model in step.models]
         assert len(ids) == len(set(ids))
@@ -78,7 +78,7 @@ def test_nothing_else_is_listed() -> None:
 
 
 def test_newest_first() -> None:
-    """Every step lists its models as the API does, newest first."""
+    """Every step lists its models newest first, as the API does."""
     for step in steps():
         created = [model["created_at"] for model in step.models]
         assert created == sorted(created, reverse=True)
@@ -89,7 +89,7 @@ def test_newest_first() -> None:
     [("2026-02-01", 7), ("2026-03-18", 9), ("2026-05-31", 10), ("2026-08-05", 10)],
 )
 def test_counts(day: str, count: int) -> None:
-    """As many models are listed as were seen on that day."""
+    """Each day lists as many models as were recorded."""
     assert len(by_day(day).models) == count
 
 
@@ -116,10 +116,10 @@ def test_xhigh_appears() -> None:
 def test_departures_a_minute_apart() -> None:
     """Claude Opus 4 left at 17:52 and Claude Sonnet 4 at 17:53 on 2026-06-15."""
     hour = datetime(2026, 6, 15, 17, tzinfo=UTC)
-    told = {step.at: {m["id"] for m in step.models} for step in steps()}
-    assert "claude-opus-4-20250514" not in told[hour + timedelta(minutes=52)]
-    assert "claude-sonnet-4-20250514" in told[hour + timedelta(minutes=52)]
-    assert "claude-sonnet-4-20250514" not in told[hour + timedelta(minutes=53)]
+    story = {step.at: {m["id"] for m in step.models} for step in steps()}
+    assert "claude-opus-4-20250514" not in story[hour + timedelta(minutes=52)]
+    assert "claude-sonnet-4-20250514" in story[hour + timedelta(minutes=52)]
+    assert "claude-sonnet-4-20250514" not in story[hour + timedelta(minutes=53)]
 
 
 def test_late_listings() -> None:
@@ -172,9 +172,9 @@ def test_deprecation() -> None:
 
 def test_reminders() -> None:
     """After the deprecation two steps cross a reminder each: 90 days, then 30."""
-    told = [step for step in steps() if step.at >= by_day("2026-11-10").at]
-    assert {step.models == told[0].models for step in told} == {True}
-    crossed = [[n for n in (90, 30, 7, 1) if days_left(step) <= n] for step in told]
+    story = [step for step in steps() if step.at >= by_day("2026-11-10").at]
+    assert {step.models == story[0].models for step in story} == {True}
+    crossed = [[n for n in (90, 30, 7, 1) if days_left(step) <= n] for step in story]
     assert crossed == [[], [90], [90, 30]]
 
 
@@ -191,6 +191,6 @@ def test_sdk_knows_the_newest_shape() -> None:
 
 
 def test_fresh_objects() -> None:
-    """Each call builds its own objects, so that a reader may change them."""
+    """Each call builds new objects, which a reader may change."""
     steps()[0].models[0].clear()
     assert steps()[0].models[0]

@@ -107,7 +107,7 @@ def test_where_an_id_stands(around: str) -> None:
     ],
 )
 def test_where_no_id_stands(around: str) -> None:
-    """Part of a longer word, a glob, a template, a pattern or another catalog's id is no id."""
+    """A part of a longer word, a glob, a template, a pattern or another catalog's id is no id."""
     for model_id in RECORDED:
         assert found(around.format(model_id)) == []
 
@@ -221,7 +221,7 @@ def test_ids_with_dates_of_another_form(word: str) -> None:
 
 
 def test_an_empty_catalog() -> None:
-    """Without a family nothing looks like an id."""
+    """Without a family no unrecorded word looks like an id."""
     assert found("claude-opus-4-20250514", IdPattern([])) == []
 
 
@@ -237,7 +237,7 @@ def test_each_is_found_once_and_in_order(words: list[str], between: str) -> None
 
 @given(st.lists(st.text("claude-opus4125x./@ \n", max_size=12), max_size=40).map("".join))
 def test_what_is_found_is_whole(text: str) -> None:
-    """No letter, digit or joiner stands beside an id that is found."""
+    """No letter, digit or joiner is next to an id that is found."""
     raw = text.encode()
     for begin, end in IDS.find(raw):
         before, after = raw[:begin].decode()[-1:], raw[end:].decode()[:1]

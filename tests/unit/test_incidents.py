@@ -30,7 +30,7 @@ from decisions import (
     ],
 )
 def test_failures(threshold: int, classes: str, announced: list[int]) -> None:
-    """A row of failures is told at the threshold, and again only for a class not told before."""
+    """A streak of failures is recorded at the threshold, and again only for a new error code."""
     announced_codes: list[str] = []
     when: list[int] = []
     for streak, error_class in enumerate(classes, 1):
@@ -52,7 +52,7 @@ def test_failures(threshold: int, classes: str, announced: list[int]) -> None:
 
 
 def test_recovery() -> None:
-    """A success is told of after a failure that was told, with that failure, and else never."""
+    """A success makes an event only after a recorded failure, and contains that failure."""
     assert incidents.recovery_event(state(last_error="it broke"), NOW) is None
     known = state(last_error="it broke", failure_announced=True)
     changes = {"error": change("it broke", None)}
@@ -60,7 +60,7 @@ def test_recovery() -> None:
 
 
 def test_held() -> None:
-    """The first held pass of an episode is told, with its reason; the ones after it are not."""
+    """Only the first held run since the last success makes an event, with its reason."""
     changes = {"error": change(None, "half of it left")}
     event = incidents.held_event(state(), NOW, "half of it left")
     assert event == Event(Kind.SYNC_HELD, NOW, changes=changes)

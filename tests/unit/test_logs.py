@@ -17,7 +17,7 @@ ours = logging.getLogger("catalog_sync.sync")
 
 
 def written(style: str, code: str, *, verbose: bool = True) -> list[str]:
-    """The lines that a process which logs writes to standard error; it prints nothing else."""
+    """The lines that a logging process writes to standard error; it prints nothing else."""
     script = OURS.format(style=style, verbose=verbose) + code
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
@@ -50,13 +50,13 @@ def test_text() -> None:
 )
 def test_facts_are_single_words(value: object, word: str) -> None:
     """A fact is one word: what would break the line or its words is quoted."""
-    (line,) = written("text", f"ours.info('told', extra=logs.fields(fact={value!r}))")
-    assert line.endswith(f" INFO told fact={word}")
+    (line,) = written("text", f"ours.info('fact', extra=logs.fields(fact={value!r}))")
+    assert line.endswith(f" INFO fact fact={word}")
 
 
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_messages_are_single_lines(style: str) -> None:
-    """What a server says of itself can neither forge a line of the log nor move a cursor."""
+    """A server's identity can neither forge a line of the log nor move a cursor."""
     lines = written(style, r"ours.warning('adopted: %s', 'org\x1b[2J\r\n2026 INFO forged')")
     assert len(lines) == 1
     assert lines[0].isprintable()
@@ -80,7 +80,7 @@ def test_json() -> None:
 
 
 def test_json_of_anything() -> None:
-    """A fact that JSON does not know is written as text, and does not stop the program."""
+    """A fact that JSON cannot represent is written as text, and does not stop the program."""
     code = "import datetime; ours.info('x', extra=logs.fields(at=datetime.date(2026, 7, 24)))"
     (line,) = written("json", code)
     assert json.loads(line)["at"] == "2026-07-24"
@@ -110,12 +110,12 @@ def test_verbose(verbose: bool, levels: list[str]) -> None:
 @pytest.mark.parametrize("style", ["text", "json"])
 @pytest.mark.parametrize("level", ["debug", "warning", "error"])
 def test_only_our_own(style: str, level: str) -> None:
-    """A library's log is not shown, whatever its level: it may hold secrets, and is no JSON."""
+    """A library's log is not shown, whatever its level: it may contain secrets and is no JSON."""
     assert written(style, f"logging.getLogger('httpx').{level}('x-api-key: secret')") == []
 
 
 def test_once() -> None:
-    """A program that has logging of its own does not get ours a second time."""
+    """A program with its own logging does not get this program's lines twice."""
     code = "logging.basicConfig(level=logging.DEBUG, format='root %(message)s'); ours.info('once')"
     (line,) = written("text", code)
     assert line.endswith(" INFO once")

@@ -1,4 +1,4 @@
-"""What people read about events and passes."""
+"""Texts about events and runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def change(old: Any, new: Any) -> dict[str, Any]:
     ],
 )
 def test_value(value: Any, text: str) -> None:
-    """Text stands bare and intact, None is "nothing", all else is JSON."""
+    """Text has no quotes and is unchanged, None is "nothing", all else is JSON."""
     assert event_text.value_text(value) == text
 
 
@@ -108,7 +108,7 @@ def test_value(value: Any, text: str) -> None:
     ],
 )
 def test_event(recorded: Event, text: str) -> None:
-    """An event reads as what it is about: a name, a date as a day in UTC, or what changed."""
+    """An event's text states its name, a date as a day in UTC, or the changes."""
     assert event_text.event_text(recorded) == text
 
 
@@ -126,7 +126,7 @@ def reminder(day: int) -> str:
 
 
 def test_days_left() -> None:
-    """A reminder counts calendar days, and a date that passed is overdue."""
+    """A reminder counts calendar days, and a past date is overdue."""
     assert [reminder(day) for day in (14, 15, 16)] == [
         "retires 2026-06-14 (1 day overdue)",
         "retires 2026-06-15 (today)",
@@ -135,7 +135,7 @@ def test_days_left() -> None:
 
 
 @pytest.mark.parametrize(
-    ("moment", "text"),
+    ("time", "text"),
     [
         ("2026-06-15T00:00:00+00:00", "today"),
         ("2026-06-15T23:59:59+00:00", "today"),
@@ -146,13 +146,13 @@ def test_days_left() -> None:
         ("1970-01-01T00:00:00+00:00", "20619 days ago"),
     ],
 )
-def test_distance(moment: str, text: str) -> None:
-    """How far a time is away is counted in calendar days of UTC, whatever its zone."""
-    assert text_.distance_text(datetime.fromisoformat(moment), NOW) == text
+def test_distance(time: str, text: str) -> None:
+    """The distance of a time is counted in calendar days of UTC, whatever its zone."""
+    assert text_.distance_text(datetime.fromisoformat(time), NOW) == text
 
 
 def test_overdue() -> None:
-    """A day that is over may be called otherwise than past."""
+    """The word for past days can be chosen."""
     yesterday = NOW - timedelta(days=1)
     assert text_.distance_text(yesterday, NOW, past="overdue") == "1 day overdue"
 
@@ -184,7 +184,7 @@ def leaf(**below: Any) -> dict[str, Any]:
     ],
 )
 def test_capabilities_to_read(stated: Any, text: str) -> None:
-    """What a model can do is a short list, its parts in brackets; what it cannot do is left out."""
+    """A model's capabilities are a short list with parts in brackets, without unsupported ones."""
     assert export.capabilities_text({"capabilities": stated}) == text
 
 
@@ -273,7 +273,7 @@ CHANGES = (
     ],
 )
 def test_report(made: RunReport, dry_run: bool, text: str) -> None:
-    """A pass is one line: how it ended, what it saw, what changed, how long it took."""
+    """A run is one line: how it ended, what it saw, what changed, how long it took."""
     assert sync_report.report_text(made, dry_run=dry_run) == f"anthropic: {text}"
 
 
@@ -300,6 +300,6 @@ def test_report(made: RunReport, dry_run: bool, text: str) -> None:
     ],
 )
 def test_capabilities(stated: Any, paths: list[str]) -> None:
-    """What a model supports is a list of paths; what it does not say is not there."""
+    """A model's supported capabilities are a list of paths; unstated ones are missing."""
     assert export.capabilities(model("m", capabilities=stated)) == paths
     assert export.capabilities(model("m")) == []

@@ -35,10 +35,10 @@ from published import (
     contents,
     day,
     hostile,
+    later_event,
     record,
     render,
     source,
-    told,
 )
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe]")
@@ -87,14 +87,14 @@ class Page(HTMLParser):
 
 
 def test_the_files() -> None:
-    """Six files, the page last, made only of the values: the same bytes each time."""
+    """Six files, the page last, depend only on the values: the same bytes each time."""
     files = render(catalog())
     assert list(files)[-1] == "index.html"
     assert files == render(catalog())
 
 
 def test_only_the_name_of_a_source_is_published() -> None:
-    """The address and the identity of a source are in no file."""
+    """No file contains the address or the identity of a source."""
     for content in render(catalog()).values():
         assert PRIVATE.encode() not in content
 
@@ -151,7 +151,7 @@ def test_an_entry_for_each_event() -> None:
 
 
 def test_a_first_list_is_not_new() -> None:
-    """The models of a source's first list share one entry that calls none of them new."""
+    """The models of a source's first list share one entry, which calls none of them new."""
     models = [record(f"claude-{number}") for number in range(200)]
     feed = read_feed(render(contents([*models, record("claude-new", seen=day("2026-03-01"))])))
     assert [entry.title for entry in feed.entries] == [
@@ -162,7 +162,7 @@ def test_a_first_list_is_not_new() -> None:
 
 
 def test_ids_stay() -> None:
-    """Ids are unique, and stay when events follow, the site moves or a source is added."""
+    """Ids are unique and stay the same when events follow, the site moves or a source is added."""
     site = catalog()
     before = read_feed(render(site))
     later = Event(Kind.UPDATED, NOW, "claude-opus-5", {}, None, "anthropic", 9, 9)
@@ -212,7 +212,7 @@ def test_links() -> None:
 
 
 def test_hostile_names_in_the_feed() -> None:
-    """The feed is XML 1.0 whatever the names, and they are text in it."""
+    """The feed is valid XML 1.0 for all names, and contains them as text."""
     files = render(hostile())
     feed = read_feed(files)
     root = ET.fromstring(files["feed.xml"])
@@ -229,7 +229,7 @@ def test_hostile_names_in_the_feed() -> None:
 def test_a_feed_has_an_end() -> None:
     """A feed holds the newest thousand entries; `events.json` holds all."""
     one = record("claude-1")
-    events = [told(one, Kind.UPDATED, "2026-03-01") for _ in range(1100)]
+    events = [later_event(one, Kind.UPDATED, "2026-03-01") for _ in range(1100)]
     events = [
         replace(event, occurred_at=event.occurred_at + timedelta(minutes=number))
         for number, event in enumerate(events)
@@ -262,14 +262,16 @@ def going() -> Site:
     new = record("claude-opus-5", line="opus", created_at="2026-06-01T00:00:00Z")
     events = [
         *map(added, (late, gone, new)),
-        told(late, Kind.DEPRECATED, "2026-05-01", lifecycle={"old": "active", "new": "deprecated"}),
-        told(gone, Kind.REMOVED, "2026-06-01"),
+        later_event(
+            late, Kind.DEPRECATED, "2026-05-01", lifecycle={"old": "active", "new": "deprecated"}
+        ),
+        later_event(gone, Kind.REMOVED, "2026-06-01"),
     ]
     return contents([new, late, gone], events)
 
 
 def test_the_successor_is_named() -> None:
-    """Feed, calendar and page name the successor of a model that goes, and of no other."""
+    """Feed, calendar and page name the successor of a model that leaves, and of no other."""
     files = render(going())
     removed, deprecated, _ = read_feed(files).entries
     assert "Successor: Claude Opus 5" in removed.summary
@@ -305,15 +307,15 @@ def test_a_revised_date_moves_under_its_uid() -> None:
     steps = [
         record("a", retires_at=plan and f"{plan}T00:00:00Z", display_name="A") for plan in plans
     ]
-    moments = ["2026-02-02", "2026-03-01", "2026-04-01", "2026-05-01", "2026-06-01"]
-    events = [told(step, Kind.UPDATED, at) for step, at in zip(steps, moments, strict=True)]
+    days = ["2026-02-02", "2026-03-01", "2026-04-01", "2026-05-01", "2026-06-01"]
+    events = [later_event(step, Kind.UPDATED, at) for step, at in zip(steps, days, strict=True)]
     uids = set()
     for until, sequence in ((2, 0), (3, 1), (5, 3)):
         (entry,) = dates(render(contents([steps[until - 1]], events[:until]))).values()
         uids.add(str(entry["uid"]))
         assert entry["sequence"] == sequence
         assert entry["dtstart"].dt.isoformat() == plans[until - 1]
-        assert entry["dtstamp"].dt == entry["last-modified"].dt == day(moments[until - 1])
+        assert entry["dtstamp"].dt == entry["last-modified"].dt == day(days[until - 1])
     assert uids == {"922832bc-432f-5916-bc59-76fc2462162e"}
     assert dates(render(contents([steps[3]], events[:4]))) == {}
 
@@ -333,13 +335,13 @@ def test_a_date_that_all_models_got_at_once() -> None:
     ("removed", "shown"), [("2026-08-31", False), ("2026-09-01", True), ("2026-09-05", True)]
 )
 def test_a_model_that_left_early(removed: str, shown: bool) -> None:
-    """A model that left before its date has no entry; one that left on it or after keeps it."""
+    """A model that left before its date has no entry; one that left on it or later keeps it."""
     left = record("a", retires_at="2026-09-01T00:00:00Z", removed=day(removed))
     assert bool(dates(render(contents([left])))) is shown
 
 
 def test_a_calendar_without_dates() -> None:
-    """Without a retirement the calendar is empty, and has the component that it needs."""
+    """Without a retirement the calendar is empty except for one required component."""
     content = render(contents([record("a")]))["retirements.ics"]
     calendar = icalendar.Calendar.from_ical(content)
     assert calendar.walk("VEVENT") == []
@@ -382,8 +384,10 @@ def test_a_row_opens_with_capabilities_and_history() -> None:
     able = record("a", capabilities={"effort": {"supported": True}, "pdf": {"supported": True}})
     change = {"old": "active", "new": "deprecated"}
     events = [added(able)]
-    events += [told(able, Kind.UPDATED, f"2026-03-0{number}", x=change) for number in range(1, 6)]
-    events.append(told(able, Kind.DEPRECATED, "2026-05-01", lifecycle=change))
+    events += [
+        later_event(able, Kind.UPDATED, f"2026-03-0{number}", x=change) for number in range(1, 6)
+    ]
+    events.append(later_event(able, Kind.DEPRECATED, "2026-05-01", lifecycle=change))
     page = Page(render(contents([able], events)))
     assert "effort, pdf" in page.texts
     dated = [text for text in page.texts if re.match(r"2026-\d\d-\d\d [a-z]+:", text)]
@@ -420,7 +424,7 @@ def test_the_page_names_its_feed_and_files() -> None:
 
 
 def test_hostile_names_in_the_page() -> None:
-    """Names are text in the page: the elements are those of a harmless catalog."""
+    """Names are text in the page: the elements are those of a catalog with plain names."""
     page = Page(render(hostile()))
     harmless = Page(render(catalog()))
     assert {tag for tag, _ in page.tags} <= {tag for tag, _ in harmless.tags} | {"tspan"}
@@ -429,7 +433,7 @@ def test_hostile_names_in_the_page() -> None:
 
 
 def test_ids_of_rows_are_unique() -> None:
-    """No two rows have the same fragment, whatever their sources and ids hold."""
+    """No two rows have the same fragment, whatever their sources and ids contain."""
     pairs = [("a", "b/c"), ("a/b", "c"), ("a", "b c"), ("a", "b%20c"), ("a%2Fb", "c"), ("a", "B/c")]
     models = [record(id_, name) for name, id_ in pairs]
     page = Page(render(contents(models, sources=[source(name) for name, _ in pairs])))
@@ -463,7 +467,7 @@ def stages(bar) -> list[str]:
 
 
 def test_a_bar_from_release_to_retirement() -> None:
-    """A bar begins at the release, turns at the deprecation, and ends at the date or open."""
+    """A bar starts at the release, changes at the deprecation, and ends at the date or open."""
     bars, picture = draw(catalog())
     assert stages(bars["claude-opus-5"]) == ["live"]
     assert bars["claude-opus-5"].open_end
@@ -477,14 +481,14 @@ def test_a_bar_from_release_to_retirement() -> None:
 
 
 def test_an_unknown_release() -> None:
-    """A bar of a model of unknown release begins, faded, when it was first seen."""
+    """A bar of a model with unknown release starts, faded, when it was first seen."""
     bars, picture = draw(catalog())
     assert bars["local/llama"].life.start == BASELINE
     assert bars["local/llama"].open_start
     assert picture.begin == datetime(2024, 3, 7, tzinfo=UTC)
 
 
-def test_a_date_that_has_passed() -> None:
+def test_an_overdue_model() -> None:
     """The bar of an overdue model reaches to the last sync, and the page says overdue."""
     overdue = record("a", retires_at="2026-06-01T00:00:00Z", lifecycle="deprecated")
     bars, picture = draw(contents([overdue]))
@@ -497,10 +501,10 @@ def test_a_date_that_has_passed() -> None:
 
 
 def test_the_end_of_a_retired_model() -> None:
-    """A retired model ends at its event; without one at its date; a later date is not drawn."""
+    """A retired model's bar ends at its event, or at its date; a later date is not drawn."""
     retired = record("a", lifecycle="retired", retires_at="2026-06-01T00:00:00Z")
     assert draw(contents([retired]))[0]["a"].life.end == datetime(2026, 6, 1, tzinfo=UTC)
-    events = [added(retired), told(retired, Kind.RETIRED, "2026-05-30")]
+    events = [added(retired), later_event(retired, Kind.RETIRED, "2026-05-30")]
     bar = draw(contents([retired], events))[0]["a"]
     assert bar.life.end == day("2026-05-30")
     assert bar.retires is None

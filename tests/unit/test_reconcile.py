@@ -1,4 +1,4 @@
-"""What a run decides about models: known rows and a list in, rows and events out."""
+"""The decisions of a run about models: known rows and a list in, rows and events out."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_baseline() -> None:
 
 
 def test_ids_compare_exactly() -> None:
-    """Ids that differ in case or in trailing blanks are models of their own."""
+    """Ids that differ in case or in trailing blanks are different models."""
     result = decide(state(row("m")), catalog(info("M"), info("m "), info("m")))
     assert recorded(result) == [("added", "M"), ("added", "m ")]
 
@@ -220,7 +220,7 @@ def test_unchanged_rows_are_not_written() -> None:
 
 
 def test_rows_that_are_seen_again() -> None:
-    """A model that is seen is neither missing nor removed, and keeps when it was first seen."""
+    """A seen model is neither missing nor removed, and keeps its first time."""
     known = state(row("back", **REMOVED), row("missed", missing_since=LAST), row("new name"))
     seen = [info("back"), info("missed"), info("new name", **RENAMED)]
     result = decide(known, catalog(*seen))
@@ -294,7 +294,7 @@ def test_missing(
     kind: str | None,
     missing_since: datetime,
 ) -> None:
-    """A model that is not listed is removed when that is confirmed, and until then only missing."""
+    """A model that is not listed is removed when that is confirmed; until then it is missing."""
     known = state(row(**before), second_last_walk_at=LAST - DAY)
     result = decide(
         known, catalog(), absences={"m": AbsenceCheck(answer)} if answer else {}, **options
@@ -307,7 +307,7 @@ def test_missing(
 
 
 def test_missing_needs_three_walks_at_least() -> None:
-    """While a source has not made three complete walks, no answer confirms nothing."""
+    """While a source has fewer than three complete walks, a missing answer confirms nothing."""
     known = state(row(missing_since=LAST), second_last_walk_at=None)
     assert recorded(decide(known, catalog(), absences={"m": AbsenceCheck.UNKNOWN})) == []
 
@@ -325,21 +325,21 @@ def test_retired_by_id() -> None:
 
 
 def test_retired_by_id_where_the_list_says_no_lifecycle() -> None:
-    """Only the lifecycle is taken from the answer by id, also where the list never had one."""
+    """Only the lifecycle is taken from the answer by id, even if the list never stated one."""
     result = decide(state(record(bare())), catalog(), absences={"m": AbsenceCheck.RETIRED})
     assert result.changed[0].info.payload == bare(lifecycle="retired")
     assert result.events[0].changes == {"lifecycle": change(None, "retired"), **GONE_NOW}
 
 
 def test_removed_models_stay_removed() -> None:
-    """A model that was removed is no longer missed, and nothing is said of it again."""
+    """A removed model is no longer missing and makes no further event."""
     known = state(row(**REMOVED))
     assert guard.missing(known, catalog()) == []
     assert decide(known, catalog(), accept=True) == ChangeSet()
 
 
 def test_who_is_asked_for() -> None:
-    """Every missing model is asked for by id, but for those that already retired."""
+    """Every missing model is confirmed by id, except those that already retired."""
     known = state(
         row("b"),
         row("a", missing_since=LAST - 9 * DAY),

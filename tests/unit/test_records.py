@@ -1,4 +1,4 @@
-"""The values that travel through the house: what they accept, and what they refuse."""
+"""The value types shared by all layers: accepted and refused values."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read(payload: Any) -> ModelInfo:
 
 
 def test_first_api_version() -> None:
-    """The fields of the first API version are enough; what the API did not say is null."""
+    """The fields of the first API version are enough; unstated values are None."""
     info = read(SEED)
     assert (info.id, info.type, info.display_name) == ("m", "model", "M")
     assert info.created_at == datetime(2026, 1, 1, tzinfo=UTC)
@@ -72,7 +72,7 @@ def test_newest_api_version() -> None:
 
 
 def test_the_whole_object_is_kept() -> None:
-    """The payload is the object as received: unknown fields, nulls and order included."""
+    """The payload is the object as received, with unknown fields, nulls and order."""
     payload = {"new": {"deep": [1, None, {"a": 1.5}]}, **SEED, "line": None, "payload": "theirs"}
     info = read(payload)
     assert info.payload == payload
@@ -99,7 +99,7 @@ def test_the_whole_object_is_kept() -> None:
     ],
 )
 def test_accepted(fields: dict[str, Any]) -> None:
-    """Words are stored as sent; ids, times and numbers go to the databases' own limits."""
+    """Words are stored as sent; ids, times and numbers may reach the databases' limits."""
     info = read({**SEED, **fields})
     assert info.payload == {**SEED, **fields}
     for name in fields.keys() & {"id", "type", "display_name", "lifecycle", "line", "max_tokens"}:
@@ -143,7 +143,7 @@ def test_accepted(fields: dict[str, Any]) -> None:
     ],
 )
 def test_refused(fields: dict[str, Any], place: str) -> None:
-    """What the API does not promise, or no database keeps, is refused with its place."""
+    """A value that the API does not promise, or no database stores, is refused with its place."""
     with pytest.raises(ValueError) as caught:
         read({**SEED, **fields})
     assert str(caught.value).startswith(place)
@@ -160,7 +160,7 @@ def test_missing_field(field: str) -> None:
 
 @pytest.mark.parametrize("payload", [None, [], "m", 1, [SEED]])
 def test_no_object(payload: Any) -> None:
-    """What is no JSON object is no model."""
+    """A value that is no JSON object is refused."""
     with pytest.raises(ValueError, match=r"^expected an object"):
         read(payload)
 
@@ -169,7 +169,7 @@ def test_no_object(payload: Any) -> None:
 
 
 def test_values_are_frozen() -> None:
-    """No value changes under the feet of who holds it."""
+    """No value can be changed."""
     info = ModelInfo.from_payload(SEED)
     for value, name in (
         (info, "display_name"),
@@ -183,7 +183,7 @@ def test_values_are_frozen() -> None:
 
 
 def test_listed_and_retired() -> None:
-    """A model is listed until it is removed, missing or not; retired is what the API says."""
+    """A model is listed until it is removed, also while missing; `retired` is from the API."""
     info = ModelInfo.from_payload(model("m", retires_at="2026-01-01T00:00:00Z"))
     missing = ModelRecord("s", info, NOW, NOW, missing_since=NOW)
     assert missing.listed
@@ -210,7 +210,7 @@ def test_listed_and_retired() -> None:
     ],
 )
 def test_scope_text(scope: Identity, text: str) -> None:
-    """A scope reads back from its text as the same."""
+    """An identity is read back unchanged from its text."""
     assert str(scope) == text
     assert Identity.parse(text) == scope
 
@@ -224,17 +224,17 @@ def test_scope_text(scope: Identity, text: str) -> None:
     ],
 )
 def test_scope_of_version_0_1(text: str, scope: Identity) -> None:
-    """What version 0.1 stored is read as what it meant."""
+    """Identities that version 0.1 stored are read correctly."""
     assert Identity.parse(text) == scope
 
 
 def test_scope_of_nothing() -> None:
-    """A source that nobody answered for has the unknown scope."""
+    """A source without an answer has the unknown identity."""
     assert Identity.parse(None) == Identity()
 
 
 def test_scope_known_by() -> None:
-    """What an answer leaves open is taken from the other; what it says counts."""
+    """Unstated parts of an identity are taken from the other; stated parts count."""
     full = Identity("org_a", "ws_1")
     assert Identity().filled_from(full) == full
     assert Identity("org_b").filled_from(full) == Identity("org_b", "ws_1")
@@ -245,7 +245,7 @@ def test_scope_known_by() -> None:
 
 
 def test_report() -> None:
-    """The JSON of a pass holds its facts, and the ids or field paths of each kind of event."""
+    """The JSON of a run contains its facts, and the ids or field paths of each kind of event."""
     events = [
         Event(Kind.SCHEMA_CHANGED, NOW, changes={"a.b": {"old": None}, "c": {"new": None}}),
         Event(Kind.ADDED, NOW, "x"),
@@ -289,7 +289,7 @@ def test_report() -> None:
 
 
 def test_report_order() -> None:
-    """The JSON of every pass has the same keys in the same order, a failed one's too."""
+    """The JSON of every run has the same keys in the same order, also for a failed one."""
     failed = RunReport("s", RunStatus.FAILED, NOW, error="source s: HTTP 500").to_json()
     assert list(failed) == list(RunReport("s", RunStatus.SUCCEEDED, NOW).to_json())
     assert failed["error"] == "source s: HTTP 500"

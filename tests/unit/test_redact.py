@@ -1,4 +1,4 @@
-"""What is struck out of texts that quote somebody else's words."""
+"""Redaction of secrets in quoted texts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEY = "sk-ant-test-4f1c9a27"
     ],
 )
 def test_secrets_and_their_parts(text: str, redacted: str) -> None:
-    """A secret, and eight characters of it and more, are replaced; the rest stays."""
+    """A secret, and every part of at least eight characters, is replaced; the rest stays."""
     assert Redactor([KEY])(text) == redacted
 
 
@@ -46,7 +46,7 @@ def test_quoted_secrets(secret: str) -> None:
 
 @given(st.text(max_size=40), st.text(min_size=8, max_size=30), st.text(max_size=40))
 def test_nothing_of_a_secret_is_left(before: str, secret: str, after: str) -> None:
-    """Whatever surrounds it, no eight characters of a secret remain."""
+    """No eight characters of a secret remain, whatever surrounds it."""
     redacted = Redactor([secret])(before + secret + after).replace("[redacted]", "\0\0\0\0")
     words = [secret, *secret.split()]
     parts = {word[i : i + 8] for word in words for i in range(len(word) - 7)}

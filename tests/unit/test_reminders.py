@@ -1,4 +1,4 @@
-"""When a run reminds of a retirement date."""
+"""When a run makes a reminder of a retirement date."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from decisions import (
 def reminded(
     known: SourceState, seen: Catalog, now: datetime = NOW, **options: Any
 ) -> list[dict[str, Any]]:
-    """The changes of the reminders that a pass gives."""
+    """The changes of the reminders of a run."""
     result = decide(known, seen, now, reminders=options.pop("reminders", REMINDERS), **options)
     return [dict(event.changes) for event in result.events if event.kind is Kind.RETIRING]
 
@@ -64,14 +64,14 @@ AGO = timedelta(seconds=1)
     ],
 )
 def test_reminder(last: datetime, now: datetime, expected: list[dict[str, Any]]) -> None:
-    """A pass reminds of a retirement date when a threshold lies between the last pass and now."""
+    """A run makes a reminder if a threshold lies between the last run and now."""
     known = state(row(**RETIRES))
     known = replace(known, source=replace(known.source, last_synced_at=last))
     assert reminded(known, catalog(info(**RETIRES)), now) == expected
 
 
 def test_reminder_event() -> None:
-    """A reminder carries the model's object, and changes nothing of its row."""
+    """A reminder contains the model's object, and does not change its row."""
     known = state(row(**RETIRES))
     seen = info(**RETIRES)
     result = decide(known, catalog(seen), reminders=REMINDERS)
@@ -125,7 +125,7 @@ def test_reminder_beside_another_event(
 
 
 def test_same_instant_is_no_new_date() -> None:
-    """A date that is only written in another way reminds of nothing again."""
+    """Another spelling of the same date makes no new reminder."""
     other = {**RETIRES, "retires_at": "2026-07-15T14:00:00+02:00"}
     assert reminded(state(row(**RETIRES)), catalog(info(**other)), NOW + DAY) == days_left(30, 29)
     known = state(row(**RETIRES))
@@ -134,7 +134,7 @@ def test_same_instant_is_no_new_date() -> None:
 
 
 def test_baseline_counts_as_reminded() -> None:
-    """At the baseline no reminder is given; the next threshold reminds."""
+    """The baseline makes no reminder; the next threshold does."""
     first = state(baseline_at=None)
     assert reminded(first, catalog(info(**RETIRES))) == []
     then = state(row(**RETIRES), baseline_at=NOW)
@@ -167,7 +167,7 @@ def test_reminders_follow_the_clock_of_the_runs() -> None:
 def test_reminder_of_a_missing_model(
     answer: str, hold: bool, expected: list[dict[str, Any]]
 ) -> None:
-    """A missing model that still counts as listed reminds; one that left does not."""
+    """A missing model that still counts as listed makes reminders; a removed one does not."""
     absences = {"m": AbsenceCheck(answer)}
     assert reminded(state(row(**RETIRES)), catalog(), absences=absences, hold=hold) == expected
 

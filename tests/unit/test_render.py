@@ -1,4 +1,4 @@
-"""How results are written: in batches as they come."""
+"""Results are written in batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("number", [0, 1, 999, 1000, 1001, 2500])
 def test_batches_leave_no_seam(number: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """However many rows there are, what is written batch by batch is what whole text would be."""
+    """Rows written in batches give the same text as rows written at once."""
 
     def some() -> Iterator[dict[str, Any]]:
         for n in range(number):

@@ -1,4 +1,4 @@
-"""Any history of lists: the events say exactly what happened, and rebuild every moment of it."""
+"""Any history of lists: the events state exactly what happened, and rebuild every catalog of it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ bounded = settings(derandomize=True, max_examples=100, deadline=None)
 
 @dataclass
 class Made:
-    """One pass: what it saw, what it did."""
+    """One run: what it saw, what it did."""
 
     step: Step
     catalog: Catalog
@@ -57,7 +57,7 @@ class Made:
 
 @dataclass
 class Job:
-    """What `sync.py` and the tables do with the decisions: carry them to the next pass."""
+    """Carries the decisions of a run to the next one, as the program and its tables do."""
 
     source: SourceRecord = SourceRecord("s", URL)  # noqa: RUF009  # frozen
     rows: dict[str, ModelRecord] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Job:
     clock: datetime = START
 
     def make(self, step: Step) -> Made:
-        """Make one pass over what the API has become."""
+        """Make one run over the API's present list."""
         self.clock += step.passed
         now = later(self.clock, self.source.last_synced_at)
         seen = Catalog(
@@ -83,8 +83,10 @@ class Job:
         )
         _, foreign = guard.identity_change(state, seen, step.base_url)
         if foreign and not step.accept:
-            told = incidents.held_event(state, now, "foreign")
-            return self._made(step, seen, now, [told] if told else [], held=True, refused=True)
+            recorded = incidents.held_event(state, now, "foreign")
+            return self._made(
+                step, seen, now, [recorded] if recorded else [], held=True, refused=True
+            )
         reason = None
         if not step.accept:
             hold = guard.removal_hold(state, seen, now, empty=not self.world.objects)
@@ -98,7 +100,7 @@ class Job:
             Absences(checks, hold=reason is not None, accept=step.accept),
             Reminders(REMINDERS, self.source.last_synced_at, now),
         )
-        told = incidents.held_event(state, now, reason) if reason else None
+        recorded = incidents.held_event(state, now, reason) if reason else None
         before, frozen = self.rows, self.rows.keys() - state.models.keys()
         written = {record.info.id: record for record in (*result.added, *result.changed)}
         self.rows = {
@@ -109,7 +111,7 @@ class Job:
         }
         self.source = guard.source_after_run(self.source, step.scope, step.base_url, now)
         self.walks.append(now)
-        events = [*result.events, *([told] if told else [])]
+        events = [*result.events, *([recorded] if recorded else [])]
         return self._made(step, seen, now, events, held=reason is not None, before=before)
 
     def _made(
@@ -124,9 +126,9 @@ class Job:
         before: dict[str, ModelRecord] | None = None,
     ) -> Made:
         self.held = held
-        told = [replace(event, source="s") for event in events]
+        recorded = [replace(event, source="s") for event in events]
         before = self.rows if before is None else before
-        return Made(step, seen, now, held, refused, told, before, self.rows)
+        return Made(step, seen, now, held, refused, recorded, before, self.rows)
 
 
 def play(history: Iterable[Step]) -> list[Made]:
@@ -134,12 +136,12 @@ def play(history: Iterable[Step]) -> list[Made]:
     return [job.make(step) for step in history]
 
 
-def events_of(passes: Iterable[Made]) -> list[Event]:
-    return [event for made in passes for event in made.events]
+def events_of(runs: Iterable[Made]) -> list[Event]:
+    return [event for made in runs for event in made.events]
 
 
 def said(row: ModelRecord) -> tuple[Any, ...]:
-    """What the events promise to rebuild of a row."""
+    """The parts of a row that events can rebuild."""
     return typed(row.info.payload), row.first_seen_at, row.removed_at
 
 
@@ -154,10 +156,10 @@ def on_model(events: Iterable[Event]) -> list[Event]:
 @bounded
 @given(histories)
 def test_events_rebuild_the_rows(history: list[Step]) -> None:
-    """After every pass, all events until then rebuild every row: object, first seen, removed."""
-    passes = play(history)
-    for number, made in enumerate(passes, 1):
-        rebuilt = replay.replay(events_of(passes[:number]))
+    """After every run, all events until then rebuild every row: object, first seen, removed."""
+    runs = play(history)
+    for number, made in enumerate(runs, 1):
+        rebuilt = replay.replay(events_of(runs[:number]))
         assert {id_: said(row) for (_, id_), row in rebuilt.items()} == {
             id_: said(row) for id_, row in made.after.items()
         }
@@ -166,7 +168,7 @@ def test_events_rebuild_the_rows(history: list[Step]) -> None:
 @bounded
 @given(histories)
 def test_rows_are_what_was_seen(history: list[Step]) -> None:
-    """The rows are what the simplest bookkeeping of the lists and answers comes to."""
+    """The rows equal those of a simple bookkeeping of the lists and answers."""
     payloads: dict[str, Mapping[str, Any]] = {}
     listed: set[str] = set()
     missed: Counter[str] = Counter()
@@ -206,7 +208,7 @@ def test_rows_are_what_was_seen(history: list[Step]) -> None:
 @bounded
 @given(histories)
 def test_no_event_without_a_change(history: list[Step]) -> None:
-    """An event names a model only when its object or its being listed changed in that pass."""
+    """An event names a model only if its object or its presence changed in that run."""
     for made in play(history):
         for event in on_model(made.events):
             was, now_is = made.before.get(event.model_id or ""), made.after[event.model_id or ""]
@@ -224,7 +226,7 @@ def test_no_event_without_a_change(history: list[Step]) -> None:
 @bounded
 @given(histories)
 def test_no_change_without_an_event(history: list[Step]) -> None:
-    """What changed of a model is told: by its own event, or by that of the whole catalog."""
+    """Every change of a model is recorded: by its own event, or by that of the whole catalog."""
     for made in play(history):
         own = {event.model_id for event in on_model(made.events)}
         shared = {
@@ -244,7 +246,7 @@ def test_no_change_without_an_event(history: list[Step]) -> None:
 @bounded
 @given(histories)
 def test_changes_are_true(history: list[Step]) -> None:
-    """`changes` are what tells the objects before and after apart: all of it, and nothing else."""
+    """`changes` holds exactly the differences between the objects before and after."""
     for made in play(history):
         shared = [event for event in made.events if event.kind is Kind.SCHEMA_CHANGED]
         for id_, row in made.after.items():
@@ -267,8 +269,8 @@ def test_changes_are_true(history: list[Step]) -> None:
 
 @bounded
 @given(histories)
-def test_one_event_per_model_and_pass(history: list[Step]) -> None:
-    """A pass tells at most one event of a model, at most one reminder, and one of the schema."""
+def test_one_event_per_model_and_run(history: list[Step]) -> None:
+    """A run makes at most one event and one reminder per model, and one event of the schema."""
     for made in play(history):
         assert all(
             count == 1 for count in Counter(e.model_id for e in on_model(made.events)).values()
@@ -282,7 +284,7 @@ def test_one_event_per_model_and_pass(history: list[Step]) -> None:
 @bounded
 @given(histories)
 def test_removed_at_stands_in_the_changes(history: list[Step]) -> None:
-    """Leaving the list and coming back are told with the time, whatever the event's kind."""
+    """Events record the time of leaving the list and of coming back, whatever their kind."""
     for made in play(history):
         for event in on_model(made.events):
             was, now_is = made.before.get(event.model_id or ""), made.after[event.model_id or ""]
@@ -297,12 +299,12 @@ def test_removed_at_stands_in_the_changes(history: list[Step]) -> None:
 
 @bounded
 @given(histories)
-def test_held_passes_remove_nothing(history: list[Step]) -> None:
-    """A held pass takes no model off the list, and an episode of them is told once."""
+def test_held_runs_remove_nothing(history: list[Step]) -> None:
+    """A held run removes no model, and an episode of held runs makes one event."""
     episode = False
     for made in play(history):
-        told = sum(event.kind is Kind.SYNC_HELD for event in made.events)
-        assert told == (made.held and not episode)
+        recorded = sum(event.kind is Kind.SYNC_HELD for event in made.events)
+        assert recorded == (made.held and not episode)
         episode = made.held
         if made.held:
             left = [id_ for id_, row in made.before.items() if row.listed != made.after[id_].listed]
@@ -312,7 +314,7 @@ def test_held_passes_remove_nothing(history: list[Step]) -> None:
 @bounded
 @given(histories)
 def test_times_never_run_backwards(history: list[Step]) -> None:
-    """Whatever the host's clock says, no time of an applied pass is before one that was there."""
+    """No time of an applied run is earlier than a recorded one, whatever the host's clock says."""
     last = START - 365 * DAY
     for made in play(history):
         if made.refused:
@@ -335,11 +337,11 @@ def test_times_never_run_backwards(history: list[Step]) -> None:
 @bounded
 @given(histories)
 def test_as_of(history: list[Step]) -> None:
-    """The events up to a moment rebuild the catalog of that moment, as if each had been kept."""
-    passes = [made for made in play(history) if not made.refused]
-    events = events_of(passes)
+    """The events up to a time rebuild the catalog of that time exactly."""
+    runs = [made for made in play(history) if not made.refused]
+    events = events_of(runs)
     kept: dict[datetime, dict[str, Any]] = {START - 365 * DAY: {}}
-    for made in passes:
+    for made in runs:
         kept[made.now] = {
             id_: typed(row.info.payload) for id_, row in made.after.items() if row.listed
         }
@@ -353,8 +355,8 @@ def test_as_of(history: list[Step]) -> None:
 DATES = [START + days * DAY for days in (10, 35, 45, 61, 95, 200)]
 life = st.lists(
     st.tuples(
-        st.integers(min_value=1, max_value=40),  # days until the pass
-        st.sampled_from([0, 0, 0, 1]),  # how many dates further it is planned
+        st.integers(min_value=1, max_value=40),  # days until the run
+        st.sampled_from([0, 0, 0, 1]),  # the number of dates by which it is postponed
         st.sampled_from(["listed", "listed", "listed", "gone", "answering"]),
     ),
     min_size=1,
@@ -364,11 +366,11 @@ life = st.lists(
 
 @bounded
 @given(life)
-def test_each_threshold_reminds_once_per_date(passes: list[tuple[int, int, str]]) -> None:
-    """A run reminds if and only if the date crossed a threshold that no event has stated yet."""
+def test_each_threshold_reminds_once_per_date(runs: list[tuple[int, int, str]]) -> None:
+    """A run makes a reminder exactly if the date crossed a threshold that no event stated yet."""
     job = Job()
     date, done = 0, set()
-    for number, (days, further, answer) in enumerate([(0, 0, "listed"), *passes]):
+    for number, (days, further, answer) in enumerate([(0, 0, "listed"), *runs]):
         date = min(date + further, len(DATES) - 1) if answer == "listed" else date
         job.clock += days * DAY
         info = ModelInfo.from_payload(model("m", retires_at=f"{DATES[date]:%Y-%m-%dT%H:%M:%SZ}"))
@@ -419,9 +421,9 @@ def test_sources_do_not_mix() -> None:
 
 
 def test_a_models_own_history() -> None:
-    """What changed on all models is told as the model's own old and new values, newest first.
+    """A change on all models is shown as the model's own old and new values, newest first.
 
-    A whole object that appeared is told as that.
+    A whole object that appeared is shown without its content.
     """
     tokens = {"max_tokens": {"old": None}, "abilities": {"old": None}}
     after = model("m", max_tokens=5, abilities={"a": {"on": True}, "b": {"on": False}})
@@ -438,22 +440,25 @@ def test_a_models_own_history() -> None:
             id=3,
         ),
     ]
-    told = replay.model_history("m", events[::-1])
-    assert [event.id for event in told] == [3, 2, 1]
-    assert told[0].changes == {"max_tokens": {"old": 5, "new": None}}
-    assert told[1].changes == {"max_tokens": {"old": None, "new": 5}, "abilities": {"old": None}}
-    assert told[1].payload == after
+    recorded = replay.model_history("m", events[::-1])
+    assert [event.id for event in recorded] == [3, 2, 1]
+    assert recorded[0].changes == {"max_tokens": {"old": 5, "new": None}}
+    assert recorded[1].changes == {
+        "max_tokens": {"old": None, "new": 5},
+        "abilities": {"old": None},
+    }
+    assert recorded[1].payload == after
 
 
 @pytest.mark.parametrize("kind", [Kind.SYNC_FAILED, Kind.SYNC_RECOVERED, Kind.SYNC_HELD])
 def test_events_of_the_job_change_no_model(kind: Kind) -> None:
-    """What happened to the job itself is no part of the catalog."""
+    """Events of the job do not belong to the catalog."""
     job = Event(kind, START, None, {}, {"error_class": "UnreachableError"}, source="a")
     assert replay.replay([job]) == {}
 
 
 def test_a_field_called_removed_at() -> None:
-    """A field of the API that happens to be called `removed_at` takes no model off the list."""
+    """A field of the API with the name `removed_at` removes no model."""
     job = Job()
     for fields in ({"display_name": "One"}, {"display_name": "One", "removed_at": "2026-01-01"}):
         made = job.make(replace(QUIET, put={"m": fields}))
@@ -474,7 +479,7 @@ QUIET = Step(
     scope=Identity(),
     base_url=URL,
 )
-"""A step in which nothing happens but that a day goes by."""
+"""A step that only advances the clock by a day."""
 
 
 # --- comparing, written once more --------------------------------------------------------------
@@ -490,7 +495,7 @@ def at(payload: Any, path: str) -> Any:
 
 
 def cut(payload: dict[str, Any], path: str) -> dict[str, Any]:
-    """The object without what stands at a path, nor the objects that this leaves empty."""
+    """The object without the value at a path, and without objects that this leaves empty."""
     key, _, rest = path.partition(".")
     if not rest or not isinstance(payload.get(key), dict):
         return {k: v for k, v in payload.items() if k != key}
@@ -498,7 +503,7 @@ def cut(payload: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 def typed(value: Any) -> str:
-    """A text that is the same for the same JSON value only; what is not there is no value."""
+    """A text that is equal only for equal JSON values. A missing value is no value."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key}: {typed(value[key])}' for key in sorted(value))}}}"
     if isinstance(value, list):

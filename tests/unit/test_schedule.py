@@ -1,4 +1,4 @@
-"""When a source is synced: a crontab line means what Debian's cron makes of it, in every zone."""
+"""When a source is synced: a crontab line has the meaning of Debian's cron, in every zone."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_crontab_is_read_in_its_time_zone() -> None:
     ],
 )
 def test_a_bad_line_is_refused(cron: str) -> None:
-    """A line that Debian's cron does not take, or that never comes, is refused."""
+    """A line that Debian's cron refuses, or that matches no time, is refused."""
     with pytest.raises(ValueError, match="crontab"):
         Schedule(MINUTE, cron)
 
@@ -90,7 +90,7 @@ def test_a_bad_line_is_refused(cron: str) -> None:
     ],
 )
 def test_a_refused_spelling_names_the_right_one(cron: str, advice: str) -> None:
-    """A spelling of other cron programs is refused with what to write instead."""
+    """A syntax of other cron programs is refused with the correct one."""
     with pytest.raises(ValueError, match=advice):
         Schedule(MINUTE, cron)
 
@@ -122,7 +122,7 @@ def test_a_refused_spelling_names_the_right_one(cron: str, advice: str) -> None:
 def test_no_run_is_left_out_at_a_clock_change(
     cron: str, zone: str, after: str, wanted: list[str]
 ) -> None:
-    """A clock change leaves no run out: a time that does not exist is run at the end of the gap."""
+    """A clock change skips no run: a time that does not exist runs at the end of the gap."""
     assert runs(cron, len(wanted), zone, datetime.fromisoformat(after)) == wanted
 
 
@@ -154,7 +154,7 @@ LINES = (
     ],
 )
 def test_runs_are_those_of_debians_cron(name: str) -> None:
-    """For ten years of clock changes the runs, forwards and backwards, are those of cron."""
+    """For ten years of clock changes the runs, forwards and backwards, equal those of cron."""
     zone, chance = ZoneInfo(name), random.Random(name)
     decade = datetime(2026, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)
     changes = list(crond.changes(zone, *decade)) or [TUESDAY]
@@ -176,7 +176,7 @@ def test_runs_are_those_of_debians_cron(name: str) -> None:
 
 
 def test_how_old_a_success_may_become() -> None:
-    """A success stays fresh until the third run after it, over a weekend without runs too."""
+    """A success stays fresh until the third run after it, also over a weekend without runs."""
     assert Schedule(15 * MINUTE).max_age(TUESDAY) == 45 * MINUTE
     office = Schedule(MINUTE, "*/15 9-17 * * 1-5")
     friday = datetime(2026, 11, 27, 17, 45, tzinfo=UTC)
@@ -203,7 +203,7 @@ def test_jitter_is_at_most_a_tenth_of_the_interval() -> None:
     ],
 )
 def test_the_interval_of_an_uneven_crontab(cron: str, at: str, minutes: int) -> None:
-    """Of the gaps before and after the last run, the shorter one is the interval."""
+    """The interval is the shorter one of the gaps before and after the last run."""
     now = datetime.fromisoformat(f"2026-11-24T{at}+00:00")
     assert Schedule(MINUTE, cron).interval(now) == minutes * MINUTE
 

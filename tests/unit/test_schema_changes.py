@@ -137,14 +137,14 @@ def test_schema_changed(
 def test_not_the_schema(
     before: list[dict[str, Any]], after: list[dict[str, Any]], updated: list[str]
 ) -> None:
-    """What concerns some models only, or one alone, or only values, is `updated`."""
+    """A change of some models only, of a single model, or of values only is `updated`."""
     rows = [record(bare(f"m{n}", **fields)) for n, fields in enumerate(before)]
     seen = [bare(f"m{n}", **fields) for n, fields in enumerate(after)]
     assert recorded(decide(state(*rows), catalog(*seen))) == [("updated", id_) for id_ in updated]
 
 
 def test_schema_and_a_value_of_its_own() -> None:
-    """What a model has changed beside the schema is told as its own, without the common field."""
+    """A model's other changes are recorded as its own, without the common field."""
     rows = [record(bare("a")), record(bare("b"))]
     seen = [bare("a", beta=1, display_name="New"), bare("b", beta=1)]
     result = decide(state(*rows), catalog(*seen))
@@ -155,7 +155,7 @@ def test_schema_and_a_value_of_its_own() -> None:
 
 @pytest.mark.parametrize("lifecycle", ["deprecated", "retired"])
 def test_schema_and_lifecycle(lifecycle: str) -> None:
-    """When the lifecycle appears on all models, those not active are told of, with all changes."""
+    """When the lifecycle appears on all models, only those not active have their own event."""
     rows = [record(bare("a")), record(bare("b"))]
     seen = [bare("a", lifecycle=lifecycle, line="opus"), bare("b", lifecycle="active", line="opus")]
     result = decide(state(*rows), catalog(*seen))
@@ -166,7 +166,7 @@ def test_schema_and_lifecycle(lifecycle: str) -> None:
 
 
 def test_schema_is_what_the_known_models_show() -> None:
-    """New and returned models do not speak for the schema; a returned one tells all its changes."""
+    """New and returned models do not count; a returned one records all its changes."""
     rows = [record(bare("a")), record(bare("b")), record(bare("back"), **REMOVED)]
     seen = [bare("new"), bare("a", beta=1), bare("b", beta=1), bare("back", beta=1)]
     result = decide(state(*rows), catalog(*seen))
@@ -176,7 +176,7 @@ def test_schema_is_what_the_known_models_show() -> None:
 
 
 def test_removed_models_are_no_second_one() -> None:
-    """Of one listed and one removed model, no field is one of the whole catalog."""
+    """One listed and one removed model make no change of the whole catalog."""
     rows = [record(bare("a")), record(bare("b"), **REMOVED)]
     result = decide(state(*rows), catalog(bare("a", beta=1), bare("b", beta=1)))
     assert recorded(result) == [("updated", "a"), ("returned", "b")]
@@ -187,7 +187,7 @@ def test_removed_models_are_no_second_one() -> None:
 
 @pytest.mark.parametrize("parent", [ABSENT, None, [], "text"])
 def test_a_model_without_the_parent_object(parent: Any) -> None:
-    """A model whose parent object is missing or null does not count against the change."""
+    """A model whose parent object is missing or None does not count against the change."""
     old = {} if parent is ABSENT else {"capabilities": parent}
     rows = [record(bare(f"m{n}", capabilities=EFFORT)) for n in range(9)]
     seen = [bare(f"m{n}", capabilities=MORE) for n in range(9)]
@@ -222,7 +222,7 @@ def test_how_many_models_make_a_catalog(with_parent: int, without: int, events: 
 
 
 def test_a_parent_that_appears_counts_on_no_side() -> None:
-    """A model whose parent object appears has a change of its own, beside that of the others."""
+    """A model whose parent object appears has its own change, in addition to that of the others."""
     rows = [record(bare(f"m{n}", capabilities={"a": n})) for n in range(3)]
     seen = [bare(f"m{n}", capabilities={"a": n, "b": 1}) for n in range(3)]
     known = state(*rows, record(bare("odd", capabilities=None)))
@@ -232,7 +232,7 @@ def test_a_parent_that_appears_counts_on_no_side() -> None:
 
 
 def test_an_object_that_becomes_the_same_everywhere() -> None:
-    """Models that had the object, had none or had null, and all have the same now: one event."""
+    """If all models have the same object now, it is one event, whatever they had before."""
     before = [{}, {"c": None}, {"c": {}}, {"c": {"x": 2}}, {"c": {"y": 1}}]
     rows = [record(bare(f"m{n}", **fields)) for n, fields in enumerate(before)]
     seen = [bare(f"m{n}", c={"x": 1}) for n in range(5)]
@@ -251,9 +251,9 @@ parents = st.sampled_from([ABSENT, None, "empty", "full"])
 )
 @settings(derandomize=True, max_examples=400, deadline=None)
 def test_one_change_of_all_is_one_event(mixture: list[Any], what: str, renamed: set[int]) -> None:
-    """Whatever parents are missing or null: what changed for all makes no event per model.
+    """A change of all models makes no event per model, whichever parents are missing or None.
 
-    And whatever changed for one model alone is recorded as its own.
+    A change of one model is recorded as its own.
     """
     rows, seen = [], []
     for number, parent in enumerate(mixture):
@@ -268,7 +268,7 @@ def test_one_change_of_all_is_one_event(mixture: list[Any], what: str, renamed: 
                 "filled": ({}, {"x": 1}),
             }[what]
             fields, after = {"c": {**more, **old}}, {"c": {**more, **new}}
-        if what == "filled":  # the object is the same on all models now
+        if what == "filled":  # the object is now the same on all models
             after = {"c": {"x": 1}}
         if number in renamed:
             after["display_name"] = f"Renamed {number}"
@@ -279,7 +279,7 @@ def test_one_change_of_all_is_one_event(mixture: list[Any], what: str, renamed: 
     total = len(mixture)
     names = {f"m{n}" for n in renamed if n < total}
     if (total if what == "filled" else having) >= 3 or having == total == 2:
-        own = set() if len(names) == total else names  # a name that changed on all is no own
+        own = set() if len(names) == total else names  # a name that changed on all
         assert [e.kind for e in result.events].count(Kind.SCHEMA_CHANGED) == 1
         assert {e.model_id for e in result.events if e.model_id} == own
         assert all(e.kind is Kind.UPDATED for e in result.events if e.model_id)
@@ -290,7 +290,7 @@ def test_one_change_of_all_is_one_event(mixture: list[Any], what: str, renamed: 
 
 
 def schema_ids(result: ChangeSet) -> set[str]:
-    """The models that an event of the whole catalog concerns."""
+    """The models of an event of the whole catalog."""
     events = [event for event in result.events if event.kind is Kind.SCHEMA_CHANGED]
     return {id_ for event in events for id_ in event.payload or {}}
 
@@ -303,7 +303,7 @@ def gateway(time: str, count: int = 20) -> list[dict[str, Any]]:
 
 
 def test_a_created_at_that_is_the_time_of_the_request() -> None:
-    """A field that changes on all models at every run is one event a run, and none if ignored."""
+    """A field that changes on all models at every run is one event per run, and none if ignored."""
     known = state(*map(record, gateway("2026-06-15T11:00:00Z")))
     seen = catalog(*gateway("2026-06-15T12:00:00Z"))
     assert recorded(decide(known, seen)) == [("schema_changed", None)]
@@ -312,7 +312,7 @@ def test_a_created_at_that_is_the_time_of_the_request() -> None:
 
 @pytest.mark.parametrize("spelling", ["2026-01-01T00:00:00.000Z", "2026-01-01T00:00:00+00:00"])
 def test_another_spelling_of_all_times(spelling: str) -> None:
-    """Times that are only written in another way make no event; the rows keep them as received."""
+    """Times with only another spelling make no event; the rows keep them as received."""
     known = state(*map(record, gateway("2026-01-01T00:00:00Z")))
     result = decide(known, catalog(*gateway(spelling)))
     assert result.events == ()
@@ -340,6 +340,6 @@ def test_a_date_on_all_models_is_recorded_for_each() -> None:
     ],
 )
 def test_text_of_a_change_of_all(sides: dict[str, Any], text: str) -> None:
-    """A text says what happened to a path, and the values that are the same for all models."""
+    """A text states what happened to a path, and the values that are the same for all models."""
     event = Event(Kind.SCHEMA_CHANGED, NOW, changes={"x": sides})
     assert change_texts(event) == [text]

@@ -1,4 +1,4 @@
-"""Configuration: what a file and the environment may say, and what a mistake in them gets."""
+"""Configuration: the valid files and variables, and the errors for mistakes."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def database_of(settings: Settings) -> str:
 
 
 def start(text: str) -> None:
-    """Load a file and read its secrets, as a pass does."""
+    """Load a file and read its secrets, as a run does."""
     settings = load(write(text))
     for source in settings.sources:
         source.credential()
 
 
 def refused(text: str) -> str:
-    """What the program says of a file that it cannot use."""
+    """The error for a file that cannot be used."""
     with pytest.raises(ConfigError) as caught:
         start(text)
     assert caught.value.exit_code == 2
@@ -60,7 +60,7 @@ def refused(text: str) -> str:
 
 
 def test_schema_is_current() -> None:
-    """The published JSON Schema is what the settings generate, and it accepts the example."""
+    """The published JSON Schema is generated from the settings, and accepts the example."""
     file = EXAMPLE.with_name("catalog-sync.schema.json")
     generated = json.loads(json.dumps(json_schema.schema()))
     assert json.loads(file.read_text(encoding="utf-8")) == generated
@@ -92,7 +92,7 @@ def test_nothing_but_a_key_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_example_holds_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example configuration changes nothing: its values are the defaults."""
+    """The values of the example configuration are the defaults."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     example, default = load(write(EXAMPLE.read_text(encoding="utf-8"), "example.toml")), load()
     assert only(example).credential() == only(default).credential()
@@ -102,7 +102,7 @@ def test_example_holds_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_example_names_every_key() -> None:
-    """The example names every key there is, and none that there is not."""
+    """The example names every key, and no other."""
     named = re.findall(r"^(?:# )?([a-z_]+) = ", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
     tables = re.findall(
         r"^(?:# )?\[{1,2}([a-z_]+)\]", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE
@@ -115,7 +115,7 @@ def test_example_names_every_key() -> None:
 
 
 def test_example_without_its_comment_signs() -> None:
-    """What the example only shows in comments works as well, and defaults are what it says."""
+    """The commented parts of the example are valid, and its defaults are the real ones."""
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
     shown = [re.sub(r"^# (?=\[\[|[a-z_]+ = )", "", line) for line in lines]
     text = re.sub(r"(?m)^(\w+_(?:file|command) = )", r"# \1", "\n".join(shown))
@@ -130,7 +130,7 @@ def test_example_without_its_comment_signs() -> None:
 
 
 def test_a_whole_file() -> None:
-    """Every key of a file is taken as written, several sources included."""
+    """Every key of a file is read, also for several sources."""
     settings = load(
         write("""
             database_url = "postgresql://catalog@db/catalog"
@@ -195,7 +195,7 @@ def test_file_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_named_file_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that was named is not replaced by another place or by the defaults."""
+    """A named file is not replaced by another place or by the defaults."""
     write('database_url = "sqlite:///here"')
     missing = tmp_path / "missing.toml"
     with pytest.raises(ConfigError, match=re.escape(f"{missing} cannot be read: No such file")):
@@ -212,7 +212,7 @@ def test_an_empty_variable_names_no_file(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_place_that_cannot_be_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A configuration directory that the system refuses to look into is as good as none."""
+    """A configuration directory that may not be read counts as missing."""
     monkeypatch.setenv("XDG_CONFIG_HOME", "/" + "x" * 5000)
     assert database_of(load()) == "sqlite:///catalog.db"
 
@@ -226,7 +226,7 @@ def test_a_place_that_cannot_be_looked_into(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_unreadable_file(tmp_path: Path, content: bytes, reason: str) -> None:
-    """A file that is no TOML is refused by its name, with the place of the mistake."""
+    """A file that is no TOML is refused with its name and the place of the mistake."""
     file = tmp_path / "bad.toml"
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=re.escape(f"configuration file {file} {reason}")):
@@ -234,7 +234,7 @@ def test_unreadable_file(tmp_path: Path, content: bytes, reason: str) -> None:
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    """A directory in the place of the file is refused by its name."""
+    """A directory in place of the file is refused with its name."""
     with pytest.raises(ConfigError, match=re.escape(f"{tmp_path} cannot be read: Is a directory")):
         load(tmp_path)
 
@@ -273,7 +273,7 @@ def test_byte_order_mark() -> None:
 
 
 def test_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the user has no home directory, as in a container, there is no user configuration."""
+    """Without a home directory, as in a container, there is no user configuration."""
     monkeypatch.setattr("pathlib.Path.home", NotImplemented)
     monkeypatch.delenv("XDG_CONFIG_HOME")
     monkeypatch.delenv("HOME", raising=False)
@@ -324,7 +324,7 @@ def test_empty_variables_override_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 def test_bad_variable(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: str
 ) -> None:
-    """A bad variable is refused by its name, with the key inside it and what was expected."""
+    """A bad variable is refused with its name, the key inside it and what was expected."""
     file = write("failure_alert_after = 5")
     monkeypatch.setenv(f"CATALOG_SYNC_{variable}", value)
     with pytest.raises(ConfigError) as caught:
@@ -336,7 +336,7 @@ def test_bad_variable(
 
 
 def test_building_settings_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only `load` reads the environment: settings that a program builds hold what it said."""
+    """Only `load` reads the environment: settings built by a program ignore it."""
     monkeypatch.setenv("CATALOG_SYNC_DATABASE_URL", "sqlite:///variable")
     settings = Settings(sources=(SourceSettings(name="a"),))
     assert database_of(settings) == "sqlite:///catalog.db"
@@ -381,14 +381,14 @@ def test_default_credential(
     ],
 )
 def test_default_base_url(monkeypatch: pytest.MonkeyPatch, said: str, base_url: str) -> None:
-    """ANTHROPIC_BASE_URL is where the default source is asked; an empty one counts as unset."""
+    """ANTHROPIC_BASE_URL is the address of the default source; an empty one counts as unset."""
     monkeypatch.setenv("ANTHROPIC_BASE_URL", said)
     assert only(load()).base_url == base_url
     assert only(load(write("failure_alert_after = 1"))).base_url == base_url
 
 
 def test_bad_default_base_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bad ANTHROPIC_BASE_URL is refused by its name, and a password in it is not repeated."""
+    """A bad ANTHROPIC_BASE_URL is refused with its name, and a password in it is not repeated."""
     monkeypatch.setenv("ANTHROPIC_BASE_URL", f"https://user:{SECRET}@gateway.example")
     with pytest.raises(
         ConfigError, match=r"^ANTHROPIC_BASE_URL: .*user name or password"
@@ -422,7 +422,7 @@ def test_configured_sources_are_taken_as_written(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_unknown_key(text: str, key: str, suggestion: str | None) -> None:
-    """An unknown key is refused by the file's name and its own, with the closest one there is."""
+    """An unknown key is refused with the file, the key and the closest valid key."""
     reason = f"{FILE}: {key}: unknown key"
     assert refused(text) == (f"{reason}; did you mean {suggestion}?" if suggestion else reason)
 
@@ -485,14 +485,14 @@ def test_unknown_key(text: str, key: str, suggestion: str | None) -> None:
     ],
 )
 def test_bad_value(text: str, key: str, expected: str) -> None:
-    """A bad value is refused by the file's name and its key, with what was expected."""
+    """A bad value is refused with the file, the key and what was expected."""
     said = refused(text)
     assert said.startswith((f"{FILE}: {key}: ", f"{FILE}: {key}; "))
     assert expected in said
 
 
 def test_limits_are_included() -> None:
-    """The largest and the smallest value that is promised is accepted."""
+    """The largest and the smallest allowed values are accepted."""
     name = "n" * 64
     for size, deadline in ((1, "1ms"), (1000, "24h")):
         text = f"retirement_reminders = ['3660d']\n[[sources]]\nname = '{name}'\n"
@@ -515,7 +515,7 @@ def test_a_name_used_twice() -> None:
     ],
 )
 def test_one_credential(keys: tuple[str, str]) -> None:
-    """A source has one credential: two keys that name one are refused, both by name."""
+    """A source has one credential: two keys for it are refused, and both are named."""
     text = SOURCE + "".join(f"{key} = 'X'\n" for key in keys)
     expected = f"{FILE}: sources[0]: {keys[0]} and {keys[1]} exclude each other"
     assert refused(text).startswith(expected)
@@ -544,7 +544,7 @@ def test_one_credential(keys: tuple[str, str]) -> None:
     ],
 )
 def test_no_error_repeats_a_value(text: str) -> None:
-    """Whatever is wrong, what stands in the file is not repeated, nor shown in a traceback."""
+    """No error or traceback repeats the content of the file."""
     with pytest.raises(ConfigError) as caught:
         start(text)
     assert SECRET not in "".join(traceback.format_exception(caught.value))
@@ -565,7 +565,7 @@ def test_settings_show_no_secret() -> None:
 
 
 def test_credential_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A credential shows where it came from, and not itself."""
+    """A credential shows its origin, and never itself."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     credential = only(load()).credential()
     assert KEY not in f"{credential!r} {credential}"
@@ -583,7 +583,7 @@ def test_credential_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_missing_variable(
     monkeypatch: pytest.MonkeyPatch, keys: str, variable: str, value: str | None
 ) -> None:
-    """A source whose key is missing or blank is refused by its name and the variable's."""
+    """A source with a missing or blank key is refused with its name and the variable's."""
     if value is not None:
         monkeypatch.setenv(variable, value)
     said = refused(SOURCE + keys)
@@ -592,7 +592,7 @@ def test_missing_variable(
 
 
 def test_no_credential_at_all() -> None:
-    """Without any key the error names the variable to set, and the demo that needs none."""
+    """Without any key the error names the variable to set, and the demo, which needs no key."""
     with pytest.raises(ConfigError) as caught:
         only(load()).credential()
     advice = "set ANTHROPIC_API_KEY (or try `catalog-sync demo`, which needs none)"
@@ -602,7 +602,7 @@ def test_no_credential_at_all() -> None:
 
 @pytest.mark.parametrize("value", [f"{SECRET}\nx", f"{SECRET}é", f"{SECRET}\x1b"])
 def test_impossible_key(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    """A key that no header can hold is refused by the variable's name, without the key."""
+    """A key that no header can hold is refused with the variable's name, without the key."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", value)
     said = refused(SOURCE)
     assert said.startswith("source a: ANTHROPIC_API_KEY holds characters that no key has")
@@ -610,7 +610,7 @@ def test_impossible_key(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
 
 
 def test_secrets_are_not_read_before_they_are_needed() -> None:
-    """Settings load without any secret: only a pass needs one."""
+    """Settings load without any secret: only a run needs one."""
     assert only(load(write(SOURCE + "api_key_file = '/nonexistent'"))).name == "a"
 
 
@@ -646,7 +646,7 @@ def test_key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_unusable_key_file(said: str, reason: str) -> None:
-    """A key file that holds no key is refused by the source's name and its own."""
+    """A key file without a key is refused with the names of source and file."""
     Path("binary").write_bytes(SECRET.encode() + b"\xff\x00")
     Path("empty").write_bytes(b" \n")
     text = refused(f'{SOURCE}api_key_file = "{said}"')
@@ -663,7 +663,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("key", COMMANDS)
 def test_key_command(key: str) -> None:
-    """A key may be what a program prints: run without a shell, and anew for each run."""
+    """A program can print the key: it runs without a shell, and again for each run."""
     code = "import pathlib; p = pathlib.Path('n'); p.touch(); print(p.read_text() + 'KEY')"
     source = only(load(write(f"{SOURCE}{key} = {json.dumps([sys.executable, '-c', code])}")))
     credential = source.credential()
@@ -686,7 +686,7 @@ def test_key_command(key: str) -> None:
     ],
 )
 def test_a_command_that_prints_no_key(code: str, reason: str) -> None:
-    """A program that prints no key is refused by source and key, without what it printed."""
+    """A program that prints no key is refused with source and key, without its output."""
     text = refused(f"{SOURCE}api_key_command = {json.dumps([sys.executable, '-c', code])}")
     assert text.startswith("source a: ")
     assert reason in text
@@ -694,7 +694,7 @@ def test_a_command_that_prints_no_key(code: str, reason: str) -> None:
 
 
 def test_a_missing_command() -> None:
-    """A program that is not there is refused by its name."""
+    """A missing program is refused with its name."""
     text = refused(f'{SOURCE}api_key_command = ["no-such-program"]')
     assert "api_key_command: the program no-such-program cannot be started: No such file" in text
 
@@ -719,7 +719,7 @@ def test_a_missing_command() -> None:
     ],
 )
 def test_a_secret_in_the_place_of_its_name(text: str, secret: str) -> None:
-    """A key that stands where its variable, file or program is to be named is not repeated."""
+    """A key in place of the name of a variable, file or program is not repeated."""
     said = refused(text.format(secret))
     assert secret not in said
     if "_env" in text:
@@ -730,7 +730,7 @@ def test_a_secret_in_the_place_of_its_name(text: str, secret: str) -> None:
     "secret", ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "MfKQ9r8GKYqrTwjUPD8ILPZI"]
 )
 def test_a_signing_secret_in_the_place_of_its_name(secret: str) -> None:
-    """A signing secret that stands where its variable is to be named is not repeated."""
+    """A signing secret in place of the name of its variable is not repeated."""
     with pytest.raises(ConfigError) as caught:
         only_alert(f"{HOOK}secret_env = '{secret}'").secret()
     assert secret not in str(caught.value)
@@ -738,7 +738,7 @@ def test_a_signing_secret_in_the_place_of_its_name(secret: str) -> None:
 
 
 def test_other_apis() -> None:
-    """`api = "openai"` asks OpenAI with a bearer token by default, and ignores made-up paths."""
+    """`api = "openai"` uses OpenAI with a bearer token by default, and ignores generated paths."""
     source = only(load(write(SOURCE + 'api = "openai"\nignore = ["pricing.*"]')))
     assert source.base_url == "https://api.openai.com"
     assert source.ignore == ("created", "created_at", "permission", "pricing.*")
@@ -754,14 +754,14 @@ def test_other_apis() -> None:
     ["example.com", "ftp://h", "https://", f"https://u:{SECRET}@h", "https://h/?a", "https://h/#a"],
 )
 def test_bad_public_url(url: str) -> None:
-    """What is no plain web address is refused, and a password in it is not repeated."""
+    """An invalid web address is refused, and a password in it is not repeated."""
     said = refused(f"public_url = '{url}'")
     assert said.startswith(f"{FILE}: public_url: expected a URL such as https://example.com/models")
     assert SECRET not in said
 
 
 def test_public_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The site's address may end in a slash or not, and is overridden by its variable."""
+    """The site's address may end in a slash, and its variable overrides it."""
     text = "public_url = 'https://example.com/models/'"
     assert load(write(text)).public_url == "https://example.com/models"
     monkeypatch.setenv("CATALOG_SYNC_PUBLIC_URL", "http://localhost:8000")
@@ -789,8 +789,8 @@ def url_of(alert: AlertSettings) -> str | None:
     return address.get_secret_value() if address else None
 
 
-def test_nobody_is_told_by_default() -> None:
-    """Without a word of configuration there is no channel and no heartbeat."""
+def test_no_alerts_by_default() -> None:
+    """By default there is no channel and no heartbeat."""
     settings = load()
     assert settings.alerts == ()
     assert settings.heartbeat_url is None
@@ -798,14 +798,14 @@ def test_nobody_is_told_by_default() -> None:
 
 
 def test_a_channel_needs_a_name_and_an_address() -> None:
-    """A channel that says no more is told the news of every model of every source, unsigned."""
+    """A channel without further keys gets the default events of every model, unsigned."""
     alert = only_alert(HOOK)
     assert (alert.name, alert.events, alert.models, alert.sources) == ("a", NEWS, (), ())
     assert alert.secret() is None
 
 
 def test_a_whole_channel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every key of a channel is taken as written, and channels keep their order."""
+    """Every key of a channel is read, and channels keep their order."""
     secret = "whsec_" + base64.b64encode(SECRET.encode()).decode()
     monkeypatch.setenv("HOOK_SECRET", secret)
     settings = load_text(
@@ -839,13 +839,13 @@ def test_a_whole_channel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_kind_can_be_asked_for() -> None:
-    """A channel can be told every kind of event that there is."""
+    """A channel can get every kind of event."""
     kinds = [kind.value for kind in Kind]
     assert only_alert(HOOK + f"events = {kinds}").events == tuple(kinds)
 
 
 def test_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The keys of alerts can be overridden by variables, as all top-level keys."""
+    """The keys of alerts can be overridden by variables, like all top-level keys."""
     monkeypatch.setenv("CATALOG_SYNC_DELIVERY_ATTEMPTS", "7")
     monkeypatch.setenv("CATALOG_SYNC_HEARTBEAT_URL", "https://hc.example.com/ping/2")
     monkeypatch.setenv("CATALOG_SYNC_ALERTS", '[{"name": "b", "url": "json://example.com"}]')
@@ -889,7 +889,7 @@ def test_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_mistake(text: str, key: str, expected: str) -> None:
-    """A mistake is refused by the file's name and its key, with what was expected."""
+    """A mistake is refused with the file, the key and what was expected."""
     said = refused(text)
     assert said.startswith(f"{FILE}: {key}: ")
     assert expected in said
@@ -908,8 +908,8 @@ def test_a_mistake(text: str, key: str, expected: str) -> None:
     ],
     ids=["a port too high", "a port that is none", "a blank", "a blank before it", "a control"],
 )
-def test_an_address_that_nobody_could_reach(key: str, address: str) -> None:
-    """An address to which nothing can ever be sent is told at once, not by lost alerts."""
+def test_an_unusable_address(key: str, address: str) -> None:
+    """An unusable address is refused at loading, before an alert is lost."""
     if key == "webhook":
         assert "alerts[0].webhook" in refused(f'{CHANNEL}webhook = "{address}"')
     else:
@@ -917,7 +917,7 @@ def test_an_address_that_nobody_could_reach(key: str, address: str) -> None:
 
 
 def test_a_channel_name_used_twice() -> None:
-    """Two channels of one name are refused: deliveries are told apart by the name alone."""
+    """Two channels with one name are refused, because deliveries are stored by name."""
     assert refused(HOOK + HOOK) == f"{FILE}: alerts: the name 'a' is used twice"
 
 
@@ -938,9 +938,9 @@ def test_a_channel_name_used_twice() -> None:
 def test_a_missing_or_impossible_secret(
     monkeypatch: pytest.MonkeyPatch, value: str | None, reason: str
 ) -> None:
-    """A signing secret that cannot sign is refused by channel and variable, and not repeated.
+    """An unusable signing secret is refused with channel and variable, and not repeated.
 
-    It is read when a channel is opened, so that questions need none.
+    It is read only when a channel is opened.
     """
     if value is not None:
         monkeypatch.setenv("HOOK_SECRET", value)
@@ -966,14 +966,14 @@ def test_a_missing_or_impossible_secret(
     ],
 )
 def test_no_mistake_repeats_a_value(text: str) -> None:
-    """Whatever is wrong, an address is not repeated, nor shown in a traceback."""
+    """No error or traceback repeats an address."""
     with pytest.raises(ConfigError) as caught:
         load_text(text)
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
 def test_settings_show_no_address() -> None:
-    """Neither the settings nor a channel shows where messages go."""
+    """Neither the settings nor a channel shows the addresses of receivers."""
     settings = load_text(
         f"heartbeat_url = 'https://hc.example.com/{SECRET}'\n"
         f"{CHANNEL}url = 'json://example.com/{SECRET}'\n"

@@ -1,4 +1,4 @@
-"""The health of the sync in words: a line for each thing that a person should look at."""
+"""The health of the sync as text: a line for each problem."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_ages(length: timedelta, wanted: str) -> None:
 
 
 def test_all_is_well() -> None:
-    """A fresh source and pending alerts need nobody."""
+    """A fresh source and pending alerts make no line."""
     status = Status(NOW, (FRESH,), pending=3)
     assert (status.ok, problems(status)) == (True, [])
 
@@ -63,7 +63,7 @@ def test_a_held_run_names_five_models_and_the_number() -> None:
 
 
 def test_a_clock_that_is_wrong_is_shown() -> None:
-    """A clock more than five minutes off the API's has a line, and changes no exit code."""
+    """A clock that differs by more than five minutes has a line, and changes no exit code."""
     near, far = (replace(FRESH, clock_offset_seconds=seconds) for seconds in (-300, -3600))
     assert problems(Status(NOW, (near,))) == []
     status = Status(NOW, (far,))
@@ -72,7 +72,7 @@ def test_a_clock_that_is_wrong_is_shown() -> None:
 
 
 def test_what_is_not_configured_changes_no_exit_code() -> None:
-    """A source that is not configured, and failed alerts of an unknown channel, are only shown."""
+    """An unconfigured source, and failed alerts of an unknown channel, change no exit code."""
     other = SourceHealth("old", configured=False, held=True)
     status = Status(NOW, (FRESH, other), 0, {"elsewhere": 3}, ("hook",))
     assert (status.ok, status.fresh, problems(status)) == (True, True, [])

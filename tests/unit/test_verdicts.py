@@ -31,7 +31,7 @@ def record(
 
 
 def opus(number: int, **fields: Any) -> ModelRecord:
-    """A model of a line, released in that month."""
+    """A model of a line that was released in that month."""
     created = f"2026-{number:02}-01T00:00:00Z"
     return record(f"claude-opus-{number}", **{"created_at": created, "line": "opus", **fields})
 
@@ -87,7 +87,7 @@ DEPRECATED = {"lifecycle": "deprecated", "deprecated_at": "2026-05-01T00:00:00Z"
     ],
 )
 def test_one_source(fields: dict[str, Any], verdict: str, text: str | None) -> None:
-    """Lifecycle, dates and removal decide the verdict; its text gives the deciding date."""
+    """Lifecycle, dates and removal decide the verdict; its text states the deciding date."""
     judged = Judge([record("m", **fields)], NOW, 60 * DAY).judge("m")
     assert judged.verdict == verdict
     if text is not None:
@@ -130,7 +130,7 @@ def test_the_most_severe_source_counts() -> None:
     ],
 )
 def test_the_successor(others: list[ModelRecord], successor: str | None) -> None:
-    """The successor is the newest of the line in the same source that is listed and fine."""
+    """The successor is the newest listed and fine model of the line in the same source."""
     gone = opus(1, removed_at=NOW)
     assert Judge([gone, *others], NOW, 60 * DAY).judge("claude-opus-1").successor == successor
 
@@ -197,7 +197,7 @@ def test_unknown(id_: str, text: str) -> None:
 )
 @pytest.mark.parametrize("date", ["20250514", "2025-05-14"])
 def test_aliases(end: str, date: str) -> None:
-    """An alias is judged as the dated model that it stands for, and the text says so."""
+    """An alias is judged as its dated model, and the text says so."""
     dated = f"claude-opus-4-{date}"
     records = [
         record(dated, line="opus", created_at="2025-05-14T00:00:00Z", removed_at=NOW),

@@ -1,4 +1,4 @@
-"""What a pass does, end to end: a real server on one side, a real database on the other."""
+"""A run from end to end: with a real server and a real database."""
 
 from __future__ import annotations
 
@@ -64,17 +64,17 @@ class Clock:
 
 
 class Api(ScriptedServer):
-    """A Models API whose list, answers by id and headers a test changes between passes."""
+    """A Models API whose list, answers by id and headers a test changes between runs."""
 
     def __init__(self) -> None:
         self.models: list[Mapping[str, Any]] = []
         self.by_id: dict[str, Any] = {}
-        """What is said of a model by id; of others that there is none."""
+        """The answers about models by id. Other ids are unknown."""
         self.questions: list[str] = []
-        """The ids that were asked for, without the controls, as they stand in the path."""
+        """The requested ids, without the controls, as they appear in the path."""
         self.headers: dict[str, str] = {}
         self.instead: Any = None
-        """Answered instead of the list, if anything; a function of the request may say so too."""
+        """The answer in place of the list, if any; may also be a function of the request."""
         super().__init__(self._answer)
 
     def _answer(self, request: Request) -> Any:
@@ -89,7 +89,7 @@ class Api(ScriptedServer):
 
 
 class Bench:
-    """A source, its server, a clock and a database, and what a test asks of them."""
+    """A source, its server, a clock and a database, and queries for tests."""
 
     def __init__(self, database_url: str, api: Api, **source: Any) -> None:
         self.api = api
@@ -98,18 +98,18 @@ class Bench:
         self.app = App(settings_for(database_url, api.url, key=KEY, **source), self.clock)
 
     def configure(self, base_url: str | None = None, **source: Any) -> None:
-        """Go on as a process with another configuration."""
+        """Continue as a process with another configuration."""
         self.app.engine.dispose()
         settings = settings_for(self.url, base_url or self.api.url, key=KEY, **source)
         self.app = App(settings, self.clock)
 
     def change_settings(self, **values: Any) -> None:
-        """Go on as a process whose settings differ in these values."""
+        """Continue as a process whose settings differ in these values."""
         self.app.engine.dispose()
         self.app = App(self.app.settings.model_copy(update=values), self.clock)
 
     def sync(self, *, after: timedelta = MINUTE, **options: Any) -> RunReport:
-        """Make the one pass over the one source, some time after the one before."""
+        """Make one run over the one source, some time after the previous one."""
         self.clock.now += after
         [report] = self.app.sync(RunOptions(**options))
         return report
@@ -121,7 +121,7 @@ class Bench:
             return [dict(row) for row in found.mappings()]
 
     def dump(self, *but: str) -> dict[str, list[dict[str, Any]]]:
-        """Every row of every table, but of some; and but for the count of a source's runs."""
+        """Every row of every table, except some tables and the count of a source's runs."""
         rows = {name: self.rows(name) for name in TABLES if name not in but}
         for source in rows.get("sources", []):
             del source["runs"], source["last_recorded_at"]
@@ -156,7 +156,7 @@ class Bench:
 
 @pytest.fixture(autouse=True)
 def few_certificates(tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any) -> None:
-    """Reading the whole world's certificates takes half of a pass, and nothing here needs them."""
+    """Loading the usual certificates takes half of a run, and no test here needs them."""
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path_factory.getbasetemp()))
 
 
@@ -185,7 +185,7 @@ def catalog(size: int, **fields: Any) -> list[Mapping[str, Any]]:
     return [model(f"claude-{number}", **fields) for number in range(size)]
 
 
-def told(report: RunReport) -> list[tuple[str, str | None]]:
+def events_of(report: RunReport) -> list[tuple[str, str | None]]:
     return [(event.kind.value, event.model_id) for event in report.events]
 
 
@@ -198,7 +198,7 @@ def refused(status: int = 401, **headers: str) -> Answer:
 
 
 def test_the_baseline(bench: Bench) -> None:
-    """The first walk records the models as they were sent, with an `added` event each, silently."""
+    """The first walk records the models as sent, with an `added` event each, without alerts."""
     alert = AlertSettings(name="team", webhook=SecretStr("http://127.0.0.1:1/"))
     bench.change_settings(alerts=(alert,))
     sent = model("claude-opus-5", retires_at="2026-08-01T02:03:04.567891+02:00", new={"x": [1]})
@@ -206,7 +206,7 @@ def test_the_baseline(bench: Bench) -> None:
     report = bench.sync()
     assert report.status is RunStatus.SUCCEEDED
     assert (report.baseline, report.pages, report.models) == (True, 1, 2)
-    assert told(report) == [("added", "claude-opus-5"), ("added", "claude-opus-4")]
+    assert events_of(report) == [("added", "claude-opus-5"), ("added", "claude-opus-4")]
     assert bench.models["claude-opus-5"] == {
         "source": "anthropic",
         "id": "claude-opus-5",
@@ -245,8 +245,8 @@ def test_an_empty_first_list_is_no_baseline(bench: Bench) -> None:
     assert bench.sync().baseline
 
 
-def test_a_pass_without_changes(known: Bench) -> None:
-    """A pass over the same list makes no event and moves only what says when that was."""
+def test_a_run_without_changes(known: Bench) -> None:
+    """A run over the same list makes no event and changes only the times of the last run."""
     before = known.dump("sources", "sync_runs", "models")
     models = known.models
     report = known.sync()
@@ -258,7 +258,7 @@ def test_a_pass_without_changes(known: Bench) -> None:
 
 
 def test_a_run_is_recorded(known: Bench) -> None:
-    """A run's row says when, what came of it and how many of each; the report says the same."""
+    """A run's row has its times, its status and the numbers of events, like its report."""
     known.api.models = [*catalog(7, display_name="x"), *catalog(10)[7:9], model("new")]
     started = known.clock.now + MINUTE
     report = known.sync()
@@ -280,14 +280,18 @@ def test_a_run_is_recorded(known: Bench) -> None:
         "number": 2,
     }
     assert (report.started_at, report.pages, report.models) == (started, 1, 10)
-    assert Counter(kind for kind, _ in told(report)) == {"added": 1, "updated": 7, "removed": 1}
+    assert Counter(kind for kind, _ in events_of(report)) == {
+        "added": 1,
+        "updated": 7,
+        "removed": 1,
+    }
     assert report.duration > timedelta()
     assert {row["run_id"] for row in known.rows("model_events")[10:]} == {report.run_id}
 
 
 @sqlite_only
 def test_pages_are_walked_and_counted(database_url: str) -> None:
-    """A list of several pages is walked to its end, and the caller is told of each page."""
+    """A list of several pages is walked to its end, with a callback after each page."""
     seen: list[tuple[str, int, int]] = []
     with (
         Sandbox(catalog(7)) as sandbox,
@@ -302,10 +306,10 @@ def test_pages_are_walked_and_counted(database_url: str) -> None:
 
 
 def test_the_life_of_a_model(known: Bench) -> None:
-    """A model is added, updated, deprecated, removed and returns, and each is told once."""
+    """A model is added, updated, deprecated, removed and returns, with one event each."""
     others = catalog(10)
     known.api.models = [model("new"), *others]
-    assert told(known.sync()) == [("added", "new")]
+    assert events_of(known.sync()) == [("added", "new")]
     first_seen = known.clock.now
 
     known.api.models = [model("new", display_name="Newer"), *others]
@@ -347,7 +351,7 @@ def test_the_life_of_a_model(known: Bench) -> None:
 
 @sqlite_only
 def test_a_model_that_still_answers_is_only_missing(known: Bench) -> None:
-    """A model that the list forgot but that answers by id is marked missing and never told of."""
+    """A model that is not listed but answers by id is marked missing and makes no event."""
     known.api.models = catalog(9)
     known.api.by_id["claude-9"] = model("claude-9")
     last_seen = known.clock.now
@@ -365,18 +369,18 @@ def test_a_model_that_still_answers_is_only_missing(known: Bench) -> None:
 
 @sqlite_only
 def test_walks_count_from_the_last_answer(known: Bench) -> None:
-    """Of walks that missed a model, those before its last answer do not count towards three."""
+    """Only walks after a model's last answer count towards the three that miss it."""
     known.api.models = catalog(9)
     known.api.by_id["claude-9"] = model("claude-9")
     for _ in range(3):
         assert known.sync().events == ()
     known.api.by_id["claude-9"] = refused(403)
     assert known.sync().events == ()
-    assert told(known.sync()) == [("removed", "claude-9")]
+    assert events_of(known.sync()) == [("removed", "claude-9")]
 
 
 def test_a_model_that_answers_as_retired(known: Bench) -> None:
-    """A model that left the list and answers as retired has retired: one event, not a removal."""
+    """A model that left the list and answers as retired makes `retired`, and no `removed`."""
     known.api.models = catalog(9)
     known.api.by_id["claude-9"] = model("claude-9", lifecycle="retired")
     [event] = known.sync().events
@@ -390,17 +394,17 @@ def test_a_model_that_answers_as_retired(known: Bench) -> None:
 
 @sqlite_only
 def test_a_retired_model_leaves_without_a_question(known: Bench) -> None:
-    """A model that the list itself called retired is removed when it leaves, nobody is asked."""
+    """A model that the list called retired is removed when it leaves, without confirmation."""
     known.api.models = [*catalog(9), model("claude-9", lifecycle="retired")]
-    assert told(known.sync()) == [("retired", "claude-9")]
+    assert events_of(known.sync()) == [("retired", "claude-9")]
     known.api.models = catalog(9)
-    assert told(known.sync()) == [("removed", "claude-9")]
+    assert events_of(known.sync()) == [("removed", "claude-9")]
     assert known.api.questions == []
 
 
 @sqlite_only
 def test_no_answer_is_no_news(known: Bench) -> None:
-    """A model that cannot be asked for is removed by the third complete walk that misses it."""
+    """A model that cannot be confirmed is removed by the third complete walk that misses it."""
     known.api.models = catalog(9)
     known.api.by_id["claude-9"] = refused(403)
     assert known.sync().events == ()
@@ -408,26 +412,26 @@ def test_no_answer_is_no_news(known: Bench) -> None:
     assert known.sync().status is RunStatus.FAILED  # not a complete walk
     known.api.instead = None
     assert known.sync().events == ()
-    assert told(known.sync()) == [("removed", "claude-9")]
+    assert events_of(known.sync()) == [("removed", "claude-9")]
 
 
 def test_ids_that_look_alike(bench: Bench) -> None:
-    """Ids that differ in case, blanks or accents live apart, through a whole life."""
+    """Ids that differ in case, blanks or accents are different models in all events."""
     ids = ["claude", "Claude", "claude ", "clàude", "cla\u0300ude", "🦊", "نموذج", "a/b?c#d%20"]
     bench.api.models = [model(id_) for id_ in ids]
-    assert told(bench.sync()) == [("added", id_) for id_ in ids]
+    assert events_of(bench.sync()) == [("added", id_) for id_ in ids]
     assert bench.sync().events == ()
     for id_ in ids[1:4]:
         bench.api.models = [model(other) for other in ids if other != id_]
-        assert told(bench.sync()) == [("removed", id_)]
+        assert events_of(bench.sync()) == [("removed", id_)]
         bench.api.models = [model(other) for other in ids]
-        assert told(bench.sync()) == [("returned", id_)]
+        assert events_of(bench.sync()) == [("returned", id_)]
     assert list(bench.models) == sorted(bench.models, key=list(bench.models).index)
     assert set(bench.models) == set(ids)
 
 
 def test_events_rebuild_the_table(known: Bench) -> None:
-    """After each pass of an eventful life, replaying all events gives the rows as they are."""
+    """After each run, replaying all events gives the present rows."""
     capable = catalog(10, capabilities={"batch": {"supported": True}})
     known.api.by_id["claude-8"] = model("claude-8", lifecycle="retired")
     story = [
@@ -469,11 +473,11 @@ def assert_replayed(bench: Bench) -> None:
 
 
 def test_a_mass_removal_is_held(known: Bench) -> None:
-    """When too many leave at once, removals wait; all else is applied, and one event says so."""
+    """When too many models leave at once, removals wait, and the rest is applied with one event."""
     known.api.models = [model("new"), model("claude-0", display_name="x"), *catalog(6)[1:]]
     report = known.sync()
     assert report.status is RunStatus.HELD
-    assert told(report) == [("added", "new"), ("updated", "claude-0"), ("sync_held", None)]
+    assert events_of(report) == [("added", "new"), ("updated", "claude-0"), ("sync_held", None)]
     assert (report.models, report.cause) == (7, None)
     assert report.error is not None
     assert "4 of 10 models left the list at once" in report.error
@@ -495,10 +499,10 @@ def test_a_mass_removal_is_held(known: Bench) -> None:
     assert known.api.questions == []
 
 
-def test_a_held_pass_stays_held(known: Bench) -> None:
-    """It stays held until a person accepts, and is told of once; then the removals are applied."""
+def test_a_held_run_stays_held(known: Bench) -> None:
+    """The source stays held, with one event, until a person accepts; then removals are applied."""
     known.api.models = catalog(6)
-    assert told(known.sync()) == [("sync_held", None)]
+    assert events_of(known.sync()) == [("sync_held", None)]
     known.api.instead = refused()
     assert known.sync().status is RunStatus.FAILED
     known.api.instead = None
@@ -508,31 +512,31 @@ def test_a_held_pass_stays_held(known: Bench) -> None:
     report = known.sync(accept_removals=True)
     assert report.status is RunStatus.SUCCEEDED
     gone = ["claude-6", "claude-7", "claude-8", "claude-9"]
-    assert told(report) == [("removed", id_) for id_ in gone]
+    assert events_of(report) == [("removed", id_) for id_ in gone]
     assert known.run["removed"] == 4
     assert known.sync().status is RunStatus.SUCCEEDED
 
 
 @sqlite_only
-def test_accepting_asks_nobody_twice(known: Bench) -> None:
+def test_accepted_removals_wait_for_no_answers(known: Bench) -> None:
     """Accepted removals do not wait for answers; only a model that still answers stays."""
     known.api.models = []
     known.api.by_id = {f"claude-{number}": refused(403) for number in range(9)}
     known.api.by_id["claude-9"] = model("claude-9")
     assert known.sync().status is RunStatus.HELD
     report = known.sync(accept_removals=True)
-    assert told(report) == [("removed", f"claude-{number}") for number in range(9)]
+    assert events_of(report) == [("removed", f"claude-{number}") for number in range(9)]
     assert known.models["claude-9"]["missing_since"] is not None
 
 
 @sqlite_only
 def test_a_list_that_comes_back_ends_the_hold(known: Bench) -> None:
-    """When the missing are back, nothing is held and nothing is told; a new episode is."""
+    """When the missing models are back, the hold ends without an event; a new hold makes one."""
     for _ in range(2):
         known.api.models = []
         report = known.sync()
         assert (report.status, report.models) == (RunStatus.HELD, 0)
-        assert told(report) == [("sync_held", None)]
+        assert events_of(report) == [("sync_held", None)]
         known.api.models = catalog(10)
         report = known.sync()
         assert (report.status, report.events) == (RunStatus.SUCCEEDED, ())
@@ -541,7 +545,7 @@ def test_a_list_that_comes_back_ends_the_hold(known: Bench) -> None:
 
 @sqlite_only
 def test_few_may_leave_at_once(known: Bench) -> None:
-    """Three may leave any catalog at once; the retired and the overdue do not count."""
+    """Three may leave any catalog at once; retired and overdue models do not count."""
     overdue = {"retires_at": "2026-07-01T00:00:00Z"}
     listed = [*catalog(5), *catalog(8, **overdue)[5:], *catalog(10, lifecycle="retired")[8:]]
     known.api.models = listed
@@ -549,7 +553,7 @@ def test_few_may_leave_at_once(known: Bench) -> None:
     known.api.models = listed[:2]
     report = known.sync()
     assert report.status is RunStatus.SUCCEEDED
-    assert Counter(kind for kind, _ in told(report)) == {"removed": 8}
+    assert Counter(kind for kind, _ in events_of(report)) == {"removed": 8}
 
 
 # --- who answers -------------------------------------------------------------------------------
@@ -571,7 +575,7 @@ def assert_held_until_accepted(bench: Bench) -> None:
     events = len(bench.rows("model_events"))
     report = bench.sync()
     assert (report.status, report.models, report.cause) == (RunStatus.HELD, None, None)
-    assert told(report) == [("sync_held", None)]
+    assert events_of(report) == [("sync_held", None)]
     assert report.held == ()
     assert bench.run["error_code"] == "identity_changed"
     assert report.error is not None
@@ -583,13 +587,13 @@ def assert_held_until_accepted(bench: Bench) -> None:
     assert len(bench.rows("model_events")) == events + 1
     accepted = bench.sync(accept_removals=True)
     assert accepted.status is RunStatus.SUCCEEDED
-    assert ("added", "other") in told(accepted)
+    assert ("added", "other") in events_of(accepted)
     assert bench.sync().status is RunStatus.SUCCEEDED
 
 
 @sqlite_only
-def test_another_base_url_holds_the_whole_pass(known: Bench) -> None:
-    """Another `base_url` than before is held as a whole, until a person accepts it."""
+def test_another_base_url_holds_the_whole_run(known: Bench) -> None:
+    """Another `base_url` holds the whole run until a person accepts it."""
     with another_server([*catalog(10), model("other")]) as other:
         known.configure(other.url)
         assert_held_until_accepted(known)
@@ -598,8 +602,8 @@ def test_another_base_url_holds_the_whole_pass(known: Bench) -> None:
 
 @sqlite_only
 @pytest.mark.parametrize("header", [ORGANIZATION, WORKSPACE])
-def test_another_scope_holds_the_whole_pass(bench: Bench, header: str) -> None:
-    """Another organisation or workspace is held as a whole, until a person accepts it."""
+def test_another_scope_holds_the_whole_run(bench: Bench, header: str) -> None:
+    """Another organisation or workspace holds the whole run until a person accepts it."""
     bench.api.models = catalog(10)
     bench.api.headers = {ORGANIZATION: "org_1", WORKSPACE: "wrk_1"}
     bench.sync()
@@ -613,7 +617,7 @@ def test_another_scope_holds_the_whole_pass(bench: Bench, header: str) -> None:
 def test_another_organisation_with_the_same_list(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another organisation that shows the same list is adopted, and the log says so."""
+    """Another organisation that shows the same list is accepted, and the log says so."""
     bench.api.models = catalog(3)
     bench.api.headers = {ORGANIZATION: "org_1"}
     bench.sync()
@@ -627,7 +631,7 @@ def test_another_organisation_with_the_same_list(
 
 @sqlite_only
 def test_a_server_that_does_not_say_who_it_is(bench: Bench) -> None:
-    """A server that stops or begins to say who it is, is not another; what it said stays known."""
+    """A server that starts or stops stating its identity is no other; the identity stays known."""
     bench.api.models = catalog(3)
     for headers in ({}, {ORGANIZATION: "org_1"}, {}, {WORKSPACE: "wrk_1"}):
         bench.api.headers = headers
@@ -640,7 +644,7 @@ def test_a_server_that_does_not_say_who_it_is(bench: Bench) -> None:
 
 
 def second_page(request: Request) -> Any:
-    """A first page, and a refusal where the second should be."""
+    """A first page, and a refusal in place of the second."""
     return refused() if dict(request.query).get("after_id") else page(catalog(5), has_more=True)
 
 
@@ -658,7 +662,7 @@ FAILURES = {
 
 
 def test_a_failed_walk_changes_nothing(known: Bench, subtests: pytest.Subtests) -> None:
-    """A walk that fails anywhere leaves a `failed` run that says why, and nothing else."""
+    """A walk that fails anywhere leaves a `failed` run with the reason, and nothing else."""
     before = known.dump("sync_runs")
     for name, (answer, error) in FAILURES.items():
         known.change_settings(failure_alert_after=100)
@@ -679,52 +683,52 @@ def test_a_failed_walk_changes_nothing(known: Bench, subtests: pytest.Subtests) 
     assert known.sync().events == ()
 
 
-def test_a_failure_is_told_at_the_threshold(known: Bench) -> None:
-    """The third failure in a row is told, each class of error once; then the recovery, once."""
+def test_failures_make_an_event_at_the_threshold(known: Bench) -> None:
+    """The third failure in a row makes an event, once per error code; the recovery makes one."""
     known.api.instead = refused()
     for expected in ([], [], [("sync_failed", None)], [], []):
-        assert told(known.sync()) == expected
+        assert events_of(known.sync()) == expected
     known.api.instead = Answer(b"<html>")
     for expected in ([("sync_failed", None)], []):
-        assert told(known.sync()) == expected
+        assert events_of(known.sync()) == expected
     known.api.instead = refused()
     report = known.sync()
-    assert told(report) == []
+    assert events_of(report) == []
     last_error = report.error
     known.api.instead = None
     [recovered] = known.sync().events
     assert recovered.kind is Kind.SYNC_RECOVERED
     assert recovered.changes == {"error": {"old": last_error, "new": None}}
-    assert told(known.sync()) == []
+    assert events_of(known.sync()) == []
     known.api.instead = refused()
-    assert [told(known.sync()) for _ in range(3)] == [[], [], [("sync_failed", None)]]
+    assert [events_of(known.sync()) for _ in range(3)] == [[], [], [("sync_failed", None)]]
 
 
 @sqlite_only
-def test_a_few_failures_are_not_told(known: Bench) -> None:
-    """Fewer failures than the threshold are told by nobody, and neither is their end."""
+def test_a_few_failures_make_no_event(known: Bench) -> None:
+    """Fewer failures than the threshold make no event, and no event of recovery."""
     for _ in range(3):
         known.api.instead = refused()
-        assert [told(known.sync()) for _ in range(2)] == [[], []]
+        assert [events_of(known.sync()) for _ in range(2)] == [[], []]
         known.api.instead = None
-        assert told(known.sync()) == []
+        assert events_of(known.sync()) == []
 
 
-def test_a_skipped_pass_counts_for_nothing(known: Bench) -> None:
-    """Skipped passes neither add to a row of failures nor end it; a held one ends it."""
+def test_a_skipped_run_does_not_count(known: Bench) -> None:
+    """Skipped runs neither count as failures nor end a streak; a held run ends it."""
     known.api.instead = refused()
     known.sync()
     known.sync()
     assert known.sync(if_older_than=DAY).status is RunStatus.SKIPPED
-    assert told(known.sync()) == [("sync_failed", None)]
+    assert events_of(known.sync()) == [("sync_failed", None)]
     known.api.instead = page([])
-    assert told(known.sync()) == [("sync_held", None)]
+    assert events_of(known.sync()) == [("sync_held", None)]
     known.api.instead = Answer(b"<html>")
-    assert [told(known.sync()) for _ in range(3)] == [[], [], [("sync_failed", None)]]
+    assert [events_of(known.sync()) for _ in range(3)] == [[], [], [("sync_failed", None)]]
 
 
 def close_last_run(bench: Bench, error: str) -> None:
-    """Give the last run the end of one that was stopped, or whose process died."""
+    """Change the last run to one that was stopped, or whose process died."""
     bench.execute(
         "UPDATE sync_runs SET error = :error, error_code = :code WHERE id = :id",
         error=error,
@@ -738,15 +742,15 @@ def test_what_counts_as_a_failure(known: Bench, end: str, counts: bool) -> None:
     """Stopped runs do not count towards the alert; runs whose process died do."""
     known.api.instead = refused()
     for _ in range(2):
-        assert told(known.sync()) == []
+        assert events_of(known.sync()) == []
         close_last_run(known, end)
-    assert told(known.sync()) == ([("sync_failed", None)] if counts else [])
+    assert events_of(known.sync()) == ([("sync_failed", None)] if counts else [])
     assert known.run["error_code"] == "unauthorized"
 
 
 @sqlite_only
 def test_a_stop_between_failures(known: Bench) -> None:
-    """A stopped run neither ends a row of failures nor hides the last real error."""
+    """A stopped run neither ends a streak of failures nor hides the last real error."""
     known.api.instead = refused()
     errors = [known.sync().error for _ in range(3)]
     known.sync()
@@ -757,7 +761,7 @@ def test_a_stop_between_failures(known: Bench) -> None:
 
 
 def assert_refused_by_the_database(bench: Bench, bad: Mapping[str, Any]) -> None:
-    """Make a pass with many good changes and a bad one: a failed walk, and nothing of it stays."""
+    """Make a run with many good changes and a bad one: it fails, and nothing of it stays."""
     before = bench.dump("sync_runs")
     bench.api.models = [model("good"), bad, *catalog(9, display_name="changed")]
     report = bench.sync()
@@ -777,13 +781,13 @@ def assert_refused_by_the_database(bench: Bench, bad: Mapping[str, Any]) -> None
     ids=["text too long", "bytes too long"],
 )
 def test_a_value_that_mariadb_refuses(known: Bench, field: Mapping[str, Any]) -> None:
-    """A value for which the database has no room is a failed walk; nothing else of it stays."""
+    """A value that is too large for the database fails the walk; nothing else of it stays."""
     assert_refused_by_the_database(known, model("bad", **field))
 
 
 @pytest.fixture
 def latin_url(database_url: str) -> Iterator[str]:
-    """The URL of a PostgreSQL database that knows Latin letters only."""
+    """The URL of a PostgreSQL database with a Latin-1 encoding."""
     name = f"catalog_sync_test_{uuid.uuid4().hex[:12]}"
     server = engine.create_engine(database_url).execution_options(isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
@@ -796,7 +800,7 @@ def latin_url(database_url: str) -> Iterator[str]:
 
 @postgresql_only
 def test_a_text_that_a_latin_database_refuses(api: Api, latin_url: str) -> None:
-    """A database whose encoding lacks a character refuses it: a failed walk, and nothing stays."""
+    """A database whose encoding lacks a character fails the walk, and nothing stays."""
     bench = Bench(latin_url, api)
     try:
         api.models = catalog(10)
@@ -807,7 +811,7 @@ def test_a_text_that_a_latin_database_refuses(api: Api, latin_url: str) -> None:
 
 
 def test_the_deepest_object(bench: Bench) -> None:
-    """However deep an accepted object is nested, every database keeps it, and its changes too."""
+    """Every database stores an accepted object and its changes, however deep it is nested."""
     bench.api.models = catalog(3)
     bench.sync()
     accepted = 0
@@ -820,12 +824,12 @@ def test_the_deepest_object(bench: Bench) -> None:
         accepted = depth
     assert 25 <= accepted < 199
     bench.api.models = catalog(3, x=nested(accepted))
-    assert ("schema_changed", None) in told(bench.sync())
+    assert ("schema_changed", None) in events_of(bench.sync())
     bench.api.models = [
         *catalog(2, x=nested(accepted)),
         model("claude-2", x=[nested(accepted - 1)]),
     ]
-    assert told(bench.sync()) == [("updated", "claude-2")]
+    assert events_of(bench.sync()) == [("updated", "claude-2")]
 
 
 def nested(depth: int) -> Any:
@@ -834,7 +838,7 @@ def nested(depth: int) -> Any:
 
 
 def test_a_database_that_fails_meanwhile(known: Bench) -> None:
-    """A pass that the database fails is undone; its run is closed and its lease given back."""
+    """A run that the database fails is rolled back; its run is closed and its lease released."""
     before = known.dump("sync_runs")
     known.api.models = [model("new"), *catalog(10)]
 
@@ -850,12 +854,12 @@ def test_a_database_that_fails_meanwhile(known: Bench) -> None:
     assert report.cause.exit_code == 4
     assert known.dump("sync_runs") == before
     assert known.run["status"] == "failed"
-    assert told(known.sync()) == [("added", "new")]
+    assert events_of(known.sync()) == [("added", "new")]
 
 
 @sqlite_only
 def test_a_locked_database(known: Bench) -> None:
-    """A database that somebody holds for too long is no fault of the source, and stays as it is."""
+    """A locked database is no failure of the source, and is not changed."""
     before = known.dump()
     known.configure()
     impatient = "PRAGMA busy_timeout = 1"
@@ -881,23 +885,23 @@ def test_excluded_ids_are_never_recorded(bench: Bench) -> None:
     bench.api.models = [model(id_) for id_ in ("a-canary-1", "test-1", "Test-1", "test-12")]
     report = bench.sync()
     assert report.models == 2
-    assert told(report) == [("added", "Test-1"), ("added", "test-12")]
+    assert events_of(report) == [("added", "Test-1"), ("added", "test-12")]
     assert set(bench.models) == {"Test-1", "test-12"}
 
 
 def test_a_newly_excluded_id_is_frozen(known: Bench) -> None:
-    """An id that is excluded later keeps its row as it was, without an event, until it is not."""
+    """An id that is excluded later keeps its row unchanged, without an event, while excluded."""
     before = known.models["claude-9"]
     known.configure(exclude=["*-9"])
     for models in (catalog(10, display_name="x"), catalog(9, display_name="x")):
         known.api.models = models
         report = known.sync()
-        assert "claude-9" not in [id_ for _, id_ in told(report)]
+        assert "claude-9" not in [id_ for _, id_ in events_of(report)]
         assert report.models == 9
         assert known.models["claude-9"] == before
     assert known.api.questions == []
     known.configure()
-    assert told(known.sync()) == [("removed", "claude-9")]
+    assert events_of(known.sync()) == [("removed", "claude-9")]
 
 
 # --- the clock ---------------------------------------------------------------------------------
@@ -914,7 +918,7 @@ def test_a_clock_set_back(known: Bench, back: timedelta) -> None:
         known.api.models = models
         known.sync()
         now = {id_: row["last_seen_at"] for id_, row in known.models.items()}
-        assert all(now[id_] >= moment for id_, moment in last.items())
+        assert all(now[id_] >= time for id_, time in last.items())
         last = now
     assert_ordered(known)
     assert known.kinds == {"added": 11, "updated": 2, "removed": 1, "returned": 1, "sync_held": 1}
@@ -922,7 +926,7 @@ def test_a_clock_set_back(known: Bench, back: timedelta) -> None:
 
 @pytest.mark.parametrize("back", [timedelta(hours=1), timedelta(days=366)])
 def test_failures_under_a_clock_set_back(known: Bench, back: timedelta) -> None:
-    """Nor do the times of what is told of the job itself."""
+    """The times of events about the job do not go back either."""
     known.clock.now -= back
     known.api.instead = refused()
     for _ in range(3):
@@ -950,7 +954,7 @@ def at_server(bench: Bench, ahead: timedelta) -> None:
 def test_a_clock_that_differs(
     known: Bench, ahead: timedelta, warns: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A clock that is minutes off is stored, and warned about above five minutes."""
+    """The difference of the clocks is stored, and logged as a warning above five minutes."""
     at_server(known, ahead)
     with caplog.at_level(logging.WARNING, "catalog_sync"):
         assert known.sync().status is RunStatus.SUCCEEDED
@@ -960,7 +964,7 @@ def test_a_clock_that_differs(
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=25), -365 * DAY, 365 * DAY])
 def test_a_clock_that_is_a_day_off(known: Bench, ahead: timedelta) -> None:
-    """With a clock that is more than a day off, a run fails and records nothing of models."""
+    """With a clock that is more than a day off, a run fails and records no models."""
     models, synced_at = known.models, known.source["last_synced_at"]
     known.change_settings(failure_alert_after=2)
     known.api.models = [model("new"), *catalog(9)]
@@ -971,26 +975,26 @@ def test_a_clock_that_is_a_day_off(known: Bench, ahead: timedelta) -> None:
         report = known.sync()
         assert (report.status, report.error_code) == (RunStatus.FAILED, "clock")
         assert "the clock of this host is" in str(report.error)
-        assert told(report) == failed
+        assert events_of(report) == failed
     assert (known.models, known.source["last_synced_at"]) == (models, synced_at)
     known.clock.now = true
     at_server(known, timedelta())
-    assert ("added", "new") in told(known.sync())
+    assert ("added", "new") in events_of(known.sync())
     assert known.models["new"]["first_seen_at"] < true + timedelta(hours=1)
 
 
 @sqlite_only
 def test_one_wrong_clock_silences_no_reminder(known: Bench) -> None:
-    """After a run a year ahead, of which no server said so, reminders come on their day."""
+    """After a run a year ahead, which no server corrected, reminders come on their day."""
     date = (known.clock.now + 40 * DAY).isoformat()
     known.api.headers["date"] = "soon"
     known.api.models = [*catalog(9), model("claude-9", retires_at=date)]
-    assert told(known.sync()) == [("rescheduled", "claude-9")]
+    assert events_of(known.sync()) == [("rescheduled", "claude-9")]
     true = known.clock.now
     known.clock.now += 365 * DAY
     known.sync()
     known.clock.now = true
-    reminders = [told(known.sync(after=DAY)) for _ in range(40)]
+    reminders = [events_of(known.sync(after=DAY)) for _ in range(40)]
     assert [day for day, events in enumerate(reminders, 1) if events] == [10, 33, 39]
     assert {event for events in reminders for event in events} == {("retiring", "claude-9")}
 
@@ -1009,7 +1013,7 @@ def assert_ordered(bench: Bench) -> None:
     ids=["lately", "long ago", "in the future"],
 )
 def test_if_older_than(known: Bench, ago: timedelta, skipped: bool) -> None:
-    """A source that was synced lately is skipped, unasked; a sync in the future says nothing."""
+    """A source that was just synced is skipped without a request; a future sync does not count."""
     requests = len(known.api.requests)
     report = known.sync(after=ago, if_older_than=timedelta(minutes=10))
     assert report.status is (RunStatus.SKIPPED if skipped else RunStatus.SUCCEEDED)
@@ -1020,8 +1024,8 @@ def test_if_older_than(known: Bench, ago: timedelta, skipped: bool) -> None:
 
 
 @sqlite_only
-def test_a_failed_pass_is_no_sync(known: Bench) -> None:
-    """A pass that failed since leaves the source as old as it was."""
+def test_a_failed_run_is_no_sync(known: Bench) -> None:
+    """A failed run does not make the source fresher."""
     known.api.instead = refused()
     assert known.sync(after=DAY).status is RunStatus.FAILED
     assert known.sync(if_older_than=timedelta(hours=1)).status is RunStatus.FAILED
@@ -1029,7 +1033,7 @@ def test_a_failed_pass_is_no_sync(known: Bench) -> None:
 
 @sqlite_only
 def test_after_attempts(known: Bench) -> None:
-    """Where attempts count, one that failed lately is enough for every replica."""
+    """If attempts count, one that just failed makes every replica skip."""
     known.api.instead = refused()
     assert known.sync(after=DAY).status is RunStatus.FAILED
     lately = known.sync(after=MINUTE, if_older_than=2 * MINUTE, after_attempts=True)
@@ -1039,14 +1043,14 @@ def test_after_attempts(known: Bench) -> None:
 
 
 def test_a_stop_abandons_the_walk(known: Bench) -> None:
-    """A run that another thread stops ends as stopped and gives its lease back."""
+    """A run that another thread stops ends as stopped and releases its lease."""
     known.api.instead = lambda _: known.app.stop()
     report = known.sync()
     assert (report.status, report.error) == (RunStatus.FAILED, "stopped")
     assert (known.run["status"], known.run["error"]) == ("failed", "stopped")
     assert known.run["error_code"] == "stopped"
     assert known.rows("sources")[0]["lease_run_id"] is None
-    assert known.sync().error == "stopped"  # it stays stopped
+    assert known.sync().error == "stopped"  # the App stays stopped
 
 
 # --- dry runs ----------------------------------------------------------------------------------
@@ -1057,7 +1061,7 @@ def essence(events: tuple[Event, ...]) -> list[tuple[Any, ...]]:
 
 
 def test_a_dry_run_on_nothing_makes_nothing(bench: Bench, tmp_path: Path) -> None:
-    """Without a database, a dry run tells what the first pass would do and makes no file."""
+    """Without a database, a dry run reports what the first run would do and creates no file."""
     bench.api.models = catalog(3)
     report = bench.sync(dry_run=True)
     assert (report.status, report.run_id) == (RunStatus.SUCCEEDED, None)
@@ -1085,7 +1089,7 @@ DRY_RUNS: dict[str, Callable[[Api], None]] = {
 def test_a_dry_run_writes_nothing(
     bench: Bench, change: Callable[[Api], None], tmp_path: Path
 ) -> None:
-    """A dry run leaves each byte as it is, and tells just what the next pass then does."""
+    """A dry run changes no byte, and reports exactly what the next run then does."""
     bench.api.models = catalog(10)
     bench.api.headers = {WORKSPACE: "ours"}
     bench.sync()
@@ -1107,7 +1111,7 @@ def test_a_dry_run_writes_nothing(
 
 @sqlite_only
 def test_a_dry_run_of_what_is_fresh(known: Bench) -> None:
-    """A dry run skips what is fresh, without a trace."""
+    """A dry run skips a fresh source, without a trace."""
     before = known.dump()
     report = known.sync(dry_run=True, if_older_than=DAY)
     assert (report.status, report.run_id) == (RunStatus.SKIPPED, None)
@@ -1118,7 +1122,7 @@ def test_a_dry_run_of_what_is_fresh(known: Bench) -> None:
 
 
 def several(database_url: str, **base_urls: str) -> Settings:
-    """Settings with sources of these names, each impatient and with the same key."""
+    """Settings with sources of these names, each with a short deadline and the same key."""
     sources = [
         settings_for(database_url, url, name=name, deadline=timedelta(seconds=2)).sources[0]
         for name, url in base_urls.items()
@@ -1127,7 +1131,7 @@ def several(database_url: str, **base_urls: str) -> Settings:
 
 
 def test_a_failing_source_hurts_no_other(database_url: str, api: Api) -> None:
-    """A source that is down, talks nonsense or refuses the key fails alone, with its own error."""
+    """A source that is down, answers nonsense or refuses the key fails alone, with its error."""
     api.models = catalog(5)
     with Api() as nonsense, Api() as forbidden, Api() as down:
         nonsense.instead = Answer(b"<html>")
@@ -1172,7 +1176,7 @@ def test_sources_are_walked_at_once(database_url: str) -> None:
 
 @sqlite_only
 def test_sources_by_name(database_url: str, api: Api) -> None:
-    """Only the named sources are synced; a name that nobody has is an error of the command."""
+    """Only the named sources are synced; an unknown name is an error of the command."""
     api.models = catalog(1)
     with App(several(database_url, a=api.url, b=api.url)) as app:
         assert [report.source for report in app.sync(names=["b", "b"])] == ["b"]
@@ -1184,7 +1188,7 @@ def test_sources_by_name(database_url: str, api: Api) -> None:
 def test_a_missing_key_stops_all(
     database_url: str, api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A source without its key is an error before anything is asked or written."""
+    """A source without its key is an error before any request or write."""
     settings = several(database_url, a=api.url, b=api.url)
     monkeypatch.delenv("CATALOG_SYNC_TEST_KEY")
     with App(settings) as app, pytest.raises(ConfigError, match="CATALOG_SYNC_TEST_KEY is not set"):
@@ -1195,7 +1199,7 @@ def test_a_missing_key_stops_all(
 
 @sqlite_only
 def test_sources_do_not_share_models(database_url: str, api: Api) -> None:
-    """The same id at two sources is two rows, each with its own life."""
+    """The same id at two sources is two rows with separate events."""
     api.models = catalog(2)
     with Api() as other:
         other.models = catalog(2)
@@ -1203,8 +1207,8 @@ def test_sources_do_not_share_models(database_url: str, api: Api) -> None:
             app.sync()
             other.models = catalog(1)
             first, second = app.sync()
-    assert told(first) == []
-    assert told(second) == [("removed", "claude-1")]
+    assert events_of(first) == []
+    assert events_of(second) == [("removed", "claude-1")]
 
 
 # --- the lease ---------------------------------------------------------------------------------
@@ -1222,8 +1226,8 @@ def start_another(bench: Bench, expires_at: datetime) -> int:
     return run_id
 
 
-def test_the_lease_of_a_pass(known: Bench) -> None:
-    """While it walks, a pass holds its source for the deadline and a minute; then no longer."""
+def test_the_lease_of_a_run(known: Bench) -> None:
+    """During its walk, a run holds its source for the deadline and a minute; then no longer."""
     known.configure(deadline=timedelta(seconds=90))
     seen: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for said in (None, refused()):
@@ -1243,7 +1247,7 @@ def test_the_lease_of_a_pass(known: Bench) -> None:
 
 
 def test_a_source_that_another_holds_is_skipped(known: Bench) -> None:
-    """While another process holds the source, a pass is skipped: no error, no request."""
+    """While another process holds the source, a run is skipped: no error, no request."""
     requests = len(known.api.requests)
     start_another(known, datetime.now(UTC) + 2 * MINUTE)
     source = known.source
@@ -1257,7 +1261,7 @@ def test_a_source_that_another_holds_is_skipped(known: Bench) -> None:
 
 
 def test_a_dead_run_is_taken_over(known: Bench) -> None:
-    """When the lease of a dead process has ended, the next pass closes its run and goes on."""
+    """When the lease of a dead process has ended, the next run closes its run and goes on."""
     dead = start_another(known, datetime.now(UTC))
     assert known.sync().status is RunStatus.SUCCEEDED
     [row] = [row for row in known.rows("sync_runs") if row["id"] == dead]
@@ -1267,13 +1271,13 @@ def test_a_dead_run_is_taken_over(known: Bench) -> None:
 
 @sqlite_only
 def test_a_lease_from_before_the_clock_was_set_back(known: Bench) -> None:
-    """A lease that ends later than any lease could is of a clock that was wrong, and nobody's."""
+    """A lease that ends later than any lease could comes from a wrong clock, and does not count."""
     start_another(known, datetime.now(UTC) + 365 * DAY)
     assert known.sync().status is RunStatus.SUCCEEDED
 
 
 def test_a_stolen_lease(known: Bench) -> None:
-    """A pass whose lease was taken during the walk fails and writes nothing."""
+    """A run whose lease was taken during the walk fails and writes nothing."""
     known.api.models = [model("new"), *catalog(5)]
     thief = known.clock.now + DAY
 
@@ -1291,7 +1295,7 @@ def test_a_stolen_lease(known: Bench) -> None:
 
 
 def test_a_late_walker_writes_nothing(known: Bench) -> None:
-    """A walk so late that another pass went ahead meanwhile is dropped, with the old news."""
+    """A walk that ends after another run's is dropped, with its outdated list."""
     later = Bench(known.url, known.api)
     later.clock.now = known.clock.now + DAY
     reports = []
@@ -1305,7 +1309,7 @@ def test_a_late_walker_writes_nothing(known: Bench) -> None:
 
     known.api.instead = overtake
     late = known.sync()
-    assert told(reports[0]) == [("added", "newest")]
+    assert events_of(reports[0]) == [("added", "newest")]
     assert (late.status, late.events) == (RunStatus.FAILED, ())
     assert isinstance(late.cause, LeaseLostError)
     assert "old news" not in known.models
@@ -1316,12 +1320,12 @@ def test_a_late_walker_writes_nothing(known: Bench) -> None:
 
 
 @sqlite_only
-def test_a_pass_after_its_lease_has_ended(known: Bench) -> None:
-    """A pass slower than its lease still counts when nobody else took the source meanwhile."""
+def test_a_run_after_its_lease_has_ended(known: Bench) -> None:
+    """A run that is slower than its lease still counts if no other process took the source."""
     known.api.models = [model("new"), *catalog(10)]
 
     def linger(_: Request) -> None:
         known.clock.now += DAY
 
     known.api.instead = linger
-    assert told(known.sync()) == [("added", "new")]
+    assert events_of(known.sync()) == [("added", "new")]
