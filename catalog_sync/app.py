@@ -133,7 +133,7 @@ class App:
     # --- questions -----------------------------------------------------------------------------
 
     @contextmanager
-    def reading(self, sources: Sequence[str] = ()) -> Iterator[Connection]:
+    def read_transaction(self, sources: Sequence[str] = ()) -> Iterator[Connection]:
         """Yield a connection for queries that all see one time. No database reads as an empty one.
 
         Raises ConfigError for a name in `sources` that is neither configured nor recorded.
@@ -155,7 +155,7 @@ class App:
         as_of: datetime | None = None,
     ) -> list[ModelRecord]:
         """Return the models listed now, or at the aware time `as_of`; see `queries.catalog`."""
-        with self.reading(sources) as connection:
+        with self.read_transaction(sources) as connection:
             return catalog.list_models(
                 connection, sources=sources, lifecycles=lifecycles, removed=removed, as_of=as_of
             )
@@ -172,24 +172,24 @@ class App:
     ) -> Iterator[Event]:
         """Yield what changed, oldest first, in a transaction that ends with the iterator."""
         where = catalog.EventFilter(sources, kinds, models, since, until, payloads)
-        with self.reading(sources) as connection:
+        with self.read_transaction(sources) as connection:
             yield from catalog.iter_events(connection, where)
 
     def delivery_counts(self) -> DeliveryCounts:
         """Return how many deliveries are pending and failed."""
-        with self.reading() as connection:
+        with self.read_transaction() as connection:
             return outbox.delivery_counts(connection)
 
     def channel_names(self) -> list[str]:
         """Return the channels that are configured, or have deliveries."""
-        with self.reading() as connection:
+        with self.read_transaction() as connection:
             return sorted(
                 outbox.channels(connection) | {alert.name for alert in self.settings.alerts}
             )
 
     def status(self, max_age: timedelta | None = None) -> Status:
         """Return the health of each source and of the alerts; `max_age` overrides the settings."""
-        with self.reading() as connection:
+        with self.read_transaction() as connection:
             return health.status(connection, self.settings, self.clock(), max_age)
 
     def snapshot(self) -> Snapshot:
@@ -198,7 +198,7 @@ class App:
 
         with suppress(DatabaseError):
             if migrate.current_revision(self.engine) is not None:
-                with self.reading() as connection:
+                with self.read_transaction() as connection:
                     return metrics.snapshot(connection, self.settings, self.clock())
         return metrics.Snapshot(database_up=False)
 
@@ -218,7 +218,7 @@ class App:
 
     def stale(self, sources: Sequence[str] = ()) -> list[SourceHealth]:
         """Return the sources in the database, or the named ones, that are not fresh."""
-        with self.reading(sources) as connection:
+        with self.read_transaction(sources) as connection:
             recorded = set(sources) or db_state.source_names(connection)
             found = health.status(connection, self.settings, self.clock()).sources
         return [source for source in found if source.name in recorded and not source.fresh]

@@ -49,7 +49,7 @@ def escaped(text: str) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean X?" for the known word that is spelt most like `word`, or ""."""
+    """Return "; did you mean X?" for the known word that is most similar to `word`, or ""."""
     import difflib  # noqa: PLC0415  # only for typing errors
 
     close = difflib.get_close_matches(word, list(known), n=1)
@@ -65,8 +65,8 @@ def one_line(text: str, limit: int | None = 1000) -> str:
     Texts of servers and drivers are shown in a terminal, a log and a table. They must not move a
     cursor, forge a second line or fill a disk.
     """
-    visible = "".join(c if c.isprintable() or c in _JOINERS else " " for c in text)
-    joined = " ".join(visible.split())
+    printable = "".join(c if c.isprintable() or c in _JOINERS else " " for c in text)
+    joined = " ".join(printable.split())
     return joined if limit is None or len(joined) <= limit else joined[: limit - 1] + "…"
 
 

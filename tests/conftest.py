@@ -1,4 +1,4 @@
-"""What the tests share: a clean environment, and a database of each kind."""
+"""Shared fixtures: a clean environment, and a database of each kind."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the receiver answers."""
+    """A reply of the receiver."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)

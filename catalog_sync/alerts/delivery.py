@@ -71,7 +71,7 @@ def deliver_due(
         clock: Returns the present time.
         attempts: How often a message is sent before it counts as failed.
         rules: Which events are sent to which of the channels.
-        cancel: Ends the delivery; what is not sent yet stays due.
+        cancel: Ends the delivery; unsent entries stay due.
         public_url: Where the published catalog can be read, for links.
 
     Returns:

@@ -207,7 +207,7 @@ def sentence(line: Line, mark: Callable[[str], str], strong: str = "{}") -> str:
 
     Args:
         line: The facts.
-        mark: Prepares foreign text for the format: `plain` or `marked`.
+        mark: Prepares foreign text for the format: `chat_text` or `chat_markdown`.
         strong: Format of the name.
     """
     name = strong.format(mark(line.name))
@@ -233,7 +233,7 @@ _ACTIVE: Final = re.compile(
 """The positions between two characters at which a mention or a link begins."""
 
 
-def plain(text: str) -> str:
+def chat_text(text: str) -> str:
     """Return foreign text for a chat as one line without mentions and links.
 
     It covers the syntax of Discord, Slack, Mattermost, Rocket.Chat, Zulip, ntfy, Telegram, Teams,
@@ -242,6 +242,6 @@ def plain(text: str) -> str:
     return _ACTIVE.sub(_BREAK, one_line(text))
 
 
-def marked(text: str) -> str:
-    """Return foreign text as `plain` does, escaped for Markdown."""
+def chat_markdown(text: str) -> str:
+    """Return foreign text as `chat_text` does, escaped for Markdown."""
     return _ACTIVE.sub(_BREAK, escaped(text))

@@ -66,14 +66,18 @@ def compose(
     def footer(mark: Callable[[str], str]) -> list[str]:
         return [f"Source: {mark(source)}", *link]
 
-    text = [_lines.sentence(line, _lines.plain) for line in lines[:_MAX_LINES]]
-    marked = [_lines.sentence(line, _lines.marked, "**{}**") for line in lines[:_MAX_LINES]]
+    text = [_lines.sentence(line, _lines.chat_text) for line in lines[:_MAX_LINES]]
+    markdown = [
+        _lines.sentence(line, _lines.chat_markdown, "**{}**") for line in lines[:_MAX_LINES]
+    ]
     return Message(
         message_id,
-        _lines.plain(subject),
-        "\n".join([*text, *more, *footer(_lines.plain)]),
-        _lines.marked(subject),
-        "\n".join([*(f"- {line}" for line in [*marked, *more]), "", *footer(_lines.marked)]),
+        _lines.chat_text(subject),
+        "\n".join([*text, *more, *footer(_lines.chat_text)]),
+        _lines.chat_markdown(subject),
+        "\n".join(
+            [*(f"- {line}" for line in [*markdown, *more]), "", *footer(_lines.chat_markdown)]
+        ),
         _lines.severity_of(events),
         _body(events, source, run_id),
     )
@@ -117,9 +121,9 @@ def sample(channel: str, now: datetime) -> Message:
     return Message(
         f"msg_test_{uuid.uuid4().hex}",
         title,
-        _lines.plain(text),
+        _lines.chat_text(text),
         title,
-        _lines.marked(text),
+        _lines.chat_markdown(text),
         "info",
         {"type": "catalog.test", "timestamp": format_instant(now), "data": {"message": text}},
     )

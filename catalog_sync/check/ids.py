@@ -3,7 +3,7 @@ r"""Model ids in text: which words are ids, and where an id begins and ends. Pur
 Searched for are the ids that the catalog ever held, their aliases, and ids that look like those of
 its families but were never recorded. All are matched whole, exactly and with their case:
 
-- No letter, digit, `_` or `-` stands beside an id: `claude-opus-4` is not found in
+- No letter, digit, `_` or `-` is next to an id: `claude-opus-4` is not found in
   `claude-opus-4-20250514`. A `.` before a letter or digit belongs to the word (`claude-opus-4.1`,
   `claude-opus-5.json`); a `.` that ends a sentence does not. Markdown emphasis around an id or a
   phrase (`**id**`, `_id_`) does not belong to it.

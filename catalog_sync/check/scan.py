@@ -276,7 +276,7 @@ def _locations(
 
 
 def _is_ignored(line: bytes, today: date, where: str, notes: list[str]) -> bool:
-    """Whether a comment on a line tells the check to ignore its ids."""
+    """Whether a comment on a line excludes its ids from the check."""
     comment = _IGNORE.search(line)
     if comment is None or comment[1] is None:
         return comment is not None

@@ -65,7 +65,7 @@ def list_(context: Context, format_: str) -> None:
     from catalog_sync.db import outbox  # noqa: PLC0415  # heavy
     from catalog_sync.queries import export  # noqa: PLC0415
 
-    with context.app() as app, app.reading() as connection:
+    with context.app() as app, app.read_transaction() as connection:
         found = outbox.select_deliveries(connection, limit=_RECENT)
     if format_ in {"json", "csv"}:
         render.write_rows(map(export.delivery_row, found), export.DELIVERY_COLUMNS, format_)

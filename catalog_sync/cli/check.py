@@ -125,7 +125,7 @@ def check(ctx: click.Context, /, no_aliases: bool, format_: str, **options: Any)
 
     context: Context = ctx.obj
     with context.app() as app:
-        with app.reading(asked.sources) as connection:
+        with app.read_transaction(asked.sources) as connection:
             records = queries_catalog.list_models(connection, sources=asked.sources, removed=True)
         if not records:
             print_error("nothing was recorded yet; run: catalog-sync sync")

@@ -30,7 +30,7 @@ def _prom(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> Pa
 @click.option(
     "--source", "names", multiple=True, metavar="NAME", help="Only this source; repeatable."
 )
-@click.option("--dry-run", is_flag=True, help="Print what would happen; write nothing at all.")
+@click.option("--dry-run", is_flag=True, help="Print what would happen; write nothing.")
 @click.option(
     "--accept-removals",
     is_flag=True,

@@ -34,7 +34,7 @@ def publish(context: Context, directory: str, sources: Sequence[str]) -> None:
 
     if not directory:  # from an unset variable; it would mean the current directory
         raise click.UsageError("DIR is empty")
-    with context.app() as app, app.reading(sources) as connection:
+    with context.app() as app, app.read_transaction(sources) as connection:
         recorded = queries_catalog.list_sources(connection, sources=sources)
         if not recorded:
             raise NotFoundError("nothing was recorded yet", "run: catalog-sync sync")

@@ -33,7 +33,7 @@ def models(
     with context.app() as app:
         records = app.models(sources=sources, lifecycles=lifecycles, removed=removed, as_of=as_of)
         if as_of is not None:
-            with app.reading() as connection:
+            with app.read_transaction() as connection:
                 later = catalog.sources_without_record(connection, as_of, sources=sources)
             notes = catalog.past_notes(as_of, app.clock(), later)
         if format_ in {"table", "lines"} and not (records or notes):
@@ -88,7 +88,7 @@ def events(
         until=until,
         payloads=event_text.WITH_PAYLOAD if format_ in {"table", "lines"} else None,
     )
-    with context.app() as app, app.reading(sources) as connection:
+    with context.app() as app, app.read_transaction(sources) as connection:
         found = catalog.iter_events(connection, where)
         if format_ in {"json", "csv"}:
             render.write_rows(map(export.event_row, found), export.EVENT_COLUMNS, format_)
@@ -119,7 +119,7 @@ def _write_events(found: Iterable[Event], *, with_model: bool = True, plain: boo
 def show(context: Context, model: str, format_: str) -> None:
     """Print a model, once for each source that lists or listed it."""
     with context.app() as app:
-        with app.reading() as connection:
+        with app.read_transaction() as connection:
             found = catalog.show_model(connection, model)
         now = app.clock()
     if format_ == "json":
@@ -160,7 +160,7 @@ def _write_model(
 
 def _nothing(app: App, what: str, sources: Sequence[str]) -> str:
     """Return why nothing is printed."""
-    with app.reading(sources) as connection:
+    with app.read_transaction(sources) as connection:
         if catalog.has_baseline(connection, sources=sources):
             return what
     named = " of " + ", ".join(sources) if sources else ""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from catalog_sync.clock import format_instant
 from catalog_sync.errors import OutputError
 from catalog_sync.queries.export import csv_text, json_array, json_text
+from catalog_sync.text import escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -71,14 +72,7 @@ def write(text: str, end: str = "\n") -> bool:
 
 def note(text: str) -> None:
     """Print a remark for people on standard error."""
-    print(visible(text), file=sys.stderr)  # noqa: T201
-
-
-def visible(text: str) -> str:
-    """Return text with its control characters escaped, so that it cannot move the cursor."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    print(escape_controls(text), file=sys.stderr)  # noqa: T201
 
 
 def instant(at: datetime | None) -> str:
@@ -135,12 +129,12 @@ def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None
     for batch in _batches(rows):
         if on_terminal():
             batch = [  # noqa: PLW2901
-                {key: visible(v) if isinstance(v, str) else v for key, v in row.items()}
+                {key: escape_controls(v) if isinstance(v, str) else v for key, v in row.items()}
                 for row in batch
             ]
         _, _, records = csv_text(batch, columns).partition("\n")
         if on_terminal():  # objects are JSON text here
-            records = "\n".join(map(visible, records.split("\n")))
+            records = "\n".join(map(escape_controls, records.split("\n")))
         if not write(records, end=""):
             return
 
@@ -191,7 +185,7 @@ def write_table(
     """
     if not rows:
         return
-    rows = [[visible(cell) for cell in row] for row in rows]
+    rows = [[escape_controls(cell) for cell in row] for row in rows]
     if plain or not on_terminal():
         write("\n".join(_aligned([columns, *rows] if header else rows)))
         return
@@ -227,7 +221,7 @@ def write_facts(facts: Mapping[str, str], *, title: str = "") -> None:
 
     A value with a word that does not fit beside the names is printed below its name.
     """
-    facts = {name: visible(value) for name, value in facts.items()}
+    facts = {name: escape_controls(value) for name, value in facts.items()}
     if not on_terminal():
         write("\n".join(_aligned(list(facts.items()))))
         return

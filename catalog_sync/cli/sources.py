@@ -1,4 +1,4 @@
-"""`catalog-sync sources`: what is recorded of each source, and how to delete one."""
+"""`catalog-sync sources`: list the sources, or delete one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from catalog_sync.db import migrate
 from catalog_sync.db import state as db_state
 from catalog_sync.db.forget import forget as forget_source
 from catalog_sync.errors import ConfigError, NotFoundError
-from catalog_sync.text import count, did_you_mean
+from catalog_sync.text import count, did_you_mean, escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ def list_(context: Context, format_: str) -> None:
 
 
 def _rows(app: App) -> list[Mapping[str, Any]]:
-    with app.reading() as connection:
+    with app.read_transaction() as connection:
         recorded = {source.name: source for source in db_state.select_sources(connection)}
     configured = {source.name: source for source in app.settings.sources}
     return [
@@ -85,11 +85,11 @@ def forget(context: Context, name: str, yes: bool) -> int:
             )
         if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise ConfigError("sources forget asks on a terminal", "elsewhere it needs --yes")
-        question = f"Delete source {render.visible(name)} with its models, events and runs?"
+        question = f"Delete source {escape_controls(name)} with its models, events and runs?"
         if not yes and not click.confirm(question, err=True):
             render.note("nothing was deleted")
             return 0
         migrate.ensure_schema(app.engine)
         models = db_engine.run(app.engine, lambda connection: forget_source(connection, name))
-    render.write(f"forgot source {render.visible(name)}: {count(models, 'model')} deleted")
+    render.write(f"forgot source {escape_controls(name)}: {count(models, 'model')} deleted")
     return 0

@@ -14,6 +14,7 @@ from catalog_sync.queries import health_text
 from catalog_sync.service.signals import run_until_signal
 from catalog_sync.sync.context import RunOptions
 from catalog_sync.sync.report import log_report, report_text
+from catalog_sync.text import escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,4 +124,4 @@ def _write_text(reports: Sequence[RunReport], *, dry_run: bool) -> None:
                 if not event.kind.startswith("sync_")  # about the job itself
             ]
             render.write_table(["kind", "model", "what"], rows, text={"what"}, header=False)
-        render.write(render.visible(report_text(report, dry_run=dry_run)))
+        render.write(escape_controls(report_text(report, dry_run=dry_run)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from catalog_sync.client.decode import decode_list, error_words
+from catalog_sync.client.decode import decode_list, error_message
 from catalog_sync.client.walk import Page, Query
 from catalog_sync.domain.model import (
     ID_MAX_LENGTH,
@@ -123,8 +123,8 @@ def _page(
     if fields is None:
         raise BadAnswerError("the answer is not an object")
     if items is None:
-        words = one_line(error_words(response.body)[0], 300)
-        says = f'; it says "{words}"' if words else ""
+        message = one_line(error_message(response.body)[0], 300)
+        says = f'; it says "{message}"' if message else ""
         raise BadAnswerError(f"data is missing or no list{says}")
     has_more = fields.get("has_more")
     if not isinstance(has_more, bool):

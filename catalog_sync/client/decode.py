@@ -22,10 +22,10 @@ _MAX_SHARED: Final = 5_000
 _UNIQUE_KEYS: Final = frozenset({"id", "display_name", "name", "description"})
 _ARRAY = re.compile(rb"\s*\[")
 _ESCAPED_NUL: Final = b"\\u0000"
-_MAX_WORDS: Final = 2000
+_MAX_MESSAGE: Final = 2000
 """Characters of a server's error text that are examined; an error repeats fewer."""
 _MAX_ERROR_DEPTH: Final = 5
-_WORDS: Final = (
+_MESSAGE_KEYS: Final = (
     "message", "msg", "detail", "details", "error", "errors", "error_message", "error_description",
     "description", "title", "reason", "fault", "faultstring",
 )  # fmt: skip
@@ -174,7 +174,7 @@ def _leaves(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
 # --- what servers say about an error -------------------------------------------------------
 
 
-def error_words(body: bytes) -> tuple[str, str]:
+def error_message(body: bytes) -> tuple[str, str]:
     """Return the text of an error's body, and its request id. Empty without one.
 
     Reads JSON of any common shape, and plain text. A page of HTML counts as empty.
@@ -184,30 +184,30 @@ def error_words(body: bytes) -> tuple[str, str]:
     except BadAnswerError:
         return _plain_text(body), ""
     request_id = answer.get("request_id") if isinstance(answer, dict) else None
-    return _words(answer)[:_MAX_WORDS], request_id if isinstance(request_id, str) else ""
+    return _message(answer)[:_MAX_MESSAGE], request_id if isinstance(request_id, str) else ""
 
 
-def _words(value: Any, depth: int = 0) -> str:
+def _message(value: Any, depth: int = 0) -> str:
     """Return the most informative text of an error, prefixed by its type, place or field."""
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, list):
-        return "; ".join(filter(None, (_words(item, depth + 1) for item in value[:3])))
+        return "; ".join(filter(None, (_message(item, depth + 1) for item in value[:3])))
     if not isinstance(value, dict) or depth > _MAX_ERROR_DEPTH:
         return ""
     keys = {key.lower(): item for key, item in value.items()}
-    said = next(filter(None, (_words(keys.get(key), depth + 1) for key in _WORDS)), "")
+    message = next(filter(None, (_message(keys.get(key), depth + 1) for key in _MESSAGE_KEYS)), "")
     if not depth:
-        return said
-    if not said and value and all(isinstance(item, list) for item in value.values()):
-        return "; ".join(f"{key}: {_words(item, depth + 1)}" for key, item in value.items())
+        return message
+    if not message and value and all(isinstance(item, list) for item in value.values()):
+        return "; ".join(f"{key}: {_message(item, depth + 1)}" for key, item in value.items())
     place = keys.get("loc")  # as FastAPI names the field that is wrong
     label = ".".join(map(str, place)) if isinstance(place, list) else keys.get("type")
-    return ": ".join(filter(None, [label if isinstance(label, str) else "", said]))
+    return ": ".join(filter(None, [label if isinstance(label, str) else "", message]))
 
 
 def _plain_text(body: bytes) -> str:
-    text = body[:_MAX_WORDS].decode("utf-8", "replace").strip()
+    text = body[:_MAX_MESSAGE].decode("utf-8", "replace").strip()
     if text.startswith(("<", "{", "[")) or any(c < " " and c not in "\t\r\n" for c in text):
         return ""
     return "" if "\ufffd" in text[:-1] else text

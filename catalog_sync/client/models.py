@@ -152,8 +152,8 @@ class ModelsClient:
     ) -> Catalog:
         """Walk all pages and return what they hold. The deadline starts now.
 
-        A model that comes twice with different content has changed meanwhile: then the walk is
-        repeated, once.
+        If a model appears twice with different content, it changed during the walk. The walk is
+        then repeated once.
 
         Args:
             page_size: Models per page, 1 to 1000.

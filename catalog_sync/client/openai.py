@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from catalog_sync.client.decode import decode, decode_list, error_words
+from catalog_sync.client.decode import decode, decode_list, error_message
 from catalog_sync.client.walk import Page, Query
 from catalog_sync.domain.model import ModelInfo
 from catalog_sync.errors import BadAnswerError
@@ -51,8 +51,8 @@ class OpenAIApi:
         del query
         fields, items = decode_list(response.body)
         if items is None:
-            words = one_line(error_words(response.body)[0], 300)
-            says = f'; it says "{words}"' if words else ""
+            message = one_line(error_message(response.body)[0], 300)
+            says = f'; it says "{message}"' if message else ""
             raise BadAnswerError(f"data is missing or no list{says}")
         fields = fields or {}
         models = read(items)

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from catalog_sync.client import network
-from catalog_sync.client.decode import error_words
+from catalog_sync.client.decode import error_message
 from catalog_sync.client.exchange import Deadline, Response, exchange
 from catalog_sync.errors import (
     OverloadedError,
@@ -112,8 +112,8 @@ class Connection:
                 failure, reason, asked = error, type(error).__name__, None
             else:
                 spent = round((time.monotonic() - started) * 1000)
-                words = fields(path=path, status=response.status, milliseconds=spent)
-                logger.debug("GET", extra=words)
+                facts = fields(path=path, status=response.status, milliseconds=spent)
+                logger.debug("GET", extra=facts)
                 if not _is_retried(response):
                     return response
                 reason, asked = f"HTTP {response.status}", _seconds(response)
@@ -123,19 +123,19 @@ class Connection:
                 if failure is not None:
                     raise failure
                 return response
-            words = fields(reason=reason, wait_seconds=round(wait, 2))
-            logger.info("trying again", extra=words)
+            facts = fields(reason=reason, wait_seconds=round(wait, 2))
+            logger.info("trying again", extra=facts)
             self.cancel.sleep(wait)
         raise AssertionError("unreachable")
 
     def _explain(self, response: Response, path: str) -> SourceError:
         """Return the error of a refusal, with the server's text and its request id."""
-        words, request_id = error_words(response.body)
+        message, request_id = error_message(response.body)
         request_id = response.headers.get("request-id") or request_id
         status = response.status
         text = f"HTTP {status}"
-        if words := self._quoted(words or response.reason):
-            text += f": {words}"
+        if message := self._quoted(message or response.reason):
+            text += f": {message}"
         if request_id:
             text += f" (request {self._quoted(request_id)})"
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:

@@ -36,7 +36,7 @@ def copy(
 
     Args:
         source: A database with this program's schema.
-        target: A database without rows; its schema is set up if there is none.
+        target: A database without rows; its schema is set up if it has none.
         on_rows: Called with the number of rows copied so far, and of all.
 
     Returns:

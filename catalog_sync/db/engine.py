@@ -200,7 +200,7 @@ def read_transaction(engine: sa.Engine, *, snapshot: bool = False) -> Iterator[s
 
     Args:
         engine: The database.
-        snapshot: All that it reads is of one time, whatever is committed meanwhile.
+        snapshot: All queries see one time, whatever other transactions commit.
 
     Raises:
         DatabaseError: The database cannot be used.

@@ -206,7 +206,7 @@ def _setup_lock(connection: sa.Connection) -> Iterator[None]:
         values = {"name": name, "wait": 10 * LOCK_TIMEOUT_SECONDS}
         locked = connection.scalar(asked, values) == 1
         if not locked:
-            logger.warning("no lock for the set-up was given; going on, every step is repeatable")
+            logger.warning("no lock for the set-up was granted; continuing without it")
     try:
         if backend == "postgresql":
             _lock_postgresql(connection)

@@ -199,7 +199,7 @@ def acknowledge(
     refused: bool,
     again: datetime | None,
 ) -> None:
-    """Record the result of an attempt, unless another process has claimed the message meanwhile.
+    """Record the result of an attempt, unless another process has claimed the message since.
 
     Args:
         connection: A writing transaction.
@@ -246,7 +246,7 @@ def defer(connection: sa.Connection, channel: str, until: datetime) -> None:
     for batch in chunks(ids):
         connection.execute(
             update(entries)
-            .where(entries.c.id.in_(batch), waiting)  # not those delivered meanwhile
+            .where(entries.c.id.in_(batch), waiting)  # not those delivered since
             .values(next_attempt_at=until)
         )
 

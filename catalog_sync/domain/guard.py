@@ -77,8 +77,8 @@ def removal_hold(
     is held, the models that are missing since then keep counting.
 
     Args:
-        state: What is known of the source.
-        catalog: What the walk saw.
+        state: The recorded state of the source.
+        catalog: The result of the walk.
         now: The time of the run.
         empty: Whether the list itself, excluded ids included, held no model.
     """

@@ -266,7 +266,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """A row of `sources`: what is known of a source in addition to its models."""
+    """A row of `sources`: the recorded facts of a source, without its models."""
 
     name: str
     base_url: str

@@ -60,13 +60,13 @@ def reconcile(
     reminders: Reminders = _NO_REMINDERS,
     ignored: IgnoredPaths | None = None,
 ) -> ChangeSet:
-    """Compare what is known with a complete walk.
+    """Compare the recorded state with a complete walk.
 
     Args:
-        state: What is known of the source.
-        catalog: What the walk saw, without excluded ids.
+        state: The recorded state of the source.
+        catalog: The result of the walk, without excluded ids.
         now: The time of all that the run writes; later than any time in `state`.
-        absences: What is known about the models that are missing.
+        absences: The known facts about the missing models.
         reminders: The thresholds before a retirement date that make a `retiring` event.
         ignored: The paths that are never compared; None compares all.
 

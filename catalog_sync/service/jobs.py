@@ -114,7 +114,7 @@ class Jobs:
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Start nothing more, and stop what is in progress."""
+        """Start no more jobs, and stop the running ones."""
         with self._lock:
             self._stopped = True
         self._scheduler.shutdown(wait=False)
@@ -238,7 +238,7 @@ class Jobs:
             logger.debug("no alerts delivered", extra=fields(reason=str(error)))
 
     def _modify(self, job_id: str, next_run_time: datetime) -> None:
-        with suppress(JobLookupError):  # the scheduler was stopped meanwhile
+        with suppress(JobLookupError):  # the scheduler was stopped
             self._scheduler.modify_job(job_id, next_run_time=next_run_time)
 
 

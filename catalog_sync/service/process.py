@@ -107,7 +107,7 @@ class Daemon:
         if self._listener is not None:
             self._listener.close()
         if self._jobs.is_busy or any(jobs.is_busy for jobs in self._replaced):
-            logger.warning("left behind what did not end in time")
+            logger.warning("work that did not end in time is left to the next process")
             exit_at_once(0)  # the interpreter would wait for the threads
         self._jobs.app.close()
 

@@ -188,6 +188,6 @@ def released_at(record: ModelRecord) -> datetime | None:
     return None if created_at.date() == _EPOCH else created_at
 
 
-def plain(text: str) -> str:
+def escape_invisible(text: str) -> str:
     """Return foreign text with its invisible characters escaped."""
     return escape_controls(text, _JOINERS)

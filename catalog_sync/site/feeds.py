@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from catalog_sync.alerts import lines, message
 from catalog_sync.clock import format_instant, to_utc
-from catalog_sync.site.content import MAX_ENTRIES, PAGE, anchor, name_of, plain
+from catalog_sync.site.content import MAX_ENTRIES, PAGE, anchor, escape_invisible, name_of
 from catalog_sync.site.templates import fill
 from catalog_sync.text import count
 
@@ -183,18 +183,19 @@ def _entry(
     revision = history.revisions.get(key)
     stamp = f"{to_utc(revision.changed_at if revision else record.first_seen_at):%Y%m%dT%H%M%SZ}"
     where = f" ({record.source})" if content.several else ""
-    facts = [f"Model: {plain(info.id)}", f"Source: {record.source}"]
+    facts = [f"Model: {escape_invisible(info.id)}", f"Source: {record.source}"]
     if info.deprecated_at is not None:
         facts.append(f"Deprecated: {to_utc(info.deprecated_at):%Y-%m-%d}")
     if newer is not None:
-        facts.append(f"Successor: {plain(name_of(newer))} ({plain(newer.info.id)})")
+        name, newer_id = escape_invisible(name_of(newer)), escape_invisible(newer.info.id)
+        facts.append(f"Successor: {name} ({newer_id})")
     yield "BEGIN:VEVENT"
     yield f"UID:{name_uuid('retirement', *key)}"
     yield f"DTSTAMP:{stamp}"
     yield f"LAST-MODIFIED:{stamp}"
     yield f"SEQUENCE:{revision.number if revision else 0}"
     yield f"DTSTART;VALUE=DATE:{to_utc(retires_at):%Y%m%d}"
-    yield f"SUMMARY:{_text(f'{plain(name_of(record))} retires{where}')}"
+    yield f"SUMMARY:{_text(f'{escape_invisible(name_of(record))} retires{where}')}"
     yield f"DESCRIPTION:{_text(chr(10).join(facts))}"
     if content.public_url:
         yield f"URL:{content.link(PAGE, anchor(*key))}"

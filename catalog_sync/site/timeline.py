@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
 from catalog_sync.clock import to_utc
-from catalog_sync.site.content import name_of, plain, released_at
+from catalog_sync.site.content import escape_invisible, name_of, released_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -186,7 +186,7 @@ def _bar(life: Lifespan, axis: _Axis, as_of: datetime, *, several: bool) -> Bar:
     stages: list[tuple[Stage, float, float]] = [("gone", start, end)]
     if not life.ended:
         stages = [("live", start, turn), ("late", turn, end), ("ahead", end, stop)]
-    label = _cut(plain(name_of(life.record)), _NAME_WIDTH)
+    label = _cut(escape_invisible(name_of(life.record)), _NAME_WIDTH)
     source = _cut(life.record.source, _SOURCE_WIDTH) if several else ""
     return Bar(
         life,

@@ -75,15 +75,15 @@ def decide(
     started_at: datetime,
     confirm: Callable[[Sequence[str], Sequence[str]], Mapping[str, AbsenceCheck]],
 ) -> RunDecision:
-    """Compare a complete walk with what is known, and decide what to write.
+    """Compare a complete walk with the recorded state, and decide what to write.
 
     Args:
-        context: What the runs of all sources share.
+        context: The objects that the runs of all sources share.
         source: The source's settings.
-        past: What is known of the source.
-        walked: What the walk saw.
+        past: The recorded state of the source.
+        walked: The result of the walk.
         started_at: When the run began, by the host's clock.
-        confirm: Asks for missing models by id, see `ModelsSource.confirm_absent`.
+        confirm: Requests missing models by id, see `ModelsSource.confirm_absent`.
 
     Raises:
         BadAnswerError: The first list of the source is empty.

@@ -38,7 +38,7 @@ CHECKOUT = Path(__file__).parents[2]
 CONFIG = CHECKOUT / "config"
 MODELS = [model("a"), model("b")]
 PORT = 9464
-"""Where the daemon listens, in every file."""
+"""The daemon's port, in every file."""
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def test_the_pods_run(pods: dict[str, Any], database_url: str, api: Sandbox) -> 
 
 
 def test_the_cronjob_has_the_interval_that_status_expects(objects: list[dict[str, Any]]) -> None:
-    """It runs as often as the daemon does by default, and skips what the daemon just synced."""
+    """The job runs as often as the daemon by default, and skips what the daemon just synced."""
     spec = objects[1]["spec"]
     interval = Schedule(DEFAULT_EVERY, spec["schedule"]).interval(datetime.now(UTC))
     (job,) = spec["jobTemplate"]["spec"]["template"]["spec"]["containers"]

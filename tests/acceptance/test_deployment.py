@@ -245,7 +245,7 @@ def test_github_knows_every_key() -> None:
 
 
 def test_the_workflow_can_do_little(workflow: dict[Any, Any]) -> None:
-    """It may only write the repository's contents; no foreign text gets into a shell."""
+    """The workflow may only write the contents; no foreign text gets into a shell."""
     assert workflow["permissions"] == {}
     (job,) = workflow["jobs"].values()
     assert job["permissions"] == {"contents": "write"}

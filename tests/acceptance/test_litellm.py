@@ -66,7 +66,7 @@ def answers(url: str) -> bool:
 
 
 def test_a_litellm_proxy_is_a_source() -> None:
-    """Its models are recorded, a wrong key is a failed run, and dropped models are removed."""
+    """The models are recorded, a wrong key is a failed run, and dropped models are removed."""
     port = free_port()
     with proxy(["claude-opus-4-6", "claude-sonnet-5"], port) as url:
         first = run("sync", "--json", ANTHROPIC_BASE_URL=url, ANTHROPIC_API_KEY=KEY)

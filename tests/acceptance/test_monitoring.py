@@ -220,7 +220,7 @@ def test_the_dashboards_queries_are_valid(promtool: str, tmp_path: Path) -> None
 
 
 def test_the_dashboard_shows_every_metric() -> None:
-    """Its queries use every metric, with existing labels."""
+    """The queries use every metric, with existing labels."""
     labels = {name: {*words, "job"} for name, words in exposed().items()}
     shown: set[str] = set()
     for title, query in expressions():

@@ -2,7 +2,7 @@
 
 Run: python tests/benchmarks/api.py [--models N] [--latency SECONDS]. It prints its port.
 
-Every path prefix is a source of its own with the same list, so `/a/v1/models` and `/b/v1/models`
+Every path prefix is a separate source with the same list, so `/a/v1/models` and `/b/v1/models`
 serve two sources. `GET /revision/R` renames every hundredth model (of fewer than 100 models, one).
 """
 

@@ -1,4 +1,4 @@
-"""What the benchmarks run on: environments, databases, the API, and measured processes. Linux only.
+"""The benchmarks' environments, databases, API, and measured processes. Linux only.
 
 The standard library is all that is imported here: Linux counts the memory of a process as the peak
 of what it starts as well.
@@ -49,7 +49,7 @@ with psycopg.connect(sys.argv[1], autocommit=True) as connection:
 
 @dataclass(frozen=True)
 class Usage:
-    """What one process took."""
+    """The resources that one process used."""
 
     seconds: float
     cpu_seconds: float
@@ -166,7 +166,7 @@ def databases(kind: str, server: str, count: int) -> Iterator[list[Database]]:
 
 @contextmanager
 def api(models: int, latency: float = 0.0) -> Iterator[str]:
-    """Start the API as a process of its own and yield its URL."""
+    """Start the API as a separate process and yield its URL."""
     command = [sys.executable, HERE / "api.py", f"--models={models}", f"--latency={latency}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout

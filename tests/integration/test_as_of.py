@@ -76,7 +76,7 @@ class Source:
         one = SourceRun(context, source, lambda: nullcontext(self.api))
         report = one.run()
         assert report.error is None or report.status == "held" or _empty_first(report.cause)
-        with self.app.reading() as connection:
+        with self.app.read_transaction() as connection:
             synced = {
                 each.name: each.last_synced_at for each in db_state.select_sources(connection)
             }
@@ -136,7 +136,7 @@ def test_every_time(app: App) -> None:
     def check(both: tuple[list[Step], list[Step]], stage: str) -> None:
         names = [f"s{next(numbers)}" for _ in both]
         sources = play(app, names, both)
-        with app.reading() as connection:
+        with app.read_transaction() as connection:
             ask = partial(queries_catalog.list_models, connection, sources=names)
             for time in instants_of(sources):
                 then = [record for source in sources for record in source.then(time)]
@@ -184,7 +184,7 @@ def test_what_was_not_recorded_yet(app: App) -> None:
     )
     first.make(begin)
     second.make(replace(begin, passed=3 * DAY))
-    with app.reading() as connection:
+    with app.read_transaction() as connection:
         assert queries_catalog.sources_without_record(connection, START + DAY - TICK) == {
             "first": START + DAY,
             "second": START + 3 * DAY,

@@ -126,7 +126,7 @@ def test_common_clients_read_it(port: int) -> None:
 
 @pytest.mark.parametrize(("host", "client"), [("::1", "::1"), ("::", "127.0.0.1")])
 def test_ipv6(host: str, client: str) -> None:
-    """It listens on IPv6 addresses; `::` accepts IPv4 too."""
+    """The server listens on IPv6 addresses; `::` accepts IPv4 too."""
     try:
         running = listener(host=host)
     except OSError as error:

@@ -120,7 +120,7 @@ def test_models_are_counted_by_state_and_lifecycle(engine: sa.Engine) -> None:
 
 
 def test_the_next_retirement_is_one_ahead(engine: sa.Engine) -> None:
-    """It is the earliest date after now of a model that is neither removed nor retired."""
+    """The next retirement is the earliest future date of a model neither removed nor retired."""
     with engine.begin() as connection:
         add_source(connection, "anthropic")
         add_source(connection, "gateway")

@@ -201,7 +201,7 @@ def change_lease(engine: sa.Engine, *, by: timedelta) -> None:
 
 
 def test_a_lease_has_one_holder(engine: sa.Engine) -> None:
-    """Of eight runs that begin at once, on a source without a row, one gets the lease."""
+    """One of eight runs that begin at once on a source without a row gets the lease."""
     ready = Barrier(8)
 
     def take(_: int) -> bool:
@@ -330,13 +330,13 @@ def test_the_answers_of_one_reading_are_of_one_moment(database_url: str) -> None
     """A query sees nothing that another run commits during the query."""
     with Api(*catalog(2)) as api, App(settings_for(database_url, api.url)) as app:
         assert app.sync()[0].status is RunStatus.SUCCEEDED
-        with app.reading() as connection:
+        with app.read_transaction() as connection:
             assert len(queries_catalog.list_models(connection)) == 2
             api.models = catalog(5)
             with App(settings_for(database_url, api.url)) as other:
                 assert other.sync()[0].status is RunStatus.SUCCEEDED
             assert len(list(queries_catalog.iter_events(connection))) == 2
-        with app.reading() as connection:
+        with app.read_transaction() as connection:
             assert len(list(queries_catalog.iter_events(connection))) == 5
 
 

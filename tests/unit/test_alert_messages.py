@@ -329,12 +329,12 @@ def test_whole_sentence() -> None:
     assert [path for path in paths if f"{path}: " not in text] == []
 
 
-# --- harmless text -----------------------------------------------------------------------------
+# --- escaped text ------------------------------------------------------------------------------
 
 PINGS = re.compile(
     r"@(?:everyone|here|channel|all|\*\*|&?\d|U1)|<[!@#]|<at\b|<users/|\]\(|\w://|www\.\w|mailto:"
 )
-"""What chats take for a mention or a link."""
+"""Patterns that chats read as a mention or a link."""
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_meant(asked: str, meant: list[str]) -> None:
         pytest.param("claude-opus-55", "claude-opus-5", id="a letter too many"),
         pytest.param("claud-opus-5", "claude-opus-5", id="a letter too few"),
         pytest.param("calude-fable-5", "claude-fable-5", id="letters swapped"),
-        pytest.param("claude-opus-4", "claude-opus-4-20250514", id="the one but for its date"),
+        pytest.param("claude-opus-4", "claude-opus-4-20250514", id="the same except for its date"),
     ],
 )
 def test_likeliest(asked: str, first: str) -> None:

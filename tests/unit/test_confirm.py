@@ -109,7 +109,7 @@ def test_impossible_id_is_new_each_time() -> None:
         "error with 200 for unknown ids",
         "slash not decoded",
         "slash alone",
-        "no route but for one",
+        "a route for one only",
         "aliases",
     ],
 )

@@ -104,7 +104,7 @@ def test_values_are_imported_without_a_database() -> None:
 
 
 def test_what_is_typed_is_what_is_there() -> None:
-    """What a type checker is told of the package is what `__all__` names, each from its home."""
+    """A type checker sees exactly the names of `__all__`, each from its module."""
     (block,) = [
         node for node in ast.parse(inspect.getsource(catalog_sync)).body if isinstance(node, ast.If)
     ]

@@ -253,7 +253,7 @@ def test_adopted_keeps_what_an_answer_leaves_open() -> None:
     ],
 )
 def test_an_unstated_identity_is_unknown(scope: Identity, base_url: str) -> None:
-    """What another server does not state is unknown, and not taken from the server before."""
+    """Facts that another server does not state are unknown, not taken from the one before."""
     known = SourceRecord("s", URL, SPACE, baseline_at=LAST)
     assert guard.source_after_run(known, scope, base_url, NOW).scope == scope
 

@@ -140,7 +140,7 @@ def test_token_limits_are_plausible() -> None:
 
 
 def test_end_of_the_record() -> None:
-    """What follows 2026-08-05 is marked as made up, and alone uses the newest version."""
+    """Steps after 2026-08-05 are marked as made up; only they use the newest version."""
     for step in steps():
         recorded = step.at <= by_day("2026-08-05").at
         assert step.recorded is recorded

@@ -261,7 +261,7 @@ def test_rows_that_are_seen_again() -> None:
             "answering",
             {},
             None,
-            NOW,  # it was there again: the walks are counted anew
+            NOW,  # it was there again: the walks are counted from there
             id="200 on the fourth walk",
         ),
         pytest.param({"lifecycle": "retired"}, None, {}, "removed", NOW, id="already retired"),

@@ -10,7 +10,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from catalog_sync.clock import format_instant
-from catalog_sync.site.content import plain
+from catalog_sync.site.content import escape_invisible
 
 
 def source(name: str) -> str:
@@ -42,4 +42,4 @@ def _finalize(value: Any) -> Any:
     """Escape invisible characters except line ends. Markup of this program stays."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return "\n".join(map(plain, value.split("\n")))
+    return "\n".join(map(escape_invisible, value.split("\n")))

@@ -1,4 +1,4 @@
-"""What a user would pick: dlt, which walks the API and merges into the table by key.
+"""The job with dlt, which walks the API and merges into the table by key.
 
 Run: python dlt_merge.py BASE_URL DATABASE_URL
 """

@@ -1,4 +1,4 @@
-"""What a user would write: the official SDK and upserts through SQLAlchemy.
+"""The job with the official SDK and upserts through SQLAlchemy.
 
 Run: python sdk.py BASE_URL DATABASE_URL
 """

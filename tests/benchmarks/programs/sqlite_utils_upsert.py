@@ -1,4 +1,4 @@
-"""What a user would pick for SQLite: sqlite-utils.
+"""The job with sqlite-utils, for SQLite.
 
 Run: python sqlite_utils_upsert.py BASE_URL DATABASE_URL
 """
