@@ -73,12 +73,16 @@ class AnthropicApi:
         """Return the model that an object describes. Raises ValueError, naming the field."""
         if not isinstance(payload, Mapping):
             raise ValueError("expected an object")  # noqa: TRY004  # a value, not a bug
-        optional = {n: check for n, check in _OPTIONAL.items() if payload.get(n) is not None}
-        for name, check in {**_REQUIRED, **optional}.items():
-            try:
+        name = ""
+        try:
+            for name, check in _REQUIRED:
                 check(payload.get(name))
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from error
+            for name, check in _OPTIONAL:
+                value = payload.get(name)
+                if value is not None:
+                    check(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
         return ModelInfo.from_payload(payload)
 
 
@@ -97,20 +101,20 @@ def _check_tokens(value: Any) -> None:
         raise ValueError("expected a number of tokens")
 
 
-_REQUIRED: Final[Mapping[str, Callable[[Any], object]]] = {
-    "id": _check_id,
-    "display_name": _check_text,
-    "type": _check_text,
-    "created_at": parse_api_time,
-}
-_OPTIONAL: Final[Mapping[str, Callable[[Any], object]]] = {
-    "lifecycle": _check_text,
-    "line": _check_text,
-    "deprecated_at": parse_api_time,
-    "retires_at": parse_api_time,
-    "max_input_tokens": _check_tokens,
-    "max_tokens": _check_tokens,
-}
+_REQUIRED: Final[Sequence[tuple[str, Callable[[Any], object]]]] = (
+    ("id", _check_id),
+    ("display_name", _check_text),
+    ("type", _check_text),
+    ("created_at", parse_api_time),
+)
+_OPTIONAL: Final[Sequence[tuple[str, Callable[[Any], object]]]] = (
+    ("lifecycle", _check_text),
+    ("line", _check_text),
+    ("deprecated_at", parse_api_time),
+    ("retires_at", parse_api_time),
+    ("max_input_tokens", _check_tokens),
+    ("max_tokens", _check_tokens),
+)
 
 
 def _page(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from catalog_sync.errors import BadAnswerError
+from catalog_sync.json_values import SharedValues
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _MAX_DEPTH: Final = 28
 """MariaDB stores 32 levels of JSON, and an event wraps an object in a few more."""
-_MAX_SHARED: Final = 5_000
-_UNIQUE_KEYS: Final = frozenset({"id", "display_name", "name", "description"})
+_FIELDS: Final = dict[str, msgspec.Raw]
 _ARRAY = re.compile(rb"\s*\[")
 _ESCAPED_NUL: Final = b"\\u0000"
 _MAX_MESSAGE: Final = 2000
@@ -92,13 +92,10 @@ def decode_object(body: bytes) -> Any:
 
 
 class ObjectReader:
-    """Decodes the objects of a list. Equal values of several objects are decoded once, and shared.
-
-    Models repeat most of what they say: sharing it makes a large list ten times as small.
-    """
+    """Decodes the objects of a list."""
 
     def __init__(self) -> None:
-        self._shared: dict[bytes, tuple[Any, bool]] = {}
+        self._values = SharedValues(_value)
 
     def read(self, item: msgspec.Raw) -> tuple[Any, bool]:
         """Return the value of an item, and whether it needs no `check_storable` for its nesting.
@@ -110,21 +107,15 @@ class ObjectReader:
             value = decode(item)
             return value, is_plain(value)
         payload, plain = {}, True
-        for key, raw in decode(item, dict[str, msgspec.Raw]).items():
-            payload[key], is_value_plain = self._value(bytes(raw), share=key not in _UNIQUE_KEYS)
+        for key, (value, is_value_plain) in self._values.read(decode(item, _FIELDS)).items():
+            payload[key] = value
             plain = plain and is_value_plain
         return payload, plain
 
-    def _value(self, text: bytes, *, share: bool) -> tuple[Any, bool]:
-        known = self._shared.get(text)
-        if known is None:
-            value = decode(text)
-            known = value, is_plain(value, depth=_MAX_DEPTH - 1)
-            if len(self._shared) >= _MAX_SHARED:
-                self._shared.clear()
-            if share:
-                self._shared[text] = known
-        return known
+
+def _value(text: bytes) -> tuple[Any, bool]:
+    value = decode(text)
+    return value, is_plain(value, depth=_MAX_DEPTH - 1)
 
 
 def may_hold_nul(body: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from sqlalchemy import and_, bindparam, case, func, insert, or_, select, update
 from catalog_sync.db.schema import model_event_payloads, model_events, models
 from catalog_sync.domain.kinds import Kind, Lifecycle
 from catalog_sync.domain.model import Event, ModelInfo, ModelRecord
+from catalog_sync.json_values import StoredObjects
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -24,10 +26,13 @@ server accepts by default."""
 MAX_IDS = 500
 """Values in one IN list: every database accepts them."""
 _SEEN = ("first_seen_at", "last_seen_at", "missing_since", "removed_at")
-_INFO = tuple(
-    column.name for column in models.columns if column.name not in {"source", "id", *_SEEN}
-)
+_INFO = ModelInfo.__slots__[1:]
+_info, _seen = attrgetter(*_INFO), attrgetter(*_SEEN)
+_MODEL = tuple(models.c[name] for name in ("source", *_SEEN, *ModelInfo.__slots__))
+"""The columns in the order of `ModelRecord` and of `ModelInfo`, whose last one is the payload."""
 _EVENT = tuple(column.name for column in model_events.columns)
+_NEW_EVENT = tuple(name for name in _EVENT if name != "id")
+_new_event = attrgetter(*_NEW_EVENT)
 
 
 def inserted_id(result: sa.CursorResult[Any]) -> int:
@@ -51,14 +56,24 @@ def select_models(
     connection: sa.Connection, *, source: str | None = None, model_id: str | None = None
 ) -> Iterator[ModelRecord]:
     """Yield every recorded model, or those of one source or one id."""
-    statement = select(models)
+    statement = select(*(_text_of(connection, column) for column in _MODEL))
     if source is not None:
         statement = statement.where(models.c.source == source)
     if model_id is not None:
         statement = statement.where(models.c.id == model_id)
-    for row in connection.execute(statement).mappings():
-        info = ModelInfo(id=row["id"], **{name: row[name] for name in _INFO})
-        yield ModelRecord(row["source"], info, *(row[name] for name in _SEEN))
+    read = StoredObjects().read
+    for name, first, last, missing, removed, *info in connection.execute(statement):
+        info[-1] = read(info[-1])
+        yield ModelRecord(name, ModelInfo(*info), first, last, missing, removed)
+
+
+def _text_of(connection: sa.Connection, column: Any) -> Any:
+    """Return a column; of objects, their text, which `StoredObjects` reads."""
+    if column.name != "payload":
+        return column
+    # Only `jsonb` is no text on the way here.
+    as_text = sa.cast if connection.dialect.name == "postgresql" else sa.type_coerce
+    return as_text(column, sa.Text)
 
 
 def model_names(connection: sa.Connection) -> dict[str, str]:
@@ -147,12 +162,9 @@ def write_models(
 
 
 def _values(record: ModelRecord) -> dict[str, Any]:
-    return {
-        "source": record.source,
-        "id": record.info.id,
-        **{name: getattr(record.info, name) for name in _INFO},
-        **{name: getattr(record, name) for name in _SEEN},
-    }
+    values = dict(zip(_INFO, _info(record.info), strict=True))
+    values |= zip(_SEEN, _seen(record), strict=True)
+    return {**values, "source": record.source, "id": record.info.id}
 
 
 # --- events ------------------------------------------------------------------------------------
@@ -184,7 +196,7 @@ def insert_events(
 
 
 def _event_values(event: Event) -> dict[str, Any]:
-    values = {name: getattr(event, name) for name in _EVENT if name != "id"}
+    values = dict(zip(_NEW_EVENT, _new_event(event), strict=True))
     return {**values, "kind": event.kind.value, "changes": dict(event.changes)}
 
 

@@ -21,6 +21,7 @@ from catalog_sync.db.failures import database_errors, is_disconnect, is_repeatab
 from catalog_sync.db.urls import DRIVERS, check_options, connect_options, parse, where
 from catalog_sync.db.urls import without_secrets as _without_secrets
 from catalog_sync.errors import ConfigError, DatabaseError, DriverMissingError
+from catalog_sync.json_values import from_json, to_json
 
 if TYPE_CHECKING:
     import sqlite3
@@ -47,7 +48,8 @@ def create_engine(url: str) -> sa.Engine:
     """
     parsed = parse(url)
     backend = parsed.get_backend_name()
-    options: dict[str, Any] = {"hide_parameters": True, "json_serializer": _to_json}
+    options: dict[str, Any] = {"hide_parameters": True, "json_serializer": to_json}
+    options["json_deserializer"] = from_json
     if backend == "sqlite":
         options["connect_args"] = {"timeout": LOCK_TIMEOUT_SECONDS}
     else:
@@ -71,12 +73,6 @@ def create_engine(url: str) -> sa.Engine:
     asked = options.get("connect_args", {}).get("prepare_threshold") is not None
     prepare(engine, prepared=asked)
     return engine
-
-
-def _to_json(value: Any) -> str:
-    import json  # noqa: PLC0415  # only writers need it
-
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def prepare(engine: sa.Engine, *, prepared: bool = False) -> None:

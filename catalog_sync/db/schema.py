@@ -7,6 +7,7 @@ values of statuses and kinds are CHECK constraints in the migrations.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from catalog_sync.clock import to_utc
 
 VERSION_TABLE = "catalog_sync_version"
 """Alembic's table. The name keeps it apart from a user's own `alembic_version`."""
+_SHARED_TIMES = 1000
 VIEWS = ("current_models", "retiring_models")
 
 
@@ -23,6 +25,24 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
+
+    def bind_processor(self, dialect: sa.Dialect) -> Any:
+        """Convert a time once that many rows share."""
+        process = super().bind_processor(dialect)
+        if process is None:
+            return None
+        shared = lru_cache(maxsize=_SHARED_TIMES)(process)
+
+        def processed(value: datetime | None) -> Any:
+            # Equal times of UTC are the same; those of other zones may be two hours with one name.
+            return (shared if value is None or value.tzinfo is UTC else process)(value)
+
+        return processed
+
+    def result_processor(self, dialect: sa.Dialect, coltype: Any) -> Any:
+        """Convert a time once that many rows share."""
+        process = super().result_processor(dialect, coltype)
+        return process and lru_cache(maxsize=_SHARED_TIMES)(process)
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
         """Keep microseconds on MariaDB, which cuts them by default."""
