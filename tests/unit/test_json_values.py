@@ -1,0 +1,50 @@
+"""JSON that the program stores: written and read without a loss, shared where it is equal."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from catalog_sync.domain.diff import Equality, equal
+from catalog_sync.json_values import StoredObjects, from_json, to_json
+
+VALUES: list[Any] = [
+    None,
+    {"a": {}, "b": [], "c": [1, {"é": '\x01\x7f\u2028/\\"', "": [[]]}], "d": 1.5, "e": True},
+    {"large": 2**70, "small": -(2**70), "tiny": 1e-07, "zero": -0.0, "far": 1e300},
+    {"half": "\ud83d", "whole": "\U0001f600"},
+]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_json_keeps_every_value(value: Any) -> None:
+    """What is written as JSON is read again as it was, by this program and by Python's decoder."""
+    text = to_json(value)
+    assert from_json(text) == json.loads(text) == value
+    assert value is None or StoredObjects().read(text) == value
+
+
+def test_json_is_written_as_python_writes_it() -> None:
+    """The text has a blank after each comma and colon, and characters stand as themselves."""
+    assert to_json(VALUES[1]) == json.dumps(VALUES[1], ensure_ascii=False)
+
+
+def test_json_of_older_versions_is_read() -> None:
+    """An object that an older version stored is read although strict JSON does not allow it."""
+    assert StoredObjects().read('{"half": "\\ud83d", "far": 1e400, "n": [Infinity]}') == {
+        "half": "\ud83d",
+        "far": float("inf"),
+        "n": [float("inf")],
+    }
+
+
+@pytest.mark.parametrize("value", [0, 1, True, False, None, "a", [1], [True], {"a": 1}, {}])
+@pytest.mark.parametrize("other", [0, 1, True, False, None, "a", [1], [True], {"a": 1}, {}])
+def test_shared_values_are_compared_as_others(value: Any, other: Any) -> None:
+    """Values that two lists share are equal exactly when they are equal in a single pair."""
+    equality, expected = Equality(), equal(value, other)
+    for _ in range(2):
+        assert equality.equal({"key": value, "id": "a"}, {"id": "a", "key": other}) == expected
+        assert not equality.equal({"key": value}, {"another": other})
