@@ -1,4 +1,4 @@
-"""Everything that can go wrong, split by what the operator does next.
+"""The errors of this program, divided by the action of the operator.
 
     CatalogSyncError
     ├── ConfigError             exit 2: correct the configuration or the command line

@@ -86,7 +86,7 @@ def compose(
 def message_id(
     channel: str, events: Sequence[Event], earlier: Mapping[tuple[str, str | None], int]
 ) -> str:
-    """Return the id of a new message, made of what it states.
+    """Return the id of a new message, computed from its content.
 
     A run that a failover lost is repeated and makes the same events; their message has the same
     id. A change that occurs again later has another one.

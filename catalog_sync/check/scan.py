@@ -208,7 +208,7 @@ def _listed_by_git(directory: str) -> list[str] | None:
 
 
 def _git(directory: str, *arguments: str) -> bytes | None:
-    """Return what a git command prints, None if it fails. It runs no program of the repository.
+    """Return the output of a git command, None if it fails. Runs no program of the repository.
 
     Configuration that would make git run one is overridden (`core.fsmonitor`), a missing object is
     not fetched from a remote, and a bare repository among the files is not taken for one.

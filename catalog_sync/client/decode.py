@@ -33,7 +33,7 @@ _MESSAGE_KEYS: Final = (
 
 
 def decode(text: bytes | msgspec.Raw, type_: Any = Any) -> Any:
-    """Return what a JSON text says. Raises BadAnswerError for anything else.
+    """Return the value of a JSON text. Raises BadAnswerError for anything else.
 
     NaN, Infinity and lone surrogates are not JSON. Integers keep every digit; of a key that
     appears twice, the last one counts.

@@ -150,7 +150,7 @@ class ModelsClient:
         lifecycle: Sequence[str] = (),
         on_page: Callable[[int, int], None] = lambda _pages, _models: None,
     ) -> Catalog:
-        """Walk all pages and return what they hold. The deadline starts now.
+        """Walk all pages and return their catalog. The deadline starts now.
 
         If a model appears twice with different content, it changed during the walk. The walk is
         then repeated once.

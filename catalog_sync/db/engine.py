@@ -135,7 +135,7 @@ def _begin_postgresql(_dialect: Any, *, reading: bool, snapshot: bool) -> str:
 
 
 def _begin_mysql(dialect: Any, *, reading: bool, snapshot: bool) -> str:
-    """Return one statement that sets what the transaction needs; the next one begins it."""
+    """Return a statement with the settings of the transaction; the next statement begins it."""
     level = "REPEATABLE-READ" if snapshot else "READ-COMMITTED"
     parts = [
         f"{'tx_isolation' if dialect.is_mariadb else 'transaction_isolation'} = '{level}'",

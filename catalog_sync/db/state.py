@@ -1,4 +1,4 @@
-"""What is recorded about sources and their runs: the state that a run decides on, and queries."""
+"""The recorded state of sources and their runs, for the decisions of a run and for queries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def select_state(
     connection: sa.Connection, name: str, base_url: str, began_by: datetime
 ) -> SourceState:
-    """Return what is recorded about a source. An unknown source has an empty state.
+    """Return the recorded state of a source. An unknown source has an empty state.
 
     Args:
         connection: A transaction.
@@ -38,7 +38,7 @@ def select_state(
 
 
 def state_of(connection: sa.Connection, row: Any, began_by: datetime) -> SourceState:
-    """Return what is recorded about the source of a row of `sources`."""
+    """Return the recorded state of the source of a row of `sources`."""
     name = row.name
     kinds = (Kind.SYNC_FAILED, Kind.SYNC_RECOVERED)
     walked = (

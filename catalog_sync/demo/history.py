@@ -24,7 +24,7 @@ _NOTICE_DAYS = 30
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One run of the replay: what the API answers at a time."""
+    """One run of the replay: the time, and the API's answer."""
 
     at: datetime
     """The time of the run, UTC. To the minute if the record has it, otherwise 18:00."""

@@ -47,7 +47,7 @@ class Comparison:
 def schema_paths(
     changed: Sequence[Comparison], unchanged: Sequence[Mapping[str, Any]]
 ) -> SchemaPaths:
-    """Return the paths that changed on the whole catalog, with what an event stores of each.
+    """Return the paths that changed on the whole catalog, with the values that an event stores.
 
     Args:
         changed: The compared models that differ.
