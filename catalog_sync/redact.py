@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 import traceback
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 REDACTED: Final = "[redacted]"
 _PART = 8
@@ -15,6 +17,10 @@ _PART = 8
 _SHORTEST = 4
 """Shorter values are everyday words, not secrets."""
 _SCHEMES = ("Bearer ", "Basic ")
+_SHORTEST_RECORDED = 12
+"""Shorter keys (`ollama`, `not-needed`) are placeholders, and may be words of an answer."""
+_SECRET_NAME = re.compile("auth|cookie|credential|key|pass|secret|token", re.IGNORECASE)
+"""Headers that prove who asks. Others may hold what answers hold too, such as a model's id."""
 
 
 class Redactor:
@@ -68,3 +74,39 @@ class Redactor:
         """Return whether the traceback of `error`, with its causes, would show a secret."""
         # Causes quote causes, and each quotation doubles the backslashes.
         return self.found_in("".join(traceback.format_exception(error)).replace("\\", ""))
+
+
+class AnswerRedactor:
+    """Replaces the keys that a request sent in the answer to it, before the answer is read.
+
+    Args:
+        secret_headers: Sent with every request.
+    """
+
+    def __init__(self, secret_headers: Mapping[str, str]) -> None:
+        secrets: set[str] = set()
+        for name, value in secret_headers.items():
+            if _SECRET_NAME.search(name):
+                scheme = next(filter(value.startswith, _SCHEMES), "")
+                secrets.add(value.removeprefix(scheme).strip())
+        spelled = {json.dumps(secret)[1:-1] for secret in secrets} | secrets
+        spelled |= {secret.replace("/", "\\/") for secret in spelled}  # as PHP writes JSON
+        kept = (secret for secret in spelled if len(secret) >= _SHORTEST_RECORDED)
+        self._secrets = sorted(kept, key=len, reverse=True)
+
+    def body(self, body: bytes) -> bytes:
+        """Return a body without the keys."""
+        for secret in self._secrets:
+            body = body.replace(secret.encode(), REDACTED.encode())
+        return body
+
+    def headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return an answer's headers without the keys."""
+        if not any(secret in value for secret in self._secrets for value in headers.values()):
+            return headers
+        return {name.lower(): self._text(value) for name, value in headers.items()}
+
+    def _text(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, REDACTED)
+        return text

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from catalog_sync.client.decode import decode_list, error_message
+from catalog_sync.client.decode import decode_list, list_of
 from catalog_sync.client.walk import Page, Query
 from catalog_sync.domain.model import (
     ID_MAX_LENGTH,
@@ -18,7 +18,6 @@ from catalog_sync.domain.model import (
     parse_api_time,
 )
 from catalog_sync.errors import BadAnswerError
-from catalog_sync.text import one_line
 
 if TYPE_CHECKING:
     import msgspec
@@ -126,10 +125,7 @@ def _page(
 ) -> Page:
     if fields is None:
         raise BadAnswerError("the answer is not an object")
-    if items is None:
-        message = one_line(error_message(response.body)[0], 300)
-        says = f'; it says "{message}"' if message else ""
-        raise BadAnswerError(f"data is missing or no list{says}")
+    items = list_of(fields, items, response.body)
     has_more = fields.get("has_more")
     if not isinstance(has_more, bool):
         raise BadAnswerError("has_more is missing or no boolean")

@@ -53,7 +53,12 @@ def confirm_absent(
     """
     if not missing_ids:
         return {}
-    knows_all = look_up(f"catalog-sync-control-{secrets.token_hex(8)}").status == HTTPStatus.OK
+    # A gateway may pass on whatever begins with a provider that it knows ("openai/…").
+    knows_all = {
+        provider: look_up(f"{provider}catalog-sync-control-{secrets.token_hex(8)}").status
+        == HTTPStatus.OK
+        for provider in sorted({_provider(model_id) for model_id in missing_ids})
+    }
     # A router that does not decode "/" answers 404 for such ids alone.
     knows_listed = {
         with_slash: _control(look_up, listed_ids, with_slash=with_slash)
@@ -63,11 +68,16 @@ def confirm_absent(
         model_id: _check(
             look_up(model_id),
             model_id,
-            found_counts=not knows_all,
+            found_counts=not knows_all[_provider(model_id)],
             missing_counts=knows_listed["/" in model_id],
         )
         for model_id in missing_ids
     }
+
+
+def _provider(model_id: str) -> str:
+    """Return what stands before an id's name: `vendor/` of `vendor/name`, nothing of `name`."""
+    return "".join(model_id.rpartition("/")[:2])
 
 
 def _control(

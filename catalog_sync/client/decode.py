@@ -12,6 +12,7 @@ import msgspec
 
 from catalog_sync.errors import BadAnswerError
 from catalog_sync.json_values import SharedValues
+from catalog_sync.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ _MAX_MESSAGE: Final = 2000
 _MAX_ERROR_DEPTH: Final = 5
 _MESSAGE_KEYS: Final = (
     "message", "msg", "detail", "details", "error", "errors", "error_message", "error_description",
-    "description", "title", "reason", "fault", "faultstring",
+    "description", "title", "reason", "fault", "faultstring", "data",
 )  # fmt: skip
 """The keys under which servers explain an error, the most informative first."""
 
@@ -75,10 +76,37 @@ def decode_list(body: bytes) -> tuple[dict[str, Any] | None, list[msgspec.Raw] |
     text = body.removeprefix(BYTE_ORDER_MARK)
     if _ARRAY.match(text):
         return None, decode(text, list[msgspec.Raw])
-    fields: dict[str, msgspec.Raw] = decode(text, dict[str, msgspec.Raw])
+    try:
+        fields: dict[str, msgspec.Raw] = decode(text, dict[str, msgspec.Raw])
+    except BadAnswerError as error:
+        raise BadAnswerError(f"{error.reason}{_says(text)}") from error
     data = fields.pop("data", None)
     items = decode(data, list[msgspec.Raw]) if data and bytes(data)[:1] == b"[" else None
     return {key: decode(value) for key, value in fields.items()}, items
+
+
+def list_of(
+    fields: Mapping[str, Any] | None, items: list[msgspec.Raw] | None, body: bytes
+) -> list[msgspec.Raw]:
+    """Return the items of a list's answer.
+
+    Raises:
+        BadAnswerError: There is no list, or the answer says that it is an error. An error beside
+            a list may mean that the list is not complete.
+    """
+    stated = fields or {}
+    if items is None:
+        reason = "data is missing or no list"
+    elif stated.get("error") or stated.get("errors") or stated.get("success") is False:
+        reason = "the answer states an error"
+    else:
+        return items
+    raise BadAnswerError(f"{reason}{_says(body)}")
+
+
+def _says(body: bytes) -> str:
+    message = one_line(error_message(body)[0], 300)
+    return f'; it says "{message}"' if message else ""
 
 
 def decode_object(body: bytes) -> Any:

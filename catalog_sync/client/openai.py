@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from catalog_sync.client.decode import decode, decode_list, error_message
+from catalog_sync.client.decode import decode, decode_list, list_of
 from catalog_sync.client.walk import Page, Query
 from catalog_sync.domain.model import ModelInfo
 from catalog_sync.errors import BadAnswerError
-from catalog_sync.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,12 +49,8 @@ class OpenAIApi:
         """
         del query
         fields, items = decode_list(response.body)
-        if items is None:
-            message = one_line(error_message(response.body)[0], 300)
-            says = f'; it says "{message}"' if message else ""
-            raise BadAnswerError(f"data is missing or no list{says}")
+        models = read(list_of(fields, items, response.body))
         fields = fields or {}
-        models = read(items)
         cursor, next_query = _next(fields)
         first_id, last_id = (models[0].id, models[-1].id) if models else (None, None)
         return Page(

@@ -10,6 +10,7 @@ import logging
 import random
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +25,7 @@ from catalog_sync.errors import (
     UnreachableError,
 )
 from catalog_sync.logs import fields
-from catalog_sync.redact import Redactor
+from catalog_sync.redact import AnswerRedactor, Redactor
 from catalog_sync.text import one_line
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Connection:
         self._origin = credential_origin
         self._direct = direct
         self.redact = Redactor(secret_headers.values())
+        self._answers = AnswerRedactor(secret_headers)
 
     def check(self) -> None:
         """Raise StoppedError or DeadlineError if the walk in progress is over."""
@@ -112,6 +114,11 @@ class Connection:
                 failure, reason, asked = error, type(error).__name__, None
             else:
                 spent = round((time.monotonic() - started) * 1000)
+                response = replace(
+                    response,
+                    headers=self._answers.headers(response.headers),
+                    body=self._answers.body(response.body),
+                )
                 facts = fields(path=path, status=response.status, milliseconds=spent)
                 logger.debug("GET", extra=facts)
                 if not _is_retried(response):

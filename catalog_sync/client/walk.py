@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from catalog_sync.client import decode
-from catalog_sync.domain.diff import equal
+from catalog_sync.domain.diff import same
 from catalog_sync.domain.model import Catalog, Identity, ModelInfo
 from catalog_sync.errors import BadAnswerError
 from catalog_sync.text import one_line
@@ -183,7 +183,7 @@ def collect(found: Iterator[Page], on_page: Callable[[int, int], None]) -> Catal
         scope, server_at = page.scope.filled_from(scope), page.server_at
         for info in page.models:
             known = models.setdefault(info.id, info)
-            if known is not info and not equal(known.payload, info.payload):
+            if known is not info and not same(known.payload, info.payload):
                 raise ChangedMeanwhileError(
                     f"page {number}: the model '{info.id}' came twice with different content"
                 )

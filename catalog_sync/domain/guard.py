@@ -102,7 +102,8 @@ def _removal_reason(
 ) -> str | None:
     if empty and absent:
         listed = sum(record.listed for record in state.models.values())
-        return f"the list is empty where {listed} models were listed"
+        were = "1 model was" if listed == 1 else f"{listed} models were"
+        return f"the list is empty where {were} listed"
     gone = [record for record in absent if record.missing_since is None or state.held]
     for left_at in sorted({record.missing_since or now for record in gone}):
         # The share is of the models listed at that time: new models do not make it smaller.

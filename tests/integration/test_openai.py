@@ -342,13 +342,18 @@ def test_model_without_an_id(item: Any) -> None:
     [
         ({"success": False, "message": "get user group failed"}, "get user group failed"),
         ({"error": {"message": "Invalid token"}}, "Invalid token"),
+        ({"success": False, "message": "no user group", "data": []}, "no user group"),
+        ({"data": [{"id": "a"}], "errors": [{"message": "provider is down"}]}, "provider is down"),
+        ({"code": 1, "data": "token expired"}, "token expired"),
+        (b"out of quota", "out of quota"),
+        (b'"out of quota"', "out of quota"),
         ({"object": "list", "data": None}, "data is missing"),
         (b"null", "not an object"),
         (b"<html>", "not JSON"),
     ],
 )
 def test_no_list(answer: Any, words: str) -> None:
-    """An answer without a list is refused, with the server's text if it has any."""
+    """An answer without a list, or with an error beside one, is refused, quoting the server."""
     with pytest.raises(BadAnswerError, match=words):
         walked(answer)
 

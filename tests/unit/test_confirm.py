@@ -139,3 +139,17 @@ def test_retired() -> None:
         return Lookup(200, {"id": id_, "lifecycle": "retired"}) if id_ == "old" else api(id_)
 
     assert asked_of(server, ["old"], LISTED)[1] == {"old": "retired"}
+
+
+def test_provider_that_is_passed_on() -> None:
+    """Where any name of a provider is answered, an answer for its models says nothing."""
+
+    def server(id_: str) -> Lookup:
+        return found(id_) if id_.startswith("vendor/") else api(id_)
+
+    assert asked_of(server, MISSING, LISTED)[1] == {
+        "gone": "gone",
+        "there": "answering",
+        "vendor/gone": "unknown",
+        "vendor/there": "unknown",
+    }

@@ -81,12 +81,14 @@ def test_removed_models_do_not_make_a_list_longer() -> None:
     assert reason == "4 of 13 models left the list at once"
 
 
-@pytest.mark.parametrize("listed", [1, 3, 10])
-def test_empty_list(listed: int) -> None:
+@pytest.mark.parametrize(
+    ("listed", "were"), [(1, "1 model was"), (3, "3 models were"), (10, "10 models were")]
+)
+def test_empty_list(listed: int, were: str) -> None:
     """An empty list holds the run, however few models it would remove."""
     known = state(*numbered(range(listed)))
     reason = held_because(known, catalog(), empty=True)
-    assert reason == f"the list is empty where {listed} models were listed"
+    assert reason == f"the list is empty where {were} listed"
 
 
 def test_empty_list_without_models() -> None:

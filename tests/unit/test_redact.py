@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog_sync.redact import Redactor
+from catalog_sync.redact import AnswerRedactor, Redactor
 
 KEY = "sk-ant-test-4f1c9a27"
 
@@ -51,3 +51,25 @@ def test_nothing_of_a_secret_is_left(before: str, secret: str, after: str) -> No
     words = [secret, *secret.split()]
     parts = {word[i : i + 8] for word in words for i in range(len(word) - 7)}
     assert not any(part in redacted for part in parts if "\0" not in part)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "redacted"),
+    [
+        ({"x-api-key": KEY}, f'{{"id": "a {KEY}"}}', '{"id": "a [redacted]"}'),
+        ({"authorization": f"Bearer {KEY}"}, f'{{"{KEY}": 1}}', '{"[redacted]": 1}'),
+        ({"cf-access-client-secret": "ab/cd/efgh/ijk"}, "ab\\/cd\\/efgh\\/ijk", "[redacted]"),
+        ({"x-api-key": "ollama"}, "owned_by ollama", "owned_by ollama"),
+        ({"x-default-model": "claude-opus-5-20260724"}, "claude-opus-5-20260724", None),
+    ],
+)
+def test_keys_in_answers(headers: dict[str, str], body: str, redacted: str | None) -> None:
+    """A key that a server repeats is struck out before anything is recorded; words stay."""
+    assert AnswerRedactor(headers).body(body.encode()).decode() == (redacted or body)
+
+
+def test_keys_in_headers_of_answers() -> None:
+    """A key that a server repeats in a header is struck out too."""
+    redact = AnswerRedactor({"x-api-key": KEY})
+    assert redact.headers({"Request-Id": f"r-{KEY}"}) == {"request-id": "r-[redacted]"}
+    assert redact.headers({"Date": "today"}) == {"Date": "today"}
