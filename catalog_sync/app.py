@@ -120,10 +120,14 @@ class App:
             self._channels = {alert.name: open_channel(alert) for alert in self.settings.alerts}
         return self._channels
 
-    def requeue(self, channel: str | None = None) -> int:
-        """Make failed deliveries due again, of one channel or of all, and return how many."""
+    def requeue(self, channel: str | None = None) -> tuple[int, int]:
+        """Make failed and pending deliveries due now, of one channel or of all.
+
+        Returns:
+            The numbers of failed ones and of pending ones that were due later.
+        """
         if migrate.current_revision(self.engine) is None:
-            return 0  # nothing to requeue; a query must not create the database
+            return 0, 0  # nothing to requeue; a query must not create the database
         migrate.ensure_schema(self.engine)
         now = self.clock()
         return db_engine.run(

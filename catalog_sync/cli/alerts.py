@@ -110,8 +110,9 @@ def retry(context: Context, channel: str | None) -> None:
 
     with context.app() as app:
         _refuse_unknown(channel, app.channel_names())
-        number = app.requeue(channel)
-    render.write(f"{number} failed deliver{'y' if number == 1 else 'ies'} due again")
+        failed, pending = app.requeue(channel)
+    counted = f"{failed} failed" + (f" and {pending} pending" if pending else "")
+    render.write(f"{counted} deliver{'y' if (pending or failed) == 1 else 'ies'} due again")
 
 
 def _refuse_unknown(channel: str | None, known: Collection[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _BATCH = 200
 _MODULUS = 2**256
+_EXACT = 2**53
+"""Up to here, whole numbers are exact as floating-point numbers."""
 
 
 def copy(
@@ -113,11 +116,14 @@ def _digest(row: dict[str, Any]) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as every database returns it: 1.0 and 1 are one number to `jsonb`."""
+    """Return a value as every database returns it: `jsonb` may spell a number in another way."""
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
         return int(value)
+    if isinstance(value, int) and abs(value) > _EXACT:
+        with suppress(OverflowError):
+            return float(value)
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):

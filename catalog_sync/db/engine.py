@@ -106,6 +106,8 @@ def prepare(engine: sa.Engine, *, prepared: bool = False) -> None:
 
 
 def _translate_connecting(engine: sa.Engine) -> None:
+    mistakes = (engine.dialect.loaded_dbapi.ProgrammingError, engine.dialect.loaded_dbapi.DataError)
+
     @event.listens_for(engine, "do_connect")
     def _do_connect(dialect: Any, _record: Any, args: Any, options: Any) -> Any:
         try:
@@ -114,7 +116,7 @@ def _translate_connecting(engine: sa.Engine) -> None:
                 uri = f"file:{quote(args[0])}?immutable=1"
                 return dialect.connect(uri, *args[1:], **{**options, "uri": True})
             return dialect.connect(*args, **options)
-        except (AttributeError, TypeError, LookupError, ValueError) as error:
+        except (*mistakes, AttributeError, TypeError, LookupError, ValueError) as error:
             # Drivers report an unusable option of the URL with various exceptions.
             reason = _without_secrets(error, engine.url)
             raise ConfigError(f"database_url: the driver does not take it: {reason}") from None

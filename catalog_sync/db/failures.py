@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import traceback
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import exc
 
-from catalog_sync.db.urls import missing_files, secrets, where, without_secrets
+from catalog_sync.db.urls import secrets, suspect_files, where, without_secrets
 from catalog_sync.errors import DatabaseError, ValueRefusedError
 
 if TYPE_CHECKING:
@@ -105,7 +106,9 @@ def _unusable(engine: sa.Engine, error: Exception) -> DatabaseError:
     cause = getattr(error, "orig", None) or error
     reason = without_secrets(cause, engine.url)
     if isinstance(cause, OSError):  # of TLS files: the system does not name the file
-        reason = ": ".join((reason, *missing_files(engine.url)))
+        reason = re.sub(r" \(_ssl\.c:\d+\)$", "", reason)
+        files = ", ".join(suspect_files(engine.url))
+        reason = f"{reason}: {files}" if files and files not in reason else reason
     return DatabaseError(f"database {where(engine.url)}: {reason}", _advice(engine, error, reason))
 
 

@@ -229,20 +229,24 @@ def select_entries(connection: sa.Connection, condition: Any) -> Iterator[Delive
         yield Delivery(**values, event=event_of(row))
 
 
-def requeue(connection: sa.Connection, now: datetime, *, channel: str | None = None) -> int:
+def requeue(
+    connection: sa.Connection, now: datetime, *, channel: str | None = None
+) -> tuple[int, int]:
     """Make failed and pending entries due now. Failed ones have all their attempts again.
 
     Returns:
-        The number of failed entries.
+        The numbers of failed entries and of pending ones that were due later.
     """
     own = sa.true() if channel is None else alert_deliveries.c.channel == channel
     waiting = and_(alert_deliveries.c.status == PENDING, alert_deliveries.c.next_attempt_at > now)
-    connection.execute(update(alert_deliveries).where(own, waiting).values(next_attempt_at=now))
-    return connection.execute(
+    hastened = update(alert_deliveries).where(own, waiting).values(next_attempt_at=now)
+    pending = connection.execute(hastened).rowcount
+    failed = connection.execute(
         update(alert_deliveries)
         .where(own, alert_deliveries.c.status == FAILED)
         .values(status=PENDING, attempts=0, refusals=0, next_attempt_at=now)
     ).rowcount
+    return failed, pending
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ _MYSQL_TEXTS = (
     *("bind_address", "charset", "collation", "program_name", "unix_socket"),
     *("ssl_ca", "ssl_capath", "ssl_cert", "ssl_cipher", "ssl_key"),
 )
+_TLS_FILES = ("ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "sslrootcert", "sslcert", "sslkey")
+_SECRET_OPTION = re.compile(r"pass(?!file)|secret|scram|token|^options$")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _MULTIPLE_HOSTS = re.compile(
     r"^(postgres(?:ql)?(?:\+psycopg)?://(?:[^/@?]*@)?)([^/?@]*,[^/?@]*)(.*)$"
@@ -66,9 +68,22 @@ def parse(url: str) -> sa.URL:
         _check_sqlite(url, parsed)
     if backend in {"mysql", "mariadb"} and not parsed.database:
         raise ConfigError("database_url: no database is named", _EXPECTED)
-    if backend in {"mysql", "mariadb"} and "charset" not in parsed.query:
-        parsed = parsed.update_query_dict({"charset": "utf8mb4"})
-    return parsed
+    return _with_encoding(parsed)
+
+
+def _with_encoding(parsed: sa.URL) -> sa.URL:
+    """Refuse an encoding that cannot carry every text; MariaDB's client must be given one."""
+    names = {"mysql": "charset", "mariadb": "charset", "postgresql": "client_encoding"}
+    if (name := names.get(parsed.get_backend_name())) is None:
+        return parsed
+    needed = "utf8mb4" if name == "charset" else "utf8"
+    given = str(parsed.query.get(name, needed))
+    if given.lower().replace("-", "") not in {needed, "utf8", "utf8mb3"}:
+        raise ConfigError(
+            f"database_url: {name}={given} cannot carry every text",
+            f"write {name}={needed}, or leave it out",
+        )
+    return parsed.update_query_dict({name: needed}) if name == "charset" else parsed
 
 
 def _hosts_of(url: str) -> tuple[str, list[str]]:
@@ -175,20 +190,20 @@ def where(url: sa.URL) -> str:
 
 
 def secrets(url: sa.URL) -> list[str]:
-    """Return the secrets that a URL may hold: the password, and options of 4 characters or more."""
-    values = url.query.values()
-    options = [text for value in values for text in ((value,) if isinstance(value, str) else value)]
-    hosts = url.query.get("host", ())
-    shown = {"utf8mb4", *((hosts,) if isinstance(hosts, str) else hosts)}
-    candidates = (url.password, *(text for text in options if text not in shown))
-    return [str(text) for text in candidates if text and len(str(text)) > 3]  # noqa: PLR2004
+    """Return the secrets of a URL: passwords, and options that may hold one, of 4 characters on."""
+    options = [
+        text
+        for name, value in url.query.items()
+        if _SECRET_OPTION.search(name.lower())
+        for text in ((value,) if isinstance(value, str) else value)
+    ]
+    return [str(text) for text in (url.password, *options) if text and len(str(text)) > 3]  # noqa: PLR2004
 
 
-def missing_files(url: sa.URL) -> list[str]:
-    """Return the missing TLS files of a URL."""
-    names = ("ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "sslrootcert", "sslcert", "sslkey")
-    files = [str(url.query[name]) for name in names if name in url.query]
-    return [file for file in files if not Path(file).exists()]
+def suspect_files(url: sa.URL) -> list[str]:
+    """Return the missing TLS files of a URL; all of its TLS files if none is missing."""
+    files = [str(url.query[name]) for name in _TLS_FILES if name in url.query]
+    return [file for file in files if not Path(file).exists()] or files
 
 
 def without_secrets(error: BaseException, url: sa.URL) -> str:

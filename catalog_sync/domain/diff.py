@@ -118,7 +118,17 @@ def same(old: Any, new: Any) -> bool:
         return len(old) == len(new) and all(map(same, old, new))
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return old.keys() == new.keys() and all(same(old[key], new[key]) for key in old)
-    return isinstance(old, bool) is isinstance(new, bool) and bool(old == new)
+    return isinstance(old, bool) is isinstance(new, bool) and _same_number(old, new)
+
+
+def _same_number(old: Any, new: Any) -> bool:
+    """Whether two values are equal; 1e23 is the integer of 24 digits that `jsonb` makes of it."""
+    if {type(old), type(new)} == {int, float}:
+        try:
+            return float(old) == float(new)
+        except OverflowError:
+            return False
+    return bool(old == new)
 
 
 def _same_instant(old: str, new: str) -> bool:

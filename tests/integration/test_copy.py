@@ -48,6 +48,17 @@ def test_everything_is_copied(full: sa.Engine, database_url: str) -> None:
     target.dispose()
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_large_numbers_are_copied(full: sa.Engine, database_url: str) -> None:
+    """Numbers that `jsonb` spells in another way are the same numbers after a copy."""
+    models = metadata.tables["models"]
+    with full.begin() as connection:
+        connection.execute(sa.update(models).values(payload={"x": [1e23, -1e300, 2**70, 1.0]}))
+    target = db_engine.create_engine(database_url)
+    assert db_copy.copy(full, target) == 23
+    target.dispose()
+
+
 def test_nothing_to_copy(tmp_path: Path) -> None:
     """An empty source is an error, and no target is set up."""
     source, target = (

@@ -21,7 +21,7 @@ from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate, retention, runs
 from catalog_sync.db import state as db_state
 from catalog_sync.db.schema import alert_deliveries, model_events, sources, sync_runs
-from catalog_sync.db.urls import where
+from catalog_sync.db.urls import secrets, where
 from catalog_sync.domain.kinds import RunStatus
 from catalog_sync.errors import ConfigError, DatabaseError
 from conftest import need
@@ -129,6 +129,9 @@ def test_options_of_postgresql(database_url: str, api: ScriptedServer, options: 
         ("mysql://u@h/d?init_command=x", "init_command is not an option"),
         ("mysql://u@h/d?read_timeout=soon", "read_timeout: expected a number"),
         ("mysql://u@h/d?ssl_verify_cert=maybe", "expected true or false"),
+        ("mysql://u@h/d?charset=latin1", "write charset=utf8mb4"),
+        ("mysql://u@h/d?charset=bogus", "write charset=utf8mb4"),
+        ("postgresql://u@h/d?client_encoding=latin1", "write client_encoding=utf8"),
         ("postgresql://u@h/d?prepare_threshold=x", "expected a number"),
         ("postgresql://u@h/d?row_factory=x", "row_factory is not an option"),
         ("postgresql://u@h/d?colour=blue", "colour is not an option"),
@@ -159,6 +162,36 @@ def test_a_missing_tls_file(option: str) -> None:
     with pytest.raises(DatabaseError, match=r"/missing\.pem") as refused:
         migrate.current_revision(engine)
     assert refused.value.exit_code == 4
+
+
+@pytest.mark.parametrize("option", ["ssl_ca", "ssl_cert"])
+@pytest.mark.parametrize("file", ["no-certificate.pem", "."])
+def test_a_wrong_tls_file(option: str, file: str, tmp_path: Path) -> None:
+    """A TLS file that holds no certificate, or is a directory, is an error that names it."""
+    wrong = tmp_path / file
+    if not wrong.is_dir():
+        wrong.write_text("not a certificate")
+    engine = db_engine.create_engine(f"mysql://root@127.0.0.1/test?{option}={wrong}")
+    with pytest.raises(DatabaseError, match=str(wrong)) as refused:
+        migrate.current_revision(engine)
+    assert refused.value.exit_code == 4
+
+
+@postgresql
+def test_an_option_that_the_driver_cannot_read(database_url: str) -> None:
+    """A value that PostgreSQL's driver cannot read is an error of the configuration."""
+    engine = db_engine.create_engine(f"{database_url}?connect_timeout=soon")
+    with pytest.raises(ConfigError, match="connect_timeout: 'soon'"):
+        migrate.current_revision(engine)
+
+
+@postgresql
+def test_options_are_shown(database_url: str) -> None:
+    """What is wrong with an option is shown; only options that may hold a secret are struck out."""
+    engine = db_engine.create_engine(f"{database_url}?sslmode=bogus&sslpassword=hunter22")
+    with pytest.raises(DatabaseError, match='invalid sslmode value: "bogus"'):
+        migrate.current_revision(engine)
+    assert secrets(engine.url) == ["hunter22"]
 
 
 # --- repeated transactions ---------------------------------------------------------------------

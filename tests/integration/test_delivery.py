@@ -201,7 +201,7 @@ class World:
     def statuses(self, channel: str | None = None) -> list[str]:
         return [each.status for each in self.rows(channel)]
 
-    def requeue(self, channel: str | None = None) -> int:
+    def requeue(self, channel: str | None = None) -> tuple[int, int]:
         with self.engine.begin() as connection:
             return outbox.requeue(connection, self.clock.now, channel=channel)
 
@@ -545,7 +545,7 @@ def test_revived(world: World, hook: Receiver) -> None:
     world.enqueue("hook", models=2)
     world.deliver()
     assert world.statuses() == ["failed"] * 2
-    assert world.requeue() == 2
+    assert world.requeue() == (2, 0)
     assert [(each.attempts, each.next_attempt_at) for each in world.rows()] == [(0, NOW)] * 2
     for _ in range(3):
         world.deliver(later=timedelta(hours=1))
@@ -565,11 +565,11 @@ def test_revive_one_channel(world: World, hook: Receiver) -> None:
     world.enqueue("hook")
     world.deliver()
     assert world.statuses("hook") == ["delivered", "failed", "pending"]
-    assert world.requeue("hook") == 1
+    assert world.requeue("hook") == (1, 1)
     assert world.statuses("hook") == ["delivered", "pending", "pending"]
     assert [each.attempts for each in world.rows("hook")] == [1, 0, 1]
     assert world.statuses("gone") == ["pending"]
-    assert world.requeue("nobody") == 0
+    assert world.requeue("nobody") == (0, 0)
 
 
 # --- several processes -------------------------------------------------------------------------

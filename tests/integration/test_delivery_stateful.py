@@ -51,7 +51,7 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 KINDS = tuple(Kind)
-NEWS = ("added", "deprecated", "retiring", "retired", "removed", "returned")
+NEWS = ("added", "deprecated", "rescheduled", "retiring", "retired", "removed", "returned")
 RULES: dict[str, dict[str, Any]] = {
     "all": {"events": KINDS},
     "news": {"models": ("claude-*", "[!c]*-1")},

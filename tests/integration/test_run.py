@@ -832,6 +832,14 @@ def test_the_deepest_object(bench: Bench) -> None:
     assert events_of(bench.sync()) == [("updated", "claude-2")]
 
 
+def test_numbers_as_databases_spell_them(bench: Bench) -> None:
+    """A number that a database spells in another way (1e23 with all its digits) has not changed."""
+    numbers = [1e23, -1e300, 1e-7, -0.0, 1.0, 2**70]
+    bench.api.models = [model("a", x={"y": numbers}), *catalog(3)]
+    bench.sync()
+    assert told(bench.sync()) == []
+
+
 def nested(depth: int) -> Any:
     """An object in an object, and so on."""
     return {"a": nested(depth - 1)} if depth else 1

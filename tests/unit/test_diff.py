@@ -79,6 +79,15 @@ def test_instants(one: str, other: str, expected: bool) -> None:
         assert not equal(wrap(one), wrap(other))
 
 
+def test_large_numbers() -> None:
+    """A number equals its digits, as `jsonb` spells them; two integers are compared whole."""
+    assert same(1e23, 10**23)
+    assert same([10**300], [1e300])
+    assert not same(10**23, 10**23 + 1)
+    assert not same(1e23, 10**400)
+    assert not same(1.5, 1)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-1, 2) | st.floats(0, 1) | st.text("a.\\", max_size=2),
     lambda inner: (
