@@ -33,7 +33,7 @@ def _tell() -> int:
         file = story.new_file(Path())
     except OSError as error:
         raise OutputError(
-            f"the demo's database cannot be created in {Path.cwd()}: {error.strerror}",
+            f"the demo's database cannot be created in the current directory: {error.strerror}",
             "run it in a directory that may be written",
         ) from error
     render.write(f"A sandbox of the Models API replays its history into {file}.")

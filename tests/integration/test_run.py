@@ -837,7 +837,7 @@ def test_numbers_as_databases_spell_them(bench: Bench) -> None:
     numbers = [1e23, -1e300, 1e-7, -0.0, 1.0, 2**70]
     bench.api.models = [model("a", x={"y": numbers}), *catalog(3)]
     bench.sync()
-    assert told(bench.sync()) == []
+    assert events_of(bench.sync()) == []
 
 
 def nested(depth: int) -> Any:
