@@ -202,7 +202,6 @@ models = sa.Table(
     _time("missing_since", "The first complete list without it; NULL while it is listed."),
     _time("removed_at", "When it was confirmed gone; NULL while it is listed."),
     comment="Every model ever listed, as the API described it last; rows are never deleted.",
-    postgresql_with={"fillfactor": "45"},
 )
 
 model_events = sa.Table(

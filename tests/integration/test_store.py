@@ -369,3 +369,15 @@ with ScriptedServer([page([model("a")])]) as api, App(settings_for(URL, api.url)
         check=False,
     )
     assert (made.stdout, made.stderr) == ("\n", "")
+
+
+def test_tables_load_no_dialect() -> None:
+    """The tables alone load no database's dialect: a command loads the one that it needs."""
+    script = (
+        "import sys, catalog_sync.db.schema\n"
+        "print([name for name in sys.modules if name.startswith('sqlalchemy.dialects.')])"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert made.stdout == "[]\n"
