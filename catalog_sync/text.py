@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from catalog_sync.clock import to_utc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime, timedelta
+
+_SUGGESTIONS = 3
+"""How many ids are suggested for one that is unknown."""
 
 
 def age_text(length: timedelta) -> str:
@@ -48,12 +51,62 @@ def escaped(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", one_line(text))
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean X?" for the known word that is most similar to `word`, or ""."""
-    import difflib  # noqa: PLC0415  # only for typing errors
+def did_you_mean(
+    asked: str, known: Iterable[str], display_names: Mapping[str, str] | None = None
+) -> str:
+    """Return "did you mean X or Y?" for what a person may have meant, or ""; see `closest`."""
+    close = closest(asked, known, display_names)
+    return f"did you mean {' or '.join(close)}?" if close else ""
 
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+
+def closest(
+    asked: str,
+    known: Iterable[str],
+    display_names: Mapping[str, str] | None = None,
+    *,
+    likeness: float = 0.6,
+) -> list[str]:
+    """Return what a person may have meant, the likeliest first.
+
+    Of words, such as keys or commands, that is the one that is spelled most alike. Of model ids, at
+    most three: those that differ only in case, in a date or vendor, or whose display name was
+    given; only if there is none, those that are spelled alike.
+
+    Args:
+        asked: What the person typed.
+        known: The words or ids that exist.
+        display_names: The display names by id; None if `known` are words.
+        likeness: How alike a spelling must be, from 0 to 1.
+    """
+    wanted = asked.strip().casefold()
+    shown: Mapping[str, str] = {}
+    if display_names is not None:
+        shown, wanted = display_names, wanted.removesuffix("-latest")
+    limit = 1 if display_names is None else _SUGGESTIONS
+    folded = {name: name.casefold() for name in known}
+    meant = [n for n in folded if wanted in {folded[n], shown.get(n, n).casefold()}]
+    if not meant and wanted and shown:
+        meant = [n for n in folded if _part(wanted, folded[n]) or _part(folded[n], wanted)]
+        meant.sort(key=lambda n: (not _dated(wanted, folded[n]), abs(len(n) - len(wanted))))
+    if not meant:
+        import difflib  # noqa: PLC0415  # only for typing errors
+
+        exact = {text: name for name, text in folded.items()}
+        alike = difflib.get_close_matches(wanted, exact, n=limit, cutoff=likeness)
+        meant = [exact[text] for text in alike]
+    return meant[:limit]
+
+
+def _part(short: str, long: str) -> bool:
+    """Whether one id consists of whole words of the other: opus-4 of opus-4-1, not of opus-45."""
+    before, found, after = long.partition(short)
+    return bool(found) and not (before[-1:].isalnum() or after[:1].isalnum())
+
+
+def _dated(one: str, other: str) -> bool:
+    """Whether two ids differ only in a date."""
+    short, long = sorted((one, other), key=len)
+    return re.fullmatch(rf"{re.escape(short)}[-@]\d{{8}}", long) is not None
 
 
 _JOINERS = "\u200c\u200d\u200e\u200f"  # parts of emoji and of right-to-left words, not controls

@@ -6,7 +6,6 @@ own workspace, so a model that one workspace lost is unavailable to users of tha
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from catalog_sync.domain import successor
 from catalog_sync.domain.kinds import DEFAULT_FAIL_ON, Verdict
 from catalog_sync.domain.successor import dependable, line_of, newest_of_line
+from catalog_sync.text import closest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -142,8 +142,8 @@ class Judge:
 
     def _unknown(self, model_id: str) -> ModelVerdict:
         """Judge an id without a record: a similar recorded id, and the models released after it."""
-        closest = self._closest(model_id)
-        near = self.judge(closest) if closest is not None else None
+        like = self._closest(model_id)
+        near = self.judge(like) if like is not None else None
         released_at = _date_in(model_id)
         newer = near.successor if near else None
         if newer is None and released_at and (near is None or near.verdict is not Verdict.FINE):
@@ -166,7 +166,8 @@ class Judge:
         dated = sorted(id_ for id_ in self._by_id if stem in aliases(id_))
         if dated:
             return dated[-1]
-        alike = difflib.get_close_matches(model_id, sorted(self._by_id), 1, _SPELLED_ALIKE)
+        ids = sorted(self._by_id)
+        alike = closest(model_id, ids, {id_: id_ for id_ in ids}, likeness=_SPELLED_ALIKE)
         return alike[0] if alike else None
 
     def _is_older(self, model_id: str, released_at: datetime) -> bool:

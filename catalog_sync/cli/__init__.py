@@ -136,7 +136,9 @@ def _report(error: BaseException) -> int:
         case click.ClickException():
             context = error.ctx if isinstance(error, click.UsageError) else None
             where = context.command_path if context else "catalog-sync"
-            print_error(f"{error.format_message().rstrip('.')}; see: {where} --help")
+            what = error.format_message().replace(". Did you mean", "; did you mean").rstrip(".")
+            see = " See:" if what.endswith("?") else "; see:"
+            print_error(f"{what}{see} {where} --help")
         case click.Abort() | KeyboardInterrupt() | SignalReceived():
             print_error("interrupted")
             exit_code = getattr(error, "exit_code", _INTERRUPTED)

@@ -101,7 +101,7 @@ class Group(click.Group):
             from catalog_sync.text import did_you_mean  # noqa: PLC0415  # only for errors
 
             close = did_you_mean(name, self.list_commands(ctx))
-            raise click.UsageError(f"No such command '{name}'{close.rstrip('?')}", ctx)
+            raise click.UsageError(f"No such command '{name}'; {close}".rstrip("; "), ctx)
         return super().resolve_command(ctx, args)
 
 

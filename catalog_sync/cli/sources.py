@@ -75,8 +75,7 @@ def forget(context: Context, name: str, yes: bool) -> int:
     with context.app() as app:
         rows = {row["name"]: row for row in _rows(app)}
         if name not in rows:
-            close = did_you_mean(name, rows).removeprefix("; ")
-            advice = close or "see: catalog-sync sources list"
+            advice = did_you_mean(name, rows) or "see: catalog-sync sources list"
             raise NotFoundError(f"no source named {name!r} is recorded", advice)
         if rows[name]["configured"]:
             raise ConfigError(

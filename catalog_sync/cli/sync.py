@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -41,9 +42,7 @@ def sync(
     with context.app() as app:
         return run_until_signal(
             app,
-            lambda: _sync(
-                app, options, names, metrics_file, as_json=as_json, verbose=context.verbose
-            ),
+            lambda: _sync(app, options, names, metrics_file, as_json=as_json, context=context),
             on_signal=lambda: print_error("interrupted"),
         )
 
@@ -55,11 +54,11 @@ def _sync(
     metrics_file: Path | None,
     *,
     as_json: bool,
-    verbose: bool,
+    context: Context,
 ) -> int:
     try:
-        with progress(verbose=verbose) as on_page:
-            on_report = log_report if verbose else _ignore
+        with progress(verbose=context.verbose) as on_page:
+            on_report = log_report if context.verbose else _ignore
             reports = app.sync(options, names=names, on_page=on_page, on_report=on_report)
     except DatabaseError:
         _write_metrics(app, metrics_file)
@@ -85,7 +84,8 @@ def _sync(
         if counts and any(asdict(counts).values()):
             render.write(health_text.deliveries_text(counts))
         if not options.dry_run and any(report.baseline for report in reports):
-            render.write(f"The catalog is in {app.database}; try: catalog-sync models")
+            config = f" --config {shlex.quote(str(context.config))}" if context.config else ""
+            render.write(f"The catalog is in {app.database}; try: catalog-sync{config} models")
     for report in reports:
         if report.cause is not None or report.status == "held":
             print_error(str(report.error), report.cause)

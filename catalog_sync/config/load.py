@@ -86,9 +86,11 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise ConfigError(f"configuration file {file} cannot be read: {error.strerror}") from error
+        reason = f"configuration file {file} cannot be read: {error.strerror}"
+        origin = "CATALOG_SYNC_CONFIG" if str(file) == _env("CATALOG_SYNC_CONFIG") else "--config"
+        raise ConfigError(reason, f"correct {origin}, or the file's permissions") from error
     except UnicodeError as error:
-        raise ConfigError(f"configuration file {file} is not UTF-8") from error
+        raise ConfigError(f"configuration file {file} is not UTF-8", "save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"configuration file {file} is not TOML: {error}") from error
 
@@ -151,7 +153,8 @@ def _explain(message: str, file: Path | None, variables: dict[str, Any]) -> str:
         path, reason = path + match[1], reason[match.end() :]
     if match := re.match(r"Object contains unknown field `(.*)`", reason, re.DOTALL):
         owner = _TABLES.get(re.split(r"[.\[]", path.removeprefix("."))[0], Settings)
-        reason = "unknown key" + did_you_mean(match[1], owner.__struct_fields__)
+        close = did_you_mean(match[1], owner.__struct_fields__)
+        reason = f"unknown key; {close}" if close else "unknown key"
         path += f".{match[1]}"
     elif match := re.match(r"Object missing required field `(\w+)`", reason):
         path, reason = f"{path}.{match[1]}", "missing"

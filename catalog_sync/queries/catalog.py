@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -14,6 +12,7 @@ from catalog_sync.db import state as db_state
 from catalog_sync.domain import replay
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.errors import NotFoundError
+from catalog_sync.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -152,51 +151,16 @@ def show_model(connection: Connection, model_id: str) -> list[tuple[ModelRecord,
 
     Raises NotFoundError, with the closest ids that are known, for one that was never listed.
     """
-    records = list_models(connection, removed=True)
-    found = [record for record in records if record.info.id == model_id]
+    found = sorted(
+        db_catalog.select_models(connection, model_id=model_id), key=lambda record: record.source
+    )
     if not found:
-        close = closest(model_id, {each.info.id: each.info.display_name for each in records})
-        advice = "see: catalog-sync models --all"
-        if close:
-            advice = f"did you mean {' or '.join(close)}?"
-        elif not records:
+        names = db_catalog.model_names(connection)
+        advice = did_you_mean(model_id, names, names) or "see: catalog-sync models --all"
+        if not names:
             advice = "nothing was recorded yet; run: catalog-sync sync"
         raise NotFoundError(f"no model {model_id!r} was ever listed", advice)
     return [(record, _history(connection, record.source, model_id)) for record in found]
-
-
-def closest(asked: str, names: Mapping[str, str]) -> list[str]:
-    """Return the ids that a person may have meant, the likeliest first.
-
-    First the ids that differ only in case, in a date or a vendor, or whose name was typed. If there
-    are none, ids with a similar spelling.
-
-    Args:
-        asked: The text that the person typed.
-        names: The display names of the known models, by id.
-    """
-    wanted = asked.strip().casefold().removesuffix("-latest")
-    folded = {id_: id_.casefold() for id_ in names}
-    meant = [id_ for id_ in names if wanted in {folded[id_], names[id_].casefold()}]
-    if not meant and wanted:
-        meant = [id_ for id_ in names if _part(wanted, folded[id_]) or _part(folded[id_], wanted)]
-        meant.sort(key=lambda id_: (not _dated(wanted, folded[id_]), abs(len(id_) - len(wanted))))
-    if not meant:
-        ids = {folded[id_]: id_ for id_ in names}
-        meant = [ids[id_] for id_ in difflib.get_close_matches(wanted, ids, n=_SUGGESTIONS)]
-    return meant[:_SUGGESTIONS]
-
-
-def _part(short: str, long: str) -> bool:
-    """Whether one id consists of whole words of the other: opus-4 of opus-4-1, not of opus-45."""
-    before, found, after = long.partition(short)
-    return bool(found) and not (before[-1:].isalnum() or after[:1].isalnum())
-
-
-def _dated(one: str, other: str) -> bool:
-    """Whether two ids differ only in a date."""
-    short, long = sorted((one, other), key=len)
-    return re.fullmatch(rf"{re.escape(short)}[-@]\d{{8}}", long) is not None
 
 
 def _history(connection: Connection, source: str, model_id: str) -> list[Event]:
@@ -204,4 +168,6 @@ def _history(connection: Connection, source: str, model_id: str) -> list[Event]:
     own = db_catalog.select_events(connection, sources=[source], model_id=model_id)
     shared = db_catalog.select_events(connection, sources=[source], kinds=[Kind.SCHEMA_CHANGED])
     touching = [event for event in shared if model_id in (event.payload or {})]
-    return sorted([*own, *touching], key=lambda event: event.id or 0, reverse=True)
+    return sorted(
+        [*own, *touching], key=lambda event: (event.occurred_at, event.id or 0), reverse=True
+    )

@@ -55,7 +55,9 @@ def problems(status: Status) -> list[str]:
     lines = []
     for source in status.configured:
         if not source.fresh:
-            lines.append(stale_text(source, status.at))
+            stale = stale_text(source, status.at)
+            never = source.last_success_at is None and source.last_error is None
+            lines.append(f"{stale}; run: catalog-sync sync" if never else stale)
         if source.held:
             lines.append(held_text(source))
         if text := clock_text(source):

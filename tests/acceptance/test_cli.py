@@ -201,7 +201,7 @@ def test_usage(arguments: list[str], said: str) -> None:
 )
 def test_a_command_spelt_wrongly(typed: str, meant: str) -> None:
     """A misspelled command is answered with the most similar one."""
-    assert f"; did you mean {meant};" in complaint(run(*typed.split()), 2)
+    assert f"; did you mean {meant}? See: catalog-sync" in complaint(run(*typed.split()), 2)
 
 
 def test_help_is_whole() -> None:
@@ -298,6 +298,15 @@ def test_version() -> None:
 
 
 # --- configuration -----------------------------------------------------------------------------
+
+
+def test_the_next_command_finds_the_catalog(api: Sandbox) -> None:
+    """After the first sync with --config, the command to type next names the same file."""
+    Path("dir").mkdir()
+    Path("dir/c.toml").write_text("", encoding="utf-8")
+    first = run("--config", "dir/c.toml", "sync", CATALOG_SYNC_DATABASE_URL="sqlite:///x.db")
+    hint = "The catalog is in x.db; try: catalog-sync --config dir/c.toml models"
+    assert hint in first.stdout.splitlines()
 
 
 def test_a_key_is_all_it_needs(api: Sandbox) -> None:

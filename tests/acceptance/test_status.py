@@ -18,7 +18,7 @@ def test_from_nothing_to_held() -> None:
     before = run("status")
     assert (before.returncode, before.stderr) == (
         1,
-        "catalog-sync: source anthropic was never synced\n",
+        "catalog-sync: source anthropic was never synced; run: catalog-sync sync\n",
     )
     database, state, alerts = before.stdout.splitlines()[-3:]
     assert before.stdout.startswith("configuration: none\n")

@@ -198,10 +198,11 @@ def test_a_named_file_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """A named file is not replaced by another place or by the defaults."""
     write('database_url = "sqlite:///here"')
     missing = tmp_path / "missing.toml"
-    with pytest.raises(ConfigError, match=re.escape(f"{missing} cannot be read: No such file")):
+    refusal = f"{missing} cannot be read: No such file or directory; correct "
+    with pytest.raises(ConfigError, match=re.escape(f"{refusal}--config")):
         load(missing)
     monkeypatch.setenv("CATALOG_SYNC_CONFIG", str(missing))
-    with pytest.raises(ConfigError, match=re.escape(f"{missing} cannot be read: No such file")):
+    with pytest.raises(ConfigError, match=re.escape(f"{refusal}CATALOG_SYNC_CONFIG")):
         load()
 
 
@@ -416,7 +417,11 @@ def test_configured_sources_are_taken_as_written(monkeypatch: pytest.MonkeyPatch
         ("databse_url = 'x'", "databse_url", "database_url"),
         ("retirement_reminder = []", "retirement_reminder", "retirement_reminders"),
         ("zzz = 1", "zzz", None),
-        (SOURCE + "api_key = 'x'", "sources[0].api_key", "api_key_env"),
+        (
+            SOURCE + "api_key = 'x'",
+            "sources[0].api_key",
+            "api_key_env",
+        ),
         (SOURCE + "[[sources]]\nname = 'b'\nzzz = 1", "sources[1].zzz", None),
         (SOURCE + "header = {}", "sources[0].header", "headers"),
     ],

@@ -48,7 +48,7 @@ def test_each_problem_has_its_line() -> None:
     assert not status.ok
     assert problems(status) == [
         "source team: last success 1 h ago, at most 45 min expected; last error: HTTP 500",
-        "source new was never synced",
+        "source new was never synced; run: catalog-sync sync",
         "a run is held: source team: the list is empty",
         "channel hook: 2 alerts failed; see: catalog-sync alerts list",
     ]

@@ -169,6 +169,7 @@ def test_a_line_that_the_api_does_not_state(
     [
         ("gpt-9", NEVER),
         ("claude-haiku-4-latest", f"{NEVER}; closest is claude-haiku-4"),
+        ("Claude-Haiku-4", f"{NEVER}; closest is claude-haiku-4"),
         ("claude-opus-4-20250515", f"{NEVER}; closest is {DATED}"),
         (
             "claude-3-haiku-20240308",

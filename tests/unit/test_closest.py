@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from catalog_sync.demo.history import steps
-from catalog_sync.queries.catalog import closest
+from catalog_sync.text import closest
 
 NAMES = {model["id"]: model["display_name"] for model in steps()[0].models} | {
     model["id"]: model["display_name"] for model in reversed(steps()[-1].models)
@@ -33,7 +33,7 @@ NAMES = {model["id"]: model["display_name"] for model in steps()[0].models} | {
 )
 def test_meant(asked: str, meant: list[str]) -> None:
     """An id that clearly means one model gets that model as its only suggestion."""
-    assert closest(asked, NAMES) == meant
+    assert closest(asked, NAMES, NAMES) == meant
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_meant(asked: str, meant: list[str]) -> None:
 )
 def test_likeliest(asked: str, first: str) -> None:
     """Of several similar ids the likeliest comes first, and at most three are suggested."""
-    found = closest(asked, NAMES)
+    found = closest(asked, NAMES, NAMES)
     assert found[0] == first
     assert len(found) <= 3
     assert len(set(found)) == len(found)
@@ -55,4 +55,5 @@ def test_likeliest(asked: str, first: str) -> None:
 
 def test_ids_that_differ_in_case_alone() -> None:
     """Ids compare exactly: of two that differ only in case, both are suggested."""
-    assert closest("model-a", {"Model-A": "One", "MODEL-A": "Two"}) == ["Model-A", "MODEL-A"]
+    names = {"Model-A": "One", "MODEL-A": "Two"}
+    assert closest("model-a", names, names) == ["Model-A", "MODEL-A"]
