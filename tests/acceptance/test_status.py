@@ -20,11 +20,11 @@ def test_from_nothing_to_held() -> None:
         1,
         "catalog-sync: source anthropic was never synced; run: catalog-sync sync\n",
     )
-    database, state, alerts = before.stdout.splitlines()[-3:]
-    assert before.stdout.startswith("configuration: none\n")
+    configuration, database, _, state, alerts = before.stdout.splitlines()
+    assert configuration == "configuration: none"
     assert database.startswith("database: ")
     assert database.endswith("catalog.db")
-    assert state == "anthropic  never synced  -  -  -"
+    assert state.split() == ["anthropic", "never", "synced", "-", "-", "-"]
     assert alerts == "alerts: 0 pending, 0 failed"
     assert list(Path().iterdir()) == []
 
