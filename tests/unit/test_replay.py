@@ -345,10 +345,10 @@ def test_as_of(history: list[Step]) -> None:
         kept[made.now] = {
             id_: typed(row.info.payload) for id_, row in made.after.items() if row.listed
         }
-    for moment in {t + shift for t in kept for shift in (-TICK, timedelta(), TICK)}:
-        rows = replay.replay(event for event in events if event.occurred_at <= moment)
+    for time in {t + shift for t in kept for shift in (-TICK, timedelta(), TICK)}:
+        rows = replay.replay(event for event in events if event.occurred_at <= time)
         rebuilt = {id_: typed(row.info.payload) for (_, id_), row in rows.items() if row.listed}
-        earlier = [t for t in kept if t <= moment]
+        earlier = [t for t in kept if t <= time]
         assert rebuilt == (kept[max(earlier)] if earlier else {})
 
 
