@@ -15,6 +15,7 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import sqlalchemy as sa
@@ -43,7 +44,7 @@ def few_certificates(tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any)
 
 
 class Api(ScriptedServer):
-    """A Models API whose list a test changes; other ids are 404."""
+    """A Models API whose list a test changes; by id it answers what it lists."""
 
     def __init__(self) -> None:
         self.models: list[Any] = []
@@ -51,7 +52,9 @@ class Api(ScriptedServer):
 
     def _answer(self, request: Request) -> Any:
         if request.path != "/v1/models":
-            return Answer(status=404)
+            asked = unquote(request.path.removeprefix("/v1/models/"))
+            found = [each for each in self.models if each["id"] == asked]
+            return found[0] if found else Answer(status=404)
         cursor = dict(request.query).get("after_id")
         ids = [each["id"] for each in self.models]
         start = ids.index(cursor) + 1 if cursor in ids else 0
