@@ -421,7 +421,7 @@ def test_list_and_retry(
     assert query("SELECT channel, count(*) FROM alert_deliveries WHERE status = 'failed'") == [
         ("team", 1)
     ]
-    assert run("alerts", "retry").stdout == "1 failed and 2 pending deliveries due again\n"
+    assert run("alerts", "retry").stdout == "1 failed and 1 pending delivery due again\n"
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     synced()
     assert query("SELECT channel FROM alert_deliveries WHERE status <> 'delivered'") == [
