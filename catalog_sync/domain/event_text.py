@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from catalog_sync.clock import parse_rfc3339, to_utc
-from catalog_sync.domain.kinds import Kind
+from catalog_sync.domain.kinds import Kind, Lifecycle
 from catalog_sync.domain.model import ModelInfo
 from catalog_sync.text import count, one_line
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from catalog_sync.domain.model import Event
 
-WITH_PAYLOAD: Final = frozenset({Kind.ADDED, Kind.REMOVED, Kind.RETIRING, Kind.RETIRED})
+WITH_PAYLOAD: Final = frozenset(
+    {Kind.ADDED, Kind.REMOVED, Kind.RETURNED, Kind.RETIRING, Kind.RETIRED, Kind.RESCHEDULED}
+)
 """The kinds whose text needs the model's object, beside the changes."""
 _RETIREMENT_PATHS: Final = ("retires_at", "shutdown_date", "expiration_date", "deprecation")
 """The paths of a retirement date in the APIs' objects."""
@@ -72,7 +74,7 @@ def change_texts(event: Event, skip: Iterable[str] = ()) -> list[str]:
         if path in skip:
             continue
         if path in _RETIREMENT_PATHS and event.kind is not Kind.SCHEMA_CHANGED:
-            texts.append(_retirement_text(change, event.occurred_at))
+            texts.append(_retirement_text(change, event))
         else:
             texts.append(_change_text(path, change, event.kind))
     return texts
@@ -105,7 +107,7 @@ def facts(event: Event, skip: Iterable[str] = ()) -> list[str]:
         and event.kind in {Kind.ADDED, Kind.DEPRECATED, Kind.RETIRING}
         and event.changes.keys().isdisjoint(_RETIREMENT_PATHS)
     ):
-        texts.append(f"retires {deadline_text(retires_at, event.occurred_at)}")
+        texts.append(_planned_text(retires_at, event))
     return texts + change_texts(event, skip)
 
 
@@ -142,9 +144,21 @@ def _days_left_text(event: Event) -> str:
     return f"retires in {count(days, 'day')}" if days >= 0 else f"{count(-days, 'day')} overdue"
 
 
-def _retirement_text(change: Mapping[str, Any], now: datetime) -> str:
+def _retired(event: Event) -> bool:
+    """Whether the model is retired after the event."""
+    return (event.payload or {}).get("lifecycle") == Lifecycle.RETIRED
+
+
+def _planned_text(value: Any, event: Event) -> str:
+    """Return what an event says about a retirement date; only a planned one is a deadline."""
+    if _retired(event):
+        return f"retirement date {date_text(value)}"
+    return f"retires {deadline_text(value, event.occurred_at)}"
+
+
+def _retirement_text(change: Mapping[str, Any], event: Event) -> str:
     old, new = change.get("old"), change.get("new")
-    text = "no retirement date" if new is None else f"retires {deadline_text(new, now)}"
+    text = "no retirement date" if new is None else _planned_text(new, event)
     if old is None:
         return text
     if _day(old) == _day(new):  # only the time of day differs

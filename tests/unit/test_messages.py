@@ -134,6 +134,15 @@ def test_days_left() -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", [Kind.RETURNED, Kind.RESCHEDULED])
+def test_date_of_a_retired_model(kind: Kind) -> None:
+    """A retired model is not overdue: its date is stated without a distance."""
+    past = "2026-06-14T00:00:00Z"
+    changes = {"retires_at": change("2026-06-10T00:00:00Z", past)}
+    recorded = event(kind, changes, lifecycle="retired", retires_at=past)
+    assert event_text.event_text(recorded) == "retirement date 2026-06-14, before: 2026-06-10"
+
+
 @pytest.mark.parametrize(
     ("time", "text"),
     [
