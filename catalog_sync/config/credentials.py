@@ -14,6 +14,7 @@ from catalog_sync.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from catalog_sync.cancel import CancelToken
     from catalog_sync.config.settings import AlertSettings, SourceSettings
 
 CREDENTIAL_KEYS = (
@@ -38,11 +39,12 @@ class Credential:
     """What an error may name: the variable, file or program, never the value."""
 
 
-def read_credential(source: SourceSettings) -> Credential:
+def read_credential(source: SourceSettings, cancel: CancelToken) -> Credential:
     """Read a source's secret from its variable, file or command.
 
     Raises:
         ConfigError: The secret is missing, empty or not a header value.
+        StoppedError: `cancel` was cancelled while a command ran.
     """
     default = "ANTHROPIC_API_KEY" if source.api == "anthropic" else "OPENAI_API_KEY"
     key = next((key for key in CREDENTIAL_KEYS if getattr(source, key) is not None), "")
@@ -61,7 +63,7 @@ def read_credential(source: SourceSettings) -> Credential:
         missing, advice = f"the file{shown} is empty", "write the key into it"
     else:
         program = "the program" if looks_secret(named[0]) else f"the program {named[0]}"
-        origin, secret = program, _run_command(named, f"{where}: {program}")
+        origin, secret = program, _run_command(named, f"{where}: {program}", cancel)
         missing, advice = f"{program} printed nothing", "run it by hand"
     secret = secret.strip()
     if not secret and named == "ANTHROPIC_API_KEY":
@@ -116,25 +118,35 @@ def _read_file(path: Path, where: str) -> str:
         raise ConfigError(f"{where} cannot be read: {reason}") from None  # it may quote the path
 
 
-def _run_command(command: Sequence[str], program: str) -> str:
+def _run_command(command: Sequence[str], program: str, cancel: CancelToken) -> str:
     """Return a program's output. The output, errors included, is never shown."""
     import subprocess  # noqa: PLC0415  # only needed for sources with a command
 
     try:
-        done = subprocess.run(  # noqa: S603  # the user's own command, without a shell
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_COMMAND_SECONDS,
-            check=False,
-        )
-        printed = done.stdout.decode("utf-8-sig")
+        with (
+            subprocess.Popen(  # noqa: S603  # the user's own command, without a shell
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            ) as process,
+            cancel.on_cancel(process.kill),
+        ):
+            try:
+                output, _ = process.communicate(timeout=_COMMAND_SECONDS)
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode < 0:  # Ctrl-C ends it too, perhaps a moment before we know
+            cancel.sleep(0.1)
+        printed = output.decode("utf-8-sig")
     except subprocess.TimeoutExpired:
         raise ConfigError(f"{program} did not end within {_COMMAND_SECONDS} s") from None
     except OSError as error:
         raise ConfigError(f"{program} cannot be started: {error.strerror}") from None
     except ValueError:
         raise ConfigError(f"{program} did not print text") from None
-    if done.returncode:
-        raise ConfigError(f"{program} failed with exit code {done.returncode}", "run it by hand")
+    if process.returncode:
+        code = process.returncode
+        raise ConfigError(f"{program} failed with exit code {code}", "run it by hand")
     return printed

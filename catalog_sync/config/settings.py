@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeA
 from msgspec import Meta, Struct, field
 from msgspec.structs import force_setattr, replace
 
+from catalog_sync.cancel import CancelToken
 from catalog_sync.config import credentials, values
 from catalog_sync.config.schedule import Schedule
 from catalog_sync.config.values import Duration, Listen, Secret, SecretStr
@@ -148,9 +149,9 @@ class SourceSettings(_Table, frozen=True, kw_only=True):
         if len(named) > 1:
             raise ValueError(f"{' and '.join(named)} exclude each other; expected one of them")
 
-    def credential(self) -> credentials.Credential:
+    def credential(self, cancel: CancelToken | None = None) -> credentials.Credential:
         """Read the source's secret. Raises ConfigError if no secret can be used."""
-        return credentials.read_credential(self)
+        return credentials.read_credential(self, cancel or CancelToken())
 
 
 class AlertSettings(_Table, frozen=True, kw_only=True):
@@ -282,10 +283,12 @@ class Settings(_Table, frozen=True, kw_only=True, dict=True):
         """The configuration file; None where there was none."""
         return self.__dict__.get("_file")
 
-    def credential(self, source: SourceSettings) -> credentials.Credential:
+    def credential(
+        self, source: SourceSettings, cancel: CancelToken | None = None
+    ) -> credentials.Credential:
         """Read a source's secret. Raises ConfigError naming the file, the key and the problem."""
         try:
-            return source.credential()
+            return source.credential(cancel)
         except ConfigError as error:
             raise ConfigError(f"{self.file}: {error}" if self.file else str(error)) from None
 

@@ -152,7 +152,7 @@ class AllSources:
         from catalog_sync.client.openai import OpenAIApi  # noqa: PLC0415
 
         try:
-            credential = self._settings.credential(source)
+            credential = self._settings.credential(source, cancel)
         except ConfigError as error:
             raise SecretError(str(error)) from error
         headers = {

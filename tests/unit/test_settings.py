@@ -8,18 +8,21 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 import traceback
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from catalog_sync.cancel import CancelToken
 from catalog_sync.config import json_schema
 from catalog_sync.config.load import load
 from catalog_sync.config.settings import AlertSettings, CheckSettings, Settings, SourceSettings
 from catalog_sync.config.values import SecretStr
 from catalog_sync.domain.kinds import Kind
-from catalog_sync.errors import ConfigError
+from catalog_sync.errors import ConfigError, StoppedError
 from support import KEY
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "catalog-sync.toml"
@@ -987,3 +990,14 @@ def test_settings_show_no_address() -> None:
     assert "'b'" in repr(settings)
     for shown in (repr(settings), str(settings), repr(settings.alerts), f"{settings}"):
         assert SECRET not in shown
+
+
+def test_a_stopped_run_ends_its_command(tmp_path: Path) -> None:
+    """A run that is stopped while a program prints its key ends that program at once."""
+    text = f'{SOURCE}api_key_command = ["sleep", "60"]\n'
+    source = only(load(write(text, tmp_path / FILE)))
+    cancel, began = CancelToken(), time.monotonic()
+    threading.Timer(0.2, cancel.cancel).start()
+    with pytest.raises(StoppedError):
+        source.credential(cancel)
+    assert time.monotonic() - began < 8  # not the ten seconds that a program has
