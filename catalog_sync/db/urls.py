@@ -33,6 +33,8 @@ _MYSQL_TEXTS = (
     *("ssl_ca", "ssl_capath", "ssl_cert", "ssl_cipher", "ssl_key"),
 )
 _TLS_FILES = ("ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "sslrootcert", "sslcert", "sslkey")
+_SECRET_LENGTH = 16
+"""A value of another option that is this long may be a misplaced secret."""
 _SECRET_OPTION = re.compile(r"pass(?!file)|secret|scram|token|^options$")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _MULTIPLE_HOSTS = re.compile(
@@ -190,12 +192,13 @@ def where(url: sa.URL) -> str:
 
 
 def secrets(url: sa.URL) -> list[str]:
-    """Return the secrets of a URL: passwords, and options that may hold one, of 4 characters on."""
+    """Return the secrets of a URL: passwords, and options that may hold one."""
     options = [
         text
         for name, value in url.query.items()
-        if _SECRET_OPTION.search(name.lower())
         for text in ((value,) if isinstance(value, str) else value)
+        if _SECRET_OPTION.search(name.lower())
+        or (len(text) >= _SECRET_LENGTH and name not in _TLS_FILES)
     ]
     return [str(text) for text in (url.password, *options) if text and len(str(text)) > 3]  # noqa: PLR2004
 

@@ -423,7 +423,8 @@ def test_it_recovers_from_an_api_that_is_down_or_lies() -> None:
         ("failed", "error"),
         ("held", "warning"),
     }
-    assert [entry["run_id"] for entry in ended] == [row.id for row in rows(URL, sync_runs)]
+    recorded = [entry["run_id"] for entry in ended if entry["status"] != "skipped"]
+    assert recorded == [row.id for row in rows(URL, sync_runs)]
 
 
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
@@ -611,6 +612,12 @@ def test_replicas_share_the_work(database_url: str) -> None:
             for number in range(3):
                 models.insert(0, model(f"claude-new-{number}"))
                 assert receiver.wait_for(number + 1)
+            # Killed before it has acknowledged a message, it would hold the channel for minutes.
+            first.wait_until(
+                lambda: all(
+                    row.status == "delivered" for row in rows(database_url, alert_deliveries)
+                )
+            )
             first.process.kill()
             first.exit_code()
             # A dead process's lease ends by itself, but a test cannot wait for that.
