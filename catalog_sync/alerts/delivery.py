@@ -176,7 +176,8 @@ class _Sender:
     def _send_next(self, name: str, channel: Channel) -> bool:
         """Send a channel's next message; return whether to go on."""
         now = self._clock()
-        with db_engine.read_transaction(self._engine) as connection:
+        # Several queries choose the message: another process may acknowledge it between them.
+        with db_engine.read_transaction(self._engine, snapshot=True) as connection:
             notification = notifications.next_notification(connection, name, now)
             if notification is None:
                 return False

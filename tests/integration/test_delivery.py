@@ -645,6 +645,27 @@ def test_two_threads(world: World, hook: Receiver) -> None:
     assert set(world.statuses()) == {"delivered"}
 
 
+@pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+def test_delivered_while_another_chooses(world: World, hook: Receiver) -> None:
+    """A message that another process delivers while this one chooses it is sent once."""
+    runs = [world.enqueue("hook", models=2) for _ in range(2)]
+    url = world.engine.url.render_as_string(hide_password=False)
+    other = World(db_engine.create_engine(url))
+    other.urls = world.urls
+    delivered: list[int] = []
+
+    @sa.event.listens_for(world.engine, "before_cursor_execute")
+    def _deliver(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        if "own_id" in statement and not delivered:
+            delivered.append(0)
+            delivered.append(other.deliver())
+
+    assert world.deliver() == 0
+    assert delivered == [0, 4]
+    assert [got.json["data"]["run_id"] for got in hook.received] == runs
+    other.engine.dispose()
+
+
 def deliver_by_program(database_url: str) -> subprocess.Popen[str]:
     """Start the program for a run that is skipped, so that it only delivers."""
     return subprocess.Popen(
