@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import sqlalchemy as sa
 from alembic import command
 
+from catalog_sync.clock import utc_now
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate
 from catalog_sync.db.schema import UtcDateTime, metadata
@@ -130,7 +134,7 @@ def test_json_can_be_searched(old: sa.Engine) -> None:
 
 
 def test_a_reader_without_a_clock(tmp_path: Any) -> None:
-    """Without a clock (as in DuckDB), `retiring_models` counts from the last sync."""
+    """Without a clock (as in some readers), `retiring_models` counts from the last sync."""
     engine = db_engine.create_engine(f"sqlite:///{tmp_path}/catalog.db")
 
     def strftime(_format: str, _value: str) -> str:
@@ -152,3 +156,35 @@ def test_a_reader_without_a_clock(tmp_path: Any) -> None:
         found = connection.execute(sa.text("SELECT id, days_left FROM retiring_models")).all()
         assert found == [("claude-b ", 85)]
     engine.dispose()
+
+
+def test_duckdb(tmp_path: Any) -> None:
+    """DuckDB reads the file, its view of retiring models included."""
+    engine = db_engine.create_engine(f"sqlite:///{tmp_path}/catalog.db")
+    migrate.ensure_schema(engine)
+    with engine.begin() as connection:
+        rows = rows_of_version_0_1()
+        connection.execute(sa.insert(table_of_version_0_1("sources")), rows["sources"])
+        models = table_of_version_0_1("models")
+        connection.execute(sa.insert(models), rows["models"])
+        in_85_days = utc_now() + timedelta(days=85, hours=1)
+        connection.execute(
+            sa.update(models).where(models.c.id == "claude-a").values(retires_at=in_85_days)
+        )
+    engine.dispose()
+    with duckdb.connect() as reader:
+        reader.load_extension(str(sqlite_scanner()))
+        reader.execute(f"ATTACH '{tmp_path}/catalog.db' AS catalog (TYPE sqlite)")
+        question = (
+            "SELECT CAST(days_left AS INTEGER) FROM catalog.retiring_models WHERE id = 'claude-a'"
+        )
+        assert reader.sql(question).fetchall() == [(85,)]
+
+
+def sqlite_scanner() -> Path:
+    """Return DuckDB's extension for SQLite files, which its Python package carries."""
+    package = find_spec("duckdb_extension_sqlite_scanner")
+    assert package is not None
+    (root,) = package.submodule_search_locations or []
+    (found,) = Path(root).rglob("sqlite_scanner.duckdb_extension")
+    return found
