@@ -1,8 +1,9 @@
 """Channels of Apprise: chat, mail, phone.
 
-Apprise calls `requests`, which follows redirects and reads answers without a limit, and returns
-only True or False. This module therefore observes the requests of its threads where they are sent:
-it follows no redirect, reads only the beginning of an answer, and keeps the status or the error.
+Apprise calls `requests`, which has no total deadline, reads answers without a limit and can follow
+redirects, and returns only True or False. This module therefore wraps the requests of its threads:
+each ends at a deadline, follows no redirect, and only the beginning of its answer is read. It also
+records the status or the error.
 """
 
 from __future__ import annotations
@@ -10,25 +11,29 @@ from __future__ import annotations
 import functools
 import logging
 import re
+import socket
+import sys
 import threading
-import time
 from contextlib import suppress
-from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import apprise
+import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
 from catalog_sync.alerts.channels import SEND_TIMEOUT, SendResult, http_result, reason_of
 from catalog_sync.client import network
-from catalog_sync.errors import ConfigError
+from catalog_sync.client.exchange import Response
+from catalog_sync.errors import ConfigError, DeadlineError
 from catalog_sync.redact import Redactor
 from catalog_sync.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
 
     from catalog_sync.alerts.message import Message
     from catalog_sync.cancel import CancelToken
@@ -47,7 +52,7 @@ class Chat:
     """A service that Apprise can reach."""
 
     def __init__(self, name: str, url: str) -> None:
-        _quiet()
+        _prepare_apprise()
         asset = apprise.AppriseAsset(
             app_id="catalog-sync",
             app_desc="catalog-sync",
@@ -81,10 +86,11 @@ class Chat:
         """Send in a daemon thread: a plugin cannot be interrupted and may never return."""
         results: list[SendResult] = []
         ended = threading.Event()
+        attempt = _Attempt(self.place)
 
         def work() -> None:
             with suppress(BaseException):  # the interpreter may be shutting down
-                results.append(self._notify(message))
+                results.append(self._notify(message, attempt))
             ended.set()
 
         threading.Thread(target=work, daemon=True).start()
@@ -92,12 +98,13 @@ class Chat:
             ended.wait(_LONGEST_SECONDS)
         if results:
             return results[0]
+        attempt.hang_up()  # so that the thread ends
         cancel.check()
         return SendResult(f"{self.place}: no answer in {_LONGEST_SECONDS:g} s")
 
-    def _notify(self, message: Message) -> SendResult:
+    def _notify(self, message: Message, attempt: _Attempt) -> SendResult:
         form = apprise.NotifyFormat.MARKDOWN if self._markdown else apprise.NotifyFormat.TEXT
-        observed = _thread.observed = _Observed()
+        _thread.attempt = attempt
         try:
             result = self._apprise.notify(
                 body=message.markdown if self._markdown else message.text,
@@ -109,15 +116,12 @@ class Chat:
         except Exception as error:  # noqa: BLE001  # a bug of a plugin affects only this channel
             return SendResult(f"{self.place}: {type(error).__name__}")
         finally:
-            _thread.observed = None
-        if observed.redirected or (not result and observed.status is not None):
-            found = http_result(self.place, observed.status or 0, observed.retry_after)
-            if found.error is not None:
-                return found
+            attempt.close()
+        if attempt.failure and (attempt.redirected or not result):
+            return attempt.failure
         if result:
             return SendResult()
-        reason = observed.error or self._redact(_logged_reason(result.logs()))
-        return SendResult(f"{self.place}: {reason}")
+        return SendResult(f"{self.place}: {self._redact(_logged_reason(result.logs()))}")
 
 
 def _wants_markdown(service: Any) -> bool:
@@ -147,79 +151,116 @@ def _logged_reason(entries: Iterable[Any]) -> str:
     return f"{warning} ({reason})" if reason else warning
 
 
-def _quiet() -> None:
-    """Keep Apprise's log to the results of sending: it may hold URLs, and with them tokens."""
+@functools.cache
+def _prepare_apprise() -> None:
+    """Keep Apprise's log, which may hold tokens, to the results of sending; wrap its requests."""
     logger = logging.getLogger("apprise")
-    if logger.propagate:
-        logger.addHandler(logging.NullHandler())
-        logger.propagate = False
-        logger.setLevel(logging.DEBUG)
-    with _lock:
-        if not hasattr(HTTPAdapter.send, "observes"):
-            HTTPAdapter.send = _observing(HTTPAdapter.send)  # type: ignore[method-assign]
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG)
+    HTTPAdapter.send = _limited(HTTPAdapter.send)  # type: ignore[method-assign]
+    sys.addaudithook(_on_audit_event)
 
 
-# --- the requests of this module's threads ---------------------------------------------------
+# --- the connections and requests of this module's threads -----------------------------------
 
 
-class _Observed:
-    """The result of the requests of one message."""
+class _Attempt:
+    """The connections and the failed request of one message."""
 
-    status: int | None = None
-    """The last status that was not a success. None if there was none."""
-    redirected: bool = False
-    retry_after: timedelta | None = None
-    error: str | None = None
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.failure: SendResult | None = None
+        """The result of the last request that failed."""
+        self.redirected = False
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._over = False
+
+    def connect(self, used: socket.socket) -> None:
+        """Keep a handle of a socket; TLS takes the socket itself away."""
+        with self._lock:
+            self._check()
+            self._sockets.append(used.dup())
+
+    def hang_up(self) -> None:
+        """End every connection, so that a thread that waits for one goes on; allow no other."""
+        with self._lock:
+            self._over = True
+            for each in self._sockets:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the handles."""
+        with self._lock:
+            while self._sockets:
+                self._sockets.pop().close()
+
+    def _check(self) -> None:
+        if self._over:
+            raise requests.ReadTimeout  # which is an OSError
+
+    def request(self, send: Callable[[], requests.Response]) -> requests.Response:
+        """Make a request and read the beginning of its answer, within `SEND_TIMEOUT`."""
+        timer = threading.Timer(SEND_TIMEOUT.total_seconds(), self.hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            response = send()
+            self._check()  # headers that were cut look complete
+            response._content = _beginning_of(response.raw)  # noqa: SLF001  # as `requests` does it
+        except Exception as error:
+            reason = reason_of(DeadlineError("") if self._over else error)
+            self.failure = SendResult(f"{self.place}: no answer ({reason})")
+            raise
+        finally:
+            timer.cancel()
+        response._content_consumed = True  # noqa: SLF001
+        response.headers.pop("location", None)
+        status = response.status_code
+        wait = Response(status, "", response.headers, b"").retry_after
+        found = http_result(self.place, status, wait)
+        if found.error is not None:
+            self.failure = found
+            self.redirected = self.redirected or status < HTTPStatus.BAD_REQUEST
+        return response
 
 
 class _Thread(threading.local):
-    observed: _Observed | None = None
+    attempt: _Attempt | None = None
 
 
 _thread = _Thread()
-_lock = threading.Lock()
 
 
-def _observing(send: Any) -> Any:
+def _on_audit_event(name: str, args: tuple[Any, ...]) -> None:
+    """Notice each connection of an attempt, whichever library opens it (HTTP, SMTP, MQTT)."""
+    if name == "socket.connect" and (attempt := _thread.attempt) is not None:
+        attempt.connect(args[0])
+
+
+def _limited(send: Any) -> Any:
     """Wrap `HTTPAdapter.send`; requests of other threads pass unchanged."""
 
     @functools.wraps(send)
-    def observe(adapter: HTTPAdapter, *args: Any, **options: Any) -> Any:
-        observed = _thread.observed
-        if observed is None:
+    def send_limited(adapter: HTTPAdapter, *args: Any, **options: Any) -> Any:
+        attempt = _thread.attempt
+        if attempt is None:
             return send(adapter, *args, **options)
         try:
-            response = send(adapter, *args, **options)
-        except Exception as error:
-            observed.error = f"no answer ({reason_of(error)})"
-            raise
-        response.headers.pop("location", None)
-        response._content = _beginning_of(response.raw)  # noqa: SLF001  # as `requests` does it
-        response._content_consumed = True  # noqa: SLF001
-        response.close()
-        if not response.ok or 300 <= response.status_code < 400:  # noqa: PLR2004  # HTTP's redirects
-            observed.status = response.status_code
-            observed.redirected = observed.redirected or response.status_code < 400  # noqa: PLR2004
-            text = response.headers.get("retry-after", "")
-            observed.retry_after = (
-                timedelta(seconds=int(text)) if _SECONDS.fullmatch(text) else None
-            )
-        return response
+            return attempt.request(lambda: send(adapter, *args, **options))
+        finally:
+            adapter.close()  # the next request opens a connection of its own
+            attempt.close()
 
-    observe.observes = True  # type: ignore[attr-defined]
-    return observe
-
-
-_SECONDS: Final = re.compile(r"[1-9]\d{0,8}")
+    return send_limited
 
 
 def _beginning_of(raw: urllib3.HTTPResponse) -> bytes:
-    """Return the beginning of an answer, as far as it arrives in time."""
+    """Return the beginning of an answer, as far as it arrives in time, and close it."""
     content = bytearray()
-    ends_at = time.monotonic() + SEND_TIMEOUT.total_seconds()
-    with suppress(urllib3.exceptions.HTTPError, OSError):
-        while len(content) < _MAX_ANSWER_BYTES and time.monotonic() < ends_at:
-            if not (chunk := raw.read1(4096, decode_content=True)):
-                break
+    with suppress(urllib3.exceptions.HTTPError, OSError), raw:
+        while len(content) < _MAX_ANSWER_BYTES and (chunk := raw.read1(4096, decode_content=True)):
             content += chunk
     return bytes(content[:_MAX_ANSWER_BYTES])

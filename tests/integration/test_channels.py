@@ -36,7 +36,15 @@ from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event
 from catalog_sync.errors import ConfigError, DatabaseError, StoppedError
-from receivers import MailServer, Received, Receiver, Reply, closed_port, write_config
+from receivers import (
+    PATIENCE_SECONDS,
+    MailServer,
+    Received,
+    Receiver,
+    Reply,
+    closed_port,
+    write_config,
+)
 from support import model, run, settings_for
 
 # Apprise imports it where the mail plugin may sign mails.
@@ -409,20 +417,63 @@ def test_refused_mail(mail: MailServer) -> None:
 MATTERMOST = "3ccdd113474722377935511fc85d3dd4"
 
 
-def test_a_service_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that sends an endless answer without long pauses is tried again later."""
-    monkeypatch.setattr(chat, "_LONGEST_SECONDS", 0.3)
-    stop = threading.Event()
+OK = b"HTTP/1.1 200 OK\r\n"
 
-    def drip(connection: BinaryIO) -> None:
-        connection.write(b"HTTP/1.1 200 OK\r\n")
-        while not stop.wait(0.05):
-            connection.write(b"x: y\r\n")
 
-    with Receiver(drip) as slow:
-        outcome = send(service(f"json://127.0.0.1:{slow.port}/T0KEN"))
-        stop.set()
-    assert outcome == SendResult(f"json://127.0.0.1:{slow.port}: no answer in 0.3 s")
+@pytest.mark.parametrize(
+    ("begin", "again", "pause", "accepted"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\nx: y\r\n\r\n" * 50, 0.0, False),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.5, False),
+        (b"", b"H", 0.5, False),
+        (OK + b"x-slow: ", b".", 0.5, False),
+        (OK, b"x: y\r\n", 0.5, False),
+        (OK + b"\r\n", b".", 0.5, True),
+        (OK + b"transfer-encoding: chunked\r\n\r\n", b"1\r\n.\r\n", 0.5, True),
+        (OK + b"transfer-encoding: chunked\r\n\r\n0\r\n", b"x: y\r\n" * 50, 0.0, True),
+        (OK + b"transfer-encoding: chunked\r\n\r\n0\r\n", b"x: y\r\n", 0.5, True),
+    ],
+    ids=["100s", "100", "status", "header", "headers", "body", "chunk", "trailers", "trailer"],
+)
+def test_a_service_that_never_ends_its_answer(
+    monkeypatch: pytest.MonkeyPatch, begin: bytes, again: bytes, pause: float, accepted: bool
+) -> None:
+    """At the deadline the connection is closed and its thread ends; a status that came counts."""
+    monkeypatch.setattr(chat, "SEND_TIMEOUT", timedelta(seconds=1.5))
+    closed = threading.Event()
+
+    def babble(connection: BinaryIO) -> None:
+        with suppress(OSError):
+            connection.write(begin)
+            while True:
+                connection.write(again)
+                time.sleep(pause)
+        closed.set()
+
+    before = set(threading.enumerate())
+    with Receiver(babble) as endless:
+        begun = time.monotonic()
+        outcome = send(service(f"json://127.0.0.1:{endless.port}/T0KEN"))
+        assert time.monotonic() - begun < 8
+        assert (outcome.error is None) is accepted
+        assert accepted or "no answer (not within 10 s)" in str(outcome.error)
+        assert closed.wait(PATIENCE_SECONDS)
+        assert {each for each in threading.enumerate() if "(work)" in each.name} <= before
+
+
+def test_a_mail_server_that_never_ends_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of another protocol is given up too: its connection and its thread end."""
+    monkeypatch.setattr(chat, "_LONGEST_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as threads:
+        port = server.getsockname()[1]
+        url = f"mailto://127.0.0.1:{port}?mode=insecure&from=b@x.io&to=a@x.io"
+        sent = threads.submit(send, service(url))
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            while True:
+                connection.sendall(b"220-and so on\r\n")
+                time.sleep(0.1)
+        assert sent.result().error == f"mailto://127.0.0.1:{port}: no answer in 1 s"
 
 
 def test_json_service(receiver: Receiver) -> None:
