@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -18,6 +17,8 @@ from catalog_sync.clock import parse_rfc3339
 Path: TypeAlias = tuple[str, ...]
 Differences: TypeAlias = Mapping[Path, tuple[Any, Any]]
 """The topmost paths at which two objects differ, with the old and the new value."""
+IgnoredPaths: TypeAlias = Callable[[str], bool]
+"""Whether a path, as text, is never compared."""
 
 
 class _Absent:
@@ -28,7 +29,6 @@ class _Absent:
 
 
 ABSENT: Final = _Absent()
-_WILDCARD = re.compile(r"[*?[]")
 _SPECIAL = re.compile(r"[.\\]")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _KEY = re.compile(r"(?:^|\.)((?:[^.\\]|\\.)*)", re.DOTALL)
@@ -146,59 +146,50 @@ def _fraction(text: str) -> str:
     return digits[1].rstrip("0") if digits else ""
 
 
-@dataclass(frozen=True, slots=True)
-class IgnoredPaths:
-    """The paths of a source that are never compared."""
-
-    literal: tuple[Path, ...]
-    matches: Callable[[str], bool] | None
-    """Whether a path, as text, matches a glob; None without globs."""
-
-    def drop_from(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return an object without its ignored paths.
-
-        An object whose whole content is ignored (`pricing.*`) is left out, and so is a None in its
-        place. Whether an API sends such an object is ignored too.
-        """
-        for path in self.literal:
-            if at(payload, path) is not ABSENT:
-                payload = _without(payload, path)
-        return payload if self.matches is None else _without_matching(payload, self.matches, "")
-
-
 def ignored_paths(globs: Sequence[str]) -> IgnoredPaths | None:
-    """Return the paths of a source's `ignore` setting, or None if it ignores nothing.
+    """Return the test for a source's `ignore` setting, or None if it ignores nothing.
 
     Args:
         globs: Globs of paths as text; `*` spans levels, case matters.
     """
-    patterns = [glob for glob in globs if _WILDCARD.search(glob)]
-    matches = None
-    if patterns:
-        pattern = re.compile("|".join(map(translate, patterns)))
-        matches = lru_cache(maxsize=10_000)(lambda path: pattern.match(path) is not None)
-    literal = tuple(path_of(glob) for glob in globs if glob not in patterns)
-    return IgnoredPaths(literal, matches) if globs else None
+    if not globs:
+        return None
+    pattern = re.compile("|".join(map(translate, globs)))
+    return lru_cache(maxsize=10_000)(lambda path: pattern.match(path) is not None)
 
 
-def _without(payload: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    key, rest = path[0], path[1:]
-    if rest:
-        return {**payload, key: _without(payload[key], rest)}
-    return {other: value for other, value in payload.items() if other != key}
+def drop_ignored(
+    old: Mapping[str, Any], new: Mapping[str, Any], is_ignored: IgnoredPaths, parent: str = ""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return two objects without their ignored paths. Parts that are equal are kept whole.
 
-
-def _without_matching(
-    payload: Mapping[str, Any], matches: Callable[[str], bool], prefix: str
-) -> Mapping[str, Any]:
-    kept = {}
-    for key, value in payload.items():
-        path = prefix + path_text((key,))
-        nested = isinstance(value, Mapping)
-        if matches(path) or ((nested or value is None) and matches(f"{path}.")):
+    An object whose whole content is ignored is left out, and so is a None or an empty object in its
+    place: whether an API sends such an object is ignored too.
+    """
+    kept_old: dict[str, Any] = {}
+    kept_new: dict[str, Any] = {}
+    for key in {**old, **new}:
+        path = parent + path_text((key,))
+        if is_ignored(path):
             continue
-        kept[key] = _without_matching(value, matches, f"{path}.") if nested else value
-    return kept
+        before, after = old.get(key, ABSENT), new.get(key, ABSENT)
+        if not equal(before, after):
+            objects = [value if isinstance(value, Mapping) else {} for value in (before, after)]
+            left = drop_ignored(objects[0], objects[1], is_ignored, f"{path}.")
+            only_ignored = not any(left) and (any(objects) or is_ignored(f"{path}."))
+            if only_ignored and _is_object_or_none(before) and _is_object_or_none(after):
+                continue
+            before = left[0] if isinstance(before, Mapping) else before
+            after = left[1] if isinstance(after, Mapping) else after
+        if before is not ABSENT:
+            kept_old[key] = before
+        if after is not ABSENT:
+            kept_new[key] = after
+    return kept_old, kept_new
+
+
+def _is_object_or_none(value: Any) -> bool:
+    return isinstance(value, Mapping) or value is None or value is ABSENT
 
 
 def diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> Differences:

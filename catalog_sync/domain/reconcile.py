@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from catalog_sync.clock import format_instant
-from catalog_sync.domain.diff import Equality, IgnoredPaths, changes, diff
+from catalog_sync.domain.diff import Equality, IgnoredPaths, changes, diff, drop_ignored
 from catalog_sync.domain.guard import missing
 from catalog_sync.domain.kinds import AbsenceCheck, Kind, Lifecycle
 from catalog_sync.domain.model import Catalog, Changes, Event, ModelInfo, ModelRecord, SourceState
@@ -138,7 +138,7 @@ def _compare(
             continue
         old, new = record.info.payload, info.payload
         if ignored is not None:
-            old, new = ignored.drop_from(old), ignored.drop_from(new)
+            old, new = drop_ignored(old, new, ignored)
         compared[id_] = Comparison(old, new, diff(old, new))
     return compared
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from catalog_sync.domain.diff import (
     at,
     diff,
+    drop_ignored,
     equal,
     ignored_paths,
     path_of,
@@ -147,7 +149,7 @@ def test_ignored_paths(globs: list[str], kept: dict[str, Any]) -> None:
     """Ignored paths are left out; `*` spans levels, and a glob matches the whole path."""
     payload = {"a": 1, "b": {"c": 2, "d.e": 3}, "n": None}
     ignored = ignored_paths(globs)
-    assert (payload if ignored is None else ignored.drop_from(payload)) == kept
+    assert (drop_ignored(payload, {}, ignored)[0] if ignored else payload) == kept
 
 
 @pytest.mark.parametrize(
@@ -158,6 +160,14 @@ def test_ignored_paths(globs: list[str], kept: dict[str, Any]) -> None:
         (["pricing.*"], {"pricing": None}, {"pricing": {"in": 2}}, []),
         (["pricing.*"], {}, {"pricing": {"in": 2}}, []),
         (["pricing.*"], {"pricing": 1}, {"pricing": {"in": 2}}, [("updated", "m")]),
+        (["pricing.in"], {"pricing": {"in": 1}}, {"pricing": {"in": True}}, []),
+        (["pricing.in"], {"pricing": {"in": 1}}, {"pricing": {}}, []),
+        (["pricing.in"], {"pricing": None}, {"pricing": {"in": 2}}, []),
+        (["pricing.in"], {}, {"pricing": {"in": 2}}, []),
+        (["pricing.in"], {}, {"pricing": {}}, [("updated", "m")]),
+        (["a.b.c"], {}, {"a": {"b": {"c": 2}}}, []),
+        (["a.b.c"], {"a": {"b": {"c": 2}}}, {"a": None}, []),
+        (["a.b.c"], {"a": 1}, {"a": {"b": {"c": 2}}}, [("updated", "m")]),
         (["retires_at"], {}, {"retires_at": "2027-01-01T00:00:00Z"}, []),
         (["retires_at"], {}, {"retires_at": "2027-01-01T00:00:00Z", **RENAMED}, [("updated", "m")]),
         (["lifecycle"], {}, {"lifecycle": "deprecated"}, []),
@@ -172,3 +182,13 @@ def test_what_is_ignored_makes_no_event(
     assert recorded(result) == events
     assert [each.info.payload for each in result.changed] == [seen.payload]
     assert all("retires_at" not in event.changes for event in result.events)
+    assert '"c"' not in json.dumps([dict(event.changes) for event in result.events])
+
+
+@pytest.mark.parametrize("after", [{"in": 1}, {"in": 1, "out": 2}])
+def test_what_is_ignored_is_no_change_of_the_whole_catalog(after: dict[str, int]) -> None:
+    """An object that appears on all models is recorded without its ignored content, if at all."""
+    known, seen = [row(f"m{n}") for n in range(3)], [info(f"m{n}", pricing=after) for n in range(3)]
+    events = decide(state(*known), catalog(*seen), ignore=["pricing.in"]).events
+    rest = {"pricing": change(None, {"out": 2})}
+    assert [event.changes for event in events] == ([rest] if "out" in after else [])
