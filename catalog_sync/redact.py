@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 REDACTED: Final = "[redacted]"
 _PART = 8
@@ -19,6 +19,19 @@ _SHORTEST = 4
 _SCHEMES = ("Bearer ", "Basic ")
 _SHORTEST_RECORDED = 12
 """Shorter keys (`ollama`, `not-needed`) are placeholders, and may be words of an answer."""
+_PROBE = 4
+_RANDOM = 3
+"""With so many random characters, a part of a key is no accident."""
+_WORDS = 16
+"""A part of a key with this many characters is redacted even if it reads like words."""
+_WORD = re.compile(r"[A-Za-z0-9]+")
+_READABLE = re.compile(r"[A-Z]?[a-z]{1,9}\d{0,3}|[A-Z]{1,4}\d{0,3}|\d+|.{1,5}")
+"""Words that ordinary ids contain: `claude`, `api03`, `GPT`, `20251101`, `8x7b`."""
+_HTML = re.compile(r"[\"&'+<>\\`]")
+"""Characters that some servers escape in JSON although JSON does not ask for it."""
+_ESCAPE_BEGIN = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
+_ESCAPE_LENGTH = 5
+"""Of `\\u00e9` without its last character."""
 _SECRET_NAME = re.compile("auth|cookie|credential|key|pass|secret|token", re.IGNORECASE)
 """Headers that prove who asks. Others may hold what answers hold too, such as a model's id."""
 
@@ -77,36 +90,101 @@ class Redactor:
 
 
 class AnswerRedactor:
-    """Replaces the keys that a request sent in the answer to it, before the answer is read.
+    """Removes the keys that a request sent from the answer to it, before the answer is read.
+
+    A whole key is replaced, and so is a part of eight characters that holds random ones. A part
+    that reads like words, such as `sk-ant-api03-` or `claude-opus-`, may belong to an ordinary id:
+    it is replaced only if it is longer.
 
     Args:
         secret_headers: Sent with every request.
     """
 
     def __init__(self, secret_headers: Mapping[str, str]) -> None:
-        secrets: set[str] = set()
+        spelled: set[str] = set()
         for name, value in secret_headers.items():
             if _SECRET_NAME.search(name):
                 scheme = next(filter(value.startswith, _SCHEMES), "")
-                secrets.add(value.removeprefix(scheme).strip())
-        spelled = {json.dumps(secret)[1:-1] for secret in secrets} | secrets
-        spelled |= {secret.replace("/", "\\/") for secret in spelled}  # as PHP writes JSON
-        kept = (secret for secret in spelled if len(secret) >= _SHORTEST_RECORDED)
-        self._secrets = sorted(kept, key=len, reverse=True)
+                spelled.update(_spellings(value.removeprefix(scheme).strip()))
+        self._secrets = [
+            (secret.encode(), _random_characters(secret))
+            for secret in spelled
+            if len(secret) >= _SHORTEST_RECORDED
+        ]
 
     def body(self, body: bytes) -> bytes:
-        """Return a body without the keys."""
-        for secret in self._secrets:
-            body = body.replace(secret.encode(), REDACTED.encode())
-        return body
+        """Return a body without the keys. JSON stays JSON."""
+        pieces, end = [], 0
+        for start, stop in sorted(self._spans(body)):
+            if start >= end:
+                pieces += [body[end:start], REDACTED.encode()]
+            end = max(end, stop)
+        return b"".join([*pieces, body[end:]]) if pieces else body
 
     def headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         """Return an answer's headers without the keys."""
-        if not any(secret in value for secret in self._secrets for value in headers.values()):
-            return headers
-        return {name.lower(): self._text(value) for name, value in headers.items()}
+        return {name.lower(): self.body(text.encode()).decode() for name, text in headers.items()}
 
-    def _text(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, REDACTED)
-        return text
+    def _spans(self, body: bytes) -> Iterator[tuple[int, int]]:
+        """Yield where keys and parts of them begin and end."""
+        for secret, is_random in self._secrets:
+            stops: dict[int, int] = {}
+            # Each part of eight characters contains a probe, so that few searches are enough.
+            for offset in range(0, len(secret) - _PROBE + 1, _PART - _PROBE + 1):
+                probe = secret[offset : offset + _PROBE]
+                found = -1
+                while (found := body.find(probe, found + 1)) >= 0:
+                    origin = found - offset
+                    if found < stops.get(origin, 0):
+                        continue  # inside a part that was found by an earlier probe
+                    start, stop = _common_part(body, secret, found, offset)
+                    stops[origin] = stop
+                    random = is_random.count(1, start - origin, stop - origin)
+                    limit = _PART if random >= _RANDOM else min(_WORDS, len(secret))
+                    if stop - start >= limit:
+                        yield start, stop
+
+
+def _spellings(secret: str) -> set[str]:
+    """Return a secret as text and as JSON shows it."""
+    texts = {secret, json.dumps(secret)[1:-1]}
+    texts |= {text.replace("/", "\\/") for text in texts}  # as PHP writes JSON
+    lower = _HTML.sub(lambda match: f"\\u{ord(match[0]):04x}", secret)  # as Go writes it
+    upper = _HTML.sub(lambda match: f"\\u{ord(match[0]):04X}", secret)  # as .NET writes it
+    return texts | {lower, upper}
+
+
+def _random_characters(secret: str) -> bytes:
+    """Return a mask of a key: 1 for each character from the first random word to the last one."""
+    mask = bytearray(len(secret))
+    words = [match for match in _WORD.finditer(secret) if not _READABLE.fullmatch(match[0])]
+    if words:
+        start, stop = words[0].start(), words[-1].end()
+        mask[start:stop] = b"\1" * (stop - start)
+    return bytes(mask)
+
+
+def _common_part(body: bytes, secret: bytes, found: int, offset: int) -> tuple[int, int]:
+    """Return the longest part of a secret around a place of a body, without half an escape."""
+    start, stop, origin = found, found + _PROBE, found - offset
+    while start > max(origin, 0) and body[start - 1] == secret[start - 1 - origin]:
+        start -= 1
+    end = min(origin + len(secret), len(body))
+    while stop < end and body[stop] == secret[stop - origin]:
+        stop += 1
+    while start < stop and _is_inside_escape(body, start):
+        start += 1
+    while start < stop and _is_inside_escape(body, stop):
+        stop -= 1
+    return start, stop
+
+
+def _is_inside_escape(text: bytes, at: int) -> bool:
+    """Whether a place of a JSON text is inside an escape, after its backslash."""
+    escape = _ESCAPE_BEGIN.search(text, max(at - _ESCAPE_LENGTH, 0), at)
+    if escape is None:
+        return False
+    backslash = first = escape.start()
+    while first > 0 and text[first - 1] == text[backslash]:
+        first -= 1
+    return (backslash - first) % 2 == 0

@@ -53,11 +53,12 @@ class Echo(ScriptedServer):
 
     def _answer(self, request: Request) -> Any:
         said = " ".join(request.headers.values())
+        key = request.headers.get("x-api-key") or request.headers["authorization"]
         error = {"type": "error", "error": {"type": f"bad {said}", "message": f"no: {said}"}}
         error["request_id"] = said
         at_once = {"x-should-retry": "false", "request-id": said}
         return {
-            "fine": page(self.models),
+            "fine": page([{**each, "hint": f"{key[:-4]}…"} for each in self.models]),
             "refused": Answer(error, 401, at_once),
             "forbidden": Answer({"detail": said}, 403, at_once),
             "bad": Answer({"error": said}, 400, at_once),
@@ -141,7 +142,8 @@ def test_a_life_of_a_database(database_url: str, server: Echo) -> None:
     assert leaks(printed.text) == []
 
     rows = contents(database_url)
-    assert "[redacted]" in rows
+    assert "[redacted]…" in rows
+    assert "c0ffee" not in rows
     for source in (f"{mood} by {way}" for mood in MOODS for way in WAYS):
         assert rows.count(f"source {source}: ") >= 2
     assert leaks(rows) == []
