@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shlex
+from typing import TYPE_CHECKING, Final
 
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event, SourceState
@@ -10,6 +11,9 @@ from catalog_sync.domain.model import Event, SourceState
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
+
+_COMMANDS: Final = "; to see what would happen, run: "
+"""Separates the reason of a hold from the commands."""
 
 
 def failure_event(
@@ -38,16 +42,25 @@ def failure_event(
     return Event(Kind.SYNC_FAILED, now, changes=changes, payload={"error_code": code})
 
 
-def recovery_event(state: SourceState, now: datetime) -> Event | None:
-    """Return the event of a run that succeeded after an announced failure, or None."""
-    if not state.failure_announced:
-        return None
-    changes = {"error": {"old": state.last_error, "new": None}}
-    return Event(Kind.SYNC_RECOVERED, now, changes=changes)
+def held_error(source: str, reason: str) -> str:
+    """Return the line that describes a held run, with the commands to inspect and to release it."""
+    sync = f"catalog-sync sync --source {shlex.quote(source)}"
+    return (
+        f"source {source}: {reason}{_COMMANDS}{sync} --dry-run --accept-removals; "
+        f"if that is right, run: {sync} --accept-removals"
+    )
 
 
-def held_event(state: SourceState, now: datetime, reason: str) -> Event | None:
+def held_event(state: SourceState, now: datetime, error: str) -> Event | None:
     """Return the event of the first held run since the last success, or None."""
     if state.held:
         return None
-    return Event(Kind.SYNC_HELD, now, changes={"error": {"old": None, "new": reason}})
+    return Event(Kind.SYNC_HELD, now, changes={"error": {"old": None, "new": error}})
+
+
+def recovery_event(state: SourceState, now: datetime) -> Event | None:
+    """Return the event of a run that succeeded after an announced failure or hold, or None."""
+    if not (state.failure_announced or state.held):
+        return None
+    before = state.last_error and state.last_error.partition(_COMMANDS)[0]  # no longer needed
+    return Event(Kind.SYNC_RECOVERED, now, changes={"error": {"old": before, "new": None}})

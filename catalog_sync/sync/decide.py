@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -132,11 +131,7 @@ def _concluded(decision: RunDecision, name: str, hold: Hold | None) -> RunDecisi
     if hold is None:
         error, event = None, incidents.recovery_event(decision.state, decision.now)
     else:
-        sync = f"catalog-sync sync --source {shlex.quote(name)}"
-        error = (
-            f"source {name}: {hold.reason}; to see what would happen, run: {sync} --dry-run "
-            f"--accept-removals; if that is right, run: {sync} --accept-removals"
-        )
+        error = incidents.held_error(name, hold.reason)
         event = incidents.held_event(decision.state, decision.now, error)
     events = (*decision.changes.events, event) if event else decision.changes.events
     return replace(decision, events=events, hold=hold, error=error)

@@ -541,7 +541,7 @@ def test_failures_are_announced_once(
 
 
 def test_held_runs_are_announced_once(api: Sandbox, receiver: Receiver) -> None:
-    """The first held run makes one alert, with a command to look and one to release.
+    """The first held run makes one alert, with a command to look and one to release; its end too.
 
     Both commands work as the alert states them.
     """
@@ -557,7 +557,7 @@ def test_held_runs_are_announced_once(api: Sandbox, receiver: Receiver) -> None:
         assert runs(2) == []
         if episode == 1:
             api.models = everything
-            assert runs(2) == []
+            assert runs(2) == ["sync_recovered"]
     name, *arguments = shlex.split(look.partition(";")[0])
     assert name == "catalog-sync"
     assert run(*arguments).stdout.count("removed") >= 6
@@ -566,7 +566,8 @@ def test_held_runs_are_announced_once(api: Sandbox, receiver: Receiver) -> None:
     assert name == "catalog-sync"
     result = run(*arguments)
     assert result.returncode == 0, result.stderr
-    assert [kind for kind, _ in events_of(receiver)[-6:]] == ["removed"] * 6
+    assert [kind for kind, _ in events_of(receiver)[-7:]] == ["removed"] * 6 + ["sync_recovered"]
+    assert "run:" not in receiver.last.json["data"]["events"][-1]["changes"]["error"]["old"]
 
 
 # --- secrets -----------------------------------------------------------------------------------

@@ -500,7 +500,7 @@ def test_a_mass_removal_is_held(known: Bench) -> None:
 
 
 def test_a_held_run_stays_held(known: Bench) -> None:
-    """The source stays held, with one event, until a person accepts; then removals are applied."""
+    """The source stays held, with one event, until a person accepts; that ends it, with one too."""
     known.api.models = catalog(6)
     assert events_of(known.sync()) == [("sync_held", None)]
     known.api.instead = refused()
@@ -512,9 +512,10 @@ def test_a_held_run_stays_held(known: Bench) -> None:
     report = known.sync(accept_removals=True)
     assert report.status is RunStatus.SUCCEEDED
     gone = ["claude-6", "claude-7", "claude-8", "claude-9"]
-    assert events_of(report) == [("removed", id_) for id_ in gone]
+    assert events_of(report) == [*(("removed", id_) for id_ in gone), ("sync_recovered", None)]
     assert known.run["removed"] == 4
-    assert known.sync().status is RunStatus.SUCCEEDED
+    report = known.sync()
+    assert (report.status, report.events) == (RunStatus.SUCCEEDED, ())
 
 
 @sqlite_only
@@ -525,13 +526,13 @@ def test_accepted_removals_wait_for_no_answers(known: Bench) -> None:
     known.api.by_id["claude-9"] = model("claude-9")
     assert known.sync().status is RunStatus.HELD
     report = known.sync(accept_removals=True)
-    assert events_of(report) == [("removed", f"claude-{number}") for number in range(9)]
+    assert events_of(report)[:-1] == [("removed", f"claude-{number}") for number in range(9)]
     assert known.models["claude-9"]["missing_since"] is not None
 
 
 @sqlite_only
 def test_a_list_that_comes_back_ends_the_hold(known: Bench) -> None:
-    """When the missing models are back, the hold ends without an event; a new hold makes one."""
+    """When the missing models are back, the hold ends; each hold makes one event at either end."""
     for _ in range(2):
         known.api.models = []
         report = known.sync()
@@ -539,7 +540,9 @@ def test_a_list_that_comes_back_ends_the_hold(known: Bench) -> None:
         assert events_of(report) == [("sync_held", None)]
         known.api.models = catalog(10)
         report = known.sync()
-        assert (report.status, report.events) == (RunStatus.SUCCEEDED, ())
+        assert report.status is RunStatus.SUCCEEDED
+        assert events_of(report) == [("sync_recovered", None)]
+        assert known.sync().events == ()
         assert all(row["missing_since"] is None for row in known.models.values())
 
 
@@ -587,8 +590,8 @@ def assert_held_until_accepted(bench: Bench) -> None:
     assert len(bench.rows("model_events")) == events + 1
     accepted = bench.sync(accept_removals=True)
     assert accepted.status is RunStatus.SUCCEEDED
-    assert ("added", "other") in events_of(accepted)
-    assert bench.sync().status is RunStatus.SUCCEEDED
+    assert events_of(accepted) == [("added", "other"), ("sync_recovered", None)]
+    assert bench.sync().events == ()
 
 
 @sqlite_only
@@ -929,7 +932,8 @@ def test_a_clock_set_back(known: Bench, back: timedelta) -> None:
         assert all(now[id_] >= time for id_, time in last.items())
         last = now
     assert_ordered(known)
-    assert known.kinds == {"added": 11, "updated": 2, "removed": 1, "returned": 1, "sync_held": 1}
+    changed = {"added": 11, "updated": 2, "removed": 1, "returned": 1}
+    assert known.kinds == {**changed, "sync_held": 1, "sync_recovered": 1}
 
 
 @pytest.mark.parametrize("back", [timedelta(hours=1), timedelta(days=366)])

@@ -51,17 +51,29 @@ def test_failures(threshold: int, classes: str, announced: list[int]) -> None:
     assert when == announced
 
 
-def test_recovery() -> None:
-    """A success makes an event only after a recorded failure, and contains that failure."""
+@pytest.mark.parametrize("incident", [{"failure_announced": True}, {"held": True}])
+def test_recovery(incident: dict[str, bool]) -> None:
+    """A success makes an event only after a recorded failure or hold, and contains its reason."""
     assert incidents.recovery_event(state(last_error="it broke"), NOW) is None
-    known = state(last_error="it broke", failure_announced=True)
+    known = state(last_error="it broke", **incident)
     changes = {"error": change("it broke", None)}
     assert incidents.recovery_event(known, NOW) == Event(Kind.SYNC_RECOVERED, NOW, changes=changes)
 
 
 def test_held() -> None:
     """Only the first held run since the last success makes an event, with its reason."""
-    changes = {"error": change(None, "half of it left")}
-    event = incidents.held_event(state(), NOW, "half of it left")
+    error = incidents.held_error("my source", "half of it left")
+    assert error.startswith("source my source: half of it left; ")
+    assert "run: catalog-sync sync --source 'my source' --accept-removals" in error
+    changes = {"error": change(None, error)}
+    event = incidents.held_event(state(), NOW, error)
     assert event == Event(Kind.SYNC_HELD, NOW, changes=changes)
-    assert incidents.held_event(state(held=True), NOW, "half of it left") is None
+    assert incidents.held_event(state(held=True), NOW, error) is None
+
+
+def test_recovery_from_a_hold_names_no_command() -> None:
+    """When a hold is over, its event keeps the reason without the commands that release it."""
+    held = state(held=True, last_error=incidents.held_error("team", "half of it left"))
+    recovered = incidents.recovery_event(held, NOW)
+    assert recovered is not None
+    assert recovered.changes["error"] == change("source team: half of it left", None)
