@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,11 @@ from catalog_sync.errors import CatalogSyncError
 from catalog_sync.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from types import FrameType
 
 _INTERRUPTED = 130
-_TERMINATED = 143
+_SAME_SIGNAL_SECONDS = 1.0
 
 _COMMANDS = {
     "sync": "commands:sync",
@@ -108,12 +110,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     gc.disable()  # start-up allocates much and frees nothing; `Context.app` enables it again
     _prepare_streams()
-    for number, exit_code in ((signal.SIGINT, _INTERRUPTED), (signal.SIGTERM, _TERMINATED)):
-        _stop_on(number, exit_code)
+    _stop_on_signals()
     try:
         exit_code = _invoke(None if arguments is None else list(arguments))
         return _flush() or exit_code
+    except SignalReceived as error:  # while it reported an error, or flushed
+        return error.exit_code
     finally:
+        _end_on_signals()
         gc.enable()
 
 
@@ -179,14 +183,34 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _stop_on(number: signal.Signals, exit_code: int) -> None:
-    """Turn a signal into an exception, so that a run is closed before the process ends."""
+def _stop_on_signals() -> None:
+    """Turn a signal into an exception, so that a run is closed before the process ends.
 
-    def stop(_number: int, _frame: object) -> None:
-        raise SignalReceived(exit_code)
+    A second signal ends the process at once, unless it is the same one again: `timeout` sends its
+    signal to the process and to the process's group.
+    """
+    first_at: float | None = None
 
-    if signal.getsignal(number) is not signal.SIG_IGN:
-        signal.signal(number, stop)
+    def stop(number: int, _frame: object) -> None:
+        nonlocal first_at
+        if first_at is None:
+            first_at = time.monotonic()
+            raise SignalReceived(128 + number)
+        if time.monotonic() - first_at > _SAME_SIGNAL_SECONDS:
+            os._exit(128 + number)
+
+    _handle_signals(stop)
+
+
+def _end_on_signals() -> None:
+    """Let a signal end the process without a word: everything is done."""
+    _handle_signals(lambda number, _frame: os._exit(128 + number))
+
+
+def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def print_error(text: str, cause: BaseException | None = None) -> None:

@@ -253,6 +253,23 @@ def test_a_stop_while_a_receiver_hangs(api: Sandbox, receiver: Receiver, kind: s
     assert query("SELECT status, attempts FROM alert_deliveries") == [("pending", 0)]
 
 
+def test_a_stop_of_a_test(receiver: Receiver) -> None:
+    """SIGTERM, also when it comes twice as from `timeout`, ends a test with one line."""
+    configure(hook(receiver))
+    never = threading.Event()
+    receiver.replies = [Reply(after=never)]
+    with subprocess.Popen(
+        program("alerts", "test"), env=environment(), stderr=subprocess.PIPE
+    ) as process:
+        assert receiver.wait_for(1)
+        process.terminate()
+        process.terminate()
+        _, said = process.communicate(timeout=8)
+    never.set()
+    assert said == b"catalog-sync: interrupted\n"
+    assert process.returncode in {143, -15}
+
+
 # --- a wrong configuration ---------------------------------------------------------------------
 
 

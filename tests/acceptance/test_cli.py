@@ -609,6 +609,19 @@ def test_stop_during_a_walk(
     assert query("SELECT lease_run_id FROM sources") == [(None,)]
 
 
+def test_stop_at_the_exit() -> None:
+    """A signal that comes when everything is done ends the process without a word."""
+    script = (
+        "import atexit, os, signal, sys; from catalog_sync.cli import run; "
+        "atexit.register(os.kill, os.getpid(), signal.SIGTERM); sys.exit(run(['--version']))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env=environment(), capture_output=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (143, b"")
+    assert ended.stdout.startswith(b"catalog-sync ")
+
+
 # --- sources -----------------------------------------------------------------------------------
 
 
