@@ -114,6 +114,15 @@ def table(name: str) -> sa.Table:
     return metadata.tables[name]
 
 
+@pytest.fixture
+def engine(database_url: str) -> Iterator[sa.Engine]:
+    """Yield an engine on a database that the migrations have set up."""
+    engine = db_engine.create_engine(database_url)
+    migrate.ensure_schema(engine)
+    yield engine
+    engine.dispose()
+
+
 def insert(engine: sa.Engine, into: str, **values: Any) -> None:
     """Insert the one row of a table, with other values."""
     with engine.begin() as connection:
