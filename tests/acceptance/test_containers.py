@@ -87,7 +87,7 @@ def test_the_image_is_built_from_all_that_the_package_is_built_from() -> None:
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     packed = {*wheel["packages"], *wheel["force-include"], project["project"]["readme"]}
     packed |= {*project["project"]["license-files"]}
-    assert copied == packed | {"pyproject.toml", "requirements.lock"}
+    assert copied == packed | {"pyproject.toml", "build.lock", "image.lock"}
     assert [name for name in copied if not CHECKOUT.joinpath(name).exists()] == []
     lines = CHECKOUT.joinpath(".dockerignore").read_text(encoding="utf-8").splitlines()
     first, *rules = [line for line in lines if line and not line.startswith("#")]
