@@ -1,11 +1,11 @@
-"""The README's SQL recipes, by question and database, as a user would copy them."""
+"""The SQL recipes of the documentation, by question and database, as a user would copy them."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-README = Path(__file__).parents[1].joinpath("README.md")
+from docs import page
+
 DATABASES = {"SQLite": "sqlite", "PostgreSQL": "postgresql", "MariaDB": "mariadb"}
 
 
@@ -16,8 +16,7 @@ def recipes() -> dict[str, dict[str, str]]:
     query below it.
     """
     found: dict[str, dict[str, str]] = {}
-    text = README.read_text(encoding="utf-8").partition("\n## SQL\n")[2].partition("\n## ")[0]
-    for block in re.findall(r"^```sql\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+    for block in page("reference/sql-recipes.md").blocks("sql"):
         first, _, rest = block.partition("\n")
         question = first.removeprefix("-- ").partition("?")[0]
         queries = re.findall(r"^-- ([\w, ]+):\n(.*?;)$", rest, re.DOTALL | re.MULTILINE)

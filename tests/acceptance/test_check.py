@@ -24,6 +24,7 @@ from catalog_sync.app import App
 from catalog_sync.clock import format_instant
 from catalog_sync.demo import story
 from catalog_sync.demo.sandbox import Sandbox
+from docs import page
 from support import KEY, environment, model, program, run, settings_for
 
 if TYPE_CHECKING:
@@ -551,11 +552,9 @@ def test_a_reader_that_has_seen_enough() -> None:
 # --- tools that run it ---------------------------------------------------------------------------
 
 
-def test_the_readme(demo: str) -> None:
-    """The README shows what `check --scan` prints for the demo's catalog."""
-    readme = CHECKOUT.joinpath("README.md").read_text(encoding="utf-8")
-    section = readme.partition("\n## Check\n")[2].partition("\n## ")[0]
-    (shown,) = re.findall(r"^```text\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+def test_the_page_of_check(demo: str) -> None:
+    """The documents show what `check --scan` prints for the demo's catalog."""
+    (shown,) = page("reference/check.md").blocks("text")
     write("src/app.py", 'MODEL = "claude-opus-4-20250514"\nFAST = "claude-haiku-4-5-20251001"\n')
     write("config/llm.yaml", "models:\n- name: main\n  model: anthropic/claude-opus-4-1\n")
     result = run("check", "--scan", "src/", "config/", CATALOG_SYNC_DATABASE_URL=demo)
@@ -636,5 +635,5 @@ def test_the_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
         assert connection.execute("SELECT count(*) FROM models").fetchone() == (len(LISTED),)
     assert (check.returncode, check.stderr) == (1, "")
     assert check.stdout.startswith(f"::error title=Model unknown%3A {GONE['id']},file=src/app.py,")
-    readme = CHECKOUT.joinpath("README.md").read_text(encoding="utf-8")
-    assert f"- run: {steps['Check']}\n" in readme
+    (shown, _) = page("how-to/github-actions.md").blocks("yaml")
+    assert shown == f"- run: {steps['Check']}\n"

@@ -1,4 +1,4 @@
-"""The README's SQL recipes and its Datasette and pandas lines, on the demo's history.
+"""The SQL recipes, and the lines for Datasette and pandas, on the demo's history.
 
 Each recipe is run unchanged, by the database's own driver, in a session whose zone is not UTC. Its
 expected answer is stated here, from the history of `demo/history.py`.
@@ -26,7 +26,8 @@ from catalog_sync.db import engine
 from catalog_sync.db.schema import models, sources
 from catalog_sync.demo import story
 from conftest import empty_database
-from cookbook import README, recipes
+from cookbook import recipes
+from docs import page
 from support import environment
 
 BASELINE = [
@@ -238,9 +239,8 @@ def test_a_model_is_touched_by_what_it_lived_through(replayed: str) -> None:
 
 
 def test_pandas(replayed: str) -> None:
-    """The README's two lines give a frame on each database, with its times as times."""
-    text = README.read_text(encoding="utf-8")
-    (code,) = [c for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "pandas" in c]
+    """The page's two lines give a frame on each database, with its times as times."""
+    (code,) = page("how-to/datasette-and-pandas.md").blocks("python")
     url = replayed.replace("postgresql:", "postgresql+psycopg:").replace("mysql:", "mysql+pymysql:")
     code = code.replace("sqlite:///catalog.db", url)
     code += "print(models.dtypes.to_json(default_handler=str)); print(models['id'].to_json())"

@@ -22,12 +22,13 @@ from catalog_sync.db import state as db_state
 from catalog_sync.db.schema import sync_runs
 from catalog_sync.demo.sandbox import Sandbox
 from conftest import need
+from docs import page
 from support import environment, model
 
 CHECKOUT = Path(__file__).parents[2]
 CONFIG = CHECKOUT / "config"
-README = CHECKOUT.joinpath("README.md").read_text(encoding="utf-8")
-SECTION = README.partition("\n## Deployment\n")[2].partition("\n## ")[0]
+WAYS = ("cron", "systemd", "docker", "kubernetes", "github-actions")
+PAGES = [page(f"how-to/{way}.md") for way in WAYS]
 PROGRAM = Path(sys.executable).with_name("catalog-sync")
 INSTALLED = "/opt/catalog-sync/bin/catalog-sync"
 """The directory in which the units expect the program."""
@@ -48,8 +49,8 @@ def execute(*command: str, **variables: str) -> subprocess.CompletedProcess[str]
 
 
 def write_configuration(directory: Path, sandbox: Sandbox, database_url: str) -> None:
-    """Write README's two files, with another API and database."""
-    (toml,) = re.findall(r"^```toml\n(.*?)^```$", SECTION, re.DOTALL | re.MULTILINE)
+    """Write the two files of the page about cron, with another API and database."""
+    (toml,) = PAGES[0].blocks("toml")
     written = tomllib.loads(toml)
     (source,) = written["sources"]
     directory.mkdir(parents=True, exist_ok=True)
@@ -73,9 +74,10 @@ def recorded(file: Path) -> tuple[list[str], list[str]]:
         engine.dispose()
 
 
-def test_every_file_that_the_readme_names_is_there() -> None:
+def test_every_file_that_the_pages_name_is_there() -> None:
     """A path into config/ exists, and each file to deploy is mentioned."""
-    named = set(re.findall(r"(config/[\w./-]+[\w*])", SECTION))
+    text = "".join(each.text for each in PAGES)
+    named = set(re.findall(r"(config/[\w./-]+[\w*])", text))
     found = {path for name in named for path in CHECKOUT.glob(name)}
     assert [name for name in named if not list(CHECKOUT.glob(name))] == []
     assert {*CONFIG.joinpath("systemd").iterdir()} <= found
@@ -203,7 +205,7 @@ def test_the_timer_has_the_interval_that_status_expects() -> None:
 
 
 def test_the_service_makes_a_run(tmp_path: Path) -> None:
-    """With README's files as credentials, and no other variable, the command line is a run."""
+    """With the two files as credentials, and no other variable, the command line is a run."""
     settings = unit("catalog-sync.service")["Service"]
     etc, credentials, state = (tmp_path / name for name in ("etc", "credentials", "state"))
     with Sandbox(MODELS) as sandbox:

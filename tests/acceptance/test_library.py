@@ -1,8 +1,7 @@
-"""The program as a library: `from catalog_sync import ...`, as the README shows it."""
+"""The program as a library: `from catalog_sync import ...`, as its page shows it."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ from catalog_sync import App, ConfigError, DatabaseError, Kind, RunStatus, Sourc
 from catalog_sync.demo import story
 from catalog_sync.demo.history import steps
 from catalog_sync.demo.sandbox import Sandbox
-from cookbook import README
+from docs import page
 from support import KEY, environment, settings_for
 
 USER = """
@@ -51,12 +50,11 @@ load("a path is no text")
 
 
 def example() -> str:
-    text = README.read_text(encoding="utf-8").partition("\n## As a library\n")[2]
-    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+    return page("reference/library.md").blocks("python")[0]
 
 
-def test_the_readmes_example() -> None:
-    """The README's lines make a run, print their results, and nothing else."""
+def test_the_example() -> None:
+    """The example's lines make a run, print their results, and nothing else."""
     with Sandbox(steps()[-1].models, api_key=KEY) as sandbox:
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", example()],

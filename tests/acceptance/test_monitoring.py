@@ -19,10 +19,10 @@ from catalog_sync.demo.history import steps
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.queries.health import SourceHealth
 from catalog_sync.queries.metrics import Snapshot, SourceSnapshot, exposition, registry
+from docs import page
 from support import KEY, run
 
 CHECKOUT = Path(__file__).parents[2]
-README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 PROMETHEUS = CHECKOUT / "config" / "prometheus"
 DASHBOARD = json.loads((CHECKOUT / "config" / "grafana" / "catalog-sync.json").read_text("utf-8"))
 
@@ -167,9 +167,9 @@ def test_the_rules_hold(promtool: str, tmp_path: Path) -> None:
     check(promtool, "check", "rules", "catalog-sync.rules.yml", cwd=PROMETHEUS)
     check(promtool, "check", "config", "prometheus.yml", cwd=PROMETHEUS)
     check(promtool, "test", "rules", "catalog-sync.tests.yml", cwd=PROMETHEUS)
-    [recipe] = re.findall(r"^```yaml\n(scrape_configs:.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    (tmp_path / "readme.yml").write_text(recipe, encoding="utf-8")
-    check(promtool, "check", "config", "readme.yml", cwd=tmp_path)
+    [recipe] = page("how-to/monitoring.md").blocks("yaml")
+    (tmp_path / "page.yml").write_text(recipe, encoding="utf-8")
+    check(promtool, "check", "config", "page.yml", cwd=tmp_path)
 
 
 def test_every_rule_is_tested() -> None:
@@ -186,9 +186,10 @@ def test_every_rule_is_tested() -> None:
 # --- documents and dashboards -------------------------------------------------------------------
 
 
-def test_the_readme_names_every_metric() -> None:
-    """The README's table has every metric with its labels, and no other."""
-    rows = re.findall(r"^\| `(catalog_sync_\w+)(?:\{([\w,]+)\})?` \|", README, re.MULTILINE)
+def test_the_page_names_every_metric() -> None:
+    """The page of metrics has every metric with its labels, and no other."""
+    text = page("reference/metrics.md").text
+    rows = re.findall(r"^\| `(catalog_sync_\w+)(?:\{([\w,]+)\})?` \|", text, re.MULTILINE)
     documented = {name: set(labels.split(",")) - {""} for name, labels in rows}
     assert documented == {name: set(labels) for name, labels in exposed().items()}
 
