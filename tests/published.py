@@ -49,12 +49,13 @@ class Site:
     models: tuple[ModelRecord, ...]
     events: tuple[Event, ...]
     sources: tuple[SourceRecord, ...]
+    title: str = "Model catalog"
     public_url: str | None = None
     chosen: tuple[str, ...] = ()
 
     @property
     def content(self) -> SiteContent:
-        return SiteContent(self.models, self.sources, self.public_url, self.chosen)
+        return SiteContent(self.models, self.sources, self.title, self.public_url, self.chosen)
 
     @property
     def history(self) -> History:

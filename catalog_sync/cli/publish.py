@@ -41,6 +41,7 @@ def publish(context: Context, directory: str, sources: Sequence[str]) -> None:
         content = SiteContent(
             tuple(queries_catalog.list_models(connection, sources=sources, removed=True)),
             tuple(recorded),
+            app.settings.site_title,
             app.settings.public_url,
             tuple(sources),
         )

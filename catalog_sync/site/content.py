@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
-from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from catalog_sync.clock import parse_rfc3339
 from catalog_sync.domain.kinds import Kind
+from catalog_sync.domain.model import EPOCH
 from catalog_sync.domain.successor import successor
 from catalog_sync.text import escape_controls
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 KINDS: Final = tuple(kind for kind in Kind if not kind.value.startswith("sync_"))
 """The published kinds. Events about the job quote errors and addresses, which stay private."""
 PAGE: Final = "index.html"
-MAX_ENTRIES: Final = 1000
-"""Entries of the feed: about a megabyte, which readers fetch often. `events.json` has them all."""
-_MAX_CHANGES: Final = 5
-_MAX_PATHS: Final = 3
-_EPOCH: Final = date(1970, 1, 1)
+CHANGES: Final = "changes.html"
+MAX_CHANGES: Final = 5000
+"""Rows of the page of changes: about a megabyte. `events.json` has all changes."""
+_MAX_OWN_CHANGES: Final = 5
+_SHORT: Final = 1000
 _JOINERS: Final = "\u200c\u200d"
 """Invisible characters that words and emoji need."""
 
@@ -44,16 +44,6 @@ class Revision:
     name: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """An event of one model, as its row on the page shows it."""
-
-    at: datetime
-    kind: str
-    paths: tuple[str, ...]
-    """The first few changes."""
-
-
 @dataclass(slots=True)
 class History:
     """The facts that the site shows of the events, collected in one reading.
@@ -66,32 +56,33 @@ class History:
     events: int = 0
     baseline_models: Counter[str] = field(default_factory=Counter)
     """Models of each source's first list, which are not new."""
-    latest: deque[Event] = field(default_factory=lambda: deque(maxlen=MAX_ENTRIES))
-    """The latest events apart from those of a first list, oldest first."""
+    latest: deque[Event] = field(default_factory=lambda: deque(maxlen=MAX_CHANGES))
+    """The latest events apart from those of a first list, oldest first, without large values."""
     retired_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
     deprecated_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
     """When a model had its latest event of this kind, by source and id."""
     revisions: dict[tuple[str, str], Revision] = field(default_factory=dict)
-    of_models: dict[tuple[str, str], deque[Change]] = field(default_factory=dict)
-    """The latest events of each model, oldest first."""
+    of_models: dict[tuple[str, str], deque[Event]] = field(default_factory=dict)
+    """The latest events of each model, oldest first, without large values."""
+    numbers: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """The number of events of each model."""
 
     def add(self, event: Event) -> None:
         """Add the next event. Events must be in the order of their times."""
         self.events += 1
         for model_id, payload in _objects(event):
             self._revise((event.source, model_id), payload, event.occurred_at)
-        if event.model_id is not None and event.kind is Kind.RETIRED:
-            self.retired_at[event.source, event.model_id] = event.occurred_at
-        if event.model_id is not None and event.kind is Kind.DEPRECATED:
-            self.deprecated_at[event.source, event.model_id] = event.occurred_at
+        event = replace(event, payload=_scalars(event))
         if event.model_id is not None:
-            change = Change(event.occurred_at, event.kind.value, tuple(event.changes)[:_MAX_PATHS])
             key = (event.source, event.model_id)
-            self.of_models.setdefault(key, deque(maxlen=_MAX_CHANGES)).append(change)
+            if event.kind is Kind.RETIRED:
+                self.retired_at[key] = event.occurred_at
+            if event.kind is Kind.DEPRECATED:
+                self.deprecated_at[key] = event.occurred_at
+            self.numbers[key] += 1
+            self.of_models.setdefault(key, deque(maxlen=_MAX_OWN_CHANGES)).append(event)
         if event.kind is Kind.ADDED and event.occurred_at == self.baselines.get(event.source):
             self.baseline_models[event.source] += 1
-        elif event.kind is Kind.SCHEMA_CHANGED:
-            self.latest.append(replace(event, payload=None))
         else:
             self.latest.append(event)
 
@@ -120,6 +111,17 @@ def _objects(event: Event) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield event.model_id, event.payload
 
 
+def _scalars(event: Event) -> Mapping[str, Any] | None:
+    """Return the values of an event's object that texts need: names, times and the lifecycle."""
+    if event.payload is None or event.kind is Kind.SCHEMA_CHANGED:
+        return None
+    return {key: value for key, value in event.payload.items() if _is_short(value)}
+
+
+def _is_short(value: Any) -> bool:
+    return not isinstance(value, dict | list) and len(str(value)) <= _SHORT
+
+
 @dataclass(frozen=True, slots=True)
 class SiteContent:
     """The published data, read in one transaction."""
@@ -128,6 +130,7 @@ class SiteContent:
     """Every model that was ever listed, newest first."""
     sources: tuple[SourceRecord, ...]
     """The sources with a recorded list, by name."""
+    title: str = "Model catalog"
     public_url: str | None = None
     """The address of the site, without a slash at its end. None: links are relative."""
     chosen: tuple[str, ...] = ()
@@ -185,7 +188,7 @@ def name_of(record: ModelRecord) -> str:
 def released_at(record: ModelRecord) -> datetime | None:
     """Return when a model was released, or None if the API does not know."""
     created_at = record.info.created_at
-    return None if created_at.date() == _EPOCH else created_at
+    return None if created_at.date() == EPOCH.date() else created_at
 
 
 def escape_invisible(text: str) -> str:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from catalog_sync.alerts import lines, message
 from catalog_sync.clock import format_instant, to_utc
-from catalog_sync.site.content import MAX_ENTRIES, PAGE, anchor, escape_invisible, name_of
+from catalog_sync.domain.event_text import facts
+from catalog_sync.site.content import PAGE, anchor, escape_invisible, name_of
 from catalog_sync.site.templates import fill
-from catalog_sync.text import count
+from catalog_sync.text import count, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 FEED: Final = "feed.xml"
 CALENDAR: Final = "retirements.ics"
+_MAX_ENTRIES: Final = 1000
+"""Entries of the feed: about a megabyte, which readers fetch often."""
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:catalog-sync:publish")
 """Namespace of all ids. Never change it: readers recognise entries by their ids."""
 
@@ -41,7 +44,7 @@ def name_uuid(*names: str) -> uuid.UUID:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry of the feed, also shown on the page."""
+    """A change: an entry of the feed, and a row of the page of changes."""
 
     id: str
     """A URN, the same at every run and on every machine."""
@@ -52,11 +55,15 @@ class Entry:
     kind: str
     source: str
     fragment: str
-    """The address of the entry's row on the page."""
+    """The address of its model on the page."""
+    name: str
+    """The model, or what has no model."""
+    model_id: str | None = None
+    facts: str = ""
 
 
 def entries(content: SiteContent, history: History) -> list[Entry]:
-    """Return the entries of the feed, newest first.
+    """Return the changes, newest first.
 
     The models of a source's first list are not new: they share one entry.
     """
@@ -71,7 +78,7 @@ def entries(content: SiteContent, history: History) -> list[Entry]:
         if history.baseline_models[source]
     ]
     found.sort(key=lambda item: item[:2], reverse=True)
-    return [entry for _, _, entry in found[:MAX_ENTRIES]]
+    return [entry for _, _, entry in found]
 
 
 def _event_entry(event: Event, successors: dict[tuple[str, str], str]) -> Entry:
@@ -89,7 +96,15 @@ def _event_entry(event: Event, successors: dict[tuple[str, str], str]) -> Entry:
         event.kind.value,
         event.source,
         anchor(event.source, event.model_id) if event.model_id is not None else "all",
+        (lines.display_name(event) or "").strip() or event.model_id or "All models",
+        event.model_id,
+        change_text(event),
     )
+
+
+def change_text(event: Event) -> str:
+    """Return what an event changed, on one line."""
+    return one_line(", ".join(facts(event)), None)
 
 
 def _baseline_entry(source: str, number: int, at: datetime) -> Entry:
@@ -102,6 +117,8 @@ def _baseline_entry(source: str, number: int, at: datetime) -> Entry:
         "baseline",
         source,
         "all",
+        f"{models} on the first list",
+        facts="changes are recorded from here on",
     )
 
 
@@ -116,7 +133,7 @@ def feed(content: SiteContent, shown: Sequence[Entry]) -> bytes:
         FEED,
         id=name_uuid("feed", source, format_instant(at), *sorted(set(content.chosen))).urn,
         updated=shown[0].at if shown else at,
-        entries=shown,
+        entries=shown[:_MAX_ENTRIES],
         content=content,
     )
 
@@ -183,12 +200,12 @@ def _entry(
     revision = history.revisions.get(key)
     stamp = f"{to_utc(revision.changed_at if revision else record.first_seen_at):%Y%m%dT%H%M%SZ}"
     where = f" ({record.source})" if content.several else ""
-    facts = [f"Model: {escape_invisible(info.id)}", f"Source: {record.source}"]
+    stated = [f"Model: {escape_invisible(info.id)}", f"Source: {record.source}"]
     if info.deprecated_at is not None:
-        facts.append(f"Deprecated: {to_utc(info.deprecated_at):%Y-%m-%d}")
+        stated.append(f"Deprecated: {to_utc(info.deprecated_at):%Y-%m-%d}")
     if newer is not None:
         name, newer_id = escape_invisible(name_of(newer)), escape_invisible(newer.info.id)
-        facts.append(f"Successor: {name} ({newer_id})")
+        stated.append(f"Successor: {name} ({newer_id})")
     yield "BEGIN:VEVENT"
     yield f"UID:{name_uuid('retirement', *key)}"
     yield f"DTSTAMP:{stamp}"
@@ -196,7 +213,7 @@ def _entry(
     yield f"SEQUENCE:{revision.number if revision else 0}"
     yield f"DTSTART;VALUE=DATE:{to_utc(retires_at):%Y%m%d}"
     yield f"SUMMARY:{_text(f'{escape_invisible(name_of(record))} retires{where}')}"
-    yield f"DESCRIPTION:{_text(chr(10).join(facts))}"
+    yield f"DESCRIPTION:{_text(chr(10).join(stated))}"
     if content.public_url:
         yield f"URL:{content.link(PAGE, anchor(*key))}"
     yield "TRANSP:TRANSPARENT"

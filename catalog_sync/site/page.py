@@ -1,7 +1,7 @@
-"""The page: timeline, table and latest changes, in one file that requests nothing else.
+"""The pages: the models on a timeline, and all changes. Each is one file that requests nothing.
 
-It contains its style and its script; its policy allows these two texts by their hashes. The HTML
-holds all content. The script filters and sorts, and counts days.
+A page contains its style and its script; its policy allows these texts by their hashes. The HTML
+holds all content. The script filters, sorts and compares, and counts days.
 """
 
 from __future__ import annotations
@@ -9,139 +9,200 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
 
 from catalog_sync.clock import to_utc
+from catalog_sync.domain.kinds import Kind
 from catalog_sync.queries.export import capabilities_text
-from catalog_sync.site.content import PAGE, SiteContent, anchor, name_of
+from catalog_sync.site.content import (
+    CHANGES,
+    PAGE,
+    SiteContent,
+    anchor,
+    name_of,
+    released_at,
+)
+from catalog_sync.site.feeds import change_text
 from catalog_sync.site.templates import fill, source
-from catalog_sync.site.timeline import Lifespan, lifespan, timeline
+from catalog_sync.site.timeline import Axis, Bar, Lifespan, lifespan
+from catalog_sync.text import count
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from catalog_sync.domain.model import ModelRecord
-    from catalog_sync.site.content import Change, History
+    from catalog_sync.domain.model import Event, ModelRecord
+    from catalog_sync.site.content import History
     from catalog_sync.site.feeds import Entry
 
 
-_LATEST: Final = 8
-"""Changes on the page; the feed has more."""
+_LATEST: Final = 6
+"""Changes on the page of models."""
 _UPCOMING: Final = 4
 _LONG: Final = 40
-"""From this number of models on, the timeline scrolls within itself."""
-_DETAILED: Final = 300
-"""Up to this number of models, a row opens with capabilities and history."""
-
-
-@dataclass(frozen=True, slots=True)
-class Successor:
-    """The model to move to."""
-
-    name: str
-    anchor: str
+"""From this number of models on, they stand in sections, one per year of release."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A model in the table."""
+    """A model on the page."""
 
+    record: ModelRecord
     life: Lifespan
-    anchor: str
-    lifecycle: str
-    """As the API states it; empty if it does not."""
-    state: str
-    """The class of its mark: `live`, `late` (deprecated) or `gone`."""
-    successor: Successor | None
+    bar: Bar
+    successor: ModelRecord | None
+    before: bool
+    """Whether the model was on the first list, so that it was listed before it was first seen."""
     capabilities: str
-    """A list to read. Empty without capabilities, and on a page with very many models."""
-    changes: tuple[Change, ...]
-    """The latest events, newest first. Empty on a page with very many models."""
-
-    @property
-    def status(self) -> str:
-        """The status in one word: "removed", the lifecycle, or "listed" if that is unknown."""
-        if not self.life.record.listed and not self.life.record.retired:
-            return "removed"
-        return self.lifecycle or "listed"
+    """A list to read; empty without capabilities."""
+    changes: tuple[Event, ...]
+    """The latest events, newest first."""
+    earlier: int
+    """The number of other events."""
 
     @property
     def name(self) -> str:
         """The display name."""
-        return name_of(self.life.record)
+        return name_of(self.record)
+
+    @property
+    def anchor(self) -> str:
+        """The address on the page."""
+        return _anchor(self.record)
+
+    @property
+    def state(self) -> str:
+        """The class of its colour: `live`, `late` (deprecated) or `gone`."""
+        if self.life.ended:
+            return "gone"
+        late = self.record.info.lifecycle == "deprecated" or self.life.overdue
+        return "late" if late else "live"
+
+    @property
+    def status(self) -> str:
+        """The status in one word: "removed", the lifecycle, or "listed" if that is unknown."""
+        if not self.record.listed and not self.record.retired:
+            return "removed"
+        return self.record.info.lifecycle or "listed"
+
+    @property
+    def year(self) -> str:
+        """The section in which the model stands on a long page."""
+        released = released_at(self.record)
+        return f"Released {released.year}" if released else "Release unknown"
 
 
 def page(content: SiteContent, history: History, latest: Sequence[Entry]) -> bytes:
     """Return `index.html`."""
     successors = content.successors()
     lives = [lifespan(record, history, content.as_of) for record in content.models]
-    detailed = history if len(lives) <= _DETAILED else None
-    rows = [_row(life, successors, detailed) for life in lives]
-    style, script = source("page.css"), source("page.js")
-    upcoming = _upcoming(rows)
-    infos = [record.info for record in content.models]
+    axis = Axis.of(lives, content.as_of)
+    rows = []
+    for record, life in zip(content.models, lives, strict=True):
+        key = (record.source, record.info.id)
+        own = tuple(reversed(history.of_models.get(key, ())))
+        if history.numbers[key] == 1 and own[0].kind is Kind.ADDED:
+            own = ()  # the same as "first seen"
+        able = capabilities_text(record.info.payload).removeprefix("-")
+        before = record.first_seen_at == content.baselines.get(record.source)
+        earlier = history.numbers[key] - len(own) if own else 0
+        rows.append(
+            Row(record, life, axis.bar(life), successors.get(key), before, able, own, earlier)
+        )
+    dated = [row for row in rows if not row.life.ended and row.life.retires_at is not None]
+    upcoming = sorted(dated, key=lambda row: (row.life.retires_at, row.anchor))
+    listed = sum(record.listed for record in content.models)
+    sections = [(year, list(found)) for year, found in groupby(rows, lambda row: row.year)]
+    return _fill(
+        PAGE,
+        content,
+        _summary(content, listed, upcoming),
+        source("page.js"),
+        _axis_style(axis),
+        rows=rows,
+        sections=sections if len(rows) > _LONG else [("", rows)] if rows else [],
+        axis=axis,
+        listed=listed,
+        lifecycles=sorted({r.info.lifecycle for r in content.models if r.info.lifecycle}),
+        upcoming=upcoming[:_UPCOMING],
+        more_upcoming=upcoming[_UPCOMING:],
+        latest=latest[:_LATEST],
+        more=max(len(latest) - _LATEST, 0),
+        change_text=change_text,
+    )
+
+
+def changes(content: SiteContent, history: History, latest: Sequence[Entry]) -> bytes:
+    """Return `changes.html`: every change by month, up to a limit."""
+    months = [
+        (month, list(found))
+        for month, found in groupby(latest, lambda entry: f"{to_utc(entry.at):%B %Y}")
+    ]
+    recorded = history.events - sum(history.baseline_models.values())
+    return _fill(
+        CHANGES,
+        content,
+        f"{count(len(latest), 'change')} of the model list.",
+        months=months,
+        shown=len(latest),
+        cut=len(history.latest) < recorded,
+    )
+
+
+def _summary(content: SiteContent, listed: int, upcoming: Sequence[Row]) -> str:
+    """Return a line for search engines and for previews of links."""
+    facts = [f"{count(listed, 'model')} listed, {len(content.models) - listed} gone."]
+    if upcoming and (at := upcoming[0].life.retires_at) is not None:
+        facts.append(f"Next to retire: {upcoming[0].name}, {_day(at)}.")
+    return " ".join(facts)
+
+
+def _axis_style(axis: Axis) -> str:
+    """Return the grid of the timeline as backgrounds, so that no row repeats it."""
+    lines = [
+        f"linear-gradient(var(--rule),var(--rule)) {tick.x}% 0/1px 100% no-repeat"
+        for tick in axis.ticks()
+    ]
+    now = f"var(--dashes) {axis.now}% 0/1px 100% no-repeat"
+    ahead = f"linear-gradient(90deg,transparent {axis.now}%,var(--future) {axis.now}%)"
+    return f":root{{--grid:{','.join([now, *lines, ahead])}}}"
+
+
+def _fill(
+    name: str,
+    content: SiteContent,
+    summary: str,
+    script: str = "",
+    own_style: str = "",
+    **values: Any,
+) -> bytes:
+    style = source("page.css") + own_style
     return fill(
-        "page.html",
+        name,
         style=Markup(style),  # noqa: S704  # part of this program
         script=Markup(script),  # noqa: S704  # part of this program
         style_hash=_hash(style),
-        script_hash=_hash(script),
+        script_hash=_hash(script) if script else None,
         content=content,
-        canonical=content.link(PAGE) if content.public_url else None,
-        rows=rows,
-        baselines=content.baselines,
-        picture=timeline(content, lives),
-        long=len(rows) > _LONG,
-        listed=sum(record.listed for record in content.models),
-        lifecycles=sorted({row.lifecycle for row in rows if row.lifecycle}),
-        tokens=any(
-            info.max_input_tokens is not None or info.max_tokens is not None for info in infos
-        ),
-        upcoming=upcoming[:_UPCOMING],
-        retiring=len(upcoming),
-        latest=latest[:_LATEST],
-        more=max(len(latest) - _LATEST, 0),
+        summary=summary,
+        canonical=content.link(name) if content.public_url else None,
+        anchor=_anchor,
         day=_day,
         minute=_minute,
+        name_of=name_of,
+        **values,
     )
-
-
-def _row(
-    life: Lifespan,
-    successors: Mapping[tuple[str, str], ModelRecord],
-    detailed: History | None,
-) -> Row:
-    record = life.record
-    key = (record.source, record.info.id)
-    newer = successors.get(key)
-    lifecycle = record.info.lifecycle or ""
-    late = lifecycle == "deprecated" or life.overdue
-    state = "gone" if life.ended else "late" if late else "live"
-    to = Successor(name_of(newer), anchor(newer.source, newer.info.id)) if newer else None
-    able = capabilities_text(record.info.payload) if detailed else "-"
-    return Row(
-        life,
-        anchor(*key),
-        lifecycle,
-        state,
-        to,
-        capabilities="" if able == "-" else able,
-        changes=tuple(reversed(detailed.of_models.get(key, ()))) if detailed else (),
-    )
-
-
-def _upcoming(rows: Sequence[Row]) -> list[Row]:
-    """Return the listed models with a retirement date, the earliest first."""
-    dated = [(row.life.retires_at, row) for row in rows if not row.life.ended]
-    found = [(at, row.anchor, row) for at, row in dated if at is not None]
-    return [row for _, _, row in sorted(found, key=lambda item: item[:2])]
 
 
 def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _anchor(record: ModelRecord) -> str:
+    return anchor(record.source, record.info.id)
 
 
 def _day(at: datetime) -> str:

@@ -1,54 +1,34 @@
 """The timeline: a bar per model, from its release to its retirement, on one axis of time.
 
-Geometry only. Positions along the axis are percentages of the width, so that text keeps its size
-on every screen. The height of a row is in pixels.
+Geometry only. Positions along the axis are percentages of its width, so that text keeps its size
+on every screen.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
 from catalog_sync.clock import to_utc
-from catalog_sync.site.content import escape_invisible, name_of, released_at
+from catalog_sync.site.content import released_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from catalog_sync.domain.model import ModelRecord
-    from catalog_sync.site.content import History, SiteContent
+    from catalog_sync.site.content import History
 
 
 Stage = Literal["live", "late", "ahead", "gone"]
 _FARTHEST_BACK: Final = timedelta(days=12 * 366)
 _FARTHEST_AHEAD: Final = timedelta(days=8 * 366)
 """Limits for an absurd date of one model, which must not compress all others. Bars are cut here."""
-_MONTHS: Final = [
-    "Jan",
-    "Feb",
-    "Mar",
-    "Apr",
-    "May",
-    "Jun",
-    "Jul",
-    "Aug",
-    "Sep",
-    "Oct",
-    "Nov",
-    "Dec",
-]
 _STEPS: Final = (1, 3, 6, 12, 24, 60)
 """Months between two ticks. The first step whose labels fit is used."""
-_NAME_WIDTH: Final = 28
-_SOURCE_WIDTH: Final = 14
-_COLUMN: Final = 2.2
-"""Percent of the width that a character takes on a phone."""
-_TICK_GAP: Final = 2
-"""Columns between the labels of two ticks."""
-_HALF: Final = 50
+_COLUMN: Final = 2.4
+"""Percent of the width that a character of a label takes on a phone."""
 _MARGIN: Final = 0.07
 """The share of the width on the right in which bars without an end fade out."""
 _LEAST: Final = 0.6
@@ -59,7 +39,6 @@ _LEAST: Final = 0.6
 class Lifespan:
     """When a model was released and when it leaves."""
 
-    record: ModelRecord
     start: datetime
     """The release, or if that is unknown, when the model was first seen."""
     released: bool
@@ -73,54 +52,6 @@ class Lifespan:
     """The stated date; None if the model left before it."""
     overdue: bool
     """Whether the date has passed and the model is still listed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A part of a bar."""
-
-    stage: Stage
-    x: float
-    width: float
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A row of the timeline."""
-
-    life: Lifespan
-    segments: tuple[Segment, ...]
-    open_start: bool
-    open_end: bool
-    start: float
-    end: float
-    retires: float | None
-    """The position of the retirement date; None without one within the axis."""
-    label: str
-    source: str
-    """Empty if the site has one source."""
-    label_right: bool
-    """Whether the label ends at the right edge, because it does not fit behind `start`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A line of the grid, at the first of a month."""
-
-    x: float
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """All bars in the order of the models, and the axis."""
-
-    bars: tuple[Bar, ...]
-    ticks: tuple[Tick, ...]
-    now: float
-    """The position of the last sync."""
-    begin: datetime
-    end: datetime
 
 
 def lifespan(record: ModelRecord, history: History, as_of: datetime) -> Lifespan:
@@ -145,101 +76,98 @@ def lifespan(record: ModelRecord, history: History, as_of: datetime) -> Lifespan
     if retires_at is not None and ended and retires_at > end:
         retires_at = None
     overdue = retires_at is not None and not ended and retires_at <= as_of
-    return Lifespan(record, start, released is not None, end, ended, since, retires_at, overdue)
-
-
-def timeline(content: SiteContent, lives: Sequence[Lifespan]) -> Timeline:
-    """Place the bars of all models on one axis."""
-    as_of = content.as_of
-    first = min([life.start for life in lives], default=as_of)
-    last = max([life.retires_at or life.end for life in lives], default=as_of)
-    begin = max(min(first, as_of - timedelta(days=30)), as_of - _FARTHEST_BACK)
-    farthest = min(max(last, as_of), as_of + _FARTHEST_AHEAD)
-    end = farthest + (farthest - begin) * _MARGIN
-    axis = _Axis(begin, end)
-    bars = tuple(_bar(life, axis, as_of, several=content.several) for life in lives)
-    return Timeline(bars, tuple(_ticks(axis)), axis.x(as_of), begin, end)
+    return Lifespan(start, released is not None, end, ended, since, retires_at, overdue)
 
 
 @dataclass(frozen=True, slots=True)
-class _Axis:
+class Segment:
+    """A part of a bar."""
+
+    stage: Stage
+    x: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The bar of a model."""
+
+    segments: tuple[Segment, ...]
+    open_end: bool
+    """Whether the bar fades out, because no end is known."""
+    start: float
+    end: float
+    retires: float | None
+    """The position of the retirement date; None without one within the axis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A line of the grid, at the first of a month."""
+
+    x: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The axis of time that all bars share."""
+
     begin: datetime
     end: datetime
+    as_of: datetime
+    """The last sync."""
+
+    @classmethod
+    def of(cls, lives: Sequence[Lifespan], as_of: datetime) -> Axis:
+        """Return an axis on which all lives have room."""
+        first = min([life.start for life in lives], default=as_of)
+        last = max([life.retires_at or life.end for life in lives], default=as_of)
+        begin = max(min(first, as_of - timedelta(days=30)), as_of - _FARTHEST_BACK)
+        farthest = min(max(last, as_of), as_of + _FARTHEST_AHEAD)
+        return cls(begin, farthest + (farthest - begin) * _MARGIN, as_of)
 
     def x(self, at: datetime) -> float:
         """Return the position of a time in percent, at the edge if it is outside."""
         share = (at - self.begin) / (self.end - self.begin)
-        return round(100 * min(max(share, 0), 1), 2)
+        return round(100 * min(max(share, 0), 1), 1)
 
-    def holds(self, at: datetime) -> bool:
-        return self.begin <= at <= self.end
+    @property
+    def now(self) -> float:
+        """The position of the last sync."""
+        return self.x(self.as_of)
 
+    def bar(self, life: Lifespan) -> Bar:
+        """Place the bar of a model."""
+        start, end = self.x(life.start), self.x(life.end)
+        if end - start < _LEAST:
+            start, end = (end - _LEAST, end) if end > _LEAST else (start, start + _LEAST)
+        planned = life.retires_at
+        ahead = not life.ended and planned is not None and planned > self.as_of
+        stop = end if planned is None else self.x(planned)
+        turn = end if life.deprecated_at is None else self.x(life.deprecated_at)
+        turn = min(max(turn, start), end)
+        stages: list[tuple[Stage, float, float]] = [("gone", start, end)]
+        if not life.ended:
+            stages = [("live", start, turn), ("late", turn, end), ("ahead", end, stop)]
+        return Bar(
+            tuple(Segment(s, round(x, 1), round(to - x, 1)) for s, x, to in stages if to > x),
+            open_end=not life.ended and not ahead,
+            start=start,
+            end=end,
+            retires=stop if planned is not None and self.begin <= planned <= self.end else None,
+        )
 
-def _bar(life: Lifespan, axis: _Axis, as_of: datetime, *, several: bool) -> Bar:
-    start, end = axis.x(life.start), axis.x(life.end)
-    if end - start < _LEAST:
-        start, end = (end - _LEAST, end) if end > _HALF else (start, start + _LEAST)
-    ahead = not life.ended and life.retires_at is not None and life.retires_at > as_of
-    stop = axis.x(life.retires_at) if life.retires_at is not None else end
-    turn = axis.x(life.deprecated_at) if life.deprecated_at is not None else end
-    turn = min(max(turn, start), end)
-    stages: list[tuple[Stage, float, float]] = [("gone", start, end)]
-    if not life.ended:
-        stages = [("live", start, turn), ("late", turn, end), ("ahead", end, stop)]
-    label = _cut(escape_invisible(name_of(life.record)), _NAME_WIDTH)
-    source = _cut(life.record.source, _SOURCE_WIDTH) if several else ""
-    return Bar(
-        life,
-        tuple(Segment(s, x, round(to - x, 2)) for s, x, to in stages if to > x),
-        open_start=not life.released,
-        open_end=not life.ended and not ahead,
-        start=start,
-        end=end,
-        retires=stop if life.retires_at is not None and axis.holds(life.retires_at) else None,
-        label=label,
-        source=source,
-        label_right=start + _columns(f"{label} {source}") * _COLUMN > 100,  # noqa: PLR2004
-    )
-
-
-def _ticks(axis: _Axis) -> list[Tick]:
-    """Return as many ticks as have room for their labels on a phone."""
-    months = [month for month in _months(axis.begin, axis.end) if axis.holds(month)]
-    for step in _STEPS:
-        chosen = [month for month in months if (month.year * 12 + month.month - 1) % step == 0]
-        ticks = [Tick(axis.x(at), label) for at, label in zip(chosen, _labels(chosen), strict=True)]
-        if all(
-            (_columns(tick.label) + _TICK_GAP) * _COLUMN <= following.x - tick.x
-            for tick, following in pairwise(ticks)
-        ):
-            break
-    return ticks
-
-
-def _labels(months: Sequence[datetime]) -> list[str]:
-    """Return a label per month. January is its year. Without a January, the first names it."""
-    labels = [str(m.year) if m.month == 1 else _MONTHS[m.month - 1] for m in months]
-    if months and not any(month.month == 1 for month in months):
-        labels[0] = f"{labels[0]} {months[0].year}"
-    return labels
-
-
-def _months(begin: datetime, end: datetime) -> list[datetime]:
-    """Return the first of each month, from that of `begin` to that of `end`."""
-    first, last = (to_utc(at).year * 12 + to_utc(at).month - 1 for at in (begin, end))
-    return [datetime(n // 12, n % 12 + 1, 1, tzinfo=UTC) for n in range(first, last + 1)]
-
-
-def _columns(text: str) -> int:
-    """Return the width of text in columns; wide characters take two."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def _cut(text: str, width: int) -> str:
-    """Return text in at most `width` columns."""
-    if _columns(text) <= width:
-        return text
-    text = text[:width]
-    while _columns(text) >= width:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    def ticks(self) -> list[Tick]:
+        """Return as many ticks as have room for their labels on a phone."""
+        first, last = (to_utc(at).year * 12 + to_utc(at).month - 1 for at in (self.begin, self.end))
+        months = [datetime(n // 12, n % 12 + 1, 1, tzinfo=UTC) for n in range(first, last + 1)]
+        months = [month for month in months if self.begin <= month <= self.end]
+        for step in _STEPS:
+            chosen = [month for month in months if (month.year * 12 + month.month - 1) % step == 0]
+            ticks = [Tick(self.x(at), f"{at:%Y}" if at.month == 1 else f"{at:%b}") for at in chosen]
+            if chosen and not any(month.month == 1 for month in chosen):
+                ticks[0] = Tick(ticks[0].x, f"{chosen[0]:%b %Y}")
+            if all(b.x - a.x >= (len(a.label) + 2) * _COLUMN for a, b in pairwise(ticks)):
+                break
+        return ticks

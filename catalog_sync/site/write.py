@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from catalog_sync.clock import format_instant, to_utc
+from catalog_sync.domain.successor import dependable
 from catalog_sync.errors import OutputError
 from catalog_sync.files import write_if_changed
 from catalog_sync.queries import export
-from catalog_sync.site.content import PAGE, History
+from catalog_sync.site.content import CHANGES, PAGE, History, released_at
 from catalog_sync.site.feeds import CALENDAR, FEED, calendar, entries, feed
-from catalog_sync.site.page import page
+from catalog_sync.site.page import changes, page
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,8 +22,18 @@ if TYPE_CHECKING:
     from catalog_sync.domain.model import Event
     from catalog_sync.site.content import SiteContent
 
-FILES: Final = ("events.json", "models.json", "models.csv", FEED, CALENDAR, PAGE)
-"""The page links to the others, so it is written last."""
+EVENTS: Final = "events.json"
+FILES: Final = (
+    EVENTS,  # first, because it reads the events
+    "models.json",
+    "models.csv",
+    "renovate.json",
+    "badge.json",
+    FEED,
+    CALENDAR,
+    CHANGES,
+    PAGE,  # last, because it links to the others
+)
 _DIRECTORY_MODE: Final = 0o755
 """A web server of another user can read the site, whatever the umask."""
 
@@ -56,9 +68,10 @@ def publish(directory: Path, content: SiteContent, events: Iterable[Event]) -> P
         if not directory.is_dir():
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(_DIRECTORY_MODE)
-        for name in FILES:
-            chunks = _chunks(name, content, history, events)
-            if write_if_changed(directory / name, chunks):
+        if write_if_changed(directory / EVENTS, _event_lines(events, history)):
+            changed.append(EVENTS)
+        for name, text in _texts(content, history):
+            if write_if_changed(directory / name, [text]):
                 changed.append(name)
     except OSError as error:
         raise OutputError(
@@ -68,32 +81,60 @@ def publish(directory: Path, content: SiteContent, events: Iterable[Event]) -> P
     return Published(len(content.models), history.events, tuple(changed))
 
 
-def _chunks(
-    name: str, content: SiteContent, history: History, events: Iterable[Event]
-) -> Iterator[bytes]:
-    """Yield the content of a file in pieces. `events.json` is first and fills the history."""
-    match name:
-        case "events.json":
-            yield from _event_lines(events, history)
-        case "models.json":
-            rows = map(export.model_row, content.models)
-            yield f"{export.json_array(rows)}\n".encode()
-        case "models.csv":
-            rows = map(export.model_row, content.models)
-            yield export.csv_text(rows, export.MODEL_COLUMNS).encode()
-        case "feed.xml":
-            yield feed(content, entries(content, history))
-        case "retirements.ics":
-            yield calendar(content, history)
-        case _:
-            yield page(content, history, entries(content, history))
-
-
 def _event_lines(events: Iterable[Event], history: History) -> Iterator[bytes]:
-    """Yield a JSON array with an event per line."""
+    """Yield a JSON array with an event per line, and fill the history."""
     before = "[\n"
     for event in events:
         history.add(event)
         yield f"{before}{json.dumps(export.event_row(event), ensure_ascii=False)}".encode()
         before = ",\n"
     yield b"\n]\n" if history.events else b"[]\n"
+
+
+def _texts(content: SiteContent, history: History) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the content of each other file, in the order of `FILES`."""
+    rows = [export.model_row(record) for record in content.models]
+    yield "models.json", f"{export.json_array(rows)}\n".encode()
+    yield "models.csv", export.csv_text(rows, export.MODEL_COLUMNS).encode()
+    yield "renovate.json", _json(_renovate(content))
+    yield "badge.json", _json(_badge(content))
+    latest = entries(content, history)
+    yield FEED, feed(content, latest)
+    yield CALENDAR, calendar(content, history)
+    yield CHANGES, changes(content, history, latest)
+    yield PAGE, page(content, history, latest)
+
+
+def _json(value: Any) -> bytes:
+    return f"{export.json_text(value)}\n".encode()
+
+
+def _renovate(content: SiteContent) -> dict[str, Any]:
+    """Return the listed models as releases, for a custom datasource of Renovate.
+
+    Format: https://docs.renovatebot.com/modules/datasource/custom/
+    """
+    releases: dict[str, dict[str, Any]] = {}
+    for record in content.models:
+        if record.listed and not record.retired:
+            release: dict[str, Any] = {"version": record.info.id}
+            if (released := released_at(record)) is not None:
+                release["releaseTimestamp"] = format_instant(released)
+            if not dependable(record, content.as_of):
+                release["isDeprecated"] = True
+            releases.setdefault(record.info.id, release)
+    return {"releases": list(releases.values())}
+
+
+def _badge(content: SiteContent) -> dict[str, Any]:
+    """Return the state of the catalog for a badge: https://shields.io/badges/endpoint-badge."""
+    listed = [r for r in content.models if r.listed and not r.retired]
+    dates = [r.info.retires_at for r in listed if r.info.retires_at is not None]
+    ahead = [at for at in dates if at > content.as_of]
+    facts = [f"{len(listed)} listed"]
+    if len(ahead) < len(dates):
+        facts.append(f"{len(dates) - len(ahead)} overdue")
+    if ahead:
+        facts.append(f"next retires {to_utc(min(ahead)):%Y-%m-%d}")
+    color = "red" if len(ahead) < len(dates) else "orange" if ahead else "brightgreen"
+    return {"schemaVersion": 1, "label": "models", "message": ", ".join(facts), "color": color}

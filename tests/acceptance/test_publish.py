@@ -14,7 +14,10 @@ from catalog_sync.app import App
 from published import HOSTILE
 from support import Answer, ScriptedServer, model, page, run, settings_for
 
-FILES = {"models.json", "models.csv", "events.json", "feed.xml", "retirements.ics", "index.html"}
+FILES = {
+    *("models.json", "models.csv", "events.json", "renovate.json", "badge.json"),
+    *("feed.xml", "retirements.ics", "changes.html", "index.html"),
+}
 DEMO = "sqlite:///catalog-demo.db"
 
 
@@ -27,7 +30,7 @@ def test_the_demos_site() -> None:
     assert run("demo").returncode == 0
     done = run("publish", "site", CATALOG_SYNC_DATABASE_URL=DEMO)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "published 14 models and 24 events to site: 6 files, 6 changed\n"
+    assert done.stdout == "published 14 models and 24 events to site: 9 files, 9 changed\n"
     files = site()
     assert set(files) == FILES
     for name, command in {
@@ -43,13 +46,17 @@ def test_the_demos_site() -> None:
 
     elsewhere = {"TZ": "Pacific/Auckland", "PYTHONHASHSEED": "7", "LC_ALL": "de_DE.UTF-8"}
     again = run("publish", "site", CATALOG_SYNC_DATABASE_URL=DEMO, **elsewhere)
-    assert again.stdout.endswith(": 6 files, 0 changed\n")
+    assert again.stdout.endswith(": 9 files, 0 changed\n")
     assert site() == files
 
-    url = {"CATALOG_SYNC_PUBLIC_URL": "https://example.com/models/"}
-    moved = run("publish", "site", CATALOG_SYNC_DATABASE_URL=DEMO, **url)
-    assert moved.stdout.endswith(": 6 files, 3 changed\n")
+    own = {
+        "CATALOG_SYNC_PUBLIC_URL": "https://example.com/models/",
+        "CATALOG_SYNC_SITE_TITLE": "Models at ACME",
+    }
+    moved = run("publish", "site", CATALOG_SYNC_DATABASE_URL=DEMO, **own)
+    assert moved.stdout.endswith(": 9 files, 4 changed\n")
     assert b'href="https://example.com/models/feed.xml"' in site()["feed.xml"]
+    assert b"<title>Models at ACME</title>" in site()["index.html"]
 
 
 def test_hostile_answers_and_events_of_the_job(database_url: str) -> None:

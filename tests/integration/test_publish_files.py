@@ -17,6 +17,7 @@ from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event
 from catalog_sync.errors import OutputError
 from catalog_sync.files import write_if_changed
+from catalog_sync.site.content import MAX_CHANGES
 from catalog_sync.site.write import FILES, publish
 from published import BASELINE, Site, catalog, contents, record
 
@@ -148,7 +149,7 @@ def test_events_are_not_kept_in_memory() -> None:
             yield Event(Kind.UPDATED, at, "a", {}, payload, "anthropic", count, count)
 
     peaks = []
-    for number in (2_000, 8_000):
+    for number in (MAX_CHANGES + 1_000, MAX_CHANGES + 6_000):
         tracemalloc.start()
         publish(SITE, contents([one]).content, events(number))
         peaks.append(tracemalloc.get_traced_memory()[1])

@@ -21,8 +21,8 @@ import pytest
 
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event
-from catalog_sync.site.content import KINDS
-from catalog_sync.site.timeline import lifespan, timeline
+from catalog_sync.site.content import KINDS, MAX_CHANGES
+from catalog_sync.site.timeline import Axis, lifespan
 from catalog_sync.site.write import FILES
 from published import (
     BASELINE,
@@ -66,11 +66,11 @@ def dates(files) -> dict[str, icalendar.Event]:
 class Page(HTMLParser):
     """The elements of a page, as a parser other than a browser sees them."""
 
-    def __init__(self, files) -> None:
+    def __init__(self, files, name: str = "index.html") -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[str] = []
-        self.feed(files["index.html"].decode())
+        self.feed(files[name].decode())
         self.text = "\n".join(text for text in self.texts if text.strip())
 
     def handle_starttag(self, tag, attrs) -> None:
@@ -87,7 +87,7 @@ class Page(HTMLParser):
 
 
 def test_the_files() -> None:
-    """Six files, the page last, depend only on the values: the same bytes each time."""
+    """The files, the page last, depend only on the values: the same bytes each time."""
     files = render(catalog())
     assert list(files)[-1] == "index.html"
     assert files == render(catalog())
@@ -202,7 +202,7 @@ def test_links() -> None:
         "https://example.com/models/feed.xml",
         "https://example.com/models/index.html",
     }
-    rows = {attributes.get("id") for attributes in Page(files).all("tr")}
+    rows = {attributes.get("id") for attributes in Page(files).all("li")}
     for entry in feed.entries:
         page, _, fragment = entry.link.partition("#")
         assert page == "https://example.com/models/index.html"
@@ -280,8 +280,10 @@ def test_the_successor_is_named() -> None:
         "Successor: Claude Opus 5 (claude-opus-5)" in dates(files)["claude-opus-4"]["description"]
     )
     page = files["index.html"].decode()
-    link = '<small class="successor">Successor: <a href="#anthropic/claude-opus-5">'
-    assert page.count(link) == 3  # two rows of the table, and the next to retire
+    assert (
+        page.count('<a href="#anthropic/claude-opus-5"><bdi>Claude Opus 5</bdi></a></small>') == 1
+    )
+    assert page.count('<dt>Successor<dd><a href="#anthropic/claude-opus-5">') == 2
 
 
 # --- the calendar ------------------------------------------------------------------------------
@@ -367,16 +369,16 @@ def test_hostile_names_in_the_calendar() -> None:
 
 
 def test_the_page_needs_no_script() -> None:
-    """Every model is in the table with its dates, and in the timeline."""
+    """Every model is on the page with its dates and its bar."""
     page = Page(render(catalog()))
     for id_ in ("claude-opus-5", "claude-late", "claude-old", "local/llama", "local/phi"):
         assert id_ in page.texts
-    for text in ("2026-06-19", "2026-09-01", "2024-03-07", "unknown", "64,000", "was active"):
+    for text in ("2026-06-19", "2026-09-01", "2024-03-07", "unknown", "64,000"):
         assert text in page.text
     assert "1970" not in page.text
-    assert len([a for a in page.all("g") if "transform" in a]) == 5
-    (picture,) = [a for a in page.all("svg") if a.get("role") == "img"]
-    assert picture["aria-labelledby"] == "picture-title picture-text"
+    assert "before 2026-02-01\n" in page.texts  # of a model on the first list
+    bars = [a for a in page.all("rect") if a["class"] in {"live", "late", "gone"} and "x" in a]
+    assert len(bars) == 5 + 1  # one of the five is first live and then late
 
 
 def test_a_row_opens_with_capabilities_and_history() -> None:
@@ -390,19 +392,24 @@ def test_a_row_opens_with_capabilities_and_history() -> None:
     events.append(later_event(able, Kind.DEPRECATED, "2026-05-01", lifecycle=change))
     page = Page(render(contents([able], events)))
     assert "effort, pdf" in page.texts
-    dated = [text for text in page.texts if re.match(r"2026-\d\d-\d\d [a-z]+:", text)]
-    assert dated[0] == "2026-05-01 deprecated: lifecycle"
-    assert dated[-1] == "2026-03-02 updated: x"
-    assert len(dated) == 5
+    shown = page.text[page.text.index("effort, pdf") :].splitlines()
+    dated = [text for text in shown if re.fullmatch(r"2026-\d\d-\d\d", text)]
+    assert (dated[0], dated[-1], len(dated)) == ("2026-05-01", "2026-03-02", 5)
+    assert " lifecycle: active → deprecated" in shown
+    assert "and 2 earlier" in shown
 
 
-def test_the_page_requests_nothing() -> None:
+@pytest.mark.parametrize(
+    ("name", "tags"), [("index.html", ["style", "script"]), ("changes.html", ["style"])]
+)
+def test_a_page_requests_nothing(name: str, tags: list[str]) -> None:
     """The policy allows the style and the script of the page, and nothing else."""
     files = render(hostile())
-    page = Page(files)
+    page = Page(files, name)
     (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv")]
-    text = files["index.html"].decode()
-    for tag in ("style", "script"):
+    text = files[name].decode()
+    assert ("script-src" in policy) == ("script" in tags)
+    for tag in tags:
         assert len(page.all(tag)) == 1
         (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
@@ -416,20 +423,97 @@ def test_the_page_requests_nothing() -> None:
 
 
 def test_the_page_names_its_feed_and_files() -> None:
-    """The page links to every other file, and announces the feed."""
+    """The page links to every other file for people, and announces the feed."""
     page = Page(render(catalog()))
-    assert {a["href"] for a in page.all("a")} >= set(FILES) - {"index.html"}
+    machines = {"index.html", "renovate.json", "badge.json"}
+    assert {a["href"] for a in page.all("a")} >= set(FILES) - machines
     (feed,) = [a for a in page.all("link") if a.get("type") == "application/atom+xml"]
     assert (feed["rel"], feed["href"]) == ("alternate", "feed.xml")
 
 
-def test_hostile_names_in_the_page() -> None:
-    """Names are text in the page: the elements are those of a catalog with plain names."""
-    page = Page(render(hostile()))
-    harmless = Page(render(catalog()))
-    assert {tag for tag, _ in page.tags} <= {tag for tag, _ in harmless.tags} | {"tspan"}
+@pytest.mark.parametrize("name", ["index.html", "changes.html"])
+def test_hostile_names_in_a_page(name: str) -> None:
+    """Names are text in a page: the elements are those of a catalog with plain names."""
+    page = Page(render(hostile()), name)
+    harmless = Page(render(going()), "index.html")
+    assert {tag for tag, _ in page.tags} <= {tag for tag, _ in harmless.tags} | {"nav"}
     assert "</title><img src=x onerror=alert(1)>" in page.texts
     assert r"turn \u202e and \u2066 bell \x07 line\r" in page.text
+
+
+def test_the_title_of_the_site() -> None:
+    """Pages, previews of links and the feed have the site's own title and a summary."""
+    site = replace(catalog(), title="Models at <ACME>", public_url="https://example.com/m")
+    files = render(site)
+    assert read_feed(files).feed.title == "Models at <ACME>: what changed"
+    for name, title in (
+        ("index.html", "Models at <ACME>"),
+        ("changes.html", "Models at <ACME>: all changes"),
+    ):
+        page = Page(files, name)
+        assert title in page.texts
+        graph = {a["property"]: a["content"] for a in page.all("meta") if "property" in a}
+        assert graph["og:title"] == title
+        assert graph["og:url"] == f"https://example.com/m/{name}"
+    graph = {a["property"]: a["content"] for a in Page(files).all("meta") if "property" in a}
+    assert graph["og:description"] == (
+        "4 models listed, 1 gone. Next to retire: Claude Late, 2026-09-01."
+    )
+
+
+def test_all_changes_by_month() -> None:
+    """The page of changes has every event, newest first, under its month, with its facts."""
+    page = Page(render(catalog()), "changes.html")
+    shown = [text.strip() for text in page.text.splitlines()]
+    months = [text for text in shown if re.fullmatch(r"[A-Z][a-z]+ 2026", text)]
+    assert months[len(months) // 2 :] == ["June 2026", "May 2026", "April 2026", "February 2026"]
+    dates = [text for text in shown if re.fullmatch(r"2026-\d\d-\d\d", text)]
+    assert dates == ["2026-06-20", "2026-05-01", "2026-04-20", "2026-02-01", "2026-02-01"]
+    assert "retires 2026-09-01 (123 days), lifecycle: active → deprecated" in shown
+    (link,) = {a["href"] for a in page.all("a") if "claude-late" in str(a["href"])}
+    assert link == "index.html#anthropic/claude-late"
+
+
+def test_changes_beyond_the_limit() -> None:
+    """The page of changes has the latest ones, and says where the others are."""
+    one = record("claude-1")
+    events = [later_event(one, Kind.UPDATED, "2026-03-01") for _ in range(MAX_CHANGES + 1)]
+    page = Page(render(contents([one], [added(one), *events])), "changes.html")
+    assert f"The latest {MAX_CHANGES + 1:,} changes. Earlier ones are in " in page.texts
+    assert len([a for a in page.all("li") if a["class"] == "updated"]) == MAX_CHANGES
+
+
+# --- files for other programs ------------------------------------------------------------------
+
+
+def test_releases_for_renovate() -> None:
+    """Renovate gets the listed models with their releases; those to move away from are marked."""
+    releases = json.loads(render(catalog())["renovate.json"])["releases"]
+    assert releases == [
+        {"version": "claude-opus-5", "releaseTimestamp": "2026-06-19T00:00:00Z"},
+        {
+            "version": "claude-late",
+            "releaseTimestamp": "2026-01-01T00:00:00Z",
+            "isDeprecated": True,
+        },
+        {"version": "local/phi", "releaseTimestamp": "2025-11-01T00:00:00Z"},
+        {"version": "local/llama"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("retires", "message", "color"),
+    [
+        (None, "1 listed", "brightgreen"),
+        ("2026-09-01", "1 listed, next retires 2026-09-01", "orange"),
+        ("2026-06-01", "1 listed, 1 overdue", "red"),
+    ],
+)
+def test_a_badge(retires: str | None, message: str, color: str) -> None:
+    """A badge says how many models are listed, and the next retirement."""
+    one = record("a", retires_at=retires and f"{retires}T00:00:00Z")
+    badge = json.loads(render(contents([one]))["badge.json"])
+    assert badge == {"schemaVersion": 1, "label": "models", "message": message, "color": color}
 
 
 def test_ids_of_rows_are_unique() -> None:
@@ -437,7 +521,7 @@ def test_ids_of_rows_are_unique() -> None:
     pairs = [("a", "b/c"), ("a/b", "c"), ("a", "b c"), ("a", "b%20c"), ("a%2Fb", "c"), ("a", "B/c")]
     models = [record(id_, name) for name, id_ in pairs]
     page = Page(render(contents(models, sources=[source(name) for name, _ in pairs])))
-    ids = [a["id"] for a in page.all("tr") if "id" in a]
+    ids = [a["id"] for a in page.all("li") if "id" in a]
     assert len(set(ids)) == len(pairs)
     assert all(re.fullmatch(r"[!-~]+", id_) for id_ in ids)
     assert [unquote(id_) for id_ in ids] == [f"{name}/{id_}" for name, id_ in pairs]
@@ -458,8 +542,13 @@ def test_an_empty_catalog() -> None:
 def draw(site):
     content, history = site.content, site.history
     lives = [lifespan(record, history, content.as_of) for record in content.models]
-    picture = timeline(content, lives)
-    return {bar.life.record.info.id: bar for bar in picture.bars}, picture
+    axis = Axis.of(lives, content.as_of)
+    ids = [record.info.id for record in content.models]
+    return (
+        dict(zip(ids, map(axis.bar, lives), strict=True)),
+        axis,
+        dict(zip(ids, lives, strict=True)),
+    )
 
 
 def stages(bar) -> list[str]:
@@ -468,52 +557,52 @@ def stages(bar) -> list[str]:
 
 def test_a_bar_from_release_to_retirement() -> None:
     """A bar starts at the release, changes at the deprecation, and ends at the date or open."""
-    bars, picture = draw(catalog())
+    bars, axis, lives = draw(catalog())
     assert stages(bars["claude-opus-5"]) == ["live"]
     assert bars["claude-opus-5"].open_end
     assert stages(bars["claude-late"]) == ["live", "late", "ahead"]
-    assert bars["claude-late"].segments[-1].x == picture.now
-    assert bars["claude-late"].retires > picture.now
+    assert bars["claude-late"].segments[-1].x == axis.now
+    assert bars["claude-late"].retires > axis.now
     assert not bars["claude-late"].open_end
     assert stages(bars["claude-old"]) == ["gone"]
-    assert bars["claude-old"].life.end == day("2026-04-20")
+    assert lives["claude-old"].end == day("2026-04-20")
     assert bars["claude-old"].segments[0].x == 0
 
 
 def test_an_unknown_release() -> None:
     """A bar of a model with unknown release starts, faded, when it was first seen."""
-    bars, picture = draw(catalog())
-    assert bars["local/llama"].life.start == BASELINE
-    assert bars["local/llama"].open_start
-    assert picture.begin == datetime(2024, 3, 7, tzinfo=UTC)
+    _, axis, lives = draw(catalog())
+    assert lives["local/llama"].start == BASELINE
+    assert not lives["local/llama"].released
+    assert axis.begin == datetime(2024, 3, 7, tzinfo=UTC)
 
 
 def test_an_overdue_model() -> None:
     """The bar of an overdue model reaches to the last sync, and the page says overdue."""
     overdue = record("a", retires_at="2026-06-01T00:00:00Z", lifecycle="deprecated")
-    bars, picture = draw(contents([overdue]))
+    bars, axis, lives = draw(contents([overdue]))
     bar = bars["a"]
-    assert bar.life.overdue
+    assert lives["a"].overdue
     assert bar.open_end
-    assert bar.end == picture.now
-    assert bar.retires < picture.now
+    assert bar.end == axis.now
+    assert bar.retires < axis.now
     assert "overdue" in Page(render(contents([overdue]))).text
 
 
 def test_the_end_of_a_retired_model() -> None:
     """A retired model's bar ends at its event, or at its date; a later date is not drawn."""
     retired = record("a", lifecycle="retired", retires_at="2026-06-01T00:00:00Z")
-    assert draw(contents([retired]))[0]["a"].life.end == datetime(2026, 6, 1, tzinfo=UTC)
+    assert draw(contents([retired]))[2]["a"].end == datetime(2026, 6, 1, tzinfo=UTC)
     events = [added(retired), later_event(retired, Kind.RETIRED, "2026-05-30")]
-    bar = draw(contents([retired], events))[0]["a"]
-    assert bar.life.end == day("2026-05-30")
-    assert bar.retires is None
+    bars, _, lives = draw(contents([retired], events))
+    assert lives["a"].end == day("2026-05-30")
+    assert bars["a"].retires is None
 
 
 def test_absurd_dates() -> None:
     """The timeline spans about twenty years at most, and every bar is inside it."""
-    bars, picture = draw(hostile())
-    assert picture.end - picture.begin < timedelta(days=25 * 366)
+    bars, axis, _ = draw(hostile())
+    assert axis.end - axis.begin < timedelta(days=25 * 366)
     for bar in bars.values():
         for segment in bar.segments:
             assert 0 <= segment.x <= segment.x + segment.width <= 100.01
@@ -525,7 +614,7 @@ def test_absurd_dates() -> None:
 def test_the_grid_suits_the_span(days: int) -> None:
     """From two days to decades the axis has one to six labels in order, one with a year."""
     created = NOW - timedelta(days=days)
-    _, picture = draw(contents([record("a", created_at=created.isoformat())]))
-    assert 1 <= len(picture.ticks) <= 6
-    assert any(re.search(r"\d{4}$", tick.label) for tick in picture.ticks)
-    assert all(one.x < two.x for one, two in itertools.pairwise(picture.ticks))
+    ticks = draw(contents([record("a", created_at=created.isoformat())]))[1].ticks()
+    assert 1 <= len(ticks) <= 6
+    assert any(re.search(r"\d{4}$", tick.label) for tick in ticks)
+    assert all(one.x < two.x for one, two in itertools.pairwise(ticks))
