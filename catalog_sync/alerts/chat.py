@@ -25,7 +25,6 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from catalog_sync.alerts.channels import SEND_TIMEOUT, SendResult, http_result, reason_of
-from catalog_sync.client import network
 from catalog_sync.client.exchange import Response
 from catalog_sync.errors import ConfigError, DeadlineError
 from catalog_sync.redact import Redactor
@@ -74,9 +73,12 @@ class Chat:
         # Many services have a token where others have their host.
         templates: Sequence[str] = service.templates
         hosted = all("{host}" in template for template in templates)
-        self.place = network.origin(url) if hosted else f"{scheme}…"
+        port = f":{service.port}" if service.port else ""
+        self.place = scheme + (f"{service.host}{port}" if hosted else "…")
         self._redact = Redactor(_secrets(url, self.place if hosted else ""))
         self._markdown = _wants_markdown(service)
+        self._converts = type(service).dialect_convert is not apprise.NotifyBase.dialect_convert
+        """Whether the plugin turns CommonMark into the service's own markup."""
         if "overflow=" not in url:  # a long message is split, not refused
             service.overflow_mode = apprise.OverflowMode.SPLIT
         self._apprise = apprise.Apprise(asset=asset)
@@ -104,11 +106,16 @@ class Chat:
 
     def _notify(self, message: Message, attempt: _Attempt) -> SendResult:
         form = apprise.NotifyFormat.MARKDOWN if self._markdown else apprise.NotifyFormat.TEXT
+        title, body = message.subject, message.text
+        if self._markdown:
+            title, body = message.markdown_subject, message.markdown
+        if self._markdown and self._converts:  # in Slack's markup, < and > are a link
+            body = re.sub("[<>]", r"\\\g<0>", body)
         _thread.attempt = attempt
         try:
             result = self._apprise.notify(
-                body=message.markdown if self._markdown else message.text,
-                title=message.markdown_subject if self._markdown else message.subject,
+                body=body,
+                title=title,
                 notify_type=message.severity,
                 body_format=form,
                 log_level=logging.DEBUG,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from catalog_sync.domain.event_text import deadline_text, facts, model_info
 from catalog_sync.domain.kinds import Kind
-from catalog_sync.text import age_text, count, escaped, one_line
+from catalog_sync.text import age_text, count, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -223,14 +223,19 @@ def sentence(line: Line, mark: Callable[[str], str], strong: str = "{}") -> str:
 _BREAK: Final = "\u200b"
 """A zero-width space. It is invisible and breaks mentions and links."""
 _ACTIVE: Final = re.compile(
-    r"(?<=@)(?=\S)"  # @everyone, @here, @**all**, <@&42>, an e-mail address
+    r"(?<=@)(?!(?<=\w@)\d)(?=\S)"  # @everyone, @**all**, <@&42>, an address; not model@20260101
     r"|(?<=<)(?=[@!#]|at\b|users/)"  # <!channel>, <#C1>, <at>all</at>, <users/all>
+    r"|(?<=#)(?=[^\W\d]|\*)"  # #channel, #**stream**
     r"|(?<=\])(?=\()"  # [x](http://…)
     r"|(?<=:)(?=//)|(?<=\bwww)(?=\.)"  # http://…, www.…
-    r"|(?<=\bmailto)(?=:)|(?<=\btel)(?=:)",
+    r"|(?<=\bmailto)(?=:)|(?<=\btel)(?=:)"
+    r"|(?<=\|)(?=\|)",  # ||hidden||
     re.IGNORECASE,
 )
 """The positions between two characters at which a mention or a link begins."""
+_HTML: Final = re.compile(r"(?<=<)(?=[a-z/?])|(?<=&)(?=#|\w+;)", re.IGNORECASE)
+_MARKS: Final = re.compile(r"[\\`*~]|(?<![^\W_])_|_(?![^\W_])")
+"""The characters that format text. An underscore within a word does not."""
 
 
 def chat_text(text: str) -> str:
@@ -243,5 +248,8 @@ def chat_text(text: str) -> str:
 
 
 def chat_markdown(text: str) -> str:
-    """Return foreign text as `chat_text` does, escaped for Markdown."""
-    return _ACTIVE.sub(_BREAK, escaped(text))
+    """Return foreign text as `chat_text` does, for Markdown.
+
+    Backslashes stand only before what would be formatted: Rocket.Chat, Slack and others show them.
+    """
+    return _ACTIVE.sub(_BREAK, _HTML.sub(_BREAK, _MARKS.sub(r"\\\g<0>", one_line(text))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import socket
@@ -17,9 +18,12 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from html.parser import HTMLParser
 from typing import BinaryIO
+from urllib.parse import unquote_plus
 
 import pytest
 import requests
+from apprise.plugins.discord import NotifyDiscord
+from apprise.plugins.zulip import NotifyZulip
 from markdown_it import MarkdownIt
 from pydantic import SecretStr
 from standardwebhooks import Webhook
@@ -499,9 +503,8 @@ def test_markdown_chat(receiver: Receiver, name: str) -> None:
     channel = service(f"mmost://127.0.0.1:{receiver.port}/{MATTERMOST}?format=markdown")
     assert send(channel, message(event(display_name=name))) == SendResult()
     shown = _Text()
-    text = receiver.last.json["text"].replace("\u200b", "")
-    shown.feed(MarkdownIt("commonmark").render(text))
-    lines = [each for each in shown.lines if each]
+    shown.feed(MarkdownIt("commonmark").render(receiver.last.json["text"]))
+    lines = [each.replace("\u200b", "") for each in shown.lines if each]
     assert f"New model: {name} (m-1)" in lines[0]
     assert f"{name} is new (m-1): released 2026-01-01." in " ".join(lines)
 
@@ -604,15 +607,32 @@ def test_severity_and_no_logo(receiver: Receiver) -> None:
     assert "http" not in receiver.last.text
 
 
-def test_no_ping_in_a_chat(receiver: Receiver) -> None:
-    """A name cannot ping or link through Apprise either, in subject, text and Markdown."""
-    hostile = message(event(display_name="@everyone <@&42> [x](http://e.example)"))
-    for form in ("", "?format=markdown"):
-        assert send(service(f"mmost://127.0.0.1:{receiver.port}/{MATTERMOST}{form}"), hostile)
-        text = receiver.last.json["text"]
-        assert "@everyone" not in text
-        assert "://" not in text
-        assert "everyone" in text
+ROCKET = f"{'a' * 24}/{'b' * 64}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"mmost://127.0.0.1:PORT/{MATTERMOST}",
+        f"mmost://127.0.0.1:PORT/{MATTERMOST}?format=markdown",
+        f"rocket://{ROCKET}@127.0.0.1:PORT/%23models",
+        f"discord://{'4' * 18}/{'J' * 68}",
+        f"discord://{'4' * 18}/{'J' * 68}?format=markdown",
+        f"zulip://bot@org/{'a' * 32}/models",
+    ],
+)
+def test_no_ping_in_a_chat(receiver: Receiver, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every chat a name pings nobody, links nowhere, and can be read as it is."""
+    monkeypatch.setattr(NotifyDiscord, "notify_url", receiver.url)
+    monkeypatch.setattr(NotifyZulip, "notify_url", receiver.url)
+    names = (ODD, "@everyone", "@**all**", "<@&42> <#42> #general", "[x](http://e.example)")
+    events = [event(n, display_name=name) for n, name in enumerate(names)]
+    assert send(service(url.replace("PORT", str(receiver.port))), message(*events)) == SendResult()
+    [got] = receiver.received
+    text = unquote_plus(got.text) if "zulip" in url else json.dumps(got.json, ensure_ascii=False)
+    assert not re.search(r"@(everyone|\*|&)|<[@#]|#general|\]\(|://", text)
+    shown = text.replace("\u200b", "").replace("\\", "")
+    assert [name for name in names if name not in shown] == []
 
 
 def test_stop_while_a_receiver_hangs() -> None:
@@ -660,6 +680,8 @@ def test_bad_url(url: str) -> None:
         ("json://me:T0KEN@chat.example:8080/T0KEN", "json://chat.example:8080"),
         ("mailto://me:T0KEN@mail.example?to=a@example.com", "mailto://mail.example"),
         (f"mmosts://chat.example/{MATTERMOST}", "mmosts://chat.example"),
+        (f"rocket://{ROCKET}@chat.example/%23models", "rocket://chat.example"),
+        ("json://[::1]:8080/T0KENT0KEN", "json://[::1]:8080"),
         ("slack://xoxb-1234-1234-4ddbc191d40ee098cbaae6f3523ada2d/#general", "slack://"),
         ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general", "slack://"),
         ("pbul://a6k4abnck26hdh8aa3edhoovddeulw3n", "pbul://"),
