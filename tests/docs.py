@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,23 @@ import click
 import sqlalchemy as sa
 
 from catalog_sync import errors
+from catalog_sync.alerts.message import compose
 from catalog_sync.cli import cli
 from catalog_sync.config import json_schema
 from catalog_sync.config.load import ENV_PREFIX
 from catalog_sync.db.schema import metadata
+from catalog_sync.domain.kinds import DEFAULT_ALERT_KINDS, Kind
+from catalog_sync.domain.model import Event
 from catalog_sync.queries import metrics as metrics_query
 
+SONNET = {
+    "type": "model",
+    "id": "claude-sonnet-4-5-20250929",
+    "display_name": "Claude Sonnet 4.5",
+    "created_at": "2025-09-29T00:00:00Z",
+    "lifecycle": "deprecated",
+    "retires_at": "2027-02-19T00:00:00Z",
+}
 CHECKOUT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^ *```(\w+)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 PART = re.compile(
@@ -180,12 +192,34 @@ def error_codes() -> str:
     return table("code|exit code|means|what to do", rows[1:])
 
 
+def subjects() -> str:
+    """The subject of a message about each kind of event, and whether it is sent by default."""
+    rows = []
+    for kind in Kind:
+        about_model = kind.value in {*DEFAULT_ALERT_KINDS, Kind.UPDATED}
+        changes = {"days_left": {"old": 90, "new": 30}} if kind is Kind.RETIRING else {}
+        changes |= {"capabilities.effort.xhigh": {}} if kind is Kind.SCHEMA_CHANGED else {}
+        event = Event(
+            kind,
+            datetime(2027, 1, 20, tzinfo=UTC),
+            SONNET["id"] if about_model else None,
+            changes,
+            SONNET if about_model else None,
+            "anthropic",
+        )
+        default = "yes" if kind in DEFAULT_ALERT_KINDS else "no"
+        subject = compose("", [event], 1).subject.replace("\u200b", "")
+        rows.append((f"`{kind}`", default, subject))
+    return table("event|default|subject", rows)
+
+
 PARTS: dict[str, Callable[..., str]] = {
     "help": help_text,
     "configuration": configuration,
     "columns": columns,
     "metrics": metrics,
     "error_codes": error_codes,
+    "subjects": subjects,
 }
 
 

@@ -28,9 +28,10 @@ from catalog_sync.db.schema import TABLES, VERSION_TABLE, VIEWS
 from catalog_sync.demo.history import steps
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.domain.kinds import DEFAULT_ALERT_KINDS, DEFAULT_FAIL_ON, Kind, Verdict
+from daemons import Daemon
 from docs import CHECKOUT, Page, commands, generated, page, pages
 from receivers import Receiver
-from support import KEY, environment, run
+from support import KEY, environment, model, run
 
 README = Page(CHECKOUT / "README.md")
 WITH_SESSIONS = [each for each in pages() if each.blocks("console")]
@@ -74,7 +75,6 @@ def test_every_kind_of_event_is_described() -> None:
     assert sorted(events.first_column("kind")) == sorted(Kind)
     marked = re.findall(r"^\| `(\w+)` \| yes \|", events.text, re.MULTILINE)
     assert sorted(marked) == sorted(DEFAULT_ALERT_KINDS)
-    assert set(page("how-to/alerts.md").first_column("event")) == set(Kind)
 
 
 def test_every_verdict_is_described() -> None:
@@ -119,6 +119,41 @@ def test_the_tables_can_be_dropped_in_the_stated_order(database_url: str) -> Non
             connection.execute(sa.text(f"DROP {kind} {name}"))
     assert sa.inspect(engine).get_table_names() == []
     engine.dispose()
+
+
+def shape(value: object) -> object:
+    """The keys of an object, without its values; a list has the shape of its first item."""
+    if isinstance(value, dict):
+        return {key: shape(each) for key, each in value.items()}
+    return [shape(value[0])] if isinstance(value, list) and value else None
+
+
+def test_the_objects_have_the_shown_keys() -> None:
+    """`sync --json`, `status --json` and a webhook have the keys of their examples."""
+    (body,) = map(json.loads, page("reference/webhook.md").blocks("json"))
+    sync, status = map(json.loads, page("reference/commands.md").blocks("json"))
+    with Receiver() as hook, Sandbox([model("a")], api_key=KEY) as api:
+        Path("catalog-sync.toml").write_text(
+            f'[[alerts]]\nname = "hook"\nwebhook = "{hook.url}"\n', encoding="utf-8"
+        )
+        ours = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.url}
+        assert run("sync", **ours).returncode == 0
+        api.models = [model("a"), model("b")]
+        printed = json.loads(run("sync", "--json", **ours).stdout)
+        assert hook.wait_for(1)
+    assert shape(printed) == shape(sync)
+    assert shape(json.loads(run("status", "--json").stdout)) == shape(status)
+    assert shape(hook.last.json) == shape(body)
+
+
+def test_the_log_of_the_daemon() -> None:
+    """The daemon's first lines have the keys that the page shows, in the same order."""
+    (shown,) = page("how-to/daemon.md").blocks("text")
+    with Sandbox(steps()[-1].models) as api, Daemon(ANTHROPIC_BASE_URL=api.url) as daemon:
+        (ended,) = daemon.runs("succeeded")
+    keys = [re.findall(r"(\w+)=", line) for line in shown.splitlines()]
+    logged = [[key for key in entry if entry[key] is not None] for entry in (daemon.log[0], ended)]
+    assert [entry[3:] for entry in logged] == keys
 
 
 # --- references --------------------------------------------------------------------------------
