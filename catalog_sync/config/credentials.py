@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from catalog_sync.config.values import HEADER_VALUE, looks_secret
+from catalog_sync.config.values import HEADER, looks_secret
 from catalog_sync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def read_credential(source: SourceSettings, cancel: CancelToken) -> Credential:
         raise ConfigError(f"{who} API key: set ANTHROPIC_API_KEY {help_}")
     if not secret:
         raise ConfigError(f"{where}: no key: {missing}", advice)
-    if not HEADER_VALUE.fullmatch(secret):
+    if not re.search(HEADER, secret):
         raise ConfigError(
             f"source {source.name}: {origin} holds characters that no key has",
             "expected printable ASCII on one line",

@@ -15,8 +15,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from catalog_sync.config.credentials import expanded
-from catalog_sync.config.settings import AlertSettings, CheckSettings, Settings, SourceSettings
-from catalog_sync.config.values import http_url
+from catalog_sync.config.settings import (
+    WORDS,
+    AlertSettings,
+    CheckSettings,
+    Settings,
+    SourceSettings,
+)
+from catalog_sync.config.values import EXPECTED, http_url
 from catalog_sync.errors import ConfigError
 from catalog_sync.text import did_you_mean
 
@@ -158,6 +164,12 @@ def _explain(message: str, file: Path | None, variables: dict[str, Any]) -> str:
         path += f".{match[1]}"
     elif match := re.match(r"Object missing required field `(\w+)`", reason):
         path, reason = f"{path}.{match[1]}", "missing"
+    elif reason.startswith("Expected `str` matching regex"):
+        expected = next(text for pattern, text in EXPECTED.items() if repr(pattern) in reason)
+        reason = f"expected {expected}"
+    elif reason.startswith("Invalid enum value"):
+        *others, last = (f"'{word}'" for word in WORDS[re.findall(r"[a-z_]+", path)[-1]])
+        reason = f"expected {', '.join(others)} or {last}"
     elif match := re.match(r"Expected `(\w+)[^`]*`(?:, got| of length)? ?(>=|<=)?\s?(\d*)", reason):
         kind, sign, limit = match.groups()
         if sign and kind == "int":

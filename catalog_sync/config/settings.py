@@ -5,17 +5,29 @@ Secrets are named here, not read: `SourceSettings.credential()` reads one when a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from msgspec import Meta, Struct, field
+from msgspec import Struct, field
 from msgspec.structs import force_setattr, replace
 
 from catalog_sync.cancel import CancelToken
 from catalog_sync.config import credentials, values
 from catalog_sync.config.schedule import Schedule
-from catalog_sync.config.values import Duration, Listen, Secret, SecretStr
+from catalog_sync.config.values import (
+    Command,
+    Count,
+    Duration,
+    File,
+    Header,
+    Listen,
+    Name,
+    Secret,
+    SecretStr,
+    UpToThousand,
+    Variable,
+)
 from catalog_sync.domain.kinds import (
     DEFAULT_ALERT_KINDS,
     DEFAULT_FAIL_ON,
@@ -25,28 +37,22 @@ from catalog_sync.domain.kinds import (
 )
 from catalog_sync.errors import ConfigError
 
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
 DEFAULT_EVERY = timedelta(minutes=15)
 DEFAULT_BASE_URLS = {"anthropic": "https://api.anthropic.com", "openai": "https://api.openai.com"}
 DEFAULT_VERSION = "2026-10-21"  # what SDK 2.12 sends; the first with lifecycle fields
 _OPENAI_IGNORED = ("created", "created_at", "permission")
 """Paths that compatible servers generate anew for each request."""
-
-Name = Annotated[str, Meta(min_length=1, max_length=64)]
-Command = Annotated[tuple[str, ...], Meta(min_length=1)]
-Count = Annotated[int, Meta(ge=1)]
-if TYPE_CHECKING:
-    from datetime import datetime
-    from pathlib import Path
-
-    Api: TypeAlias = Literal["anthropic", "openai"]
-    Lifecycles: TypeAlias = tuple[Lifecycle, ...]
-    Kinds: TypeAlias = tuple[Kind, ...]
-    Verdicts: TypeAlias = tuple[Verdict, ...]
-else:
-    Api = values.word_type(DEFAULT_BASE_URLS)
-    Lifecycles = tuple[values.word_type(Lifecycle), ...]
-    Kinds = tuple[values.word_type(Kind), ...]
-    Verdicts = tuple[values.word_type(Verdict), ...]
+WORDS: Mapping[str, Iterable[str]] = {
+    "api": DEFAULT_BASE_URLS,
+    "lifecycle": Lifecycle,
+    "events": Kind,
+    "fail_on": Verdict,
+}
+"""The keys whose values are words of a list."""
 
 
 def _cron(value: str) -> str:
@@ -62,16 +68,8 @@ class _Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Run the checks. Raises ValueError: ".KEY: what was expected"."""
         for key, check in self.checks.items():
-            value = getattr(self, key)
-            if value is None:
-                continue
-            try:
-                force_setattr(self, key, check(value))
-            except ValueError as error:
-                reason = str(error)
-                raise ValueError(
-                    f".{key}{reason if reason[:1] in {'[', '.'} else f': {reason}'}"
-                ) from None
+            if (value := getattr(self, key)) is not None:
+                force_setattr(self, key, values.checked(f".{key}", check, value))
 
     def model_copy(self, *, update: Mapping[str, Any]) -> Self:
         """Return a copy with some values changed."""
@@ -83,43 +81,36 @@ class SourceSettings(_Table, frozen=True, kw_only=True):
 
     checks: ClassVar[Mapping[str, values.Check]] = {
         "name": values.name,
-        "api": values.word(DEFAULT_BASE_URLS),
         "base_url": values.http_url("https://api.anthropic.com"),
-        "api_key_env": values.variable,
-        "api_key_file": values.file_name,
         "api_key_command": values.command,
-        "auth_token_env": values.variable,
-        "auth_token_file": values.file_name,
         "auth_token_command": values.command,
-        "anthropic_version": values.header_value,
-        "lifecycle": values.each(values.word(Lifecycle)),
         "headers": values.headers,
-        "deadline": values.at_most_a_day,
+        "deadline": values.deadline,
         "every": values.duration,
         "cron": _cron,
     }
 
     name: Name
     """The name in the column `source` and in every message."""
-    api: Api = "anthropic"
+    api: Literal["anthropic", "openai"] = "anthropic"
     """The shape of the API's answers."""
     base_url: str = ""
     """Where the API answers; by default the vendor's own address."""
-    api_key_env: str | None = None
+    api_key_env: Variable | None = None
     """The environment variable with the key. Default: ANTHROPIC_API_KEY, or OPENAI_API_KEY."""
-    api_key_file: str | None = None
+    api_key_file: File | None = None
     """A file with the key, relative to the configuration file; `~` and variables are expanded."""
     api_key_command: Command | None = None
     """A program and its arguments that print the key; run for each run, without a shell."""
-    auth_token_env: str | None = None
+    auth_token_env: Variable | None = None
     """The environment variable with a bearer token, for gateways."""
-    auth_token_file: str | None = None
+    auth_token_file: File | None = None
     """A file with a bearer token."""
     auth_token_command: Command | None = None
     """A program and its arguments that print a bearer token."""
-    anthropic_version: str = DEFAULT_VERSION
+    anthropic_version: Header = DEFAULT_VERSION
     """The header `anthropic-version`."""
-    lifecycle: Lifecycles = ()
+    lifecycle: tuple[Lifecycle, ...] = ()
     """The API's own filter; empty asks for its default, active and deprecated."""
     headers: Mapping[str, Secret] = field(default_factory=dict)
     """Extra request headers; their values are secrets."""
@@ -127,7 +118,7 @@ class SourceSettings(_Table, frozen=True, kw_only=True):
     """Globs of ids that are never recorded; case matters."""
     ignore: tuple[str, ...] = ()
     """Paths whose changes make no event, such as "pricing.*"; `*` spans levels."""
-    page_size: Annotated[int, Meta(ge=1, le=1000)] = 1000
+    page_size: UpToThousand = 1000
     """Models per page."""
     deadline: Duration = timedelta(seconds=60)
     """For a whole walk over all pages, retries included."""
@@ -161,8 +152,6 @@ class AlertSettings(_Table, frozen=True, kw_only=True):
         "name": values.name,
         "url": values.secret,
         "webhook": values.secret_url,
-        "secret_env": values.variable,
-        "events": values.each(values.word(Kind)),
     }
 
     name: Name
@@ -171,9 +160,9 @@ class AlertSettings(_Table, frozen=True, kw_only=True):
     """An Apprise URL; it holds tokens, so that only its scheme and host are ever shown."""
     webhook: Secret | None = None
     """Where JSON is posted, signed as Standard Webhooks describe."""
-    secret_env: str | None = None
+    secret_env: Variable | None = None
     """The environment variable with the webhook's signing secret: "whsec_" and base64."""
-    events: Kinds = DEFAULT_ALERT_KINDS
+    events: tuple[Kind, ...] = DEFAULT_ALERT_KINDS
     """The kinds of events that are sent."""
     models: tuple[str, ...] = ()
     """Globs of ids; empty is every model. Events without a model pass them all."""
@@ -196,14 +185,11 @@ class AlertSettings(_Table, frozen=True, kw_only=True):
 class CheckSettings(_Table, frozen=True, kw_only=True):
     """The `[check]` table: defaults of `catalog-sync check`."""
 
-    checks: ClassVar[Mapping[str, values.Check]] = {
-        "within": values.duration,
-        "fail_on": values.each(values.word(Verdict)),
-    }
+    checks: ClassVar[Mapping[str, values.Check]] = {"within": values.duration}
 
     within: Duration = timedelta(days=60)
     """A retirement date that is nearer than this is a problem."""
-    fail_on: Verdicts = DEFAULT_FAIL_ON
+    fail_on: tuple[Verdict, ...] = DEFAULT_FAIL_ON
     """Verdicts that make the check fail; any other except `fine` is a warning."""
     ignore: tuple[str, ...] = ()
     """Globs of ids that are left out."""
@@ -242,11 +228,11 @@ class Settings(_Table, frozen=True, kw_only=True, dict=True):
     """How long before a retirement date a `retiring` event is recorded."""
     failure_alert_after: Count = 3
     """Failed runs of a source in a row before the `sync_failed` event."""
-    delivery_attempts: Annotated[int, Meta(ge=1, le=1000)] = 20
+    delivery_attempts: UpToThousand = 20
     """How often an alert is sent before it counts as failed; 20 take about three days."""
     retention: Duration = timedelta(days=400)
     """How long runs without events and delivered alerts are kept."""
-    parallel: Annotated[int, Meta(ge=1, le=1000)] = 16
+    parallel: UpToThousand = 16
     """Sources that are synced at the same time."""
     heartbeat_url: Secret | None = None
     """Pinged at the start, success and failure of a run; its path is a secret."""

@@ -7,9 +7,9 @@ with what was expected. It never repeats the value, which may be a misplaced sec
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from msgspec import Meta
@@ -21,7 +21,6 @@ _LONGEST = timedelta(days=3660)  # a later date may exceed the calendar
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([A-Za-z0-9.-]*)):(\d{1,5})", re.ASCII)
 _LAST_PORT = 65_535
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110, token
-HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?", re.ASCII)
 _KEY_PREFIXES = ("sk-", "sk_", "whsec_")
 
 
@@ -56,26 +55,31 @@ class Address(NamedTuple):
     """0 takes a free one."""
 
 
+VARIABLE = r"^(?!sk_|whsec_)[A-Za-z_][A-Za-z0-9_]*$"
+FILE = r"^(?!sk-|sk_|whsec_)[^\x00]+$"
+HEADER = r"^[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?$"
+EXPECTED = {
+    VARIABLE: "the name of an environment variable, not a key",
+    FILE: "the path of a file, not a key",
+    HEADER: "a value of printable ASCII characters",
+}
+"""What each pattern asks for."""
+Variable = Annotated[str, Meta(pattern=VARIABLE)]
+File = Annotated[str, Meta(pattern=FILE)]
+Header = Annotated[str, Meta(pattern=HEADER)]
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+Command = Annotated[tuple[str, ...], Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=1)]
+UpToThousand = Annotated[int, Meta(ge=1, le=1000)]
 if TYPE_CHECKING:
     Duration: TypeAlias = timedelta
-
-    class Secret(Protocol):
-        """A secret: `SecretStr`, or the class of this name in another library."""
-
-        def get_secret_value(self) -> str:
-            """Return the text."""
-
+    Secret: TypeAlias = SecretStr
     Listen: TypeAlias = Address
 else:  # msgspec leaves `Any` to the checks, which also run for settings built by a program
     _DURATION = r"^\s*\d{1,9}(\.\d{1,6})?(ms|s|m|h|d|w)\s*$"
     Duration = Annotated[Any, Meta(extra_json_schema={"type": "string", "pattern": _DURATION})]
     Secret = Annotated[Any, Meta(extra_json_schema={"type": "string"})]
     Listen = Annotated[Any, Meta(extra_json_schema={"type": "string"})]
-
-
-def word_type(words: Iterable[str]) -> Any:
-    """Return the type of one of a few words, which a check converts."""
-    return Annotated[Any, Meta(extra_json_schema={"enum": [str(word) for word in words]})]
 
 
 def text(value: Any) -> str:
@@ -92,28 +96,25 @@ def secret(value: Any) -> SecretStr:
     return SecretStr(text(value))
 
 
-def jitter(value: Any) -> timedelta:
-    """Convert a duration, which may be zero."""
+def duration(value: Any, *, zero: bool = False, longest: timedelta = _LONGEST) -> timedelta:
+    """Convert a duration."""
     length = value if isinstance(value, timedelta) else parse_duration(str(value))
-    if length > _LONGEST:
-        raise ValueError("expected a duration of at most ten years")
-    return length
-
-
-def duration(value: Any) -> timedelta:
-    """Convert a duration greater than zero."""
-    length = jitter(value)
-    if not length:
+    if not length and not zero:
         raise ValueError("expected a duration of more than nothing")
+    if length > longest:
+        most = "ten years" if longest == _LONGEST else "a day"
+        raise ValueError(f"expected a duration of at most {most}")
     return length
 
 
-def at_most_a_day(value: Any) -> timedelta:
+def jitter(value: Any) -> timedelta:
+    """Convert a duration that may be zero."""
+    return duration(value, zero=True)
+
+
+def deadline(value: Any) -> timedelta:
     """Convert a duration of at most a day."""
-    length = duration(value)
-    if length > timedelta(days=1):
-        raise ValueError("expected a duration of at most a day")
-    return length
+    return duration(value, longest=timedelta(days=1))
 
 
 def time_zone(value: str) -> str:
@@ -170,24 +171,18 @@ def secret_url(value: Any) -> SecretStr:
     return wrapped
 
 
-def header_value(value: Any) -> str:
-    """Check the value of a header."""
-    if not HEADER_VALUE.fullmatch(text(value)):
-        raise ValueError("expected a value of printable ASCII characters")
-    return str(value)
-
-
 def headers(value: Mapping[str, Any]) -> Mapping[str, SecretStr]:
     """Check extra request headers and wrap their values."""
-    wrapped = {}
-    for name, each in value.items():
+    for name in value:
         if not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no header name")
-        try:
-            wrapped[name] = secret(each)
-            header_value(wrapped[name].get_secret_value())
-        except ValueError as error:
-            raise ValueError(f".{name}: {error}") from None
+    return {name: checked(f".{name}", _header_value, each) for name, each in value.items()}
+
+
+def _header_value(value: Any) -> SecretStr:
+    wrapped = secret(value)
+    if not re.search(HEADER, wrapped.get_secret_value()):
+        raise ValueError(f"expected {EXPECTED[HEADER]}")
     return wrapped
 
 
@@ -200,22 +195,6 @@ def name(value: str) -> str:
     return value
 
 
-def variable(value: str) -> str:
-    """Check the name of an environment variable."""
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value, re.ASCII) or value.lower().startswith(
-        _KEY_PREFIXES
-    ):
-        raise ValueError("expected the name of an environment variable, not a key")
-    return value
-
-
-def file_name(value: str) -> str:
-    """Check the path of a file."""
-    if not value or "\x00" in value or value.startswith(_KEY_PREFIXES):
-        raise ValueError("expected the path of a file, not a key")
-    return value
-
-
 def command(value: tuple[str, ...]) -> tuple[str, ...]:
     """Check a program and its arguments."""
     if any("\x00" in word for word in value) or not value[0].strip():
@@ -225,32 +204,21 @@ def command(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-def word(words: Iterable[str]) -> Check:
-    """Return a check that a value is one of a few words; a word of an enumeration becomes it."""
-    known = {str(each): each for each in words}
-    *others, last = map(repr, known)
-
-    def check(value: Any) -> str:
-        if not isinstance(value, str) or value not in known:
-            raise ValueError(f"expected {', '.join(others)} or {last}")
-        return known[value]
-
-    return check
-
-
 def each(check: Check) -> Check:
     """Return a check of every item of a list."""
+    return lambda value: tuple(
+        checked(f"[{number}]", check, item) for number, item in enumerate(value)
+    )
 
-    def check_all(value: Any) -> tuple[Any, ...]:
-        checked = []
-        for number, item in enumerate(value):
-            try:
-                checked.append(check(item))
-            except ValueError as error:
-                raise ValueError(f"[{number}]: {error}") from None
-        return tuple(checked)
 
-    return check_all
+def checked(place: str, check: Check, value: Any) -> Any:
+    """Return the checked value. The error begins with its place, such as `.headers.x`."""
+    try:
+        return check(value)
+    except ValueError as error:
+        reason = str(error)
+        separator = "" if reason[:1] in {"[", "."} else ": "
+        raise ValueError(f"{place}{separator}{reason}") from None
 
 
 def looks_secret(value: str) -> bool:
