@@ -14,12 +14,12 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from catalog_sync.text import escape_controls
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOGGER_NAME = "catalog_sync"
-
-
 _source: ContextVar[str | None] = ContextVar("source", default=None)
 
 
@@ -49,7 +49,7 @@ class _TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         facts = _facts(record)
-        words = [_instant(record), record.levelname, _escaped(record.getMessage())]
+        words = [_instant(record), record.levelname, escape_controls(record.getMessage())]
         words += [f"{key}={_text(value)}" for key, value in facts.items() if value is not None]
         if record.exc_info:
             words.append("\n" + self.formatException(record.exc_info))
@@ -73,11 +73,6 @@ class _JsonFormatter(logging.Formatter):
 
 def _instant(record: logging.LogRecord) -> str:
     return f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _escaped(text: str) -> str:
-    """Return text with its control characters escaped."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _text(value: Any) -> str:
