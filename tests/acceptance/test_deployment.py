@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -102,29 +103,70 @@ def test_the_crontab_has_the_interval_that_status_expects() -> None:
     assert "%" not in command  # cron replaces it by a line end
 
 
-def test_cron_makes_a_run(tmp_path: Path) -> None:
-    """The command is silent when all is well, and writes errors only to standard error."""
+@pytest.fixture
+def cron(tmp_path: Path) -> Callable[[], subprocess.CompletedProcess[str]]:
+    """Give a function that runs the crontab's command as cron would."""
     home = tmp_path / "home"
-    directory = home / "catalog-sync"
-    installed = directory / ".venv" / "bin" / "catalog-sync"
+    installed = home / "catalog-sync" / ".venv" / "bin" / "catalog-sync"
     installed.parent.mkdir(parents=True)
     installed.symlink_to(PROGRAM)
     sleep = tmp_path / "bin" / "sleep"  # the test does not sleep
     sleep.parent.mkdir()
-    sleep.write_text('#!/bin/sh\necho "$1" >>"$HOME/slept"\n', encoding="utf-8")
+    sleep.write_text('#!/bin/sh\n[ "$1" -ge 0 ] && [ "$1" -lt 60 ]\n', encoding="utf-8")
     sleep.chmod(0o755)
-    cron = {"HOME": str(home), "LOGNAME": "user", "PATH": f"{sleep.parent}:/usr/bin:/bin"}
+    variables = {"HOME": str(home), "LOGNAME": "user", "PATH": f"{sleep.parent}:/usr/bin:/bin"}
     _, command = crontab()
+    return lambda: execute("/bin/sh", "-c", command, **variables)
+
+
+def test_cron_makes_a_run(
+    cron: Callable[[], subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """The command is silent when all is well, and writes errors only to standard error."""
+    directory = tmp_path / "home" / "catalog-sync"
     with Sandbox(MODELS) as sandbox:
         write_configuration(directory, sandbox, "sqlite:///catalog.db")
-        done = execute("/bin/sh", "-c", command, **cron)
+        done = cron()
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         assert recorded(directory / "catalog.db") == (["a", "b"], ["succeeded"])
         sandbox.api_key = "another"
-        done = execute("/bin/sh", "-c", command, **cron)
+        done = cron()
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"catalog-sync: .*\n", done.stderr)
-    assert all(0 <= int(line) < 60 for line in home.joinpath("slept").read_text().split())
+
+
+def test_cron_mails_a_problem_once(
+    cron: Callable[[], subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """A problem that lasts is mailed once; one that is new, or comes back, is mailed again."""
+    directory = tmp_path / "home" / "catalog-sync"
+
+    def mail(exit_code: int) -> str:
+        done = cron()
+        assert (done.returncode, done.stdout) == (exit_code, "")
+        return done.stderr
+
+    with Sandbox(MODELS) as sandbox:
+        write_configuration(directory, sandbox, "sqlite:///catalog.db")
+        good, key = sandbox.api_key, directory / "anthropic-api-key"
+        assert mail(0) == ""
+        sandbox.api_key = "another"
+        assert "source anthropic: " in mail(1)
+        assert [mail(1), mail(1)] == ["", ""]
+        with directory.joinpath("catalog-sync.toml").open("a") as file:
+            file.write('[[sources]]\nname = "other"\napi_key_file = "anthropic-api-key"\n')
+            file.write('base_url = "http://127.0.0.1:9"\ndeadline = "100ms"\n')
+        assert "source other: " in mail(1)
+        assert mail(1) == ""
+        write_configuration(directory, sandbox, "sqlite:///catalog.db")
+        key.write_text(good, encoding="utf-8")
+        sandbox.api_key = good
+        assert [mail(0), mail(0)] == ["", ""]
+        key.unlink()
+        assert "cannot be read" in mail(2)
+        directory.joinpath(".venv", "bin", "catalog-sync").unlink()
+        assert "not found" in mail(127)
+        assert mail(127) == ""
 
 
 # --- systemd -----------------------------------------------------------------------------------
@@ -235,15 +277,19 @@ def workflow() -> dict[Any, Any]:
 
 
 def test_github_knows_every_key() -> None:
-    """The workflow fits GitHub's schema."""
+    """The workflows fit GitHub's schema, and name each action by its commit and version."""
+    files = list(CONFIG.joinpath("github").glob("*.yml"))
     schema = ("--builtin-schema", "vendor.github-workflows")
     done = subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", *schema, CONFIG / "github" / "sync.yml"],
+        [sys.executable, "-m", "check_jsonschema", *schema, *files],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout
+    used = re.findall(r"uses: (.*)", "".join(file.read_text("utf-8") for file in files))
+    pinned = re.compile(r"actions/[\w/-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+")
+    assert [action for action in used if not pinned.fullmatch(action)] == []
 
 
 def test_the_workflow_can_do_little(workflow: dict[Any, Any]) -> None:
@@ -252,9 +298,6 @@ def test_the_workflow_can_do_little(workflow: dict[Any, Any]) -> None:
     (job,) = workflow["jobs"].values()
     assert job["permissions"] == {"contents": "write"}
     assert [step["run"] for step in job["steps"] if "${{" in step.get("run", "")] == []
-    used = [step["uses"] for step in job["steps"] if "uses" in step]
-    assert used
-    assert all(re.fullmatch(r"actions/[\w-]+@v\d+", action) for action in used)
     assert workflow["concurrency"] == {"group": "catalog-sync", "cancel-in-progress": False}
 
 
