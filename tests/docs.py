@@ -16,10 +16,10 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
+import config_schema
 from catalog_sync import errors
 from catalog_sync.alerts.message import compose
 from catalog_sync.cli import cli
-from catalog_sync.config import json_schema
 from catalog_sync.config.load import ENV_PREFIX
 from catalog_sync.db.schema import metadata
 from catalog_sync.domain.kinds import DEFAULT_ALERT_KINDS, Kind
@@ -126,7 +126,7 @@ def table(header: str, rows: list[tuple[str, ...]]) -> str:
 
 def configuration(owner: str) -> str:
     """The keys of the top level, or of a table such as SourceSettings."""
-    schema = json_schema.schema()
+    schema = config_schema.schema()
     top = owner == "Settings"
     found = schema if top else schema["$defs"][owner]
     rows = []

@@ -10,7 +10,6 @@ from catalog_sync.cli import print_error, render
 from catalog_sync.cli.progress import progress
 from catalog_sync.domain import event_text
 from catalog_sync.errors import DatabaseError, HeldError, OutputError
-from catalog_sync.files import atomic_write
 from catalog_sync.queries import health_text
 from catalog_sync.service.signals import run_until_signal
 from catalog_sync.sync.context import RunOptions
@@ -102,8 +101,10 @@ def _write_metrics(app: App, path: Path | None) -> list[OutputError]:
     """Write the metrics, also after a failure. Prints an error, and returns it."""
     if path is None:
         return []
+    from catalog_sync.queries import metrics_file  # noqa: PLC0415  # few ask for it
+
     try:
-        atomic_write(path, app.metrics())
+        metrics_file.write(path, app.snapshot())
     except OSError as error:
         what = f"metrics file {path} cannot be written: {error.strerror}"
         failed = OutputError(what, "check that its directory exists and may be written")

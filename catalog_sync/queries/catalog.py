@@ -40,10 +40,6 @@ def past_notes(as_of: datetime, now: datetime, later: Mapping[str, datetime]) ->
     return [*notes, f"{when} lies ahead: this is what is known now"] if as_of > now else notes
 
 
-_SUGGESTIONS = 3
-"""The number of suggested ids for an unknown one."""
-
-
 def list_models(
     connection: Connection,
     *,

@@ -49,31 +49,17 @@ def _supported(node: Mapping[str, Any], path: str) -> list[str]:
 
 
 _INFO_FIELDS = tuple(ModelInfo.__dataclass_fields__)
-_SEEN_FIELDS = ("first_seen_at", "last_seen_at", "missing_since", "removed_at")
 _EVENT_FIELDS = ("source", "kind", "model_id")
-MODEL_COLUMNS = ("source", *_INFO_FIELDS, *_SEEN_FIELDS)
+MODEL_COLUMNS = (
+    "source", *_INFO_FIELDS, "first_seen_at", "last_seen_at", "missing_since", "removed_at",
+)  # fmt: skip
 EVENT_COLUMNS = (
-    "id",
-    "run_id",
-    "source",
-    "model_id",
-    "kind",
-    "occurred_at",
-    "changes",
-    "payload",
-    "baseline",
-)
+    "id", "run_id", "source", "model_id", "kind", "occurred_at", "changes", "payload", "baseline",
+)  # fmt: skip
 DELIVERY_COLUMNS = (
-    "id",
-    "event_id",
-    "channel",
-    "status",
-    "attempts",
-    "next_attempt_at",
-    "delivered_at",
-    "last_error",
-    *_EVENT_FIELDS,
-)
+    "id", "event_id", "channel", "status", "attempts", "next_attempt_at", "delivered_at",
+    "last_error", *_EVENT_FIELDS,
+)  # fmt: skip
 
 
 def model_row(record: ModelRecord) -> dict[str, Any]:
@@ -121,9 +107,7 @@ def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
 def _record(cells: Sequence[Any]) -> str:
     line = io.StringIO()
-    csv.writer(line).writerow(
-        cells
-    )  # csv's line end is \r\n: before Python 3.13 only that is quoted
+    csv.writer(line).writerow(cells)  # before Python 3.13, only this line end, \r\n, is quoted
     return line.getvalue().removesuffix("\r\n") + "\n"
 
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -129,62 +130,56 @@ class Status:
         }
 
 
-# --- statements --------------------------------------------------------------------------------
-
-
 def status(
     connection: sa.Connection,
     settings: Settings,
     now: datetime,
     max_age: timedelta | None = None,
 ) -> Status:
-    """Return the health of each source and of the alerts.
-
-    Args:
-        connection: a transaction that reads.
-        settings: says which sources are configured, and how old a success may be.
-        now: the present time.
-        max_age: overrides how old a success may be.
-    """
+    """Return the health of each source and of the alerts; `max_age` overrides the settings."""
     rows = {row.name: row for row in connection.execute(_LAST_RUNS)}
-    waiting = _held_models(
-        connection,
-        [row.name for row in rows.values() if row.walk == RunStatus.HELD and row.walk_models],
-    )
+    # A list of another identity is refused, and has no length: no removal waits for a person.
+    held = [r.name for r in rows.values() if r.walk == RunStatus.HELD and r.walk_models is not None]
+    waiting = _missing_models(connection, held)
     configured = {source.name: source for source in settings.sources}
     healths = []
     for name in [*configured, *sorted(rows.keys() - configured.keys())]:
-        row, source = rows.get(name), configured.get(name)
-        if row is None:
+        if (row := rows.get(name)) is None:
             healths.append(SourceHealth(name))
             continue
-        succeeded_at = _success_time(row.last_synced_at, row.succeeded_at, now)
-        limit = None
-        if succeeded_at is not None:
-            limit = max_age or settings.max_age_of(source or settings.sources[0], succeeded_at)
-        healths.append(
-            SourceHealth(
-                name,
-                source is not None,
-                succeeded_at,
-                limit,
-                # Far ahead of the clock: written before the clock was set back.
-                fresh=limit is not None
-                and succeeded_at is not None
-                and abs(now - succeeded_at) <= limit,
-                held=row.walk == RunStatus.HELD,
-                held_reason=_reason(name, row.walk_error) if row.walk == RunStatus.HELD else None,
-                held_models=waiting.get(name, ()),
-                last_attempt_at=row.started_at,
-                last_duration=_duration(row.started_at, row.finished_at),
-                last_error=_reason(name, row.error) if row.status == RunStatus.FAILED else None,
-                error_code=row.error_code if row.status == RunStatus.FAILED else None,
-                clock_offset_seconds=row.clock_offset_seconds,
-            )
-        )
+        source = configured.get(name)
+        health = _health(row, now, configured=source is not None, held_models=waiting.get(name, ()))
+        if (at := health.last_success_at) is not None:
+            limit = max_age or settings.max_age_of(source or settings.sources[0], at)
+            # Far ahead of the clock: written before the clock was set back.
+            health = replace(health, max_age=limit, fresh=abs(now - at) <= limit)
+        healths.append(health)
     pending, failed = _open_deliveries(connection)
     channels = tuple(alert.name for alert in settings.alerts)
     return Status(now, tuple(healths), pending, failed, channels)
+
+
+def _health(
+    row: Any, now: datetime, *, configured: bool, held_models: tuple[str, ...]
+) -> SourceHealth:
+    """Return the health that a row of `_LAST_RUNS` shows, without the judgement of its age."""
+    held, failed = row.walk == RunStatus.HELD, row.status == RunStatus.FAILED
+    duration = None
+    if row.started_at is not None and row.finished_at is not None:
+        duration = max(row.finished_at - row.started_at, timedelta())
+    return SourceHealth(
+        row.name,
+        configured,
+        _success_time(row.last_synced_at, row.succeeded_at, now),
+        held=held,
+        held_reason=_reason(row.name, row.walk_error) if held else None,
+        held_models=held_models,
+        last_attempt_at=row.started_at,
+        last_duration=duration,
+        last_error=_reason(row.name, row.error) if failed else None,
+        error_code=row.error_code if failed else None,
+        clock_offset_seconds=row.clock_offset_seconds,
+    )
 
 
 def _is_last(
@@ -230,20 +225,19 @@ _LAST_RUNS = _last_runs()
 """One row per source. Each subquery reads one index entry, however long the history is."""
 
 
-def _held_models(connection: sa.Connection, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the ids whose removal waits, by source."""
+def _missing_models(connection: sa.Connection, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the ids of the missing models by source."""
     if not names:
         return {}
-    waiting = sa.and_(
-        models.c.source.in_(names),
-        models.c.missing_since.is_not(None),
-        models.c.removed_at.is_(None),
-    )
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = defaultdict(list)
     for source, model_id in connection.execute(
-        sa.select(models.c.source, models.c.id).where(waiting)
+        sa.select(models.c.source, models.c.id).where(
+            models.c.source.in_(names),
+            models.c.missing_since.is_not(None),
+            models.c.removed_at.is_(None),
+        )
     ):
-        found.setdefault(source, []).append(model_id)
+        found[source].append(model_id)
     return {source: tuple(sorted(ids)) for source, ids in found.items()}
 
 
@@ -270,12 +264,6 @@ def _success_time(
     if synced_at is None or started_at is None or started_at > now:
         return synced_at
     return started_at if synced_at > now else synced_at
-
-
-def _duration(started_at: datetime | None, finished_at: datetime | None) -> timedelta | None:
-    if started_at is None or finished_at is None:
-        return None
-    return max(finished_at - started_at, timedelta())
 
 
 def _reason(source: str, error: str | None) -> str | None:

@@ -5,9 +5,10 @@ Every value comes from the database, so it survives a restart and is the same in
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
@@ -27,12 +28,58 @@ if TYPE_CHECKING:
     from catalog_sync.config.settings import Settings
     from catalog_sync.queries.health import SourceHealth
 
-
-_STATES = ("listed", "missing", "removed")
-_LIFECYCLES = ("active", "deprecated", "retired", "unknown", "other")
-_DELIVERIES = ("pending", "delivered", "failed")
 _Value: TypeAlias = "float | datetime | timedelta | None"
-_Sample: TypeAlias = "tuple[tuple[str, ...], _Value]"
+_Samples: TypeAlias = "Iterable[tuple[tuple[str, ...], _Value]]"
+_DELIVERIES = ("pending", "delivered", "failed")
+_PER_SOURCE = (
+    (
+        "last_success_timestamp_seconds",
+        "health.last_success_at",
+        "When the result of a run was last applied; absent before the first.",
+    ),
+    (
+        "max_age_seconds",
+        "health.max_age",
+        "How old the last success may become, as configured; absent before the first.",
+    ),
+    (
+        "last_attempt_timestamp_seconds",
+        "health.last_attempt_at",
+        "When the last run began that has ended; absent before the first.",
+    ),
+    ("last_run_duration_seconds", "health.last_duration", "How long that run took."),
+    ("held", "health.held", "Whether the last run is held: it waits for a person."),
+    ("held_models", "held_models", "Models whose removal waits for a person."),
+    (
+        "clock_offset_seconds",
+        "health.clock_offset_seconds",
+        "The host's clock minus the API's at the last run; absent when unknown.",
+    ),
+    (
+        "next_retirement_timestamp_seconds",
+        "next_retirement_at",
+        "The next retirement date of a model not removed; absent when none is known.",
+    ),
+)
+"""The metrics with a value per source: name, attribute of `SourceSnapshot`, help."""
+_PER_WORD = (
+    ("runs_total", "runs", "status", ENDED, "Runs that ended, by status; it never falls."),
+    (
+        "models",
+        "models",
+        "state",
+        ("listed", "missing", "removed"),
+        "Models ever recorded: listed, missing from the list but not confirmed gone, or removed.",
+    ),
+    (
+        "listed_models",
+        "lifecycles",
+        "lifecycle",
+        ("active", "deprecated", "retired", "unknown", "other"),
+        "Models not removed, by lifecycle; unknown where the API does not say.",
+    ),
+)
+"""The metrics with a value per source and word: name, attribute, label, words, help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +95,11 @@ class SourceSnapshot:
     """Models not removed: `active`, `deprecated`, `retired`, `unknown` (not stated) or `other`."""
     next_retirement_at: datetime | None = None
     """The next retirement of a model not removed. None if none is known."""
+
+    @property
+    def held_models(self) -> int:
+        """The number of models whose removal waits for a person."""
+        return len(self.health.held_models)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,63 +118,63 @@ class Snapshot:
 def snapshot(connection: sa.Connection, settings: Settings, now: datetime) -> Snapshot:
     """Return the values of the metrics of the configured sources and of the deliveries."""
     runs, delivered = _count_runs(connection)
-    groups: dict[str, list[tuple[str, str, int, datetime | None]]] = {}
-    for name, *group in db_catalog.count_models(connection, now):
-        groups.setdefault(name, []).append(tuple(group))  # type: ignore[arg-type]
-    found = []
-    for source in health.status(connection, settings, now).configured:
-        listed: Counter[str] = Counter()
-        lifecycles: Counter[str] = Counter()
-        retirements = []
-        for state, lifecycle, number, retires_at in groups.get(source.name, ()):
-            listed[state] += number
-            if state != "removed":
-                lifecycles[lifecycle] += number
-            if retires_at is not None:
-                retirements.append(retires_at)
-        next_one = min(retirements, default=None)
-        own: Mapping[str, int] = runs.get(source.name, {})
-        found.append(SourceSnapshot(source, own, listed, lifecycles, next_one))
+    listed: dict[str, Counter[str]] = defaultdict(Counter)
+    lifecycles: dict[str, Counter[str]] = defaultdict(Counter)
+    next_retirement: dict[str, datetime] = {}
+    for name, state, lifecycle, number, retires_at in db_catalog.count_models(connection, now):
+        listed[name][state] += number
+        if state != "removed":
+            lifecycles[name][lifecycle] += number
+        if retires_at is not None:
+            next_retirement[name] = min(retires_at, next_retirement.get(name, retires_at))
     deliveries = Counter(outbox.count_deliveries(connection))
     deliveries["delivered"] += delivered
+    found = [
+        SourceSnapshot(
+            source,
+            runs[source.name],
+            listed[source.name],
+            lifecycles[source.name],
+            next_retirement.get(source.name),
+        )
+        for source in health.status(connection, settings, now).configured
+    ]
     return Snapshot(tuple(found), deliveries, outbox.oldest_pending(connection))
 
 
 def _count_runs(connection: sa.Connection) -> tuple[dict[str, Counter[str]], int]:
     """Return the ended runs by source and status, and the deliveries that retention deleted."""
-    pruned = sources.c
-    counts: dict[str, Counter[str]] = {}
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     delivered = 0
-    for name, succeeded, held, failed, sent in connection.execute(
-        sa.select(
-            pruned.name,
-            pruned.pruned_succeeded,
-            pruned.pruned_held,
-            pruned.pruned_failed,
-            pruned.pruned_delivered,
+    for row in connection.execute(sa.select(sources)):
+        counts[row.name].update(
+            succeeded=row.pruned_succeeded, held=row.pruned_held, failed=row.pruned_failed
         )
-    ):
-        counts[name] = Counter(succeeded=succeeded, held=held, failed=failed)
-        delivered += sent
+        delivered += row.pruned_delivered
     run = sync_runs.c
-    rows: Iterable[Any] = connection.execute(
+    ended: Iterable[Any] = connection.execute(
         sa.select(run.source, run.status, sa.func.count())
         .where(run.status.in_(ENDED))
         .group_by(run.source, run.status)
     )
-    for name, ended, number in rows:
-        counts[name][ended] += number
+    for name, status, number in ended:
+        counts[name][status] += number
     return counts, delivered
 
 
-def exposition(snapshot: Snapshot) -> bytes:
-    """Return a snapshot in Prometheus's text format, version 0.0.4."""
+def exposition(snapshot: Snapshot, *, catalog: str = "") -> bytes:
+    """Return a snapshot in Prometheus's text format, version 0.0.4.
+
+    `catalog` is a label of every sample, which tells several catalogs of one host apart.
+    """
     from prometheus_client import generate_latest  # noqa: PLC0415  # heavy
 
-    return generate_latest(registry(lambda: snapshot))
+    return generate_latest(registry(lambda: snapshot, catalog=catalog))
 
 
-def registry(read: Callable[[], Snapshot], *, process: bool = False) -> CollectorRegistry:
+def registry(
+    read: Callable[[], Snapshot], *, process: bool = False, catalog: str = ""
+) -> CollectorRegistry:
     """Return a registry that calls `read` for each collection.
 
     `process` adds the values of this process and its interpreter. They are for a server: a process
@@ -136,7 +188,7 @@ def registry(read: Callable[[], Snapshot], *, process: bool = False) -> Collecto
     )
 
     registry = CollectorRegistry()  # the library's default one is shared with the host program
-    registry.register(_Collector(read))
+    registry.register(_Collector(read, {"catalog": catalog} if catalog else {}))
     if process:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -147,8 +199,9 @@ def registry(read: Callable[[], Snapshot], *, process: bool = False) -> Collecto
 class _Collector:
     """Collects the metrics from the database; an interface of the library."""
 
-    def __init__(self, read: Callable[[], Snapshot]) -> None:
+    def __init__(self, read: Callable[[], Snapshot], labels: Mapping[str, str]) -> None:
         self._read = read
+        self._labels = labels
 
     def describe(self) -> list[Metric]:
         """Return no descriptions: registering must not read the database."""
@@ -156,130 +209,53 @@ class _Collector:
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
-        return _metrics(self._read())
+        snapshot = self._read()
+        up, build = snapshot.database_up, "Always 1; `version` is this catalog-sync's."
+        yield self._metric("build_info", build, ["version"], [((__version__,), 1)])
+        down = "Whether the database can be read; while it is 0, no other figure is shown."
+        yield self._metric("database_up", down, [], [((), up)])
+        if up:
+            yield from self._of_sources(snapshot.sources)
+            yield self._metric(
+                "deliveries",
+                "Deliveries, one per event and channel, by status.",
+                ["status"],
+                [((status,), snapshot.deliveries.get(status, 0)) for status in _DELIVERIES],
+            )
+            yield self._metric(
+                "oldest_pending_delivery_timestamp_seconds",
+                "When the oldest event with a pending delivery happened; absent without one.",
+                [],
+                [((), snapshot.oldest_pending_at)],
+            )
 
+    def _of_sources(self, sources: Iterable[SourceSnapshot]) -> Iterator[Metric]:
+        for name, attribute, text in _PER_SOURCE:
+            value = attrgetter(attribute)
+            single = [((source.health.name,), value(source)) for source in sources]
+            yield self._metric(name, text, ["source"], single)
+        for name, attribute, label, words, text in _PER_WORD:
+            # Also zeros: a series that begins late shows no rise.
+            samples = [
+                ((source.health.name, word), getattr(source, attribute).get(word, 0))
+                for source in sources
+                for word in words
+            ]
+            yield self._metric(name, text, ["source", label], samples)
 
-def _metrics(snapshot: Snapshot) -> Iterator[Metric]:
-    sources = snapshot.sources
-    yield _metric(
-        "build_info",
-        "Always 1; `version` is this catalog-sync's.",
-        ["version"],
-        [((__version__,), 1)],
-    )
-    yield _metric(
-        "database_up",
-        "Whether the database can be read; while it is 0, no other figure is shown.",
-        [],
-        [((), snapshot.database_up)],
-    )
-    if not snapshot.database_up:
-        return
-    per_source: tuple[tuple[str, str, Callable[[SourceSnapshot], _Value]], ...] = (
-        (
-            "last_success_timestamp_seconds",
-            "When the result of a run was last applied; absent before the first.",
-            lambda source: source.health.last_success_at,
-        ),
-        (
-            "max_age_seconds",
-            "How old the last success may become, as configured; absent before the first.",
-            lambda source: source.health.max_age,
-        ),
-        (
-            "last_attempt_timestamp_seconds",
-            "When the last run began that has ended; absent before the first.",
-            lambda source: source.health.last_attempt_at,
-        ),
-        (
-            "last_run_duration_seconds",
-            "How long that run took.",
-            lambda source: source.health.last_duration,
-        ),
-        (
-            "held",
-            "Whether the last run is held: it waits for a person.",
-            lambda source: source.health.held,
-        ),
-        (
-            "clock_offset_seconds",
-            "The host's clock minus the API's at the last run; absent when unknown.",
-            lambda source: source.health.clock_offset_seconds,
-        ),
-        (
-            "next_retirement_timestamp_seconds",
-            "The next retirement date of a model not removed; absent when none is known.",
-            lambda source: source.next_retirement_at,
-        ),
-    )
-    for name, documentation, value in per_source:
-        samples = [((source.health.name,), value(source)) for source in sources]
-        yield _metric(name, documentation, ["source"], samples)
-    yield _metric(
-        "runs_total",
-        "Runs that ended, by status; it never falls.",
-        ["source", "status"],
-        _each(sources, ENDED, lambda source: source.runs),
-        counter=True,
-    )
-    yield _metric(
-        "models",
-        "Models ever recorded: listed, missing from the list but not confirmed gone, or removed.",
-        ["source", "state"],
-        _each(sources, _STATES, lambda source: source.models),
-    )
-    yield _metric(
-        "listed_models",
-        "Models not removed, by lifecycle; unknown where the API does not say.",
-        ["source", "lifecycle"],
-        _each(sources, _LIFECYCLES, lambda source: source.lifecycles),
-    )
-    yield _metric(
-        "deliveries",
-        "Deliveries, one per event and channel, by status.",
-        ["status"],
-        [((status,), snapshot.deliveries.get(status, 0)) for status in _DELIVERIES],
-    )
-    yield _metric(
-        "oldest_pending_delivery_timestamp_seconds",
-        "When the oldest event with a pending delivery happened; absent when there is none.",
-        [],
-        [((), snapshot.oldest_pending_at)],
-    )
+    def _metric(self, name: str, text: str, labels: list[str], samples: _Samples) -> Metric:
+        """Return a metric with its samples, without those that are None."""
+        from prometheus_client.core import (  # noqa: PLC0415  # heavy
+            CounterMetricFamily,
+            GaugeMetricFamily,
+        )
 
-
-def _each(
-    sources: Iterable[SourceSnapshot],
-    words: Iterable[str],
-    numbers: Callable[[SourceSnapshot], Mapping[str, int]],
-) -> Iterator[_Sample]:
-    """Yield a sample per source and word, also zeros: a series that begins late shows no rise."""
-    for source in sources:
-        counted = numbers(source)
-        for word in words:
-            yield (source.health.name, word), counted.get(word, 0)
-
-
-def _metric(
-    name: str,
-    documentation: str,
-    labels: list[str],
-    samples: Iterable[_Sample],
-    *,
-    counter: bool = False,
-) -> Metric:
-    """Return a metric with its samples, without those that are None."""
-    from prometheus_client.core import (  # noqa: PLC0415  # heavy
-        CounterMetricFamily,
-        GaugeMetricFamily,
-    )
-
-    family = CounterMetricFamily if counter else GaugeMetricFamily
-    metric = family(f"catalog_sync_{name}", documentation, labels=labels)
-    for label_values, value in samples:
-        if value is not None:
-            metric.add_metric(label_values, _number(value))
-    return metric
+        family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+        metric = family(f"catalog_sync_{name}", text, labels=[*labels, *self._labels])
+        for values, value in samples:
+            if value is not None:
+                metric.add_metric([*values, *self._labels.values()], _number(value))
+        return metric
 
 
 def _number(value: float | datetime | timedelta) -> float:

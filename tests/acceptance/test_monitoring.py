@@ -128,6 +128,27 @@ def test_a_file_that_cannot_be_written_is_reported(api: Sandbox) -> None:
     )
 
 
+def test_two_catalogs_of_one_host(api: Sandbox) -> None:
+    """Files named catalog-sync-NAME.prom share no series, which node_exporter would refuse.
+
+    Files that do are reported.
+    """
+    series = []
+    for name in ("team-a", "team-b"):
+        file = f"catalog-sync-{name}.prom"
+        database = f"sqlite:///{name}.db"
+        done = run("sync", "--metrics-file", file, CATALOG_SYNC_DATABASE_URL=database)
+        assert (done.returncode, done.stderr) == (0, "")
+        series.append(shown(file))
+        assert series[-1][f'catalog_sync_held{{catalog="{name}",source="anthropic"}}'] == 0
+    assert not series[0].keys() & series[1].keys()
+    for file, warnings in (("one.prom", 0), ("other.prom", 1)):
+        done = run("sync", "--metrics-file", file)
+        assert done.returncode == 0
+        assert done.stderr.count("WARNING two metrics files have the same series") == warnings
+    assert "file=other.prom other=one.prom" in done.stderr
+
+
 @pytest.mark.parametrize("path", [".", "metrics.txt", "/dev/stdout", ""])
 def test_a_file_that_node_exporter_ignores_is_refused(path: str) -> None:
     """A name that node_exporter would ignore is wrong usage, refused before any other step."""

@@ -141,7 +141,10 @@ def test_a_stopped_run_does_not_hide_the_last_error(database_url: str) -> None:
 
 
 def test_a_held_source_names_its_models(database_url: str) -> None:
-    """A held run shows its reason and every id that waits; another identity shows no ids."""
+    """A held run shows its reason and every id that waits; another identity shows no ids.
+
+    A run that is held for an empty list shows them too.
+    """
     with App(settings_for(database_url, "http://127.0.0.1:9"), Clock()) as app:
         migrate.ensure_schema(app.engine)
         add_source(app, "anthropic", ("succeeded", None), ("held", "held"), ("failed", "x"))
@@ -152,10 +155,11 @@ def test_a_held_source_names_its_models(database_url: str) -> None:
         assert (held.held, held.held_reason) == (True, "error of run 2")
         assert held.held_models == ("claude-1", "claude-2")
         assert (released.held, released.held_reason, released.held_models) == (False, None, ())
-        with app.engine.begin() as connection:
-            connection.execute(sa.update(sync_runs).values(models=None))
-        held, _ = app.status().sources
-        assert (held.held, held.held_models) == (True, ())
+        for number, ids in ((0, ("claude-1", "claude-2")), (None, ())):  # empty list; no list
+            with app.engine.begin() as connection:
+                connection.execute(sa.update(sync_runs).values(models=number))
+            held, _ = app.status().sources
+            assert (held.held, held.held_models) == (True, ids)
 
 
 def test_other_sources_are_shown_after_the_configured_ones(database_url: str) -> None:

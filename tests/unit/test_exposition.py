@@ -19,6 +19,7 @@ FULL = SourceSnapshot(
         last_success_at=NOW,
         max_age=timedelta(minutes=45),
         held=True,
+        held_models=("claude-1", "claude-2"),
         last_attempt_at=NOW + timedelta(minutes=15),
         last_duration=timedelta(milliseconds=210),
         clock_offset_seconds=-2,
@@ -58,6 +59,7 @@ def test_every_value_has_a_metric() -> None:
         ("last_attempt_timestamp_seconds", "anthropic"): NOW.timestamp() + 900,
         ("last_run_duration_seconds", "anthropic"): 0.21,
         ("held", "anthropic"): 1,
+        ("held_models", "anthropic"): 2,
         ("clock_offset_seconds", "anthropic"): -2,
         ("runs_total", "succeeded/anthropic"): 9,
         ("runs_total", "held/anthropic"): 1,
@@ -85,6 +87,7 @@ def test_every_count_is_shown_before_the_first_run() -> None:
         "build_info",
         "database_up",
         "held",
+        "held_models",
         "runs_total",
         "models",
         "listed_models",
@@ -100,7 +103,7 @@ def test_sources_stand_side_by_side() -> None:
     assert shown["models", "listed/anthropic"] == 10
     assert shown["models", "listed/gateway"] == 0
     ours = [key for key in shown if "gateway" in key[1]]
-    assert len(ours) == 1 + 3 + 3 + 5
+    assert len(ours) == 2 + 3 + 3 + 5
 
 
 def test_a_database_that_is_down_is_shown_alone() -> None:
