@@ -25,6 +25,7 @@ from catalog_sync.config.values import (
     Name,
     Secret,
     SecretStr,
+    Title,
     UpToThousand,
     Variable,
 )
@@ -242,7 +243,7 @@ class Settings(_Table, frozen=True, kw_only=True, dict=True):
     """How old a source's last success may be; by default three intervals."""
     public_url: str | None = None
     """Where the published site can be read, for absolute links."""
-    site_title: Annotated[str, Meta(min_length=1, max_length=100)] = "Model catalog"
+    site_title: Title = "Model catalog"
     """The title of the published site."""
     sources: tuple[SourceSettings, ...]
     """The APIs to sync."""
