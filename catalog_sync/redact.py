@@ -27,6 +27,10 @@ _WORDS = 16
 _WORD = re.compile(r"[A-Za-z0-9]+")
 _READABLE = re.compile(r"[A-Z]?[a-z]{1,9}\d{0,3}|[A-Z]{1,4}\d{0,3}|\d+|.{1,5}")
 """Words that ordinary ids contain: `claude`, `api03`, `GPT`, `20251101`, `8x7b`."""
+_PREFIX = re.compile(r"(?:[a-z]+\d{0,3}[-_])*")
+"""What begins the keys of a service, such as `sk-ant-api03-`."""
+_GENERATED = 16
+"""A random part with this many characters was generated, not thought of."""
 _HTML = re.compile(r"[\"&'+<>\\`]")
 """Characters that some servers escape in JSON although JSON does not ask for it."""
 _ESCAPE_BEGIN = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
@@ -141,25 +145,34 @@ class AnswerRedactor:
                     stops[origin] = stop
                     random = is_random.count(1, start - origin, stop - origin)
                     limit = _PART if random >= _RANDOM else min(_WORDS, len(secret))
+                    if b'"' in secret:  # in a part of it, the quote may be the end of a string
+                        limit = len(secret)
                     if stop - start >= limit:
                         yield start, stop
 
 
 def _spellings(secret: str) -> set[str]:
-    """Return a secret as text and as JSON shows it."""
-    texts = {secret, json.dumps(secret)[1:-1]}
-    texts |= {text.replace("/", "\\/") for text in texts}  # as PHP writes JSON
-    lower = _HTML.sub(lambda match: f"\\u{ord(match[0]):04x}", secret)  # as Go writes it
-    upper = _HTML.sub(lambda match: f"\\u{ord(match[0]):04X}", secret)  # as .NET writes it
-    return texts | {lower, upper}
+    """Return a secret as servers write it in JSON."""
+    text = json.dumps(secret)[1:-1]
+    php = text.replace("/", "\\/")
+    go = _HTML.sub(lambda match: f"\\u{ord(match[0]):04x}", secret)
+    dotnet = _HTML.sub(lambda match: f"\\u{ord(match[0]):04X}", secret)
+    return {text, php, go, dotnet}
 
 
 def _random_characters(secret: str) -> bytes:
-    """Return a mask of a key: 1 for each character from the first random word to the last one."""
+    """Return a mask of a key: 1 for each character of its random part, which has no readable word.
+
+    In a generated key, short words at either end of that part only look readable.
+    """
     mask = bytearray(len(secret))
     words = [match for match in _WORD.finditer(secret) if not _READABLE.fullmatch(match[0])]
     if words:
         start, stop = words[0].start(), words[-1].end()
+        if stop - start >= _GENERATED:
+            prefix = _PREFIX.match(secret)
+            start = min(start, prefix.end() if prefix else 0)
+            stop = len(secret) if len(secret) - stop < _GENERATED else stop
         mask[start:stop] = b"\1" * (stop - start)
     return bytes(mask)
 

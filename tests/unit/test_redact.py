@@ -8,7 +8,7 @@ import string
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog_sync.demo import history
@@ -154,6 +154,7 @@ ESCAPED = '/\\"\n\t\u00e9\U0001f600n4'
 
 
 @given(st.text(f"aB1{ESCAPED}", min_size=12, max_size=20), st.data())
+@settings(max_examples=300)
 def test_an_answer_stays_json(secret: str, data: st.DataObject) -> None:
     """Around a key that is struck out, an answer says what it said: no escape is cut."""
     part = data.draw(st.tuples(st.integers(0, 6), st.integers(8, 20)))
