@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from catalog_sync.cancel import CancelToken
@@ -14,8 +13,8 @@ from catalog_sync.db import state as db_state
 from catalog_sync.db.urls import where
 from catalog_sync.errors import DatabaseError
 from catalog_sync.queries import catalog, health
+from catalog_sync.sync.all_sources import AllSources, refuse_unknown
 from catalog_sync.sync.context import RunOptions
-from catalog_sync.sync.watched import WatchedRuns, refuse_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -48,7 +47,7 @@ class App:
         self.clock = clock
         self.cancel = CancelToken()
         self.engine: sa.Engine = db_engine.create_engine(settings.database_url.get_secret_value())
-        self.runs = WatchedRuns(settings, self.engine, clock, self.cancel, direct=direct)
+        self.runs = AllSources(settings, self.engine, clock, self.cancel, direct=direct)
         self._channels: dict[str, Channel] | None = None
 
     def __enter__(self) -> Self:
@@ -97,7 +96,7 @@ class App:
         """Send the due alerts. Return the numbers of delivered, pending and failed ones."""
         from catalog_sync.alerts.delivery import deliver_due  # noqa: PLC0415  # heavy
 
-        delivered = deliver_due(
+        return deliver_due(
             self.engine,
             self.channels(),
             self.clock,
@@ -106,7 +105,6 @@ class App:
             cancel=self.cancel,
             public_url=self.settings.public_url,
         )
-        return replace(self.delivery_counts(), delivered=delivered)
 
     def stop(self) -> None:
         """Stop all runs and deliveries, from any thread. The App runs nothing afterwards."""
@@ -142,12 +140,10 @@ class App:
 
         Raises ConfigError for a name in `sources` that is neither configured nor recorded.
         """
-        with (
-            migrate.engine_or_empty(self.engine) as engine,
-            db_engine.read_transaction(engine, snapshot=True) as connection,
-        ):
-            known = db_state.source_names(connection) | {s.name for s in self.settings.sources}
-            refuse_unknown(sources, known)
+        with migrate.read_catalog(self.engine) as connection:
+            if sources:
+                known = {s.name for s in db_state.select_sources(connection)}
+                refuse_unknown(sources, known | {s.name for s in self.settings.sources})
             yield connection
 
     def models(
@@ -182,7 +178,7 @@ class App:
     def delivery_counts(self) -> DeliveryCounts:
         """Return how many deliveries are pending and failed."""
         with self.read_transaction() as connection:
-            return outbox.delivery_counts(connection)
+            return outbox.unsent(connection)[0]
 
     def channel_names(self) -> list[str]:
         """Return the channels that are configured, or have deliveries."""
@@ -223,6 +219,6 @@ class App:
     def stale(self, sources: Sequence[str] = ()) -> list[SourceHealth]:
         """Return the sources in the database, or the named ones, that are not fresh."""
         with self.read_transaction(sources) as connection:
-            recorded = set(sources) or db_state.source_names(connection)
+            recorded = set(sources) or {s.name for s in db_state.select_sources(connection)}
             found = health.status(connection, self.settings, self.clock()).sources
         return [source for source in found if source.name in recorded and not source.fresh]

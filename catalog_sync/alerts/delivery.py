@@ -18,6 +18,7 @@ import logging
 import random
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from catalog_sync.alerts.message import Message
     from catalog_sync.clock import Clock
     from catalog_sync.db.notifications import Notification
+    from catalog_sync.db.outbox import DeliveryCounts
     from catalog_sync.domain.alert_rules import AlertRule
 
 logger = logging.getLogger(__name__)
@@ -62,7 +64,7 @@ def deliver_due(
     rules: Sequence[AlertRule] = (),
     cancel: CancelToken | None = None,
     public_url: str | None = None,
-) -> int:
+) -> DeliveryCounts:
     """Send the messages that are due.
 
     Args:
@@ -75,26 +77,30 @@ def deliver_due(
         public_url: Where the published catalog can be read, for links.
 
     Returns:
-        The number of outbox entries that receivers accepted.
+        The numbers of entries that receivers accepted, and of pending and failed ones afterwards.
 
     Raises:
         DatabaseError: The database could not be used.
     """
+    counts, due = _prepare(engine, channels, rules, clock())
+    if not due:
+        return counts
     sender = _Sender(engine, clock, attempts, cancel or CancelToken(), public_url)
-    due = [name for name in _prepare(engine, channels, rules, clock()) if name in channels]
     sender.serve_all({name: channels[name] for name in due})
     if sender.errors:
         raise sender.errors[0]
-    return sum(sender.delivered)
+    with db_engine.read_transaction(engine) as connection:
+        counts, _ = outbox.unsent(connection)
+    return replace(counts, delivered=sum(sender.delivered))
 
 
 def _prepare(
     engine: sa.Engine, channels: Mapping[str, Channel], rules: Sequence[AlertRule], now: datetime
-) -> list[str]:
-    """Enqueue and expire; return the channels that may have something to send."""
+) -> tuple[DeliveryCounts, list[str]]:
+    """Enqueue and expire; return the counts and the channels that may have something to send."""
     with db_engine.read_transaction(engine) as connection:
         missing = bool(rules) and outbox.needs_enqueue(connection, rules, now)
-        times = notifications.pending_times(connection)
+        counts, times = outbox.unsent(connection)
     unserved = [
         name
         for name, pending in times.items()
@@ -110,10 +116,10 @@ def _prepare(
 
     if missing or unserved:
         db_engine.run(engine, work)
-    if missing:
         with db_engine.read_transaction(engine) as connection:
-            times = notifications.pending_times(connection)
-    return [name for name, pending in times.items() if notifications.may_be_due(pending, now)]
+            counts, times = outbox.unsent(connection)
+    due = [name for name, pending in times.items() if notifications.may_be_due(pending, now)]
+    return counts, [name for name in due if name in channels]
 
 
 class _NotClaimedError(Exception):

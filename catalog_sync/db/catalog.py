@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import and_, bindparam, case, func, insert, or_, select, update
 
 from catalog_sync.db.schema import model_event_payloads, model_events, models
+from catalog_sync.db.statements import chunks, inserted_id
 from catalog_sync.domain.kinds import Kind, Lifecycle
 from catalog_sync.domain.model import Event, ModelInfo, ModelRecord
 from catalog_sync.json_values import StoredObjects
@@ -23,8 +24,6 @@ _BATCH = 1000
 _WRITE_BATCH = 200
 """Rows in one statement that writes. Objects of usual size stay far below the packets that a
 server accepts by default."""
-MAX_IDS = 500
-"""Values in one IN list: every database accepts them."""
 _SEEN = ("first_seen_at", "last_seen_at", "missing_since", "removed_at")
 _INFO = ModelInfo.__slots__[1:]
 _info, _seen = attrgetter(*_INFO), attrgetter(*_SEEN)
@@ -33,20 +32,6 @@ _MODEL = tuple(models.c[name] for name in ("source", *_SEEN, *ModelInfo.__slots_
 _EVENT = tuple(column.name for column in model_events.columns)
 _NEW_EVENT = tuple(name for name in _EVENT if name != "id")
 _new_event = attrgetter(*_NEW_EVENT)
-
-
-def inserted_id(result: sa.CursorResult[Any]) -> int:
-    """Return the id that the database assigned to the one inserted row."""
-    key = result.inserted_primary_key
-    if key is None:
-        raise TypeError("no row was inserted")
-    return int(key[0])
-
-
-def chunks(values: Sequence[Any], size: int = MAX_IDS) -> Iterator[Sequence[Any]]:
-    """Yield the values in order, `size` at a time."""
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
 
 
 # --- models ------------------------------------------------------------------------------------

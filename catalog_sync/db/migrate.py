@@ -7,26 +7,28 @@ import random
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.pool import StaticPool
 
 from catalog_sync.db.engine import LOCK_TIMEOUT_SECONDS, prepare, read_transaction
+from catalog_sync.db.engine import run as engine_run
 from catalog_sync.db.failures import code_of, database_errors, is_missing_table, is_repeatable
 from catalog_sync.db.schema import TABLES, VERSION_TABLE, VIEWS
 from catalog_sync.db.urls import where
 from catalog_sync.errors import DatabaseError, SchemaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from alembic.config import Config
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 HEAD: Final = "0002"
 """The newest revision, stated here so that a start need not load Alembic. A test compares both."""
 _SETUP_LOCK = 0x636174616C6F67  # "catalog": the advisory lock under which a schema is set up
@@ -272,24 +274,76 @@ def _alembic() -> Config:
 
 
 @contextmanager
-def engine_or_empty(engine: sa.Engine) -> Iterator[sa.Engine]:
-    """Yield the engine to read from: `engine`, or an empty catalog if nothing is recorded yet.
+def read_catalog(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Open a transaction that reads the catalog at one time; an empty one if none is recorded yet.
 
-    A query creates no file and no table. A database without a schema reads as an empty one.
+    It creates no file and no table. A database without a schema reads as an empty catalog.
 
     Raises:
         DatabaseError: The database cannot be used.
         SchemaError: The schema is older or newer than this program's.
     """
-    revision = current_revision(engine)
-    if revision is not None:
-        _refuse_other(engine, revision)
-        yield engine
-        return
+    with ExitStack() as stack:
+        revision = None
+        if not _file_missing(engine):
+            connection = stack.enter_context(read_transaction(engine, snapshot=True))
+            try:
+                revision = connection.scalar(sa.select(_version.c.version_num))
+            except exc.DBAPIError as error:
+                if not is_missing_table(error):
+                    raise
+                stack.close()
+                revision = current_revision(engine)
+                connection = stack.enter_context(read_transaction(engine, snapshot=True))
+        if revision is None:
+            connection = stack.enter_context(_empty_catalog())
+        else:
+            _refuse_other(engine, revision)
+        yield connection
+
+
+@contextmanager
+def _empty_catalog() -> Iterator[sa.Connection]:
     blank = sa.create_engine("sqlite://", poolclass=StaticPool)
     prepare(blank)
     try:
         upgrade(blank)
-        yield blank
+        with read_transaction(blank) as connection:
+            yield connection
     finally:
         blank.dispose()
+
+
+def run(
+    engine: sa.Engine,
+    work: Callable[[sa.Connection], T],
+    *,
+    landed: Callable[[sa.Connection, T], bool] | None = None,
+) -> T:
+    """Run `work` like `engine.run`, and check the schema in its transaction.
+
+    An empty database is set up first.
+
+    Raises:
+        DatabaseError: The database cannot be used.
+        SchemaError: The schema is older or newer than this program's.
+    """
+
+    def checked(connection: sa.Connection) -> T:
+        if connection.scalar(sa.select(_version.c.version_num)) != HEAD:
+            raise _OtherSchemaError
+        return work(connection)
+
+    try:
+        return engine_run(engine, checked, landed=landed)
+    except _OtherSchemaError:
+        pass
+    except DatabaseError as error:
+        if error.__cause__ is not None and not is_missing_table(error.__cause__):
+            raise
+    ensure_schema(engine)
+    return engine_run(engine, work, landed=landed)
+
+
+class _OtherSchemaError(Exception):
+    """The schema is missing, or not this program's."""

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
-from catalog_sync.db.catalog import chunks
 from catalog_sync.db.outbox import DELIVERED, FAILED, PENDING, select_entries
 from catalog_sync.db.schema import alert_deliveries as entries
 from catalog_sync.db.schema import model_events as events
+from catalog_sync.db.statements import chunks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -80,23 +80,13 @@ class Notification:
         return self.attempts > 0 or len({event.run_id for event in self.events}) > 1
 
 
-def pending_times(connection: sa.Connection) -> dict[str, tuple[datetime, datetime]]:
-    """Return the first and the last time at which an entry is due, by channel."""
-    at = entries.c.next_attempt_at
-    statement = select(entries.c.channel, func.min(at), func.max(at))
-    rows = connection.execute(
-        statement.where(entries.c.status == PENDING).group_by(entries.c.channel)
-    )
-    return {channel: (first, last) for channel, first, last in rows if first is not None}
-
-
 def may_be_due(times: tuple[datetime, datetime], now: datetime) -> bool:
-    """Return whether a channel with these `pending_times` may have an entry to send."""
+    """Return whether a channel with these due times may have an entry to send."""
     return times[0] <= now or times[1] > now + _LONGEST_WAIT
 
 
 def is_expired(times: tuple[datetime, datetime], now: datetime) -> bool:
-    """Return whether no process has served a channel with these `pending_times` for too long."""
+    """Return whether no process has served a channel with these due times for too long."""
     return times[1] <= now - _RETRY_PERIOD
 
 

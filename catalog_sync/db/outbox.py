@@ -7,14 +7,15 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy import and_, func, insert, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 
-from catalog_sync.db.catalog import chunks, event_of
+from catalog_sync.db.catalog import event_of
 from catalog_sync.db.schema import alert_channels, alert_deliveries, model_events
+from catalog_sync.db.statements import chunks, insert_new
 from catalog_sync.domain.alert_rules import alerts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from catalog_sync.domain.alert_rules import AlertRule
     from catalog_sync.domain.model import Event
@@ -25,7 +26,6 @@ _OVERLAP = timedelta(days=2)
 transaction took longer, or its host's clock is slow (by a day at most, or its run fails)."""
 _ENQUEUE_EVERY = timedelta(hours=1)
 """How often `enqueued_until` is written while there is nothing to enqueue."""
-_BATCH = 500
 
 
 # --- enqueue -----------------------------------------------------------------------------------
@@ -42,12 +42,12 @@ def register_channels(connection: sa.Connection, names: Iterable[str], now: date
         connection.scalars(select(alert_channels.c.name).where(alert_channels.c.name.in_(names)))
     )
     rows = [{"name": name, "started_at": now} for name in names if name not in known]
-    _insert_new(connection, alert_channels, rows)
+    insert_new(connection, alert_channels, rows)
 
 
 def enqueue(
     connection: sa.Connection,
-    rules: Iterable[AlertRule],
+    rules: Sequence[AlertRule],
     now: datetime,
     *,
     run_id: int | None = None,
@@ -68,55 +68,54 @@ def enqueue(
     Returns:
         The number of entries added.
     """
-    missing = _missing(connection, list(rules), now, run_id)
-    for batch in chunks(missing, _BATCH):
-        _insert_new(
-            connection,
-            alert_deliveries,
-            [
-                {
-                    "event_id": event.id,
-                    "channel": channel,
-                    "status": PENDING,
-                    "attempts": 0,
-                    "next_attempt_at": now,
-                }
-                for event, channel in batch
-            ],
-        )
+    known = _channels(connection, rules)
+    missing = _missing(connection, rules, known, now, run_id)
+    for batch in chunks(missing):
+        entry = {"status": PENDING, "attempts": 0, "next_attempt_at": now}
+        rows = [{"event_id": event.id, "channel": channel, **entry} for event, channel in batch]
+        insert_new(connection, alert_deliveries, rows)
     if run_id is None:
-        names = {rule.channel for rule in rules}
-        connection.execute(
-            update(alert_channels)
-            .where(alert_channels.c.name.in_(sorted(names)))
-            .values(enqueued_until=now)
-        )
+        matched = update(alert_channels).where(alert_channels.c.name.in_(sorted(known)))
+        connection.execute(matched.values(enqueued_until=now))
     return len(missing)
 
 
-def needs_enqueue(connection: sa.Connection, rules: Iterable[AlertRule], now: datetime) -> bool:
+def needs_enqueue(connection: sa.Connection, rules: Sequence[AlertRule], now: datetime) -> bool:
     """Return whether `register_channels` or `enqueue` would have something to write."""
-    rules = list(rules)
-    names = {rule.channel for rule in rules}
-    channels = alert_channels.c
-    statement = select(channels.name, channels.enqueued_until).where(channels.name.in_(names))
-    known = {name: until for name, until in connection.execute(statement)}  # noqa: C416
-    current = [until for until in known.values() if until and now - until < _ENQUEUE_EVERY]
-    return len(current) < len(names) or bool(_missing(connection, rules, now, None))
+    known = _channels(connection, rules)
+    return (
+        len(known) < len({rule.channel for rule in rules})
+        or any(
+            row.enqueued_until is None or now - row.enqueued_until >= _ENQUEUE_EVERY
+            for row in known.values()
+        )
+        or bool(_missing(connection, rules, known, now, None))
+    )
+
+
+def _channels(connection: sa.Connection, rules: Sequence[AlertRule]) -> dict[str, Any]:
+    """Return the rows of the rules' channels, by name."""
+    names = sorted({rule.channel for rule in rules})
+    rows = connection.execute(select(alert_channels).where(alert_channels.c.name.in_(names)))
+    return {row.name: row for row in rows}
 
 
 def _missing(
-    connection: sa.Connection, rules: Sequence[AlertRule], now: datetime, run_id: int | None
+    connection: sa.Connection,
+    rules: Sequence[AlertRule],
+    channels: Mapping[str, Any],
+    now: datetime,
+    run_id: int | None,
 ) -> list[tuple[Event, str]]:
     """Return the events without an outbox entry, with the channel whose rule matches them."""
-    names = sorted({rule.channel for rule in rules})
-    rows = connection.execute(select(alert_channels).where(alert_channels.c.name.in_(names)))
-    since = {row.name: _since(row, now) for row in rows}
+    since = {name: _since(row, now) for name, row in channels.items()}
     kinds = sorted({kind.value for rule in rules for kind in rule.kinds})
     if not since or not kinds:
         return []
+    entries, wanted = alert_deliveries.c, {"changes", "payload"}
     statement = (
-        select(*(column for column in model_events.c if column.name not in {"changes", "payload"}))
+        select(entries.channel, *(column for column in model_events.c if column.name not in wanted))
+        .outerjoin_from(model_events, alert_deliveries, entries.event_id == model_events.c.id)
         .where(model_events.c.kind.in_(kinds), model_events.c.baseline == sa.false())
         .order_by(model_events.c.occurred_at, model_events.c.id)
     )
@@ -124,19 +123,15 @@ def _missing(
         statement = statement.where(model_events.c.run_id == run_id)
     else:
         statement = statement.where(model_events.c.occurred_at >= min(since.values()))
-    events = [event_of(row) for row in connection.execute(statement).mappings()]
-    wanted = [
-        (event, channel)
-        for each in events
-        for event, channel in alerts([each], rules)
-        if channel in since and event.occurred_at >= since[channel]
-    ]
-    known: set[tuple[int | None, str]] = set()
-    for batch in chunks(sorted({event.id or 0 for event, _ in wanted}), _BATCH):
-        found = select(alert_deliveries.c.event_id, alert_deliveries.c.channel)
-        rows = connection.execute(found.where(alert_deliveries.c.event_id.in_(batch)))
-        known.update((event_id, channel) for event_id, channel in rows)
-    return [(event, channel) for event, channel in wanted if (event.id, channel) not in known]
+    missing: dict[tuple[int, str], Event] = {}
+    present: set[tuple[int, str]] = set()
+    for row in connection.execute(statement).mappings():
+        present.add((row["id"], row["channel"]))
+        event = event_of(row)
+        for _, channel in alerts([event], rules):
+            if channel in since and event.occurred_at >= since[channel]:
+                missing[row["id"], channel] = event
+    return [(event, key[1]) for key, event in missing.items() if key not in present]
 
 
 def _since(row: Any, now: datetime) -> datetime:
@@ -149,23 +144,6 @@ def _since(row: Any, now: datetime) -> datetime:
     return started_at if matched is None else max(started_at, min(matched, now) - _OVERLAP)
 
 
-def _insert_new(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-    """Insert rows, except those that another process inserted at the same time."""
-    if not rows:
-        return
-    dialect = connection.dialect.name
-    if dialect in {"mysql", "mariadb"}:
-        connection.execute(insert(table).prefix_with("IGNORE"), rows)
-    elif dialect == "postgresql":
-        from sqlalchemy.dialects import postgresql  # noqa: PLC0415  # heavy
-
-        connection.execute(postgresql.insert(table).on_conflict_do_nothing(), rows)
-    else:
-        from sqlalchemy.dialects import sqlite  # noqa: PLC0415
-
-        connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
-
-
 # --- questions ---------------------------------------------------------------------------------
 
 
@@ -175,10 +153,25 @@ def count_deliveries(connection: sa.Connection) -> dict[str, int]:
     return {status: number for status, number in connection.execute(statement)}  # noqa: C416
 
 
-def delivery_counts(connection: sa.Connection) -> DeliveryCounts:
-    """Return how many deliveries are pending and how many failed."""
-    counts = count_deliveries(connection)
-    return DeliveryCounts(pending=counts.get(PENDING, 0), failed=counts.get(FAILED, 0))
+def unsent(
+    connection: sa.Connection,
+) -> tuple[DeliveryCounts, dict[str, tuple[datetime, datetime]]]:
+    """Return how many deliveries are pending and how many failed, and when the pending are due.
+
+    The times are the first and the last one at which an entry of a channel is due.
+    """
+    status, at = alert_deliveries.c.status, alert_deliveries.c.next_attempt_at
+    rows = connection.execute(
+        select(alert_deliveries.c.channel, status, func.count(), func.min(at), func.max(at))
+        .where(status.in_([PENDING, FAILED]))
+        .group_by(alert_deliveries.c.channel, status)
+    )
+    counts, times = {PENDING: 0, FAILED: 0}, {}
+    for channel, word, number, first, last in rows:
+        counts[word] += number
+        if word == PENDING and first is not None:
+            times[channel] = (first, last)
+    return DeliveryCounts(pending=counts[PENDING], failed=counts[FAILED]), times
 
 
 def oldest_pending(connection: sa.Connection) -> datetime | None:

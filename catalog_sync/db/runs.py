@@ -7,91 +7,22 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
-from catalog_sync.db.catalog import inserted_id
-from catalog_sync.db.schema import UtcDateTime, sources, sync_runs
-from catalog_sync.db.state import last_run, source_of, state_of
+from catalog_sync.db.schema import alert_channels, sources, sync_runs
+from catalog_sync.db.state import last_of, source_of, state_of
+from catalog_sync.db.statements import database_now, insert_new, inserted_id
 from catalog_sync.domain.kinds import ENDED, INTERRUPTED, RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from catalog_sync.domain.model import SourceRecord, SourceState
 
 _LEASE_HELD = "another process is syncing it"
 
 
-def database_now(connection: sa.Connection) -> Any:
-    """Return the expression for the present time of the database's clock, in UTC.
-
-    Leases compare this clock: the clocks of two hosts may differ by minutes.
-    """
-    text = {
-        "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
-        "postgresql": "clock_timestamp()",
-    }.get(connection.dialect.name, "UTC_TIMESTAMP(6)")
-    return sa.type_coerce(sa.literal_column(text), UtcDateTime)
-
-
-# --- sources and leases ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The lease of a source, by the database's clock."""
-
-    run_id: int | None
-    expires_at: datetime | None
-    length: timedelta | None
-    now: datetime
-    """The database's clock."""
-
-    def held(self, usual: timedelta) -> bool:
-        """Whether another run must wait.
-
-        A lease that ends later than its own length allows was taken before the clock was set back,
-        and does not count.
-
-        Args:
-            usual: The length of the caller's own lease, for leases that do not state theirs.
-        """
-        if self.run_id is None or self.expires_at is None:
-            return False
-        return self.now < self.expires_at <= self.now + (self.length or usual)
-
-
-def _look(connection: sa.Connection, name: str, *, lock: bool = False) -> Any:
-    """Return a source's row, the database's clock, and whether one of its runs is open."""
-    running = select(sync_runs.c.id).where(
-        sync_runs.c.source == name, sync_runs.c.status == RunStatus.RUNNING.value
-    )
-    statement = select(sources, database_now(connection).label("now"))
-    statement = statement.where(sources.c.name == name)
-    if lock:
-        return connection.execute(statement.with_for_update(of=sources)).one()
-    statement = statement.add_columns(running.exists().label("running"))
-    return connection.execute(statement).one_or_none()
-
-
-def _lease(row: Any) -> Lease:
-    length = None if row.lease_seconds is None else timedelta(seconds=row.lease_seconds)
-    return Lease(row.lease_run_id, row.lease_expires_at, length, row.now)
-
-
-def register_source(connection: sa.Connection, name: str, base_url: str) -> None:
-    """Make sure that the source has a row. Of two processes that do so at once, both succeed."""
-    values = {"name": name, "base_url": base_url}
-    if connection.dialect.name in {"mysql", "mariadb"}:
-        connection.execute(insert(sources).prefix_with("IGNORE").values(values))
-        return
-    if connection.dialect.name == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert as upsert  # noqa: PLC0415  # heavy
-    else:
-        from sqlalchemy.dialects.sqlite import (  # type: ignore[assignment]  # noqa: PLC0415
-            insert as upsert,
-        )
-    connection.execute(upsert(sources).values(values).on_conflict_do_nothing())
+# --- begin -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +40,14 @@ def begin_run(
     now: datetime,
     *,
     lease: timedelta,
-    fresh: Any = lambda _source, _last: None,
-    last: bool = False,
+    fresh: Any = lambda _source, _tried_at: None,
+    channels: Collection[str] = (),
 ) -> Begun | str:
     """Record a run and take the source's lease, or return why the source is skipped.
 
-    Nothing is written, and nothing locked, when the source is skipped.
+    Nothing is written, and nothing locked, when the source is skipped. The state is read after the
+    lease was taken, in the same transaction: no other run can have changed it since, and a
+    connection that reads from a replica does not do so in a transaction that has written.
 
     Args:
         connection: A writing transaction.
@@ -122,32 +55,71 @@ def begin_run(
         base_url: The source's address, for a source without a row.
         now: The time of the host's clock.
         lease: How long the source is held.
-        fresh: Called with the source and, if `last`, its last run; returns why the source need not
-            be synced yet, or None.
-        last: Whether `fresh` needs the last run that ended.
+        fresh: Called with the source and the time at which its last run began; returns why the
+            source need not be synced yet, or None.
+        channels: Alert channels that are notified from now on, unless they already are.
     """
-    row = _look(connection, name)
-    if row is None:
-        register_source(connection, name, base_url)
-        row = _look(connection, name)
-    for locked in (False, True):
-        if locked:  # another process may have been faster
-            row, running = _look(connection, name, lock=True), row.running
-        ended = last_run(connection, name, *ENDED) if last else None
-        if reason := fresh(source_of(row), ended):
+    for lock in (False, True):  # the second time if another process was faster, or may have been
+        row = _look(connection, name, channels, lock=lock)
+        if row is None:
+            insert_new(connection, sources, [{"name": name, "base_url": base_url}])
+            row = _look(connection, name, channels)
+        if reason := fresh(source_of(row), row.tried_at):
             return str(reason)
-        if _lease(row).held(lease):
-            return _LEASE_HELD
-    number = row.runs + 1
-    inserted = connection.execute(
-        insert(sync_runs).values(
-            source=name, status=RunStatus.RUNNING.value, started_at=now, number=number
-        )
+        if _is_held(row, lease):
+            break
+        if run_id := _take(connection, row, now, lease):
+            if row.running:
+                _close_dead_runs(connection, name, run_id, now)
+            if row.channels < len(channels):
+                rows = [{"name": channel, "started_at": now} for channel in sorted(channels)]
+                insert_new(connection, alert_channels, rows)
+            return Begun(run_id, state_of(connection, row, now))
+    return _LEASE_HELD
+
+
+def _look(
+    connection: sa.Connection, name: str, channels: Collection[str], *, lock: bool = False
+) -> Any:
+    """Return a source's row with what decides whether a run begins; None without a row."""
+    running = select(sync_runs.c.id).where(
+        sync_runs.c.source == name, sync_runs.c.status == RunStatus.RUNNING.value
     )
-    run_id = inserted_id(inserted)
+    tried = last_of(name, sync_runs.c.started_at, *ENDED)
+    known = select(func.count()).where(alert_channels.c.name.in_(sorted(channels)))
+    statement = select(
+        sources,
+        database_now(connection).label("now"),
+        running.exists().label("running"),
+        tried.scalar_subquery().label("tried_at"),
+        (known.scalar_subquery() if channels else sa.literal(0)).label("channels"),
+    ).where(sources.c.name == name)
+    if lock:
+        statement = statement.with_for_update(of=sources)
+    return connection.execute(statement).one_or_none()
+
+
+def _is_held(row: Any, usual: timedelta) -> bool:
+    """Whether another run holds the lease.
+
+    A lease that ends later than its own length allows was taken before the clock was set back, and
+    does not count. `usual` is the length of a lease that does not state its own.
+    """
+    if row.lease_run_id is None or row.lease_expires_at is None:
+        return False
+    length = usual if row.lease_seconds is None else timedelta(seconds=row.lease_seconds)
+    return bool(row.now < row.lease_expires_at <= row.now + length)
+
+
+def _take(connection: sa.Connection, row: Any, now: datetime, lease: timedelta) -> int | None:
+    """Record a run and give it the lease, unless the source's row has changed since `row`."""
+    number = row.runs + 1
+    run = {"source": row.name, "status": RunStatus.RUNNING.value, "started_at": now}
+    run_id = inserted_id(connection.execute(insert(sync_runs).values(**run, number=number)))
+    unchanged = sources.c.lease_run_id.is_not_distinct_from(row.lease_run_id)
     taken = connection.execute(
         update(sources)
-        .where(sources.c.name == name, sources.c.runs == row.runs)
+        .where(sources.c.name == row.name, sources.c.runs == row.runs, unchanged)
         .values(
             lease_run_id=run_id,
             lease_expires_at=row.now + lease,
@@ -155,16 +127,15 @@ def begin_run(
             runs=number,
         )
     )
-    if not taken.rowcount:
-        connection.execute(delete(sync_runs).where(sync_runs.c.id == run_id))
-        return _LEASE_HELD
-    if running:
-        _close_dead_runs(connection, name, run_id, now)
-    return Begun(run_id, state_of(connection, row, now))
+    if taken.rowcount:
+        return run_id
+    connection.execute(delete(sync_runs).where(sync_runs.c.id == run_id))
+    return None
 
 
 def _close_dead_runs(connection: sa.Connection, name: str, run_id: int, now: datetime) -> None:
     """Close the runs whose process died with their lease."""
+    dead = {"status": RunStatus.FAILED.value, "finished_at": now}
     connection.execute(
         update(sync_runs)
         .where(
@@ -172,12 +143,7 @@ def _close_dead_runs(connection: sa.Connection, name: str, run_id: int, now: dat
             sync_runs.c.status == RunStatus.RUNNING.value,
             sync_runs.c.id != run_id,
         )
-        .values(
-            status=RunStatus.FAILED.value,
-            finished_at=now,
-            error=INTERRUPTED,
-            error_code=INTERRUPTED,
-        )
+        .values(**dead, error=INTERRUPTED, error_code=INTERRUPTED)
     )
 
 
@@ -187,16 +153,7 @@ def holds_lease(connection: sa.Connection, name: str, run_id: int) -> bool:
     return connection.execute(found).first() is not None
 
 
-def is_closed(connection: sa.Connection, run_id: int) -> bool:
-    """Whether a run has ended."""
-    found = select(sync_runs.c.finished_at).where(sync_runs.c.id == run_id)
-    return connection.scalar(found) is not None
-
-
-def is_finished(connection: sa.Connection, run_id: int, at: datetime) -> bool:
-    """Whether a run was closed at that time, and so whether the closing commit landed."""
-    found = select(sync_runs.c.finished_at).where(sync_runs.c.id == run_id)
-    return bool(connection.scalar(found) == at)
+# --- end ---------------------------------------------------------------------------------------
 
 
 def release(
@@ -235,16 +192,15 @@ def release(
 
 
 def finish_run(connection: sa.Connection, run_id: int, columns: Mapping[str, Any]) -> bool:
-    """Close a run. Returns False if another process already closed it.
-
-    Args:
-        connection: A writing transaction.
-        run_id: The run.
-        columns: Its result: columns of `sync_runs`.
-    """
+    """Close a run with these columns of `sync_runs`. Returns False if it was closed before."""
     closed = connection.execute(
         update(sync_runs)
         .where(sync_runs.c.id == run_id, sync_runs.c.status == RunStatus.RUNNING.value)
         .values(**columns)
     )
     return bool(closed.rowcount)
+
+
+def finished_at(connection: sa.Connection, run_id: int) -> datetime | None:
+    """Return when a run was closed, and so whether the closing commit landed."""
+    return connection.scalar(select(sync_runs.c.finished_at).where(sync_runs.c.id == run_id))

@@ -1,34 +1,42 @@
-"""One run over several sources: each in a thread, at most `parallel` at the same time."""
+"""One run over several sources, and its heartbeat. `sync` and the daemon's jobs call this."""
 
 from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from catalog_sync import logs
 from catalog_sync.cancel import CancelToken
+from catalog_sync.db import migrate, retention
 from catalog_sync.domain.alert_rules import AlertRule
-from catalog_sync.domain.kinds import STOPPED, Kind
-from catalog_sync.errors import ConfigError, SecretError
-from catalog_sync.sync.context import Policy, RunContext, RunOptions
+from catalog_sync.domain.kinds import STOPPED, Kind, RunStatus
+from catalog_sync.errors import ConfigError, DatabaseError, SecretError
+from catalog_sync.queries import health
+from catalog_sync.sync.context import RunContext, RunOptions
 from catalog_sync.sync.one_source import SourceRun
+from catalog_sync.sync.report import RunReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import sqlalchemy as sa
 
+    from catalog_sync.alerts.heartbeat import Heartbeat
     from catalog_sync.clock import Clock
     from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
     from catalog_sync.sync.decide import ModelsSource
-    from catalog_sync.sync.report import RunReport
+
+_PING_SECONDS = 2.0
+"""How long `close` waits for a heartbeat that is being sent."""
+_PRUNE_EVERY = 20
+"""Old rows are deleted after each run whose id is a multiple of this."""
 
 
 class AllSources:
-    """Runs sources, and knows which runs are open.
+    """Runs sources, each in a thread, and knows which runs are open.
 
     Args:
         settings: The configuration.
@@ -48,13 +56,18 @@ class AllSources:
         direct: bool = False,
     ) -> None:
         self._settings = settings
-        self.rules = [_rule(alert) for alert in settings.alerts]
         self._engine = engine
         self._clock = clock
         self._cancel = cancel
         self._direct = direct
+        self.rules = [_rule(alert) for alert in settings.alerts]
         self._open: dict[int, Callable[[], None]] = {}
         """The function that closes each open run, by the run's id."""
+        self._heartbeat: Heartbeat | None = None
+        if settings.heartbeat_url is not None:
+            from catalog_sync.alerts.heartbeat import Heartbeat  # noqa: PLC0415  # heavy
+
+            self._heartbeat = Heartbeat(settings.heartbeat_url.get_secret_value())
 
     @property
     def has_open_runs(self) -> bool:
@@ -66,33 +79,74 @@ class AllSources:
         for close in list(self._open.values()):
             close()
 
-    def run(
+    def close(self) -> None:
+        """Wait briefly for a heartbeat that is being sent, unless the runs were stopped."""
+        if self._heartbeat is not None:
+            self._heartbeat.close(0 if self._cancel.cancelled else _PING_SECONDS)
+
+    def check_credentials(self, names: Sequence[str] = ()) -> None:
+        """Check the credentials of sources, except those that a command prints.
+
+        Raises:
+            ConfigError: one is missing or cannot be used, or a name is unknown.
+        """
+        for source in self._chosen(names):
+            if not (source.api_key_command or source.auth_token_command):
+                self._settings.credential(source)
+
+    def sync(
         self,
-        sources: Sequence[SourceSettings],
         options: RunOptions,
         *,
-        on_begin: Callable[[], None] = lambda: None,
+        names: Sequence[str] = (),
         on_page: Callable[[str, int, int], None] = lambda _source, _pages, _models: None,
         on_report: Callable[[RunReport], None] = lambda _report: None,
     ) -> list[RunReport]:
-        """Run each source once and return the reports in the order of `sources`.
+        """Run the named sources, or all, once; return the reports in the configuration's order.
 
-        An exception such as KeyboardInterrupt stops all runs, closes them, and is raised again.
+        A missing credential is an error of its source alone. An exception such as KeyboardInterrupt
+        stops all runs, closes them, and is raised again.
 
         Args:
-            sources: at least one.
-            options: what differs from a scheduled run.
-            on_begin: called when the first run begins that is not skipped.
-            on_page: called with the source's name, and the pages and models read so far.
-            on_report: called as each run ends, in its thread.
+            options: What differs from a scheduled run.
+            names: The sources; empty for all.
+            on_page: Called with the source's name, and the pages and models read so far.
+            on_report: Called as each run ends, in its thread.
+
+        Raises:
+            ConfigError: A name is unknown.
+            DatabaseError: No run can be recorded.
         """
+        sources, heartbeat = self._chosen(names), self._heartbeat
+        if options.dry_run:
+            return self._run(sources, options, lambda: None, on_page, on_report)
+        on_begin = heartbeat.start if heartbeat else lambda: None
+        try:
+            if len(sources) > 1:  # one source's run checks the schema itself
+                migrate.ensure_schema(self._engine)
+            reports = self._run(sources, options, on_begin, on_page, on_report)
+        except DatabaseError as error:
+            if heartbeat:
+                heartbeat.fail(str(error))
+            raise
+        if any(report.run_id and report.run_id % _PRUNE_EVERY == 0 for report in reports):
+            with suppress(DatabaseError):  # a later run does it
+                retention.prune(self._engine, self._clock(), self._settings.retention)
+        if heartbeat:
+            heartbeat.finish(reports, self._other_errors(sources))
+        return reports
+
+    def _run(
+        self,
+        sources: Sequence[SourceSettings],
+        options: RunOptions,
+        on_begin: Callable[[], None],
+        on_page: Callable[[str, int, int], None],
+        on_report: Callable[[RunReport], None],
+    ) -> list[RunReport]:
+        """Run the sources; `on_begin` is called when the first run begins that is not skipped."""
         cancel, first = CancelToken(), threading.Lock()
-        policy = Policy(
-            self._settings.retirement_reminders,
-            self._settings.failure_alert_after,
-            self.rules,
-        )
-        context = RunContext(self._engine, self._clock, options, policy, cancel)
+        context = RunContext(self._engine, self._clock, self._settings, options, self.rules, cancel)
 
         def begin() -> None:
             if first.acquire(blocking=False):
@@ -100,7 +154,13 @@ class AllSources:
 
         def run(source: SourceSettings) -> RunReport:
             with logs.source(source.name):
-                report = self._run_one(source, context, begin, on_page)
+                try:
+                    report = self._run_one(source, context, begin, on_page)
+                except DatabaseError as error:  # the others may succeed
+                    if len(sources) == 1:
+                        raise
+                    report = RunReport(source.name, RunStatus.FAILED, self._clock())
+                    report = replace(report, error=str(error), error_code=error.code, cause=error)
                 on_report(report)
             return report
 
@@ -122,13 +182,12 @@ class AllSources:
         on_begin: Callable[[], None],
         on_page: Callable[[str, int, int], None],
     ) -> RunReport:
-        began: list[RunReport] = []
+        began: list[int] = []
 
         def begin(report: RunReport) -> None:
-            began.append(report)
-            self._open[report.run_id or 0] = lambda: run.close(
-                replace(report, error=STOPPED, error_code=STOPPED)
-            )
+            began.append(report.run_id or 0)
+            stopped = replace(report, error=STOPPED, error_code=STOPPED)
+            self._open[began[0]] = lambda: run.close(stopped)
             on_begin()
 
         run = SourceRun(
@@ -141,8 +200,8 @@ class AllSources:
         try:
             return run.run()
         finally:
-            for report in began:
-                self._open.pop(report.run_id or 0)
+            for run_id in began:
+                self._open.pop(run_id)
 
     @contextmanager
     def _open_client(self, source: SourceSettings, cancel: CancelToken) -> Iterator[ModelsSource]:
@@ -170,6 +229,36 @@ class AllSources:
             cancel=cancel,
         ) as client:
             yield client
+
+    def _chosen(self, names: Sequence[str]) -> list[SourceSettings]:
+        configured = {source.name: source for source in self._settings.sources}
+        refuse_unknown(names, configured)
+        return [configured[name] for name in dict.fromkeys(names)] or list(configured.values())
+
+    def _other_errors(self, sources: Sequence[SourceSettings]) -> list[str]:
+        """Return the last errors of the sources that are not part of a run.
+
+        All sources share one heartbeat: a source that works must not hide one that fails.
+        """
+        part = {source.name for source in sources}
+        if len(part) == len(self._settings.sources):
+            return []
+        with suppress(DatabaseError), migrate.read_catalog(self._engine) as connection:
+            found = health.status(connection, self._settings, self._clock()).configured
+            return [
+                f"source {source.name}: {source.last_error}"
+                for source in found
+                if source.name not in part and source.last_error
+            ]
+        return []
+
+
+def refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise ConfigError for a source's name that is not known."""
+    known = sorted(known)
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"no source is named {name!r}", f"known are: {', '.join(known)}")
 
 
 def _rule(alert: AlertSettings) -> AlertRule:

@@ -1,4 +1,4 @@
-"""The options of a run, the rules that it follows, and the objects that all runs share."""
+"""The options of a run, and the objects that all runs share."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from catalog_sync.clock import Clock
+    from catalog_sync.config.settings import Settings
     from catalog_sync.domain.alert_rules import AlertRule
 
 
@@ -34,23 +35,13 @@ class RunOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """The rules of the configuration that a run follows."""
-
-    reminders: Sequence[timedelta] = ()
-    """How long before a retirement date to remind of it."""
-    failure_alert_after: int = 3
-    """The number of consecutive failures that makes an event."""
-    rules: Sequence[AlertRule] = ()
-    """Which events are sent to which channel."""
-
-
-@dataclass(frozen=True, slots=True)
 class RunContext:
     """The objects that the runs of all sources share."""
 
     engine: sa.Engine
     clock: Clock
+    settings: Settings
     options: RunOptions = RunOptions()
-    policy: Policy = Policy()
+    rules: Sequence[AlertRule] = ()
+    """Which events are sent to which channel."""
     cancel: CancelToken = field(default_factory=CancelToken)

@@ -120,7 +120,7 @@ def decide(
         catalog,
         decision.now,
         Absences(checks, hold=hold is not None, accept=accept),
-        Reminders(context.policy.reminders, past.last_good_run_at, started_at),
+        Reminders(context.settings.retirement_reminders, past.last_good_run_at, started_at),
         ignored_paths((*_IGNORED_BY_API.get(source.api, ()), *source.ignore)),
     )
     return _concluded(replace(decision, changes=changes), source.name, hold)

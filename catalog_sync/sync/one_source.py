@@ -18,7 +18,7 @@ from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate, outbox, runs
 from catalog_sync.db import state as db_state
 from catalog_sync.domain import guard, incidents
-from catalog_sync.domain.kinds import ENDED, INTERRUPTED, STOPPED, RunStatus
+from catalog_sync.domain.kinds import INTERRUPTED, STOPPED, RunStatus
 from catalog_sync.errors import (
     ClockError,
     DatabaseError,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from catalog_sync.config.settings import SourceSettings
-    from catalog_sync.db.state import RunRecord
     from catalog_sync.domain.model import Event, SourceRecord, SourceState
     from catalog_sync.errors import CatalogSyncError
     from catalog_sync.sync.context import RunContext
@@ -67,44 +66,51 @@ class SourceRun:
     def run(self) -> RunReport:
         """Run, and return the report.
 
-        Errors of the source, of the database and a stop are in the report. Any other exception (an
-        interrupt, a bug) is raised after the run was closed.
+        Errors of the source and a stop are in the report. Any other exception (an interrupt, a bug)
+        is raised after the run was closed.
+
+        Raises:
+            DatabaseError: No run could be recorded. Later errors of the database are in the report.
         """
         started = time.monotonic()
         report = RunReport(self.source.name, RunStatus.FAILED, self.context.clock())
         try:
             self.context.cancel.check()
-            report = self._preview(report) if self.context.options.dry_run else self._sync(report)
-        except (SourceError, DatabaseError, StoppedError) as error:
+            if self.context.options.dry_run:
+                report = self._preview(report)
+            else:
+                report, state = self._begin(report)
+                if state is not None:
+                    report = self._finish(report, state)
+        except (SourceError, StoppedError) as error:
             report = self._failed(report, error)
         return replace(report, duration=timedelta(seconds=time.monotonic() - started))
 
     def _preview(self, report: RunReport) -> RunReport:
         """Run without a row and without a lease."""
         name, base_url, now = self.source.name, self.source.base_url, report.started_at
-        with (
-            migrate.engine_or_empty(self.context.engine) as engine,
-            db_engine.read_transaction(engine, snapshot=True) as connection,
-        ):
-            state = db_state.select_state(connection, name, base_url, now)
-            last = db_state.last_run(connection, name, *ENDED) if self._by_attempts else None
-        if reason := self._fresh(now, state.source, last):
+        with migrate.read_catalog(self.context.engine) as connection:
+            state, tried_at = db_state.select_state(connection, name, base_url, now)
+        if reason := self._fresh(now, state.source, tried_at):
             return replace(report, status=RunStatus.SKIPPED, error=reason)
         return _concluded(report, self._decide(state, now))
 
-    def _sync(self, report: RunReport) -> RunReport:
-        report, state = self._begin(report)
-        if state is None:
-            return report
+    def _finish(self, report: RunReport, state: SourceState) -> RunReport:
+        """Walk, decide and apply, or close the run as failed."""
         try:
             self.on_begin(report)
             decision = self._decide(state, report.started_at)
             return self._apply(_concluded(report, decision), decision)
         except SourceError as error:
-            return self._fail(self._failed(report, error))
+            failed = self._failed(report, error)
+            try:
+                return self._fail(failed)
+            except DatabaseError as unusable:
+                return self._failed(report, unusable)
         except (StoppedError, DatabaseError) as error:
-            self.close(self._failed(report, error))
-            raise
+            failed = self._failed(report, error)
+            self.close(failed)
+            return failed
         except BaseException as error:
             stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
             code = STOPPED if stopped else INTERRUPTED
@@ -141,28 +147,20 @@ class SourceRun:
                 now,
                 lease=self.source.deadline + _LEASE_MARGIN,
                 fresh=partial(self._fresh, now),
-                last=self._by_attempts,
+                channels={rule.channel for rule in self.context.rules},
             )
             if isinstance(begun, str):
                 skipped = replace(report, status=RunStatus.SKIPPED, error=begun, started_at=now)
                 return skipped, None
-            if channels := {rule.channel for rule in self.context.policy.rules}:
-                outbox.register_channels(connection, channels, now)
             return replace(report, run_id=begun.run_id, started_at=now), begun.state
 
         def landed(connection: Connection, done: tuple[RunReport, SourceState | None]) -> bool:
             run_id = done[0].run_id
             return run_id is None or runs.holds_lease(connection, name, run_id)
 
-        return db_engine.run(self.context.engine, work, landed=landed)
+        return migrate.run(self.context.engine, work, landed=landed)
 
-    @property
-    def _by_attempts(self) -> bool:
-        options = self.context.options
-        limited = options.if_older_than is not None or options.synced_since is not None
-        return options.after_attempts and limited
-
-    def _fresh(self, now: datetime, source: SourceRecord, last: RunRecord | None) -> str | None:
+    def _fresh(self, now: datetime, source: SourceRecord, tried_at: datetime | None) -> str | None:
         """Return why the source need not be synced yet, or None.
 
         A time in the far future was written before the host's clock was set back, and is ignored.
@@ -170,8 +168,8 @@ class SourceRun:
         limit, since = self.context.options.if_older_than, self.context.options.synced_since
         if limit is None and since is None:
             return None
-        done = {"synced": source.last_synced_at, "tried": last.started_at if last else None}
-        for word, at in done.items():
+        tried_at = tried_at if self.context.options.after_attempts else None
+        for word, at in {"synced": source.last_synced_at, "tried": tried_at}.items():
             if at is None:
                 continue
             is_recent = limit is not None and abs(now - at) < limit
@@ -216,7 +214,9 @@ class SourceRun:
             return self._record(connection, run_id, decision.events)
 
         events = db_engine.run(
-            self.context.engine, work, landed=lambda found, _: runs.is_finished(found, run_id, now)
+            self.context.engine,
+            work,
+            landed=lambda found, _: runs.finished_at(found, run_id) == now,
         )
         return replace(report, events=events)
 
@@ -237,14 +237,16 @@ class SourceRun:
                 str(report.error),
                 str(report.error_code),
                 streak=streak,
-                threshold=self.context.policy.failure_alert_after,
+                threshold=self.context.settings.failure_alert_after,
                 announced_codes=announced_codes,
             )
             runs.release(connection, name, run_id, failed_at if event else None)
             return self._record(connection, run_id, [event] if event else [])
 
         events = db_engine.run(
-            self.context.engine, work, landed=lambda found, _: runs.is_closed(found, run_id)
+            self.context.engine,
+            work,
+            landed=lambda found, _: runs.finished_at(found, run_id) is not None,
         )
         return replace(report, events=events)
 
@@ -254,9 +256,7 @@ class SourceRun:
         """Insert the events and their outbox entries together, so that no alert is lost."""
         recorded = db_catalog.insert_events(connection, self.source.name, run_id, events)
         if recorded:
-            outbox.enqueue(
-                connection, self.context.policy.rules, self.context.clock(), run_id=run_id
-            )
+            outbox.enqueue(connection, self.context.rules, self.context.clock(), run_id=run_id)
         return recorded
 
     def _failed(self, report: RunReport, error: CatalogSyncError) -> RunReport:

@@ -425,7 +425,7 @@ def test_the_workflow_keeps_the_log_of_a_killed_run(runner: Runner) -> None:
     assert runner.step("Fetch the database").returncode == 0
     engine = db_engine.create_engine(f"sqlite:///{runner.clone}/catalog.db")
     with db_engine.read_transaction(engine) as reader:  # while another process reads, the log stays
-        db_state.source_names(reader)
+        db_state.select_sources(reader)
         with engine.begin() as connection:
             now = datetime.now().astimezone()
             run = {"source": "anthropic", "status": "running", "started_at": now, "number": 99}

@@ -26,7 +26,7 @@ from catalog_sync.domain.kinds import AbsenceCheck, Kind
 from catalog_sync.domain.model import Catalog, ModelRecord
 from catalog_sync.errors import BadAnswerError
 from catalog_sync.queries import catalog as queries_catalog
-from catalog_sync.sync.context import Policy, RunContext, RunOptions
+from catalog_sync.sync.context import RunContext, RunOptions
 from catalog_sync.sync.one_source import SourceRun
 from cookbook import recipes
 from histories import DAY, SCOPE, START, URL, Step, World, histories
@@ -69,8 +69,8 @@ class Source:
         context = RunContext(
             self.app.engine,
             lambda: self.clock,
+            self.app.settings,
             RunOptions(accept_removals=step.accept),
-            Policy(reminders=(30 * DAY, 7 * DAY)),
         )
         source = SourceSettings(name=self.name, base_url=step.base_url, exclude=step.exclude)
         one = SourceRun(context, source, lambda: nullcontext(self.api))
@@ -99,7 +99,13 @@ def comparable(records: list[ModelRecord]) -> list[ModelRecord]:
 @pytest.fixture
 def app(database_url: str) -> Iterator[App]:
     sources = (SourceSettings(name="unused"),)
-    with App(Settings(database_url=SecretStr(database_url), sources=sources)) as app:
+    with App(
+        Settings(
+            database_url=SecretStr(database_url),
+            sources=sources,
+            retirement_reminders=(30 * DAY, 7 * DAY),
+        )
+    ) as app:
         migrate.ensure_schema(app.engine)
         yield app
 

@@ -13,13 +13,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from catalog_sync.app import App
+from catalog_sync.config.settings import AlertSettings
+from catalog_sync.config.values import SecretStr
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate, retention, runs
 from catalog_sync.db import state as db_state
+from catalog_sync.db.outbox import DeliveryCounts
 from catalog_sync.db.schema import alert_deliveries, model_events, sources, sync_runs
 from catalog_sync.db.urls import secrets, where
 from catalog_sync.domain.kinds import RunStatus
@@ -285,30 +289,32 @@ def test_a_commit_whose_answer_was_lost_is_recognised(engine: sa.Engine) -> None
 # --- cost --------------------------------------------------------------------------------------
 
 
-def test_an_unchanged_run_is_cheap(database_url: str, api: ScriptedServer) -> None:
-    """A run without changes sends at most 12 statements to begin, to apply and to deliver.
+@pytest.mark.parametrize("alerts", [False, True], ids=["no channel", "a channel"])
+def test_an_unchanged_run_is_cheap(database_url: str, api: ScriptedServer, alerts: bool) -> None:
+    """A run without changes, and its delivery, are at most 12 statements in 3 transactions.
 
     The settings of a BEGIN are not counted: they are sent with the BEGIN.
     """
-    with App(settings_for(database_url, api.url)) as app:
+    settings = settings_for(database_url, api.url)
+    if alerts:
+        hook = AlertSettings(name="hook", webhook=SecretStr("http://127.0.0.1:9/"))
+        settings = msgspec.structs.replace(settings, alerts=(hook,))
+    with App(settings) as app:
         app.sync()
         app.deliver()
         seen: list[list[str]] = []
-        sa.event.listen(app.engine, "begin", lambda _: seen.append([]))
+        sa.event.listen(app.engine, "begin", lambda _: seen.append([]), insert=True)
 
         def note(_connection: Any, _cursor: Any, statement: str, *_: object) -> None:
             if not statement.startswith(("BEGIN", "SET SESSION")):
-                seen[-1].append(" ".join(statement.split())[:90])
+                seen[-1].append(statement)
 
         sa.event.listen(app.engine, "before_cursor_execute", note)
         [report] = app.sync()
-        assert report.error is None
-        for number, statements in enumerate(seen, 1):
-            for statement in statements:
-                print(number, statement)
-        writing = [each for each in seen if any(not s.startswith("SELECT") for s in each)]
-        assert len(writing) == 2
-        assert sum(map(len, seen)) <= 12
+        counts = app.deliver()
+    assert (report.error, counts) == (None, DeliveryCounts())
+    assert len(seen) == 3, seen
+    assert sum(map(len, seen)) <= 12, seen
 
 
 @sqlite
@@ -326,7 +332,8 @@ def test_the_file_alone_is_complete(database_url: str, api: ScriptedServer, tmp_
 def test_the_state_costs_the_same_with_a_long_history(engine: sa.Engine) -> None:
     """The state is read from the ends of indexes: no plan scans the events or sorts the runs."""
     statements: list[tuple[str, Any]] = []
-    db_engine.run(engine, lambda connection: runs.register_source(connection, "s", "https://a"))
+    row = {"name": "s", "base_url": "https://a.example"}
+    db_engine.run(engine, lambda connection: connection.execute(sa.insert(sources).values(row)))
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: object) -> None:
         if "model_events" in statement:
@@ -356,8 +363,8 @@ def test_retention(engine: sa.Engine) -> None:
     old, new = NOW - timedelta(days=500), NOW - timedelta(days=1)
 
     def fill(connection: sa.Connection) -> None:
-        runs.register_source(connection, "s", "https://a.example")
-        connection.execute(sa.update(sources).values(runs=302))
+        row = {"name": "s", "base_url": "https://a.example", "runs": 302}
+        connection.execute(sa.insert(sources).values(row))
         rows = [
             {
                 "id": number,
@@ -385,9 +392,27 @@ def test_retention(engine: sa.Engine) -> None:
     assert retention.prune(engine, NOW, timedelta(days=400)) == 199 + 1
     assert retention.prune(engine, NOW, timedelta(days=400)) == 0
     with db_engine.read_transaction(engine) as connection:
-        assert db_state.count_runs(connection) == {("s", "succeeded"): 100, ("s", "failed"): 202}
+        pruned = sa.select(sources.c.pruned_succeeded, sources.c.pruned_failed)
+        assert connection.execute(pruned).all() == [(66, 133)]
         left = connection.scalars(sa.select(sync_runs.c.id).order_by(sync_runs.c.id)).all()
         assert left == [1, 2, 3, *range(203, 303)]
         assert connection.scalars(sa.select(sources.c.pruned_delivered)).all() == [1]
         statuses = connection.scalars(sa.select(alert_deliveries.c.status)).all()
         assert sorted(statuses) == ["delivered", "pending"]
+
+
+def test_old_rows_are_deleted_by_runs(database_url: str, api: ScriptedServer) -> None:
+    """Of a program that is simply run again and again, the number of recorded runs is bounded."""
+    clock = [NOW]
+    settings = msgspec.structs.replace(
+        settings_for(database_url, api.url), retention=timedelta(days=20)
+    )
+    with App(settings, lambda: clock[0]) as app:
+        for _ in range(160):
+            clock[0] += timedelta(days=1)
+            assert app.sync()[0].error is None
+        with db_engine.read_transaction(app.engine) as connection:
+            number = connection.scalar(sa.select(sa.func.count()).select_from(sync_runs))
+            pruned = connection.scalar(sa.select(sources.c.pruned_succeeded))
+    assert number <= 101 + 20
+    assert number + pruned == 160

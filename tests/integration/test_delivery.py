@@ -30,10 +30,10 @@ from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import notifications, outbox
-from catalog_sync.db import runs as db_runs
 from catalog_sync.db.notifications import Notification
 from catalog_sync.db.outbox import Delivery
 from catalog_sync.db.schema import sources, sync_runs
+from catalog_sync.db.statements import inserted_id
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.domain.alert_rules import AlertRule
 from catalog_sync.domain.kinds import Kind
@@ -144,7 +144,8 @@ class World:
         self.clock = Clock()
         self.urls: dict[str, str] = {}
         with engine.begin() as connection:
-            db_runs.register_source(connection, "anthropic", "https://api.example")
+            row = {"name": "anthropic", "base_url": "https://api.example"}
+            connection.execute(sa.insert(sources).values(row))
 
     def record(self, models: int = 1, at: datetime | None = None, kind: Kind = Kind.ADDED) -> int:
         """Record a run with an event for each of several models, as a process without channels."""
@@ -153,7 +154,7 @@ class World:
             made = sa.insert(sync_runs).values(
                 source="anthropic", status="succeeded", started_at=at, number=1
             )
-            run_id = db_catalog.inserted_id(connection.execute(made))
+            run_id = inserted_id(connection.execute(made))
             ids = [f"m-{run_id}-{number}" for number in range(models)]
             news = [Event(kind, at, id_, payload=model(id_)) for id_ in ids]
             db_catalog.insert_events(connection, "anthropic", run_id, news)
@@ -187,7 +188,7 @@ class World:
         rules = rules_for(names) if enqueue else ()
         return deliver_due(
             self.engine, channels, self.clock, attempts=attempts, rules=rules, cancel=cancel
-        )
+        ).delivered
 
     def rows(self, channel: str | None = None) -> list[Delivery]:
         with db_engine.read_transaction(self.engine) as connection:

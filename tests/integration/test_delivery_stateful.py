@@ -297,8 +297,8 @@ class World:
             name: MortalChannel(channel, process, name, self.listeners[name])
             for name, channel in process.app.channels().items()
         }
-        delivered = deliver_due(process.app.engine, channels, self.clock, attempts=1000)
-        assert delivered == sum(len(each.events) for _, each in process.accepted)
+        counts = deliver_due(process.app.engine, channels, self.clock, attempts=1000)
+        assert counts.delivered == sum(len(each.events) for _, each in process.accepted)
 
     def retry(self) -> None:
         with self.process() as process:

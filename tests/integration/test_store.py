@@ -304,10 +304,10 @@ def test_a_connection_may_break_as_it_is_set_up(engine: sa.Engine, database_url:
         pytest.raises(DatabaseError),
         db_engine.read_transaction(engine, snapshot=True) as connection,
     ):
-        db_state.source_names(connection)
+        db_state.select_sources(connection)
     sa.event.remove(engine, "checkout", end)
     with db_engine.read_transaction(engine, snapshot=True) as connection:
-        assert db_state.source_names(connection) == set()
+        assert db_state.select_sources(connection) == []
     other.dispose()
 
 

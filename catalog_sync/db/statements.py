@@ -1,0 +1,58 @@
+"""Parts that the statements of several tables share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from catalog_sync.db.schema import UtcDateTime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+MAX_IDS = 500
+"""Values in one IN list: every database accepts them."""
+
+
+def chunks(values: Sequence[Any], size: int = MAX_IDS) -> Iterator[Sequence[Any]]:
+    """Yield the values in order, `size` at a time."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+def inserted_id(result: sa.CursorResult[Any]) -> int:
+    """Return the id that the database assigned to the one inserted row."""
+    key = result.inserted_primary_key
+    if key is None:
+        raise TypeError("no row was inserted")
+    return int(key[0])
+
+
+def insert_new(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+    """Insert rows, except those that another process inserted at the same time."""
+    if not rows:
+        return
+    dialect = connection.dialect.name
+    if dialect in {"mysql", "mariadb"}:
+        connection.execute(sa.insert(table).prefix_with("IGNORE"), rows)
+    elif dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415  # heavy
+
+        connection.execute(postgresql.insert(table).on_conflict_do_nothing(), rows)
+    else:
+        from sqlalchemy.dialects import sqlite  # noqa: PLC0415
+
+        connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
+
+
+def database_now(connection: sa.Connection) -> Any:
+    """Return the expression for the present time of the database's clock, in UTC.
+
+    Leases compare this clock: the clocks of two hosts may differ by minutes.
+    """
+    text = {
+        "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
+        "postgresql": "clock_timestamp()",
+    }.get(connection.dialect.name, "UTC_TIMESTAMP(6)")
+    return sa.type_coerce(sa.literal_column(text), UtcDateTime)
