@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from catalog_sync.cancel import CancelToken
 from catalog_sync.clock import Clock, utc_now
+from catalog_sync.db import checked, migrate, outbox
 from catalog_sync.db import engine as db_engine
-from catalog_sync.db import migrate, outbox
 from catalog_sync.db import state as db_state
 from catalog_sync.db.urls import where
 from catalog_sync.errors import DatabaseError
@@ -140,7 +140,7 @@ class App:
 
         Raises ConfigError for a name in `sources` that is neither configured nor recorded.
         """
-        with migrate.read_catalog(self.engine) as connection:
+        with checked.read(self.engine) as connection:
             if sources:
                 known = {s.name for s in db_state.select_sources(connection)}
                 refuse_unknown(sources, known | {s.name for s in self.settings.sources})

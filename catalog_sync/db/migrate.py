@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import sqlite3
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 from sqlalchemy import exc
-from sqlalchemy.pool import StaticPool
 
-from catalog_sync.db.engine import LOCK_TIMEOUT_SECONDS, prepare, read_transaction
-from catalog_sync.db.engine import run as engine_run
+from catalog_sync.db.engine import LOCK_TIMEOUT_SECONDS, read_transaction
 from catalog_sync.db.failures import code_of, database_errors, is_missing_table, is_repeatable
 from catalog_sync.db.schema import TABLES, VERSION_TABLE, VIEWS
 from catalog_sync.db.urls import where
 from catalog_sync.errors import DatabaseError, SchemaError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from alembic.config import Config
 
-logger = logging.getLogger(__name__)
-T = TypeVar("T")
 HEAD: Final = "0002"
 """The newest revision, stated here so that a start need not load Alembic. A test compares both."""
 _SETUP_LOCK = 0x636174616C6F67  # "catalog": the advisory lock under which a schema is set up
@@ -37,6 +32,11 @@ _ALREADY_THERE = {"42P07", "42701", "42710", "23505", 1007, 1050, 1060, 1061, 10
 _NO_FUNCTION = "42883"
 _SETUP_SECONDS = 60
 """How long a set-up is repeated while other processes do the same."""
+_PROGRESS = """
+SELECT COUNT(*), SUM(LENGTH(column_comment)), (
+    SELECT COUNT(*) FROM information_schema.statistics WHERE table_schema = DATABASE()
+) FROM information_schema.columns WHERE table_schema = DATABASE()
+"""
 _MIGRATIONS = next(
     path
     for path in (
@@ -48,6 +48,7 @@ _MIGRATIONS = next(
 _alembic_lock = threading.Lock()
 """Alembic keeps its context in module globals: one thread at a time."""
 _version = sa.table(VERSION_TABLE, sa.column("version_num", sa.String))
+REVISION: Final = sa.select(_version.c.version_num)
 
 
 def current_revision(engine: sa.Engine) -> str | None:
@@ -59,11 +60,11 @@ def current_revision(engine: sa.Engine) -> str | None:
         DatabaseError: The database cannot be used.
         SchemaError: There are tables with the program's names that it did not make.
     """
-    if _file_missing(engine):
+    if file_missing(engine):
         return None
     try:
         with read_transaction(engine) as connection:
-            return connection.scalar(sa.select(_version.c.version_num))
+            return connection.scalar(REVISION)
     except DatabaseError as error:
         if error.__cause__ is not None and not is_missing_table(error.__cause__):
             raise
@@ -71,7 +72,8 @@ def current_revision(engine: sa.Engine) -> str | None:
         return _revision(connection)
 
 
-def _file_missing(engine: sa.Engine) -> bool:
+def file_missing(engine: sa.Engine) -> bool:
+    """Whether an SQLite database has no file yet."""
     database = engine.url.database or ""
     if engine.dialect.name != "sqlite" or database.startswith("file:"):
         return False
@@ -88,7 +90,7 @@ def _revision(connection: sa.Connection) -> str | None:
     names = {*inspector.get_table_names(), *inspector.get_view_names()}
     # Queried last, and again: a concurrent set-up commits this table with the others.
     if sa.inspect(connection).has_table(VERSION_TABLE):
-        return connection.scalar(sa.select(_version.c.version_num))
+        return connection.scalar(REVISION)
     if taken := sorted(names & {*TABLES, *VIEWS}):
         raise SchemaError(
             f"database {where(connection.engine.url)}: "
@@ -108,24 +110,17 @@ def ensure_schema(engine: sa.Engine) -> None:
     revision = current_revision(engine)
     if revision is None:
         upgrade(engine)
-    elif revision != HEAD and engine.dialect.name in {"mysql", "mariadb"}:
-        _await_setup(engine, revision)
-    else:
-        _refuse_other(engine, revision)
+        return
+    if revision != HEAD and engine.dialect.name in {"mysql", "mariadb"}:
+        with read_transaction(engine) as connection:
+            filled = connection.execute(sa.text("SELECT 1 FROM sources")).first()
+        if not filled:  # perhaps the first set-up by another process
+            revision = _await_setup(engine) or revision
+    refuse_other(engine, revision)
 
 
-def _await_setup(engine: sa.Engine, revision: str) -> None:
-    """Wait for a first set-up by another process. Each of its revisions commits."""
-    with read_transaction(engine) as connection:
-        filled = connection.execute(sa.text("SELECT 1 FROM sources")).first() is not None
-    until = time.monotonic() + (0 if filled else 5)
-    while revision != HEAD and time.monotonic() < until:
-        time.sleep(0.1)
-        revision = current_revision(engine) or revision
-    _refuse_other(engine, revision)
-
-
-def _refuse_other(engine: sa.Engine, revision: str) -> None:
+def refuse_other(engine: sa.Engine, revision: str) -> None:
+    """Raise SchemaError for a revision that is not this program's."""
     if revision == HEAD:
         return
     text = f"database {where(engine.url)} has schema {revision}, this program has {HEAD}"
@@ -147,7 +142,7 @@ def _known(revision: str) -> bool:
 def upgrade(engine: sa.Engine) -> tuple[str | None, str]:
     """Upgrade the schema to HEAD, safely when several processes do so at once.
 
-    Every statement can be repeated, so no lock is needed on an engine without locks.
+    Every statement can be repeated. Locks only keep processes from doing the work of others.
 
     Returns:
         The revisions before and after.
@@ -156,23 +151,20 @@ def upgrade(engine: sa.Engine) -> tuple[str | None, str]:
         DatabaseError: The database cannot be used.
         SchemaError: The schema is newer than this program's, or not made by it.
     """
-    if current_revision(engine) is None and engine.dialect.name == "sqlite":
+    before = current_revision(engine)
+    if before is None and engine.dialect.name == "sqlite":
         _use_wal(engine)
+    if _is_cluster(engine) and not _is_first(engine) and _await_setup(engine) == HEAD:
+        return before, HEAD
     until = time.monotonic() + _SETUP_SECONDS
     while True:
-        try:
-            with database_errors(engine):
-                try:
-                    return _upgrade(engine), HEAD
-                except exc.DBAPIError as error:
-                    faster = code_of(error) in _ALREADY_THERE or is_repeatable(error)
-                    if not faster or time.monotonic() > until:
-                        raise
-        except DatabaseError as error:
-            if engine.dialect.name != "sqlite" or "locked" not in str(error):
-                raise
-            if time.monotonic() > until:
-                raise
+        with database_errors(engine):
+            try:
+                return _upgrade(engine), HEAD
+            except exc.DBAPIError as error:
+                faster = code_of(error) in _ALREADY_THERE or is_repeatable(error)
+                if not faster or time.monotonic() > until:
+                    raise
         time.sleep(random.uniform(0.05, 0.5))  # noqa: S311
 
 
@@ -180,55 +172,93 @@ def _upgrade(engine: sa.Engine) -> str | None:
     from alembic import command  # noqa: PLC0415  # heavy, and rarely needed
     from alembic.util import CommandError  # noqa: PLC0415
 
-    with engine.connect() as connection, _setup_lock(connection):
+    with _alembic_lock, engine.connect() as connection, _setup_lock(connection):
         before = _revision(connection)
         if before == HEAD:
             return before
         if before is not None and not _known(before):
-            _refuse_other(engine, before)
+            refuse_other(engine, before)
         config = _alembic()
         config.attributes["connection"] = connection
-        with _alembic_lock:
-            try:
-                command.upgrade(config, "head")
-            except CommandError:
-                connection.rollback()
-                if _revision(connection) != HEAD:  # otherwise another process was faster
-                    raise
+        try:
+            command.upgrade(config, "head")
+        except CommandError:
+            connection.rollback()
+            if _revision(connection) != HEAD:  # otherwise another process was faster
+                raise
     return before
 
 
 @contextmanager
 def _setup_lock(connection: sa.Connection) -> Iterator[None]:
     """Hold a transaction in which only one process sets up, on engines that have such a lock."""
-    backend = connection.dialect.name
-    name, locked = f"catalog_sync_{_SETUP_LOCK}", False
-    if backend in {"mysql", "mariadb"}:  # each DDL statement commits, so the session has the lock
-        asked = sa.text("SELECT GET_LOCK(:name, :wait)")
-        values = {"name": name, "wait": 10 * LOCK_TIMEOUT_SECONDS}
-        locked = connection.scalar(asked, values) == 1
-        if not locked:
-            logger.warning("no lock for the set-up was granted; continuing without it")
+    locked = False
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
+        try:
+            connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_SETUP_LOCK})"))
+        except exc.DBAPIError as error:
+            if code_of(error) != _NO_FUNCTION:
+                raise
+            connection.rollback()  # another engine with PostgreSQL's protocol
+    elif connection.dialect.name != "sqlite":  # each DDL statement commits: a lock of the session
+        with suppress(exc.DBAPIError):  # refused by some clusters
+            asked = f"SELECT GET_LOCK('catalog_sync_{_SETUP_LOCK}', {10 * LOCK_TIMEOUT_SECONDS})"
+            locked = connection.scalar(sa.text(asked)) == 1
     try:
-        if backend == "postgresql":
-            _lock_postgresql(connection)
         yield
         connection.commit()
     finally:
         if locked:
             connection.rollback()
-            connection.execute(sa.text("SELECT RELEASE_LOCK(:name)"), {"name": name})
+            connection.execute(sa.text(f"SELECT RELEASE_LOCK('catalog_sync_{_SETUP_LOCK}')"))
             connection.rollback()
 
 
-def _lock_postgresql(connection: sa.Connection) -> None:
-    connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
-    try:
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SETUP_LOCK})
-    except exc.DBAPIError as error:
-        if code_of(error) != _NO_FUNCTION:
-            raise
-        connection.rollback()  # another engine with PostgreSQL's protocol
+# --- clusters of MariaDB -----------------------------------------------------------------------
+# Their locks are per node, but all nodes execute DDL in one order: whoever creates the table of
+# revisions is the first.
+
+
+def _is_cluster(engine: sa.Engine) -> bool:
+    if engine.dialect.name not in {"mysql", "mariadb"}:
+        return False
+    with read_transaction(engine) as connection:
+        found = connection.execute(sa.text("SHOW VARIABLES LIKE 'wsrep_on'")).all()
+    return ("wsrep_on", "ON") in found
+
+
+def _is_first(engine: sa.Engine) -> bool:
+    """Whether this process is the first of those that set up an empty database."""
+    with database_errors(engine), engine.connect() as connection:
+        if _revision(connection) is not None:
+            return False
+        key = f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num)"  # as Alembic makes it
+        made = f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, {key})"
+        try:
+            connection.execute(sa.text(made))
+        except exc.DBAPIError as error:
+            if code_of(error) not in _ALREADY_THERE:
+                raise
+            return False
+    return True
+
+
+def _await_setup(engine: sa.Engine) -> str | None:
+    """Wait while another process sets up, whose statements commit one by one.
+
+    Returns the revision: HEAD, or another one if nothing has changed for some seconds. They differ
+    from process to process, so that one goes on and the others wait again.
+    """
+    quiet = random.uniform(4, 8)  # noqa: S311
+    ends_at, before = time.monotonic() + quiet, None
+    while (revision := current_revision(engine)) != HEAD and time.monotonic() < ends_at:
+        time.sleep(0.1)
+        with read_transaction(engine) as connection:
+            found = connection.execute(sa.text(_PROGRESS)).one()
+        if found != before:
+            ends_at, before = time.monotonic() + quiet, found
+    return revision
 
 
 def _use_wal(engine: sa.Engine) -> None:
@@ -271,79 +301,3 @@ def _alembic() -> Config:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     return config
-
-
-@contextmanager
-def read_catalog(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Open a transaction that reads the catalog at one time; an empty one if none is recorded yet.
-
-    It creates no file and no table. A database without a schema reads as an empty catalog.
-
-    Raises:
-        DatabaseError: The database cannot be used.
-        SchemaError: The schema is older or newer than this program's.
-    """
-    with ExitStack() as stack:
-        revision = None
-        if not _file_missing(engine):
-            connection = stack.enter_context(read_transaction(engine, snapshot=True))
-            try:
-                revision = connection.scalar(sa.select(_version.c.version_num))
-            except exc.DBAPIError as error:
-                if not is_missing_table(error):
-                    raise
-                stack.close()
-                revision = current_revision(engine)
-                connection = stack.enter_context(read_transaction(engine, snapshot=True))
-        if revision is None:
-            connection = stack.enter_context(_empty_catalog())
-        else:
-            _refuse_other(engine, revision)
-        yield connection
-
-
-@contextmanager
-def _empty_catalog() -> Iterator[sa.Connection]:
-    blank = sa.create_engine("sqlite://", poolclass=StaticPool)
-    prepare(blank)
-    try:
-        upgrade(blank)
-        with read_transaction(blank) as connection:
-            yield connection
-    finally:
-        blank.dispose()
-
-
-def run(
-    engine: sa.Engine,
-    work: Callable[[sa.Connection], T],
-    *,
-    landed: Callable[[sa.Connection, T], bool] | None = None,
-) -> T:
-    """Run `work` like `engine.run`, and check the schema in its transaction.
-
-    An empty database is set up first.
-
-    Raises:
-        DatabaseError: The database cannot be used.
-        SchemaError: The schema is older or newer than this program's.
-    """
-
-    def checked(connection: sa.Connection) -> T:
-        if connection.scalar(sa.select(_version.c.version_num)) != HEAD:
-            raise _OtherSchemaError
-        return work(connection)
-
-    try:
-        return engine_run(engine, checked, landed=landed)
-    except _OtherSchemaError:
-        pass
-    except DatabaseError as error:
-        if error.__cause__ is not None and not is_missing_table(error.__cause__):
-            raise
-    ensure_schema(engine)
-    return engine_run(engine, work, landed=landed)
-
-
-class _OtherSchemaError(Exception):
-    """The schema is missing, or not this program's."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from catalog_sync import logs
 from catalog_sync.cancel import CancelToken
-from catalog_sync.db import migrate, retention
+from catalog_sync.db import checked, migrate, retention
 from catalog_sync.domain.alert_rules import AlertRule
 from catalog_sync.domain.kinds import STOPPED, Kind, RunStatus
 from catalog_sync.errors import ConfigError, DatabaseError, SecretError
@@ -243,7 +243,7 @@ class AllSources:
         part = {source.name for source in sources}
         if len(part) == len(self._settings.sources):
             return []
-        with suppress(DatabaseError), migrate.read_catalog(self._engine) as connection:
+        with suppress(DatabaseError), checked.read(self._engine) as connection:
             found = health.status(connection, self._settings, self._clock()).configured
             return [
                 f"source {source.name}: {source.last_error}"

@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from catalog_sync.db import catalog as db_catalog
+from catalog_sync.db import checked, outbox, runs
 from catalog_sync.db import engine as db_engine
-from catalog_sync.db import migrate, outbox, runs
 from catalog_sync.db import state as db_state
 from catalog_sync.domain import guard, incidents
 from catalog_sync.domain.kinds import INTERRUPTED, STOPPED, RunStatus
@@ -89,7 +89,7 @@ class SourceRun:
     def _preview(self, report: RunReport) -> RunReport:
         """Run without a row and without a lease."""
         name, base_url, now = self.source.name, self.source.base_url, report.started_at
-        with migrate.read_catalog(self.context.engine) as connection:
+        with checked.read(self.context.engine) as connection:
             state, tried_at = db_state.select_state(connection, name, base_url, now)
         if reason := self._fresh(now, state.source, tried_at):
             return replace(report, status=RunStatus.SKIPPED, error=reason)
@@ -158,7 +158,7 @@ class SourceRun:
             run_id = done[0].run_id
             return run_id is None or runs.holds_lease(connection, name, run_id)
 
-        return migrate.run(self.context.engine, work, landed=landed)
+        return checked.run(self.context.engine, work, landed=landed)
 
     def _fresh(self, now: datetime, source: SourceRecord, tried_at: datetime | None) -> str | None:
         """Return why the source need not be synced yet, or None.

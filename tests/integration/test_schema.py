@@ -18,8 +18,8 @@ from alembic import command
 from alembic.script import ScriptDirectory
 
 import catalog_sync
+from catalog_sync.db import checked, migrate
 from catalog_sync.db import engine as db_engine
-from catalog_sync.db import migrate
 from catalog_sync.db.schema import VERSION_TABLE, metadata
 from catalog_sync.domain.kinds import Kind, RunStatus
 from catalog_sync.errors import (
@@ -142,7 +142,7 @@ def read(engine: sa.Engine, statement: Any) -> Any:
 
 def ask(engine: sa.Engine, question: str = "SELECT 1") -> Any:
     """Query as the program's reading commands do."""
-    with migrate.read_catalog(engine) as connection:
+    with checked.read(engine) as connection:
         return connection.execute(sa.text(question)).all()
 
 
@@ -505,7 +505,7 @@ def test_questions_create_nothing(database_url: str, tmp_path: Path) -> None:
     """Reading the revision, or an empty database, creates no file and no table."""
     engine = db_engine.create_engine(database_url)
     assert migrate.current_revision(engine) is None
-    with migrate.read_catalog(engine) as connection:
+    with checked.read(engine) as connection:
         assert connection.execute(sa.text("SELECT * FROM current_models")).all() == []
     assert list(tmp_path.iterdir()) == []
     assert names(engine) == set()
@@ -812,7 +812,7 @@ def test_a_file_that_may_only_be_read(tmp_path: Path) -> None:
     writable.dispose()
     engine = db_engine.create_engine(f"sqlite:///file:{tmp_path}/catalog.db?mode=ro&uri=true")
     migrate.ensure_schema(engine)
-    with migrate.read_catalog(engine) as connection:
+    with checked.read(engine) as connection:
         assert connection.scalar(sa.text("SELECT name FROM sources")) == "anthropic"
     with pytest.raises(DatabaseError, match=r"readonly database; check .* may be written"):
         db_engine.run(engine, lambda c: c.execute(sa.text("UPDATE sources SET scope = 'x'")))

@@ -1,0 +1,96 @@
+"""Transactions in a database whose schema is this program's: the check is part of each."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.pool import StaticPool
+
+from catalog_sync.db import engine as db_engine
+from catalog_sync.db import migrate
+from catalog_sync.db.failures import is_missing_table
+from catalog_sync.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+
+
+@contextmanager
+def read(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Open a transaction that reads the catalog at one time; an empty one if none is recorded yet.
+
+    It creates no file and no table. A database without a schema reads as an empty catalog.
+
+    Raises:
+        DatabaseError: The database cannot be used.
+        SchemaError: The schema is older or newer than this program's.
+    """
+    with ExitStack() as stack:
+        revision = None
+        if not migrate.file_missing(engine):
+            connection = stack.enter_context(db_engine.read_transaction(engine, snapshot=True))
+            try:
+                revision = connection.scalar(migrate.REVISION)
+            except exc.DBAPIError as error:
+                if not is_missing_table(error):
+                    raise
+                stack.close()
+                revision = migrate.current_revision(engine)
+                connection = stack.enter_context(db_engine.read_transaction(engine, snapshot=True))
+        if revision is None:
+            connection = stack.enter_context(_empty_catalog())
+        else:
+            migrate.refuse_other(engine, revision)
+        yield connection
+
+
+@contextmanager
+def _empty_catalog() -> Iterator[sa.Connection]:
+    blank = sa.create_engine("sqlite://", poolclass=StaticPool)
+    db_engine.prepare(blank)
+    try:
+        migrate.upgrade(blank)
+        with db_engine.read_transaction(blank) as connection:
+            yield connection
+    finally:
+        blank.dispose()
+
+
+def run(
+    engine: sa.Engine,
+    work: Callable[[sa.Connection], T],
+    *,
+    landed: Callable[[sa.Connection, T], bool] | None = None,
+) -> T:
+    """Run `work` like `engine.run`, and check the schema in its transaction.
+
+    An empty database is set up first.
+
+    Raises:
+        DatabaseError: The database cannot be used.
+        SchemaError: The schema is older or newer than this program's.
+    """
+
+    def checked(connection: sa.Connection) -> T:
+        if connection.scalar(migrate.REVISION) != migrate.HEAD:
+            raise _OtherSchemaError
+        return work(connection)
+
+    try:
+        return db_engine.run(engine, checked, landed=landed)
+    except _OtherSchemaError:
+        pass
+    except DatabaseError as error:
+        if error.__cause__ is not None and not is_missing_table(error.__cause__):
+            raise
+    migrate.ensure_schema(engine)
+    return db_engine.run(engine, work, landed=landed)
+
+
+class _OtherSchemaError(Exception):
+    """The schema is missing, or not this program's."""
