@@ -39,6 +39,10 @@ REPEAT_SECONDS = 10
 """How long a transaction is repeated that conflicts with others."""
 
 
+class StaleReadError(DatabaseError):
+    """A transaction that has written read from a replica that does not show it yet."""
+
+
 def create_engine(url: str) -> sa.Engine:
     """Return an engine for a database URL; nothing is connected yet.
 
@@ -243,7 +247,7 @@ def run(
                     done.append(work(connection))
                 _checkpoint(engine)
                 return done[0]
-            except exc.DBAPIError as error:
+            except (exc.DBAPIError, StaleReadError) as error:
                 lost = is_disconnect(error)
                 if lost and done:
                     if landed is None:
@@ -252,7 +256,7 @@ def run(
                         if landed(connection, done[0]):
                             return done[0]
                 until = until or time.monotonic() + REPEAT_SECONDS
-                again = is_repeatable(error) or lost
+                again = is_repeatable(error) or lost or isinstance(error, StaleReadError)
                 if not again or time.monotonic() >= until or (lost and attempt > 1):
                     raise
             attempt += 1

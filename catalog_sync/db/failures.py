@@ -28,6 +28,7 @@ _RIGHTS = {"42501", 1142, 1143, 1044}
 _NO_TABLE = {"42P01", "3F000", 1146}
 _MISTAKES = {1052, 1054, 1064, 1136}
 """PyMySQL's OperationalErrors that are mistakes in a statement."""
+_UNKNOWN_ENGINE = "Could not determine version"
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
@@ -77,6 +78,12 @@ def database_errors(engine: sa.Engine) -> Iterator[None]:
         reason = without_secrets(error.orig or error, engine.url)
         cause = _cause(error, engine.url)
         raise ValueRefusedError(f"the database refused a value: {reason}") from cause
+    except AssertionError as error:
+        if not str(error).startswith(_UNKNOWN_ENGINE):  # how SQLAlchemy says it
+            raise
+        raise DatabaseError(
+            f"database {where(engine.url)}: {error}", "this engine is not supported"
+        ) from error
     except (exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error, OSError) as error:
         # The driver's own error: SQLAlchemy does not wrap it if a connection breaks during set-up.
         if not _is_operational(engine, error):
@@ -129,8 +136,11 @@ def _advice(engine: sa.Engine, error: Exception, reason: str) -> str:
     )
     server = (
         (code in _READ_ONLY, "it is read-only (a replica?); point database_url to the primary"),
+        (
+            "conflict with recovery" in reason,
+            "the replica must follow its primary; try again, or read from the primary",
+        ),
         (is_repeatable(error), "other transactions were in the way for long; try again"),
-        (reason.startswith("Could not determine version"), "this engine is not supported"),
         (True, "check database_url and that the database is up"),
     )
     more = sqlite if engine.dialect.name == "sqlite" else server

@@ -277,6 +277,8 @@ def _use_wal(engine: sa.Engine) -> None:
             try:
                 raw.cursor().execute("PRAGMA journal_mode = WAL").fetchall()
             except sqlite3.OperationalError as error:
+                if "I/O" in str(error) or "locking protocol" in str(error):
+                    return
                 if "locked" not in str(error) or time.monotonic() > until:
                     raise
                 time.sleep(random.uniform(0.01, 0.1))  # noqa: S311

@@ -74,7 +74,7 @@ def begin_run(
             if row.channels < len(channels):
                 rows = [{"name": channel, "started_at": now} for channel in sorted(channels)]
                 insert_new(connection, alert_channels, rows)
-            return Begun(run_id, state_of(connection, row, now))
+            return Begun(run_id, state_of(connection, row, now, run_id))
     return _LEASE_HELD
 
 

@@ -8,7 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy import func, select
 
 from catalog_sync.db.catalog import select_models
+from catalog_sync.db.engine import StaleReadError
 from catalog_sync.db.schema import model_events, sources, sync_runs
+from catalog_sync.db.urls import where
 from catalog_sync.domain.kinds import ENDED, STOPPED, Kind, RunStatus
 from catalog_sync.domain.model import Identity, SourceRecord, SourceState
 
@@ -35,13 +37,22 @@ def select_state(
     found = select(sources, tried).where(sources.c.name == name)
     if (row := connection.execute(found).one_or_none()) is None:
         return SourceState(SourceRecord(name, base_url), {}), None
-    return state_of(connection, row, began_at), row.tried_at
+    return state_of(connection, row, began_at, row.lease_run_id), row.tried_at
 
 
-def state_of(connection: sa.Connection, row: Any, began_at: datetime) -> SourceState:
-    """Return the state of the source of a row; `began_at`: when the present run began.
+def state_of(
+    connection: sa.Connection, row: Any, began_at: datetime, run_id: int | None
+) -> SourceState:
+    """Return the recorded state of the source of a row.
 
-    Applied runs that began later had a wrong clock.
+    Args:
+        connection: A transaction.
+        row: The row of `sources`.
+        began_at: When the present run began. Applied runs that began later had a wrong clock.
+        run_id: The run that holds the lease.
+
+    Raises:
+        StaleReadError: What is read does not show that lease.
     """
     name = row.name
     walked = (
@@ -62,8 +73,17 @@ def state_of(connection: sa.Connection, row: Any, began_at: datetime) -> SourceS
             good.scalar_subquery().label("good_at"),
             _last_event_at(name, Kind.SYNC_FAILED).label("failed_at"),
             _last_event_at(name, Kind.SYNC_RECOVERED).label("recovered_at"),
+            select(sources.c.lease_run_id)
+            .where(sources.c.name == name)
+            .scalar_subquery()
+            .label("lease_run_id"),
         )
     ).one()
+    if found.lease_run_id != run_id:
+        raise StaleReadError(
+            f"database {where(connection.engine.url)}: what is read does not show what was written",
+            "point database_url to the primary, without a proxy that sends reads to replicas",
+        )
     return SourceState(
         source_of(row),
         {record.info.id: record for record in select_models(connection, source=name)},

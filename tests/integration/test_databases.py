@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -284,6 +285,66 @@ def test_a_commit_whose_answer_was_lost_is_recognised(engine: sa.Engine) -> None
     )
     with db_engine.read_transaction(engine) as connection:
         assert connection.scalars(sa.select(sync_runs.c.id)).all() == [run_id]
+
+
+# --- replicas and other engines ----------------------------------------------------------------
+
+
+@servers
+def test_a_stale_read_is_repeated(engine: sa.Engine) -> None:
+    """A run whose reads do not show its own lease, as on a late replica, waits until they do."""
+    row = {"name": "s", "base_url": "https://a.example", "runs": 1}
+    with engine.begin() as connection:
+        connection.execute(sa.insert(sources).values(row))
+    tries = []
+
+    def read(connection: sa.Connection) -> datetime | None:
+        tries.append(connection)
+        found = connection.execute(sa.select(sources)).one()
+        db_state.state_of(connection, found, NOW, run_id=7)
+        return NOW
+
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(db_engine.run, engine, read)
+        while len(tries) < 2:
+            time.sleep(0.01)
+        with engine.begin() as connection:
+            connection.execute(sa.update(sources).values(lease_run_id=7))
+        assert reading.result() == NOW
+
+
+@postgresql
+def test_a_recovery_conflict_names_the_replica(engine: sa.Engine) -> None:
+    """A query that a replica cancels to follow its primary says so in one line."""
+    conflict = (
+        "DO $$ BEGIN RAISE EXCEPTION 'canceling statement due to conflict with recovery' "
+        "USING ERRCODE = '40001'; END $$"
+    )
+    with (
+        pytest.raises(DatabaseError, match="the replica must follow its primary; try again"),
+        db_engine.read_transaction(engine) as connection,
+    ):
+        connection.exec_driver_sql(conflict)
+
+
+@postgresql
+def test_an_unknown_engine_is_named(database_url: str) -> None:
+    """An engine whose version cannot be read is an ordinary error that quotes it."""
+    engine = db_engine.create_engine(database_url)
+
+    def version(_connection: object) -> None:
+        raise AssertionError("Could not determine version from string 'Other 1.0'")
+
+    engine.dialect._get_server_version_info = version
+    with pytest.raises(DatabaseError, match=r"'Other 1\.0'; this engine is not supported"):
+        migrate.ensure_schema(engine)
+    engine.dispose()
+
+
+def test_where_no_log_can_be_used(api: ScriptedServer, tmp_path: Path) -> None:
+    """Where SQLite's write-ahead log cannot work, another journal is used."""
+    url = f"sqlite:///file:{tmp_path}/catalog.db?vfs=unix-dotfile&uri=true"
+    synced(url, api)
 
 
 # --- cost --------------------------------------------------------------------------------------
