@@ -156,9 +156,9 @@ class AllSources:
             with logs.source(source.name):
                 try:
                     report = self._run_one(source, context, begin, on_page)
-                except DatabaseError as error:  # the others may succeed
+                except DatabaseError as error:
                     if len(sources) == 1:
-                        raise
+                        migrate.ensure_schema(self._engine)  # raises if no run could be recorded
                     report = RunReport(source.name, RunStatus.FAILED, self._clock())
                     report = replace(report, error=str(error), error_code=error.code, cause=error)
                 on_report(report)
