@@ -67,9 +67,10 @@ def run(
     *,
     landed: Callable[[sa.Connection, T], bool] | None = None,
 ) -> T:
-    """Run `work` like `engine.run`, and check the schema in its transaction.
+    """Begin something by `work`, like `engine.run`, and check the schema in its transaction.
 
-    An empty database is set up first.
+    An empty database is set up first. SQLite's log is not moved into the file: there is more to
+    come.
 
     Raises:
         DatabaseError: The database cannot be used.
@@ -82,14 +83,14 @@ def run(
         return work(connection)
 
     try:
-        return db_engine.run(engine, checked, landed=landed)
+        return db_engine.run(engine, checked, landed=landed, checkpoint=False)
     except _OtherSchemaError:
         pass
     except DatabaseError as error:
         if error.__cause__ is not None and not is_missing_table(error.__cause__):
             raise
     migrate.ensure_schema(engine)
-    return db_engine.run(engine, work, landed=landed)
+    return db_engine.run(engine, work, landed=landed, checkpoint=False)
 
 
 class _OtherSchemaError(Exception):

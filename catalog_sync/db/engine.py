@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -35,6 +36,7 @@ _IDLE_TIMEOUT_SECONDS = 20
 gone, and other processes wait for its locks for at most LOCK_TIMEOUT_SECONDS."""
 _SILENCE_SECONDS = 11 * LOCK_TIMEOUT_SECONDS
 """How long a server may take to answer: longer than it may wait for the lock of a set-up."""
+_sqlite_writer = threading.Lock()
 REPEAT_SECONDS = 10
 """How long a transaction is repeated that conflicts with others."""
 
@@ -217,6 +219,7 @@ def run(
     work: Callable[[sa.Connection], T],
     *,
     landed: Callable[[sa.Connection, T], bool] | None = None,
+    checkpoint: bool = True,
 ) -> T:
     """Run `work` in a writing transaction, which commits as a whole or not at all.
 
@@ -228,6 +231,7 @@ def run(
         work: Reads and writes with the given connection, and must not touch anything else.
         landed: Called if the answer to the commit was lost: returns whether the work is in the
             database. Without it, a lost answer is an error.
+        checkpoint: Whether SQLite's file alone is complete afterwards.
 
     Returns:
         The result of `work`.
@@ -236,16 +240,19 @@ def run(
         DatabaseError: The database cannot be used, or others were in the way for ten seconds.
         ValueRefusedError: The database refused a value.
     """
-    begun = time.monotonic()
-    until: float | None = begun + REPEAT_SECONDS if engine.dialect.name == "sqlite" else None
+    sqlite = engine.dialect.name == "sqlite"
+    until: float | None = time.monotonic() + REPEAT_SECONDS if sqlite else None
     attempt = 0
-    with database_errors(engine):
+    # A thread that waits for SQLite's own lock sleeps, also while nobody has it.
+    with _sqlite_writer if sqlite else nullcontext(), database_errors(engine):
         while True:
             done: list[T] = []
             try:
-                with engine.begin() as connection:
-                    done.append(work(connection))
-                _checkpoint(engine)
+                with engine.connect() as connection:
+                    with connection.begin():
+                        done.append(work(connection))
+                    if sqlite and checkpoint:
+                        _checkpoint(connection)
                 return done[0]
             except (exc.DBAPIError, StaleReadError) as error:
                 lost = is_disconnect(error)
@@ -263,13 +270,8 @@ def run(
             time.sleep(random.uniform(0.2, 1) * min(0.02 * 2**attempt, 1))  # noqa: S311
 
 
-def _checkpoint(engine: sa.Engine) -> None:
-    """Move SQLite's log into the file, so that the file alone is complete. Does not wait."""
-    if engine.dialect.name != "sqlite":
-        return
-    with suppress(exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error):
-        raw = engine.raw_connection()
-        try:
-            raw.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        finally:
-            raw.close()
+def _checkpoint(connection: sa.Connection) -> None:
+    """Move SQLite's log into the file. Does not wait for readers."""
+    with suppress(connection.dialect.loaded_dbapi.Error):
+        raw = connection.connection.dbapi_connection
+        raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # type: ignore[union-attr]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from catalog_sync.db.schema import alert_channels, sources, sync_runs
 from catalog_sync.db.state import last_of, source_of, state_of
@@ -82,21 +83,34 @@ def _look(
     connection: sa.Connection, name: str, channels: Collection[str], *, lock: bool = False
 ) -> Any:
     """Return a source's row with what decides whether a run begins; None without a row."""
+    statement = _look_statement(connection.dialect.name, bool(channels), lock)
+    values = {"source": name, "channels": sorted(channels)} if channels else {"source": name}
+    return connection.execute(statement, values).one_or_none()
+
+
+@lru_cache
+def _look_statement(dialect: str, channels: bool, lock: bool) -> sa.Select[Any]:
+    source: Any = bindparam("source")
     running = select(sync_runs.c.id).where(
-        sync_runs.c.source == name, sync_runs.c.status == RunStatus.RUNNING.value
+        sync_runs.c.source == source, sync_runs.c.status == RunStatus.RUNNING.value
     )
-    tried = last_of(name, sync_runs.c.started_at, *ENDED)
-    known = select(func.count()).where(alert_channels.c.name.in_(sorted(channels)))
+    names = alert_channels.c.name.in_(bindparam("channels", expanding=True))
+    known = select(func.count()).where(names).scalar_subquery() if channels else sa.literal(0)
     statement = select(
         sources,
-        database_now(connection).label("now"),
+        database_now(dialect).label("now"),
         running.exists().label("running"),
-        tried.scalar_subquery().label("tried_at"),
-        (known.scalar_subquery() if channels else sa.literal(0)).label("channels"),
-    ).where(sources.c.name == name)
-    if lock:
-        statement = statement.with_for_update(of=sources)
-    return connection.execute(statement).one_or_none()
+        last_of(sync_runs.c.started_at, *ENDED).scalar_subquery().label("tried_at"),
+        known.label("channels"),
+    ).where(sources.c.name == source)
+    return statement.with_for_update(of=sources) if lock else statement
+
+
+_TAKE = update(sources).where(
+    sources.c.name == bindparam("source"),
+    sources.c.runs == bindparam("before"),
+    sources.c.lease_run_id.is_not_distinct_from(bindparam("holder")),
+)
 
 
 def _is_held(row: Any, usual: timedelta) -> bool:
@@ -115,18 +129,17 @@ def _take(connection: sa.Connection, row: Any, now: datetime, lease: timedelta) 
     """Record a run and give it the lease, unless the source's row has changed since `row`."""
     number = row.runs + 1
     run = {"source": row.name, "status": RunStatus.RUNNING.value, "started_at": now}
-    run_id = inserted_id(connection.execute(insert(sync_runs).values(**run, number=number)))
-    unchanged = sources.c.lease_run_id.is_not_distinct_from(row.lease_run_id)
-    taken = connection.execute(
-        update(sources)
-        .where(sources.c.name == row.name, sources.c.runs == row.runs, unchanged)
-        .values(
-            lease_run_id=run_id,
-            lease_expires_at=row.now + lease,
-            lease_seconds=int(lease.total_seconds()),
-            runs=number,
-        )
-    )
+    run_id = inserted_id(connection.execute(insert(sync_runs), {**run, "number": number}))
+    values = {
+        "source": row.name,
+        "before": row.runs,
+        "holder": row.lease_run_id,
+        "lease_run_id": run_id,
+        "lease_expires_at": row.now + lease,
+        "lease_seconds": int(lease.total_seconds()),
+        "runs": number,
+    }
+    taken = connection.execute(_TAKE, values)
     if taken.rowcount:
         return run_id
     connection.execute(delete(sync_runs).where(sync_runs.c.id == run_id))
@@ -145,6 +158,14 @@ def _close_dead_runs(connection: sa.Connection, name: str, run_id: int, now: dat
         )
         .values(**dead, error=INTERRUPTED, error_code=INTERRUPTED)
     )
+
+
+_RELEASE = update(sources).where(
+    sources.c.name == bindparam("source"), sources.c.lease_run_id == bindparam("holder")
+)
+_FINISH = update(sync_runs).where(
+    sync_runs.c.id == bindparam("run_id"), sync_runs.c.status == RunStatus.RUNNING.value
+)
 
 
 def holds_lease(connection: sa.Connection, name: str, run_id: int) -> bool:
@@ -183,22 +204,13 @@ def release(
             "last_synced_at": record.last_synced_at,
             "clock_offset_seconds": record.clock_offset_seconds,
         }
-    released = connection.execute(
-        update(sources)
-        .where(sources.c.name == name, sources.c.lease_run_id == run_id)
-        .values(values)
-    )
+    released = connection.execute(_RELEASE, {**values, "source": name, "holder": run_id})
     return bool(released.rowcount)
 
 
 def finish_run(connection: sa.Connection, run_id: int, columns: Mapping[str, Any]) -> bool:
     """Close a run with these columns of `sync_runs`. Returns False if it was closed before."""
-    closed = connection.execute(
-        update(sync_runs)
-        .where(sync_runs.c.id == run_id, sync_runs.c.status == RunStatus.RUNNING.value)
-        .values(**columns)
-    )
-    return bool(closed.rowcount)
+    return bool(connection.execute(_FINISH, {**columns, "run_id": run_id}).rowcount)
 
 
 def finished_at(connection: sa.Connection, run_id: int) -> datetime | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from catalog_sync.db.catalog import select_models
 from catalog_sync.db.engine import StaleReadError
@@ -33,9 +33,9 @@ def select_state(
         base_url: The source's address, for a source without a row.
         began_at: When the present run began.
     """
-    tried = last_of(name, sync_runs.c.started_at, *ENDED).scalar_subquery().label("tried_at")
-    found = select(sources, tried).where(sources.c.name == name)
-    if (row := connection.execute(found).one_or_none()) is None:
+    tried = last_of(sync_runs.c.started_at, *ENDED).scalar_subquery().label("tried_at")
+    found = select(sources, tried).where(sources.c.name == bindparam("source"))
+    if (row := connection.execute(found, {"source": name}).one_or_none()) is None:
         return SourceState(SourceRecord(name, base_url), {}), None
     return state_of(connection, row, began_at, row.lease_run_id), row.tried_at
 
@@ -55,30 +55,7 @@ def state_of(
         StaleReadError: What is read does not show that lease.
     """
     name = row.name
-    walked = (
-        sync_runs.c.source == name,
-        sync_runs.c.status.in_([status.value for status in _WALKED]),
-        sync_runs.c.models.is_not(None),
-    )
-    by_number = sync_runs.c.number.desc()
-    second = select(sync_runs.c.finished_at).where(*walked).order_by(by_number).limit(1).offset(1)
-    good = select(func.max(sync_runs.c.started_at)).where(
-        *walked, sync_runs.c.started_at <= began_at
-    )
-    found = connection.execute(
-        select(
-            last_of(name, sync_runs.c.status, *_WALKED).scalar_subquery().label("walk"),
-            last_of(name, sync_runs.c.error, *ENDED).scalar_subquery().label("error"),
-            second.scalar_subquery().label("second_last_walk_at"),
-            good.scalar_subquery().label("good_at"),
-            _last_event_at(name, Kind.SYNC_FAILED).label("failed_at"),
-            _last_event_at(name, Kind.SYNC_RECOVERED).label("recovered_at"),
-            select(sources.c.lease_run_id)
-            .where(sources.c.name == name)
-            .scalar_subquery()
-            .label("lease_run_id"),
-        )
-    ).one()
+    found = connection.execute(_STATE, {"source": name, "began_at": began_at}).one()
     if found.lease_run_id != run_id:
         raise StaleReadError(
             f"database {where(connection.engine.url)}: what is read does not show what was written",
@@ -97,18 +74,43 @@ def state_of(
     )
 
 
-def last_of(name: str, column: Any, *statuses: RunStatus) -> sa.Select[Any]:
-    """Select a value of a source's last run that ended in one of the statuses."""
+def last_of(column: Any, *statuses: RunStatus) -> sa.Select[Any]:
+    """Select a value of the last run of a `source` that ended in one of the statuses."""
     ended = sync_runs.c.status.in_([status.value for status in statuses])
-    of_source = select(column).where(sync_runs.c.source == name, ended, _COUNTS)
+    of_source = select(column).where(sync_runs.c.source == bindparam("source"), ended, _COUNTS)
     return of_source.order_by(sync_runs.c.number.desc(), sync_runs.c.id.desc()).limit(1)
 
 
-def _last_event_at(name: str, kind: Kind) -> Any:
+def _state() -> sa.Select[Any]:
+    walked = (
+        sync_runs.c.source == bindparam("source"),
+        sync_runs.c.status.in_([status.value for status in _WALKED]),
+        sync_runs.c.models.is_not(None),
+    )
+    by_number = sync_runs.c.number.desc()
+    second = select(sync_runs.c.finished_at).where(*walked).order_by(by_number).limit(1).offset(1)
+    began_before = sync_runs.c.started_at <= bindparam("began_at")
+    columns = {
+        "walk": last_of(sync_runs.c.status, *_WALKED),
+        "error": last_of(sync_runs.c.error, *ENDED),
+        "second_last_walk_at": second,
+        "good_at": select(func.max(sync_runs.c.started_at)).where(*walked, began_before),
+        "failed_at": _last_event_at(Kind.SYNC_FAILED),
+        "recovered_at": _last_event_at(Kind.SYNC_RECOVERED),
+        "lease_run_id": select(sources.c.lease_run_id).where(sources.c.name == bindparam("source")),
+    }
+    return select(*(query.scalar_subquery().label(name) for name, query in columns.items()))
+
+
+def _last_event_at(kind: Kind) -> sa.Select[Any]:
     last = select(func.max(model_events.c.occurred_at))
     return last.where(
-        model_events.c.source == name, model_events.c.kind == kind.value
-    ).scalar_subquery()
+        model_events.c.source == bindparam("source"), model_events.c.kind == kind.value
+    )
+
+
+_STATE = _state()
+"""Each subquery reads one end of an index, however long the history is."""
 
 
 def source_of(row: Any) -> SourceRecord:
@@ -128,21 +130,21 @@ def failures(connection: sa.Connection, name: str) -> tuple[int, list[str]]:
 
     A succeeded or held run ends the streak. Skipped and stopped runs do not count.
     """
-    last_walk = func.coalesce(last_of(name, sync_runs.c.number, *_WALKED).scalar_subquery(), 0)
+    last_walk = func.coalesce(last_of(sync_runs.c.number, *_WALKED).scalar_subquery(), 0)
     streak = select(func.count()).where(
-        sync_runs.c.source == name,
+        sync_runs.c.source == bindparam("source"),
         sync_runs.c.status == RunStatus.FAILED.value,
         _COUNTS,
         sync_runs.c.number > last_walk,
     )
-    since = last_of(name, sync_runs.c.finished_at, RunStatus.SUCCEEDED)
+    since = last_of(sync_runs.c.finished_at, RunStatus.SUCCEEDED)
     announced = select(model_events.c.payload).where(
         model_events.c.source == name, model_events.c.kind == Kind.SYNC_FAILED.value
     )
-    if (last_success := connection.scalar(since)) is not None:
+    if (last_success := connection.scalar(since, {"source": name})) is not None:
         announced = announced.where(model_events.c.occurred_at > last_success)
     codes = [str((each or {}).get("error_code")) for each in connection.scalars(announced)]
-    return connection.scalar(streak) or 0, codes
+    return connection.scalar(streak, {"source": name}) or 0, codes
 
 
 def latest_recorded_at(connection: sa.Connection, name: str) -> datetime | None:

@@ -46,7 +46,7 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: list[dict[str, 
         connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
 
 
-def database_now(connection: sa.Connection) -> Any:
+def database_now(dialect: str) -> Any:
     """Return the expression for the present time of the database's clock, in UTC.
 
     Leases compare this clock: the clocks of two hosts may differ by minutes.
@@ -54,5 +54,5 @@ def database_now(connection: sa.Connection) -> Any:
     text = {
         "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
         "postgresql": "clock_timestamp()",
-    }.get(connection.dialect.name, "UTC_TIMESTAMP(6)")
+    }.get(dialect, "UTC_TIMESTAMP(6)")
     return sa.type_coerce(sa.literal_column(text), UtcDateTime)

@@ -33,7 +33,7 @@ from catalog_sync.db import notifications, outbox
 from catalog_sync.db.notifications import Notification
 from catalog_sync.db.outbox import Delivery
 from catalog_sync.db.schema import sources, sync_runs
-from catalog_sync.db.statements import inserted_id
+from catalog_sync.db.statements import insert_new, inserted_id
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.domain.alert_rules import AlertRule
 from catalog_sync.domain.kinds import Kind
@@ -145,7 +145,7 @@ class World:
         self.urls: dict[str, str] = {}
         with engine.begin() as connection:
             row = {"name": "anthropic", "base_url": "https://api.example"}
-            connection.execute(sa.insert(sources).values(row))
+            insert_new(connection, sources, [row])
 
     def record(self, models: int = 1, at: datetime | None = None, kind: Kind = Kind.ADDED) -> int:
         """Record a run with an event for each of several models, as a process without channels."""
