@@ -12,7 +12,7 @@ from catalog_sync.clock import format_instant
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate
 from catalog_sync.db import state as db_state
-from catalog_sync.db.forget import forget as forget_source
+from catalog_sync.db.retention import forget as forget_source
 from catalog_sync.errors import ConfigError, NotFoundError
 from catalog_sync.text import count, did_you_mean, escape_controls
 

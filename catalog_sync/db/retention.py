@@ -1,10 +1,13 @@
-"""Delete old runs and delivered alerts. Their numbers stay in the source's row."""
+"""Delete rows: old runs and delivered alerts, or a whole source.
+
+The numbers of old rows stay in the source's row, so that no counter falls.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import and_, delete, func, or_, select, update
@@ -13,14 +16,13 @@ from catalog_sync.db.engine import read_transaction, run
 from catalog_sync.db.schema import (
     alert_channels,
     alert_deliveries,
+    model_event_payloads,
     model_events,
+    models,
     sources,
     sync_runs,
 )
-from catalog_sync.domain.kinds import ENDED, RunStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from catalog_sync.domain.kinds import RunStatus
 
 _BATCH = 500
 _KEPT_RUNS = 100
@@ -44,27 +46,33 @@ def prune(engine: sa.Engine, now: datetime, retention: timedelta) -> int:
         The number of rows deleted.
     """
     before = now - retention
-    with read_transaction(engine) as connection:
-        old = (
-            select(sync_runs.c.id).where(_old_runs(before)).exists(),
-            select(alert_deliveries.c.id).where(_old_deliveries(before, now)).exists(),
-        )
-        runs, deliveries = connection.execute(select(*old)).one()
-    deleted = 0
-    if runs:
-        deleted += _in_batches(engine, lambda connection: _prune_runs(connection, before))
-    if deliveries:
-        deleted += _in_batches(engine, lambda connection: _prune_sent(connection, before, now))
-    return deleted
+    runs = select(sync_runs.c.id, sync_runs.c.source, sync_runs.c.status)
+    sent = select(alert_deliveries.c.id, model_events.c.source, alert_deliveries.c.status)
+    sent = sent.join(model_events, model_events.c.id == alert_deliveries.c.event_id)
+    return _delete(engine, sync_runs, runs.where(_old_runs(before))) + _delete(
+        engine, alert_deliveries, sent.where(_old_deliveries(before, now))
+    )
 
 
-def _in_batches(engine: sa.Engine, work: Callable[[sa.Connection], int]) -> int:
+def _delete(engine: sa.Engine, table: sa.Table, rows: sa.Select[Any]) -> int:
+    """Delete rows of which `rows` selects id, source and status; return how many there were."""
+
+    def work(connection: sa.Connection) -> int:
+        found = connection.execute(rows.limit(_BATCH)).all()
+        numbers = Counter((row.source, row.status) for row in found)
+        for (name, status), number in sorted(numbers.items()):
+            if (column := sources.c.get(f"pruned_{status}")) is not None:
+                counted = update(sources).where(sources.c.name == name)
+                connection.execute(counted.values({column: column + number}))
+        connection.execute(delete(table).where(table.c.id.in_([row.id for row in found])))
+        return len(found)
+
     deleted = 0
     while True:
-        number = run(engine, work)
-        deleted += number
-        if number < _BATCH:
-            return deleted
+        with read_transaction(engine) as connection:  # usually there is nothing to delete
+            if connection.execute(rows.limit(1)).first() is None:
+                return deleted
+        deleted += run(engine, work)
 
 
 def _old_runs(before: datetime) -> Any:
@@ -88,25 +96,6 @@ def _old_runs(before: datetime) -> Any:
     )
 
 
-def _prune_runs(connection: sa.Connection, before: datetime) -> int:
-    found = connection.execute(
-        select(sync_runs.c.id, sync_runs.c.source, sync_runs.c.status)
-        .where(_old_runs(before))
-        .limit(_BATCH)
-    ).all()
-    counted = {status.value for status in ENDED}
-    numbers = Counter((row.source, row.status) for row in found if row.status in counted)
-    for (name, status), number in sorted(numbers.items()):
-        column = sources.c[f"pruned_{status}"]
-        connection.execute(
-            update(sources).where(sources.c.name == name).values({column: column + number})
-        )
-    if found:
-        ids = [row.id for row in found]
-        connection.execute(delete(sync_runs).where(sync_runs.c.id.in_(ids)))
-    return len(found)
-
-
 def _old_deliveries(before: datetime, now: datetime) -> Any:
     matched = func.coalesce(alert_channels.c.enqueued_until, alert_channels.c.started_at)
     recent = (
@@ -126,19 +115,14 @@ def _old_deliveries(before: datetime, now: datetime) -> Any:
     )
 
 
-def _prune_sent(connection: sa.Connection, before: datetime, now: datetime) -> int:
-    found = connection.execute(
-        select(alert_deliveries.c.id, model_events.c.source)
-        .join(model_events, model_events.c.id == alert_deliveries.c.event_id)
-        .where(_old_deliveries(before, now))
-        .limit(_BATCH)
-    ).all()
-    for name, number in sorted(Counter(row.source for row in found).items()):
-        column = sources.c.pruned_delivered
-        connection.execute(
-            update(sources).where(sources.c.name == name).values({column: column + number})
-        )
-    if found:
-        ids = [row.id for row in found]
-        connection.execute(delete(alert_deliveries).where(alert_deliveries.c.id.in_(ids)))
-    return len(found)
+def forget(connection: sa.Connection, name: str) -> int:
+    """Delete a source, its models, events, deliveries and runs; return how many models it had."""
+    counted = select(func.count()).select_from(models).where(models.c.source == name)
+    number = connection.execute(counted).scalar_one()
+    own_events = select(model_events.c.id).where(model_events.c.source == name)
+    for table in (alert_deliveries, model_event_payloads):
+        connection.execute(delete(table).where(table.c.event_id.in_(own_events)))
+    for table in (model_events, models, sync_runs):
+        connection.execute(delete(table).where(table.c.source == name))
+    connection.execute(delete(sources).where(sources.c.name == name))
+    return int(number)

@@ -85,6 +85,7 @@ class Json(sa.TypeDecorator[Any]):
 _BIG_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _MODEL_ID = sa.String(255)
 _SOURCE = sa.String(64)
+_TIME = UtcDateTime()
 
 metadata = sa.MetaData(
     naming_convention={
@@ -97,56 +98,52 @@ metadata = sa.MetaData(
 )
 
 
-def _column(name: str, kind: Any, *constraints: Any, comment: str, **options: Any) -> Any:
+def _column(name: str, kind: Any, comment: str, *constraints: Any, **options: Any) -> Any:
     """Return a column that has a value in every row, unless `nullable` says otherwise."""
     return sa.Column(name, kind, *constraints, comment=comment, **{"nullable": False, **options})
 
 
+def _optional(name: str, kind: Any, comment: str) -> Any:
+    return _column(name, kind, comment, nullable=True)
+
+
 def _number(name: str, comment: str) -> Any:
-    return _column(name, sa.Integer, comment=comment, default=0, server_default=sa.text("0"))
+    return _column(name, sa.Integer, comment, default=0, server_default=sa.text("0"))
 
 
-def _flag(name: str, comment: str, **options: Any) -> Any:
-    return _column(name, sa.Boolean, comment=comment, default=False, **options)
+def _counter(name: str, comment: str) -> Any:
+    return _column(name, sa.Integer, comment, default=0)
 
 
-def _time(name: str, comment: str, *, nullable: bool = True) -> Any:
-    return _column(name, UtcDateTime, comment=comment, nullable=nullable)
-
-
-def _text(name: str, comment: str, *, nullable: bool = True) -> Any:
-    return _column(name, sa.Text, comment=comment, nullable=nullable)
-
-
-def _source(comment: str = "The source's name.", **options: Any) -> Any:
-    return _column("source", _SOURCE, sa.ForeignKey("sources.name"), comment=comment, **options)
+def _source(**options: Any) -> Any:
+    return _column(
+        "source", _SOURCE, "The source's name.", sa.ForeignKey("sources.name"), **options
+    )
 
 
 sources = sa.Table(
     "sources",
     metadata,
-    _column("name", _SOURCE, primary_key=True, comment="The source's name in the configuration."),
-    _text("base_url", "Address of the source's API.", nullable=False),
-    _text("scope", "Organization and workspace that answered last; - for unknown."),
-    _column(
-        "lease_run_id",
-        sa.BigInteger,
-        nullable=True,
-        comment="The run that holds the source; NULL while none does.",
+    _column("name", _SOURCE, "The source's name in the configuration.", primary_key=True),
+    _column("base_url", sa.Text, "Address of the source's API."),
+    _optional("scope", sa.Text, "Organization and workspace that answered last; - for unknown."),
+    _optional(
+        "lease_run_id", sa.BigInteger, "The run that holds the source; NULL while none does."
     ),
-    _time("lease_expires_at", "When another run may take the source over (database's clock)."),
-    _time("baseline_at", "The first complete list; NULL before it."),
-    _time("last_synced_at", "The last run whose result was applied."),
-    _column(
-        "lease_seconds", sa.Integer, nullable=True, comment="Length of the lease that is held."
+    _optional(
+        "lease_expires_at",
+        _TIME,
+        "When another run may take the source over (database's clock).",
     ),
+    _optional("baseline_at", _TIME, "The first complete list; NULL before it."),
+    _optional("last_synced_at", _TIME, "The last run whose result was applied."),
+    _optional("lease_seconds", sa.Integer, "Length of the lease that is held."),
     _number("runs", "Number of runs begun; numbers the next one."),
-    _time("last_recorded_at", "The latest time recorded; later rows are never earlier."),
-    _column(
+    _optional("last_recorded_at", _TIME, "The latest time recorded; later rows are never earlier."),
+    _optional(
         "clock_offset_seconds",
         sa.Integer,
-        nullable=True,
-        comment="Host's clock minus the API's clock at the last run; NULL when unknown.",
+        "Host's clock minus the API's clock at the last run; NULL when unknown.",
     ),
     _number("pruned_succeeded", "Succeeded runs that retention deleted."),
     _number("pruned_held", "Held runs that retention deleted."),
@@ -158,24 +155,24 @@ sources = sa.Table(
 sync_runs = sa.Table(
     "sync_runs",
     metadata,
-    _column("id", _BIG_ID, primary_key=True, comment="Identifies the run; no order in time."),
+    _column("id", _BIG_ID, "Identifies the run; no order in time.", primary_key=True),
     _source(),
     _column(
-        "status",
-        sa.String(16),
-        comment="running, succeeded, held, failed (skipped: version 0.1 only).",
+        "status", sa.String(16), "running, succeeded, held, failed (skipped: version 0.1 only)."
     ),
-    _flag("baseline", "Whether this run recorded the source's first list."),
-    _time("started_at", "When the run began.", nullable=False),
-    _time("finished_at", "When the run ended; NULL while it is running."),
-    _column("pages", sa.Integer, nullable=True, comment="Pages of the list; NULL without one."),
-    _column("models", sa.Integer, nullable=True, comment="Length of the list that was applied."),
-    _column("added", sa.Integer, default=0, comment="Number of added events."),
-    _column("updated", sa.Integer, default=0, comment="Number of updated events."),
-    _column("removed", sa.Integer, default=0, comment="Number of removed events."),
-    _column("returned", sa.Integer, default=0, comment="Number of returned events."),
-    _text("error", "Why the run failed or was held."),
-    _column("error_code", sa.String(32), nullable=True, comment="The kind of the error."),
+    _column(
+        "baseline", sa.Boolean, "Whether this run recorded the source's first list.", default=False
+    ),
+    _column("started_at", _TIME, "When the run began."),
+    _optional("finished_at", _TIME, "When the run ended; NULL while it is running."),
+    _optional("pages", sa.Integer, "Pages of the list; NULL without one."),
+    _optional("models", sa.Integer, "Length of the list that was applied."),
+    _counter("added", "Number of added events."),
+    _counter("updated", "Number of updated events."),
+    _counter("removed", "Number of removed events."),
+    _counter("returned", "Number of returned events."),
+    _optional("error", sa.Text, "Why the run failed or was held."),
+    _optional("error_code", sa.String(32), "The kind of the error."),
     _number("number", "Number of the run within its source: the order of its runs."),
     sa.Index(None, "source", "number"),
     sa.Index(None, "source", "status", "number"),
@@ -186,40 +183,44 @@ models = sa.Table(
     "models",
     metadata,
     _source(primary_key=True),
-    _column("id", _MODEL_ID, primary_key=True, comment="The model's id, compared exactly."),
-    _text("display_name", "The model's name, as the API sent it.", nullable=False),
-    _time("created_at", "Release time; an epoch value when unknown.", nullable=False),
-    _text("type", "The object's type, as the API sent it.", nullable=False),
-    _text("lifecycle", "active, deprecated or retired; NULL when the API does not say."),
-    _time("deprecated_at", "When the model was deprecated."),
-    _time("retires_at", "Planned retirement; a past one is overdue, not done."),
-    _text("line", "The model's line, as the API sent it."),
-    _column("max_input_tokens", sa.BigInteger, nullable=True, comment="Largest input, in tokens."),
-    _column("max_tokens", sa.BigInteger, nullable=True, comment="Largest output, in tokens."),
-    _column("payload", Json, comment="The whole object as received."),
-    _time("first_seen_at", "When a list first showed the model.", nullable=False),
-    _time("last_seen_at", "When a list last showed the model.", nullable=False),
-    _time("missing_since", "The first complete list without it; NULL while it is listed."),
-    _time("removed_at", "When it was confirmed gone; NULL while it is listed."),
+    _column("id", _MODEL_ID, "The model's id, compared exactly.", primary_key=True),
+    _column("display_name", sa.Text, "The model's name, as the API sent it."),
+    _column("created_at", _TIME, "Release time; an epoch value when unknown."),
+    _column("type", sa.Text, "The object's type, as the API sent it."),
+    _optional(
+        "lifecycle", sa.Text, "active, deprecated or retired; NULL when the API does not say."
+    ),
+    _optional("deprecated_at", _TIME, "When the model was deprecated."),
+    _optional("retires_at", _TIME, "Planned retirement; a past one is overdue, not done."),
+    _optional("line", sa.Text, "The model's line, as the API sent it."),
+    _optional("max_input_tokens", sa.BigInteger, "Largest input, in tokens."),
+    _optional("max_tokens", sa.BigInteger, "Largest output, in tokens."),
+    _column("payload", Json, "The whole object as received."),
+    _column("first_seen_at", _TIME, "When a list first showed the model."),
+    _column("last_seen_at", _TIME, "When a list last showed the model."),
+    _optional(
+        "missing_since", _TIME, "The first complete list without it; NULL while it is listed."
+    ),
+    _optional("removed_at", _TIME, "When it was confirmed gone; NULL while it is listed."),
     comment="Every model ever listed, as the API described it last; rows are never deleted.",
 )
 
 model_events = sa.Table(
     "model_events",
     metadata,
-    _column("id", _BIG_ID, primary_key=True, comment="Identifies the event; no order in time."),
-    _column("run_id", sa.BigInteger, sa.ForeignKey("sync_runs.id"), index=True, comment="Its run."),
+    _column("id", _BIG_ID, "Identifies the event; no order in time.", primary_key=True),
+    _column("run_id", sa.BigInteger, "Its run.", sa.ForeignKey("sync_runs.id"), index=True),
     _source(),
+    _optional("model_id", _MODEL_ID, "The model; NULL for the catalog or the job."),
+    _column("kind", sa.String(32), "What happened: added, updated, retired, ..."),
+    _column("occurred_at", _TIME, "When it was recorded; order by occurred_at, id."),
+    _column("changes", Json, "Path of each changed value, with old and new."),
+    _optional("payload", Json, "The model's object after the event."),
     _column(
-        "model_id", _MODEL_ID, nullable=True, comment="The model; NULL for the catalog or the job."
-    ),
-    _column("kind", sa.String(32), comment="What happened: added, updated, retired, ..."),
-    _time("occurred_at", "When it was recorded; order by occurred_at, id.", nullable=False),
-    _column("changes", Json, comment="Path of each changed value, with old and new."),
-    _column("payload", Json, nullable=True, comment="The model's object after the event."),
-    _flag(
         "baseline",
+        sa.Boolean,
         "Whether the event belongs to the source's first list.",
+        default=False,
         server_default=sa.false(),
     ),
     sa.Index(None, "source", "model_id"),
@@ -233,34 +234,33 @@ model_event_payloads = sa.Table(
     metadata,
     _column(
         "event_id",
-        sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+        _BIG_ID,
+        "The schema_changed event.",
         sa.ForeignKey("model_events.id"),
         primary_key=True,
         autoincrement=False,
-        comment="The schema_changed event.",
     ),
-    _column("model_id", _MODEL_ID, primary_key=True, comment="The model."),
-    _column("payload", Json, comment="The model's object after the event."),
+    _column("model_id", _MODEL_ID, "The model.", primary_key=True),
+    _column("payload", Json, "The model's object after the event."),
     comment="The models' objects after an event that concerns the whole catalog.",
 )
 
 alert_deliveries = sa.Table(
     "alert_deliveries",
     metadata,
-    _column("id", _BIG_ID, primary_key=True, comment="Identifies the delivery."),
-    _column("event_id", sa.BigInteger, sa.ForeignKey("model_events.id"), comment="The event."),
-    _column("channel", sa.String(64), comment="Name of the channel that the event is sent to."),
-    _column("status", sa.String(16), comment="pending, delivered or failed."),
-    _column("attempts", sa.Integer, default=0, comment="How often it was sent."),
-    _time("next_attempt_at", "When a pending delivery is due."),
-    _time("delivered_at", "When the receiver accepted it."),
-    _text("last_error", "Why the last attempt failed."),
+    _column("id", _BIG_ID, "Identifies the delivery.", primary_key=True),
+    _column("event_id", sa.BigInteger, "The event.", sa.ForeignKey("model_events.id")),
+    _column("channel", sa.String(64), "Name of the channel that the event is sent to."),
+    _column("status", sa.String(16), "pending, delivered or failed."),
+    _counter("attempts", "How often it was sent."),
+    _optional("next_attempt_at", _TIME, "When a pending delivery is due."),
+    _optional("delivered_at", _TIME, "When the receiver accepted it."),
+    _optional("last_error", sa.Text, "Why the last attempt failed."),
     _number("refusals", "How many attempts the receiver refused."),
-    _column(
+    _optional(
         "message_id",
         sa.String(64),
-        nullable=True,
-        comment="The message that carries it, with others; NULL before the first attempt.",
+        "The message that carries it, with others; NULL before the first attempt.",
     ),
     sa.UniqueConstraint("event_id", "channel"),
     sa.Index(None, "status", "next_attempt_at"),
@@ -272,9 +272,13 @@ alert_deliveries = sa.Table(
 alert_channels = sa.Table(
     "alert_channels",
     metadata,
-    _column("name", sa.String(64), primary_key=True, comment="The channel's name."),
-    _time("started_at", "Events recorded earlier are not sent to the channel.", nullable=False),
-    _time("enqueued_until", "Events up to this time were matched with the channel's rules."),
+    _column("name", sa.String(64), "The channel's name.", primary_key=True),
+    _column("started_at", _TIME, "Events recorded earlier are not sent to the channel."),
+    _optional(
+        "enqueued_until",
+        _TIME,
+        "Events up to this time were matched with the channel's rules.",
+    ),
     comment="The alert channels: since when each one is notified.",
 )
 
