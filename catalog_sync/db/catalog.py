@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _BATCH = 1000
-"""Events that are in memory at once while a long history is read."""
+"""Rows that are read at once. Of a long history, no more are in memory."""
 _WRITE_BATCH = 200
 """Rows in one statement that writes. Objects of usual size stay far below the packets that a
 server accepts by default."""
@@ -47,9 +47,10 @@ def select_models(
     if model_id is not None:
         statement = statement.where(models.c.id == model_id)
     read = StoredObjects().read
-    for name, first, last, missing, removed, *info in connection.execute(statement):
-        info[-1] = read(info[-1])
-        yield ModelRecord(name, ModelInfo(*info), first, last, missing, removed)
+    for rows in connection.execute(statement).partitions(_BATCH):
+        for name, first, last, missing, removed, *info in rows:
+            info[-1] = read(info[-1])
+            yield ModelRecord(name, ModelInfo(*info), first, last, missing, removed)
 
 
 def _text_of(connection: sa.Connection, column: Any) -> Any:
