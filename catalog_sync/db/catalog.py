@@ -111,13 +111,7 @@ def write_models(
 ) -> None:
     """Write new and changed rows, and set `last_seen_at` of the other listed models to `now`.
 
-    Args:
-        connection: A writing transaction that holds the source's lease.
-        source: The source's name.
-        now: The time of the run.
-        added: Models without a row.
-        changed: Models with a row.
-        excluded_ids: Models that the configuration excludes now. Their rows keep every value.
+    The transaction holds the source's lease. The rows of excluded models keep every value.
     """
     for batch in chunks(added, _WRITE_BATCH):
         connection.execute(insert(models), [_values(record) for record in batch])
@@ -204,16 +198,8 @@ def select_events(
 ) -> Iterator[Event]:
     """Yield events in the order of time; both ends of the time are included.
 
-    A long history is read in batches, so that no statement waits for a slow reader.
-
-    Args:
-        connection: The database.
-        sources: The sources' names; empty for all.
-        kinds: The kinds; empty for all.
-        model_id: Only this model's events.
-        since: The first time.
-        until: The last time.
-        payloads: The kinds whose objects are read, which is most of the work; None for all.
+    Empty values and None choose all. A long history is read in batches, so that no statement waits
+    for a slow reader. `payloads` are the kinds whose objects are read, which is most of the work.
     """
     statement = select(model_events).order_by(model_events.c.occurred_at, model_events.c.id)
     if payloads is not None:

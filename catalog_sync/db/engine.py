@@ -202,12 +202,7 @@ def _file_of(engine: sa.Engine) -> tuple[int, int] | None:
 def read_transaction(engine: sa.Engine, *, snapshot: bool = False) -> Iterator[sa.Connection]:
     """Open a transaction that only reads, and on SQLite never waits for a writer.
 
-    Args:
-        engine: The database.
-        snapshot: All queries see one time, whatever other transactions commit.
-
-    Raises:
-        DatabaseError: The database cannot be used.
+    `snapshot`: all queries see one time, whatever other transactions commit. Raises DatabaseError.
     """
     reading = engine.execution_options(catalog_sync_reading=True, catalog_sync_snapshot=snapshot)
     with database_errors(engine), reading.begin() as connection:
@@ -232,9 +227,6 @@ def run(
         landed: Called if the answer to the commit was lost: returns whether the work is in the
             database. Without it, a lost answer is an error.
         checkpoint: Whether SQLite's file alone is complete afterwards.
-
-    Returns:
-        The result of `work`.
 
     Raises:
         DatabaseError: The database cannot be used, or others were in the way for ten seconds.

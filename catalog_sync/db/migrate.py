@@ -6,7 +6,7 @@ import random
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -216,8 +216,8 @@ def _setup_lock(connection: sa.Connection) -> Iterator[None]:
 
 
 # --- clusters of MariaDB -----------------------------------------------------------------------
-# Their locks are per node, but all nodes execute DDL in one order: whoever creates the table of
-# revisions is the first.
+# Their locks are per node, but all nodes execute DDL in one order: the process that creates the
+# table of revisions is the first.
 
 
 def _is_cluster(engine: sa.Engine) -> bool:
@@ -268,11 +268,7 @@ def _use_wal(engine: sa.Engine) -> None:
     system has no shared memory, the file stays in the mode that works everywhere.
     """
     until = time.monotonic() + LOCK_TIMEOUT_SECONDS
-    try:
-        raw = engine.raw_connection()
-    except sqlite3.Error as error:
-        raise _no_file(engine, error) from error
-    try:
+    with database_errors(engine), closing(engine.raw_connection()) as raw:
         while True:
             try:
                 raw.cursor().execute("PRAGMA journal_mode = WAL").fetchall()
@@ -284,17 +280,6 @@ def _use_wal(engine: sa.Engine) -> None:
                 time.sleep(random.uniform(0.01, 0.1))  # noqa: S311
             else:
                 return
-    except sqlite3.Error as error:
-        raise _no_file(engine, error) from error
-    finally:
-        raw.close()
-
-
-def _no_file(engine: sa.Engine, error: sqlite3.Error) -> DatabaseError:
-    return DatabaseError(
-        f"database {where(engine.url)}: {error}",
-        "check that the directory exists and that the file may be written",
-    )
 
 
 def _alembic() -> Config:

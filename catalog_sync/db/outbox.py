@@ -51,7 +51,7 @@ def enqueue(
     now: datetime,
     *,
     run_id: int | None = None,
-) -> int:
+) -> None:
     """Add the missing outbox entries: recorded events that a channel's rule matches, due now.
 
     Any process may call it, any number of times: an event has one entry per channel. It is called
@@ -64,9 +64,6 @@ def enqueue(
         rules: The rules of the channels that this process knows.
         now: The present time.
         run_id: Only the events of this run, which the transaction has just recorded.
-
-    Returns:
-        The number of entries added.
     """
     known = _channels(connection, rules)
     missing = _missing(connection, rules, known, now, run_id)
@@ -77,7 +74,6 @@ def enqueue(
     if run_id is None:
         matched = update(alert_channels).where(alert_channels.c.name.in_(sorted(known)))
         connection.execute(matched.values(enqueued_until=now))
-    return len(missing)
 
 
 def needs_enqueue(connection: sa.Connection, rules: Sequence[AlertRule], now: datetime) -> bool:

@@ -35,15 +35,8 @@ Without an entry, the event would be sent again."""
 def prune(engine: sa.Engine, now: datetime, retention: timedelta) -> int:
     """Delete ended runs without events, and delivered alerts, that are older than `retention`.
 
-    Works in small transactions, so that no other process waits for long.
-
-    Args:
-        engine: The database.
-        now: The present time.
-        retention: How long rows are kept.
-
-    Returns:
-        The number of rows deleted.
+    Works in small transactions, so that no other process waits for long. Returns how many rows it
+    deleted.
     """
     before = now - retention
     runs = select(sync_runs.c.id, sync_runs.c.source, sync_runs.c.status)

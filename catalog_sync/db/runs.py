@@ -52,9 +52,9 @@ def begin_run(
 
     Args:
         connection: A writing transaction.
-        name: The source's name.
+        name: The source.
         base_url: The source's address, for a source without a row.
-        now: The time of the host's clock.
+        now: The host's clock.
         lease: How long the source is held.
         fresh: Called with the source and the time at which its last run began; returns why the
             source need not be synced yet, or None.
@@ -186,12 +186,7 @@ def release(
 ) -> bool:
     """Release the lease of a run. Returns False if the run no longer holds it.
 
-    Args:
-        connection: A writing transaction.
-        name: The source's name.
-        run_id: The run.
-        now: The latest time that the transaction records.
-        record: What the run learned about the source.
+    `now` is the latest time that the transaction records, `record` what the run learned.
     """
     values: dict[str, Any] = dict.fromkeys(("lease_run_id", "lease_expires_at", "lease_seconds"))
     if now is not None:

@@ -27,11 +27,7 @@ def select_state(
 ) -> tuple[SourceState, datetime | None]:
     """Return the recorded state of a source, empty for an unknown one, and when its last run began.
 
-    Args:
-        connection: A transaction.
-        name: The source's name.
-        base_url: The source's address, for a source without a row.
-        began_at: When the present run began.
+    `began_at` is when the present run began.
     """
     tried = last_of(sync_runs.c.started_at, *ENDED).scalar_subquery().label("tried_at")
     found = select(sources, tried).where(sources.c.name == bindparam("source"))
@@ -45,14 +41,8 @@ def state_of(
 ) -> SourceState:
     """Return the recorded state of the source of a row.
 
-    Args:
-        connection: A transaction.
-        row: The row of `sources`.
-        began_at: When the present run began. Applied runs that began later had a wrong clock.
-        run_id: The run that holds the lease.
-
-    Raises:
-        StaleReadError: What is read does not show that lease.
+    `began_at` is when the present run began; applied runs that began later had a wrong clock.
+    `run_id` holds the lease. Raises StaleReadError if what is read does not show that.
     """
     name = row.name
     found = connection.execute(_STATE, {"source": name, "began_at": began_at}).one()

@@ -107,14 +107,10 @@ def _check_sqlite(url: str, parsed: sa.URL) -> None:
 
 
 def connect_options(parsed: sa.URL, silence_seconds: int) -> tuple[sa.URL, dict[str, Any]]:
-    """Return the URL without the converted options, and the driver's arguments.
+    """Return a server's URL without the converted options, and the driver's arguments.
 
-    Args:
-        parsed: A URL for PostgreSQL or MariaDB.
-        silence_seconds: How long a MariaDB server may take to answer.
-
-    Raises:
-        ConfigError: An option that the driver does not know, or that is not safe.
+    `silence_seconds` is how long MariaDB may take to answer. Raises ConfigError for an option that
+    the driver does not know, or that is not safe.
     """
     options: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
     if parsed.get_backend_name() == "postgresql":

@@ -74,15 +74,9 @@ def decide(
     started_at: datetime,
     confirm: Callable[[Sequence[str], Sequence[str]], Mapping[str, AbsenceCheck]],
 ) -> RunDecision:
-    """Compare a complete walk with the recorded state, and decide what to write.
+    """Compare a complete walk with the recorded state `past`, and decide what to write.
 
-    Args:
-        context: The objects that the runs of all sources share.
-        source: The source's settings.
-        past: The recorded state of the source.
-        walked: The result of the walk.
-        started_at: When the run began, by the host's clock.
-        confirm: Requests missing models by id, see `ModelsSource.confirm_absent`.
+    `started_at` is the host's clock, `confirm` requests missing models by id.
 
     Raises:
         BadAnswerError: The first list of the source is empty.

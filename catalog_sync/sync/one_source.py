@@ -47,21 +47,16 @@ _LEASE_MARGIN = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class SourceRun:
-    """One run over one source.
-
-    Args:
-        context: The objects that it shares with the runs of other sources.
-        source: The source's settings.
-        open_client: Opens the client when the run needs it. Raises SourceError.
-        on_page: Called with the number of pages and models that the walk has seen so far.
-        on_begin: Called when the run has its lease, and so is not skipped.
-    """
+    """One run over one source."""
 
     context: RunContext
     source: SourceSettings
     open_client: Callable[[], AbstractContextManager[ModelsSource]]
+    """Opens the client when the run needs it. Raises SourceError."""
     on_page: Callable[[int, int], None] = lambda _pages, _models: None
+    """Called with the number of pages and models that the walk has seen so far."""
     on_begin: Callable[[RunReport], None] = lambda _report: None
+    """Called when the run has its lease, and so is not skipped."""
 
     def run(self) -> RunReport:
         """Run, and return the report.
