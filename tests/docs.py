@@ -138,8 +138,23 @@ def configuration(owner: str) -> str:
             default = "required"
         meaning = value["description"].replace("|", "\\|")
         variable = (f"`{ENV_PREFIX}{key.upper()}`",) if top else ()
-        rows.append((f"`{key}`", default, meaning, *variable))
-    return table("key|default|meaning" + ("|variable" if top else ""), rows)
+        rows.append((f"`{key}`", allowed(value, schema["$defs"]), default, meaning, *variable))
+    return table("key|value|default|meaning" + ("|variable" if top else ""), rows)
+
+
+def allowed(value: dict[str, Any], definitions: dict[str, Any]) -> str:
+    """What a key may be, from its schema: "duration", "1 to 1000", "list of text"."""
+    value = value.get("anyOf", [value])[0]  # the other one is null
+    value = definitions[value["$ref"].rpartition("/")[2]] if "$ref" in value else value
+    if "enum" in value:
+        return ", ".join(f"`{word}`" for word in value["enum"])
+    if value["type"] == "array":
+        return f"list of {allowed(value['items'], definitions)}"
+    if "maximum" in value:
+        return f"{value['minimum']} to {value['maximum']}"
+    is_duration = "|w)" in value.get("pattern", "")
+    words = {"object": "table", "integer": "number", "string": "text"}
+    return "duration" if is_duration else words[value["type"]]
 
 
 def toml(value: Any) -> str:
