@@ -72,8 +72,25 @@ def enqueue(
         rows = [{"event_id": event.id, "channel": channel, **entry} for event, channel in batch]
         insert_new(connection, alert_deliveries, rows)
     if run_id is None:
+        _end_waits_of_a_wrong_clock(connection, known, now)
         matched = update(alert_channels).where(alert_channels.c.name.in_(sorted(known)))
         connection.execute(matched.values(enqueued_until=now))
+
+
+def _end_waits_of_a_wrong_clock(
+    connection: sa.Connection, channels: Mapping[str, Any], now: datetime
+) -> None:
+    """Make entries due that were deferred while the host's clock was ahead of what it is now."""
+    limit = now + _ENQUEUE_EVERY
+    ahead = [n for n, row in channels.items() if row.enqueued_until and row.enqueued_until >= limit]
+    if ahead:
+        entries = alert_deliveries.c
+        deferred = [entries.status == PENDING, entries.next_attempt_at > now]
+        connection.execute(
+            update(alert_deliveries)
+            .where(*deferred, entries.channel.in_(ahead))
+            .values(next_attempt_at=now)
+        )
 
 
 def needs_enqueue(connection: sa.Connection, rules: Sequence[AlertRule], now: datetime) -> bool:
@@ -82,7 +99,7 @@ def needs_enqueue(connection: sa.Connection, rules: Sequence[AlertRule], now: da
     return (
         len(known) < len({rule.channel for rule in rules})
         or any(
-            row.enqueued_until is None or now - row.enqueued_until >= _ENQUEUE_EVERY
+            row.enqueued_until is None or abs(now - row.enqueued_until) >= _ENQUEUE_EVERY
             for row in known.values()
         )
         or bool(_missing(connection, rules, known, now, None))

@@ -232,14 +232,15 @@ def ids_told(receiver: Receiver) -> list[list[str]]:
 # --- when ---------------------------------------------------------------------------------------
 
 
-def test_waits_of_a_clock_that_was_set_back(world: World, hook: Receiver) -> None:
-    """An entry further ahead than any wait is due; a wait that a receiver asked for is kept."""
+@pytest.mark.parametrize("ahead", [timedelta(hours=12), timedelta(days=1), timedelta(days=400)])
+def test_waits_of_a_clock_that_was_set_back(world: World, hook: Receiver, ahead: timedelta) -> None:
+    """A wait that a receiver asked for is kept, unless the clock was ahead when it began."""
     hook.replies = [Reply(503, {"retry-after": "86400"}), Reply()]
     world.enqueue("hook")
-    assert world.deliver() == 0
-    assert world.deliver() == 0
+    assert world.deliver(enqueue=True) == 0
+    assert world.deliver(enqueue=True, later=timedelta(hours=23)) == 0
     assert len(hook.received) == 1
-    assert world.deliver(later=timedelta(days=-400)) == 1
+    assert world.deliver(enqueue=True, later=-timedelta(hours=23) - ahead) == 1
     assert world.statuses() == ["delivered"]
 
 
