@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
-import socket
-import ssl
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
 from catalog_sync.client import network
-from catalog_sync.client.exchange import Deadline, exchange
-from catalog_sync.errors import CatalogSyncError, DeadlineError, StoppedError
+from catalog_sync.client.exchange import Deadline, exchange, reason_of
+from catalog_sync.errors import ConfigError, DeadlineError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from catalog_sync.alerts.message import Message
     from catalog_sync.cancel import CancelToken
@@ -28,9 +25,9 @@ if TYPE_CHECKING:
 
 SEND_TIMEOUT: Final = timedelta(seconds=10)
 """The limit for a whole exchange with a webhook or a watchdog."""
+TOO_LATE: Final = f"not within {SEND_TIMEOUT.total_seconds():g} s"
 _NOT_NOW: Final = frozenset({408, 409, 425, 429})
 """Statuses that ask to try again later: timeouts, conflicts, rate limits. They are no refusals."""
-_SYSTEM_ERROR: Final = re.compile(r"\[(?:Errno -?\d+|SSL[^\]]*)\] ([\w ,.':-]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +123,9 @@ def post(url: str, headers: Mapping[str, str], body: bytes, cancel: CancelToken)
             cancel=cancel,
             max_bytes=0,
         )
-    except StoppedError:
-        raise
-    except CatalogSyncError as error:
+    except DeadlineError:
+        return SendResult(f"{place}: no answer ({TOO_LATE})")
+    except (SourceError, ConfigError) as error:
         return SendResult(f"{place}: no answer ({reason_of(error)})")
     return http_result(place, response.status, response.retry_after)
 
@@ -146,37 +143,3 @@ def http_result(place: str, status: int, retry_after: timedelta | None) -> SendR
         final=status == HTTPStatus.GONE,
         retry_after=retry_after,
     )
-
-
-def reason_of(error: BaseException) -> str:
-    """Return why there was no answer, without any part of the URL: "Connection refused"."""
-    causes = list(_causes(error))
-    return next(filter(None, map(_reason, causes)), type(causes[-1]).__name__)
-
-
-def _reason(error: BaseException) -> str | None:
-    if isinstance(error, DeadlineError):
-        return f"not within {SEND_TIMEOUT.total_seconds():g} s"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {getattr(error, 'verify_message', None) or error.reason or 'failed'}"
-    if isinstance(error, socket.gaierror):
-        return "the host name is unknown"
-    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
-        return "timed out"
-    if isinstance(error, OSError) and error.errno:
-        return error.strerror
-    stated = _SYSTEM_ERROR.match(str(error))  # some libraries keep the text alone
-    return stated[1] if stated else None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes, including those that a library keeps in `reason` or args."""
-    waiting: list[object] = [error]
-    seen: set[int] = set()
-    while waiting:
-        each = waiting.pop(0)
-        if not isinstance(each, BaseException) or id(each) in seen:
-            continue
-        seen.add(id(each))
-        yield each
-        waiting += [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]

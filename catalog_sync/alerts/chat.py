@@ -24,9 +24,9 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from catalog_sync.alerts.channels import SEND_TIMEOUT, SendResult, http_result, reason_of
-from catalog_sync.client.exchange import Response
-from catalog_sync.errors import ConfigError, DeadlineError
+from catalog_sync.alerts.channels import SEND_TIMEOUT, TOO_LATE, SendResult, http_result
+from catalog_sync.client.exchange import Response, reason_of
+from catalog_sync.errors import ConfigError
 from catalog_sync.redact import Redactor
 from catalog_sync.text import one_line
 
@@ -120,8 +120,8 @@ class Chat:
                 body_format=form,
                 log_level=logging.DEBUG,
             )
-        except Exception as error:  # noqa: BLE001  # a bug of a plugin affects only this channel
-            return SendResult(f"{self.place}: {type(error).__name__}")
+        except Exception:  # noqa: BLE001  # a bug of a plugin affects only this channel
+            return SendResult(f"{self.place}: an unexpected error of this service's plugin")
         finally:
             attempt.close()
         if attempt.failure and (attempt.redirected or not result):
@@ -218,7 +218,7 @@ class _Attempt:
             self._check()  # headers that were cut look complete
             response._content = _beginning_of(response.raw)  # noqa: SLF001  # as `requests` does it
         except Exception as error:
-            reason = reason_of(DeadlineError("") if self._over else error)
+            reason = TOO_LATE if self._over else reason_of(error)
             self.failure = SendResult(f"{self.place}: no answer ({reason})")
             raise
         finally:

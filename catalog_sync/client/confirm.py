@@ -29,11 +29,8 @@ class Lookup:
 
     def shows(self, model_id: str) -> bool:
         """Whether the answer is the object of the requested model."""
-        return (
-            self.status == HTTPStatus.OK
-            and isinstance(self.answer, dict)
-            and self.answer.get("id") == model_id
-        )
+        shown = self.answer.get("id") if isinstance(self.answer, dict) else None
+        return self.status == HTTPStatus.OK and shown == model_id
 
 
 def confirm_absent(
@@ -51,8 +48,6 @@ def confirm_absent(
     Returns:
         The result for each missing id, in their order.
     """
-    if not missing_ids:
-        return {}
     # A gateway may pass on whatever begins with a provider that it knows ("openai/…").
     knows_all = {
         provider: look_up(f"{provider}catalog-sync-control-{secrets.token_hex(8)}").status
@@ -61,18 +56,19 @@ def confirm_absent(
     }
     # A router that does not decode "/" answers 404 for such ids alone.
     knows_listed = {
-        with_slash: _control(look_up, listed_ids, with_slash=with_slash)
+        with_slash: _knows_listed(look_up, listed_ids, with_slash=with_slash)
         for with_slash in sorted({"/" in model_id for model_id in missing_ids})
     }
-    return {
-        model_id: _check(
-            look_up(model_id),
-            model_id,
-            found_counts=not knows_all[_provider(model_id)],
-            missing_counts=knows_listed["/" in model_id],
-        )
-        for model_id in missing_ids
-    }
+    checks = {}
+    for model_id in missing_ids:
+        lookup = look_up(model_id)
+        checks[model_id] = AbsenceCheck.UNKNOWN
+        if lookup.status == HTTPStatus.NOT_FOUND and knows_listed["/" in model_id]:
+            checks[model_id] = AbsenceCheck.GONE
+        elif lookup.shows(model_id) and not knows_all[_provider(model_id)]:
+            retired = lookup.answer.get("lifecycle") == "retired"
+            checks[model_id] = AbsenceCheck.RETIRED if retired else AbsenceCheck.ANSWERING
+    return checks
 
 
 def _provider(model_id: str) -> str:
@@ -80,7 +76,7 @@ def _provider(model_id: str) -> str:
     return "".join(model_id.rpartition("/")[:2])
 
 
-def _control(
+def _knows_listed(
     look_up: Callable[[str], Lookup], listed_ids: Collection[str], *, with_slash: bool
 ) -> bool:
     """Whether the server answers with a listed model when that model is requested by id."""
@@ -88,14 +84,3 @@ def _control(
     for model_id in alike or ([] if with_slash else listed_ids):
         return look_up(model_id).shows(model_id)
     return False
-
-
-def _check(
-    lookup: Lookup, model_id: str, *, found_counts: bool, missing_counts: bool
-) -> AbsenceCheck:
-    if lookup.status == HTTPStatus.NOT_FOUND and missing_counts:
-        return AbsenceCheck.GONE
-    if lookup.shows(model_id) and found_counts:
-        retired = lookup.answer.get("lifecycle") == "retired"
-        return AbsenceCheck.RETIRED if retired else AbsenceCheck.ANSWERING
-    return AbsenceCheck.UNKNOWN

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -14,15 +13,13 @@ from catalog_sync.errors import BadAnswerError
 from catalog_sync.json_values import SharedValues
 from catalog_sync.text import one_line
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _MAX_DEPTH: Final = 28
 """MariaDB stores 32 levels of JSON, and an event wraps an object in a few more."""
-_FIELDS: Final = dict[str, msgspec.Raw]
+MAX_MODEL_BYTES: Final = 2**20
+"""The size of one object. An event holds it up to three times, escaped, and MariaDB accepts
+statements of 16 MiB by default."""
 _ARRAY = re.compile(rb"\s*\[")
-_ESCAPED_NUL: Final = b"\\u0000"
 _MAX_MESSAGE: Final = 2000
 """Characters of a server's error text that are examined; an error repeats fewer."""
 _MAX_ERROR_DEPTH: Final = 5
@@ -43,16 +40,13 @@ def decode(text: bytes | msgspec.Raw, type_: Any = Any) -> Any:
         return msgspec.json.decode(text, type=type_)
     except msgspec.ValidationError as error:
         if "out of range" not in str(error):
-            raise BadAnswerError(f"the answer is not {_expected(type_)}") from error
+            expected = "a list" if getattr(type_, "__origin__", None) is list else "an object"
+            raise BadAnswerError(f"the answer is not {expected}") from error
         return _decode_large_numbers(bytes(text))
     except (msgspec.MsgspecError, ValueError) as error:
         raise BadAnswerError(f"the body is not JSON: {error}") from error
     except RecursionError:
         raise BadAnswerError("the body is not JSON: nested too deeply") from None
-
-
-def _expected(type_: Any) -> str:
-    return "a list" if getattr(type_, "__origin__", None) is list else "an object"
 
 
 def _decode_large_numbers(text: bytes) -> Any:
@@ -63,45 +57,40 @@ def _decode_large_numbers(text: bytes) -> Any:
         raise BadAnswerError(f"the body is not JSON: {error}") from error
 
 
-def decode_list(body: bytes) -> tuple[dict[str, Any] | None, list[msgspec.Raw] | None]:
+def _text_of(body: bytes) -> bytes:
+    has_mark = body.startswith(_BYTE_ORDER_MARK)  # `removeprefix` would copy a bytearray
+    return body[len(_BYTE_ORDER_MARK) :] if has_mark else body
+
+
+def decode_body(body: bytes) -> Any:
+    """Return the value of a whole body. Raises BadAnswerError if it is not JSON."""
+    return decode(_text_of(body))
+
+
+def decode_list(body: bytes) -> tuple[dict[str, Any] | None, list[msgspec.Raw]]:
     """Split a list's answer into its fields and its items, which stay undecoded.
 
     Returns:
-        The fields without `data`, or None for a bare array; the items, or None where `data` is
-        missing or not a list.
+        The fields without `data`, or None for a bare array; and the items.
 
     Raises:
-        BadAnswerError: The body is not JSON, or neither an object nor an array.
+        BadAnswerError: The body is not JSON, there is no list, or the answer says that it is an
+            error. An error beside a list may mean that the list is not complete.
     """
-    text = body.removeprefix(BYTE_ORDER_MARK)
+    text = _text_of(body)
     if _ARRAY.match(text):
         return None, decode(text, list[msgspec.Raw])
     try:
-        fields: dict[str, msgspec.Raw] = decode(text, dict[str, msgspec.Raw])
+        raw: dict[str, msgspec.Raw] = decode(text, dict[str, msgspec.Raw])
     except BadAnswerError as error:
         raise BadAnswerError(f"{error.reason}{_says(text)}") from error
-    data = fields.pop("data", None)
-    items = decode(data, list[msgspec.Raw]) if data and bytes(data)[:1] == b"[" else None
-    return {key: decode(value) for key, value in fields.items()}, items
-
-
-def list_of(
-    fields: Mapping[str, Any] | None, items: list[msgspec.Raw] | None, body: bytes
-) -> list[msgspec.Raw]:
-    """Return the items of a list's answer.
-
-    Raises:
-        BadAnswerError: There is no list, or the answer says that it is an error. An error beside
-            a list may mean that the list is not complete.
-    """
-    stated = fields or {}
-    if items is None:
-        reason = "data is missing or no list"
-    elif stated.get("error") or stated.get("errors") or stated.get("success") is False:
-        reason = "the answer states an error"
-    else:
-        return items
-    raise BadAnswerError(f"{reason}{_says(body)}")
+    data = raw.pop("data", None)
+    fields = {key: decode(value) for key, value in raw.items()}
+    if data is None or memoryview(data)[0] != ord("["):
+        raise BadAnswerError(f"data is missing or no list{_says(text)}")
+    if fields.get("error") or fields.get("errors") or fields.get("success") is False:
+        raise BadAnswerError(f"the answer states an error{_says(text)}")
+    return fields, decode(data, list[msgspec.Raw])
 
 
 def _says(body: bytes) -> str:
@@ -109,85 +98,57 @@ def _says(body: bytes) -> str:
     return f'; it says "{message}"' if message else ""
 
 
-def decode_object(body: bytes) -> Any:
-    """Return the value of a whole body, checked to be storable. Raises BadAnswerError."""
-    value = decode(body.removeprefix(BYTE_ORDER_MARK))
-    try:
-        check_storable(value)
-    except ValueError as error:
-        raise BadAnswerError(str(error)) from error
+class ObjectReader:
+    """Decodes the objects of a list, and shares the values that they have in common."""
+
+    def __init__(self) -> None:
+        self._values = SharedValues(_storable_value)
+
+    def read(self, item: msgspec.Raw) -> dict[str, Any]:
+        """Return an object of the list.
+
+        Raises:
+            ValueError: It is not an object, too large, or holds a value that no database keeps.
+            BadAnswerError: It is not JSON.
+        """
+        text = bytes(item)
+        if text[:1] != b"{":
+            raise ValueError("expected an object")
+        if len(text) > MAX_MODEL_BYTES:
+            raise ValueError(f"an object of more than {MAX_MODEL_BYTES >> 20} MiB")
+        try:
+            fields = decode(item, dict[str, msgspec.Raw])
+            check_storable("".join(fields))
+            return self._values.read(fields)
+        except ValueError:
+            check_storable(decode(item))  # raises with the whole path
+            raise
+
+
+def _storable_value(text: bytes) -> Any:
+    value = decode(text)
+    check_storable(value, depth=1)
     return value
 
 
-class ObjectReader:
-    """Decodes the objects of a list."""
-
-    def __init__(self) -> None:
-        self._values = SharedValues(_value)
-
-    def read(self, item: msgspec.Raw) -> tuple[Any, bool]:
-        """Return the value of an item, and whether it needs no `check_storable` for its nesting.
-
-        Raises:
-            BadAnswerError: The item is not JSON.
-        """
-        if bytes(item)[:1] != b"{":
-            value = decode(item)
-            return value, is_plain(value)
-        payload, plain = {}, True
-        for key, (value, is_value_plain) in self._values.read(decode(item, _FIELDS)).items():
-            payload[key] = value
-            plain = plain and is_value_plain
-        return payload, plain
-
-
-def _value(text: bytes) -> tuple[Any, bool]:
-    value = decode(text)
-    return value, is_plain(value, depth=_MAX_DEPTH - 1)
-
-
-def may_hold_nul(body: bytes) -> bool:
-    """Return whether a body can hold a NUL character: a quick test before `check_storable`."""
-    return _ESCAPED_NUL in body
-
-
-def is_plain(value: Any, *, depth: int = _MAX_DEPTH) -> bool:
-    """Return whether a value's nesting is within the databases' limit: another quick test."""
-    if not isinstance(value, (dict, list)):
-        return not (isinstance(value, float) and math.isinf(value))
-    children = value.values() if isinstance(value, dict) else value
-    if depth == 0:
-        return not children
-    for child in children:  # a generator would take twice as long
-        if isinstance(child, (dict, list, float)) and not is_plain(child, depth=depth - 1):
-            return False
-    return True
-
-
-def check_storable(value: Any) -> None:
+def check_storable(value: Any, path: str = "object", depth: int = 0) -> None:
     """Raise ValueError with the path of a value that a database cannot store unchanged."""
-    for path, leaf in _leaves(value, "object"):
-        if isinstance(leaf, str) and "\x00" in leaf:
+    if isinstance(value, str):
+        if "\x00" in value:
             raise ValueError(f"{path}: a NUL character")
-        if isinstance(leaf, str) and any("\ud800" <= c <= "\udfff" for c in leaf):
+        if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
             raise ValueError(f"{path}: half of a surrogate pair")
-        if isinstance(leaf, float) and not math.isfinite(leaf):
-            raise ValueError(f"{path}: a number that is not finite")
-
-
-def _leaves(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield every key and every plain value of a JSON value, each with its path."""
-    if depth > _MAX_DEPTH:
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{path}: a number that is not finite")
+    elif depth >= _MAX_DEPTH and isinstance(value, (dict, list)) and value:
         raise ValueError(f"an object nested deeper than {_MAX_DEPTH} levels")
-    if isinstance(value, Mapping):
+    elif isinstance(value, dict):
         for key, item in value.items():
-            yield f"{path}: a key", key
-            yield from _leaves(item, f"{path}.{key}", depth + 1)
+            check_storable(key, f"{path}: a key")
+            check_storable(item, f"{path}.{key}", depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _leaves(item, f"{path}[{index}]", depth + 1)
-    else:
-        yield path, value
+            check_storable(item, f"{path}[{index}]", depth + 1)
 
 
 # --- what servers say about an error -------------------------------------------------------
@@ -199,7 +160,7 @@ def error_message(body: bytes) -> tuple[str, str]:
     Reads JSON of any common shape, and plain text. A page of HTML counts as empty.
     """
     try:
-        answer = decode(body.removeprefix(BYTE_ORDER_MARK))
+        answer = decode_body(body)
     except BadAnswerError:
         return _plain_text(body), ""
     request_id = answer.get("request_id") if isinstance(answer, dict) else None

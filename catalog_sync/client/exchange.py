@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import email.utils
 import math
+import re
+import socket
+import ssl
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -21,15 +24,15 @@ from catalog_sync._version import __version__
 from catalog_sync.client import network
 from catalog_sync.errors import (
     BadAnswerError,
+    ConfigError,
     DeadlineError,
     RefusedError,
     SourceError,
-    StoppedError,
     UnreachableError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from catalog_sync.cancel import CancelToken
 
@@ -40,6 +43,24 @@ _OTHER_CODINGS: Final = frozenset(
 """Compressions that are never requested. Any other word means a plain body: identity, utf-8, …"""
 _MAX_REFUSAL_BYTES: Final = 64 * 1024
 """The part of a refusal's body that is read."""
+_STATED_ERROR: Final = re.compile(r"\[(?:Errno -?\d+|SSL[^\]]*)\] ([\w ,.':-]+)")
+_PROXY_ERROR: Final = re.compile(r"(?:ProxyError.*|Tunnel connection failed): (\d{3})")
+_NO_URL: Final = "the URL cannot be requested"
+_HTTP_ERRORS: Final = (
+    (re.compile("InvalidURL|UnsupportedProtocol|UnicodeError"), _NO_URL),
+    (re.compile("LocalProtocolError"), "the request cannot be sent"),
+    (
+        re.compile("without (?:sending a )?response"),
+        "the server closed the connection without an answer",
+    ),
+    (
+        re.compile("complete message body|IncompleteRead"),
+        "the server closed the connection within the answer",
+    ),
+    (re.compile("DecodeError|DecodingError"), "the answer is not encoded as its headers say"),
+    (re.compile("ProtocolError|HTTPException|InvalidHeader"), "the answer is not HTTP"),
+)
+"""Kinds and texts of the errors of httpx, http.client and urllib3, the most specific first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +170,7 @@ def exchange(
         StoppedError: `cancel` was cancelled.
         ConfigError: The environment's proxy or TLS settings cannot be used.
     """
-    route = network.route_to(url, direct=direct)
+    connections, proxy_variable = network.route_to(url, direct=direct)
     headers = {"user-agent": f"catalog-sync/{__version__}", **headers}
     if content is not None:
         headers["connection"] = "close"
@@ -157,23 +178,22 @@ def exchange(
     try:
         with operation, cancel.on_cancel(operation.hang_up):
             operation.check()
-            with route.client.stream(method, url, headers=headers, content=content) as response:
+            request = httpx.Request(method, url, headers=headers, content=content)
+            with closing(connections.handle_request(request)) as response:
                 body = _read(response, operation, max_bytes)
         operation.check()  # a body that was cut by the hang-up may look complete
-    except (DeadlineError, StoppedError, BadAnswerError):
-        raise
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
-        raise RefusedError(f"{network.origin(url)}: a URL that cannot be requested") from error
+        raise RefusedError(f"{network.origin(url)}: {_NO_URL}") from error
     except (httpx.HTTPError, OSError) as error:
         operation.check()
-        raise UnreachableError(_unreachable(url, route, error), route.advice(error)) from error
+        via = advice = None
+        if proxy_variable is not None:
+            via = f" through the proxy of {proxy_variable}"
+            if isinstance(error, (httpx.ConnectError, httpx.ProxyError)):
+                advice = f"check {proxy_variable}, or name the host in NO_PROXY"
+        text = f"{network.origin(url)}: no answer{via or ''}: {reason_of(error)}"
+        raise UnreachableError(text, advice) from error
     return Response(response.status_code, response.reason_phrase, response.headers, body)
-
-
-def _unreachable(url: str, route: network.Route, error: Exception) -> str:
-    kind = "timed out" if isinstance(error, httpx.TimeoutException) else "no answer"
-    reason = str(error) or type(error).__name__
-    return f"{network.origin(url)}: {kind}{route.via}: {reason}"
 
 
 def _read(response: httpx.Response, operation: network.Operation, max_bytes: int) -> bytes:
@@ -206,4 +226,57 @@ def _read_up_to(response: httpx.Response, operation: network.Operation, max_byte
         body += chunk
         if len(body) > max_bytes:
             break
-    return bytes(body)
+    return body  # type: ignore[return-value]  # bytes would be a copy of up to 32 MiB
+
+
+# --- why there was no answer -----------------------------------------------------------------
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why there was no answer, in words and without any part of the URL.
+
+    Knows the errors of the system, of TLS, of httpx, and of the libraries that Apprise calls.
+    """
+    if isinstance(error, ConfigError):
+        return error.reason
+    causes = list(_causes(error))
+    if reason := next(filter(None, map(_system_reason, causes)), None):
+        return reason
+    # Some libraries keep the text of a system's error alone.
+    if stated := next(filter(None, map(_STATED_ERROR.match, map(str, causes))), None):
+        return stated[1]
+    texts = [f"{' '.join(_kinds(cause))}: {cause}" for cause in causes]
+    if refusal := next(filter(None, map(_PROXY_ERROR.search, texts)), None):
+        return f"the proxy answered HTTP {refusal[1]}"
+    reasons = (words for form, words in _HTTP_ERRORS if any(map(form.search, texts)))
+    return next(reasons, "the connection broke")
+
+
+def _system_reason(error: BaseException) -> str | None:
+    if isinstance(error, ssl.SSLError):
+        reason = getattr(error, "verify_message", None) or error.reason or "failed"
+        return f"TLS: {reason.replace('_', ' ').lower() if reason.isupper() else reason}"
+    if isinstance(error, socket.gaierror):
+        return "the host name is unknown"
+    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+        return "timed out"
+    if isinstance(error, OSError) and error.errno:
+        return error.strerror
+    return None
+
+
+def _kinds(error: BaseException) -> list[str]:
+    return [kind.__name__ for kind in type(error).__mro__]
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and its causes, including those that a library keeps in `reason` or args."""
+    waiting: list[object] = [error]
+    seen: set[int] = set()
+    while waiting:
+        each = waiting.pop(0)
+        if not isinstance(each, BaseException) or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        waiting += [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]

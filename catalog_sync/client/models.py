@@ -1,49 +1,72 @@
-"""The client of one source: List Models, Get a Model, the walk, and confirmation by id."""
+"""The client of one source: requests with retries, the walk, and confirmation by id.
+
+Refusals become errors that quote the server. No error repeats the values of the secret headers.
+"""
 
 from __future__ import annotations
 
+import itertools
 import logging
-from contextlib import suppress
-from functools import partial
+import random
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, Self
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode, urlsplit
 
 from catalog_sync.cancel import CancelToken
-from catalog_sync.client import confirm, walk
+from catalog_sync.client import network
 from catalog_sync.client.anthropic import AnthropicApi
-from catalog_sync.client.decode import ObjectReader, decode_object
-from catalog_sync.client.exchange import Deadline
-from catalog_sync.client.request import Connection
+from catalog_sync.client.confirm import Lookup, confirm_absent
+from catalog_sync.client.decode import decode_body, error_message
+from catalog_sync.client.exchange import Deadline, Response, exchange
+from catalog_sync.client.walk import ChangedMeanwhileError, PageReader, walk
 from catalog_sync.domain.model import api_root
-from catalog_sync.errors import BadAnswerError, SourceError
+from catalog_sync.errors import (
+    BadAnswerError,
+    OverloadedError,
+    RefusedError,
+    SourceError,
+    UnauthorizedError,
+    UnreachableError,
+)
 from catalog_sync.logs import fields
+from catalog_sync.redact import AnswerRedactor, Redactor
+from catalog_sync.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import timedelta
 
-    import msgspec
-
+    from catalog_sync.client.walk import Api, Page, Query
     from catalog_sync.domain.kinds import AbsenceCheck
     from catalog_sync.domain.model import Catalog, ModelInfo
 
 logger = logging.getLogger(__name__)
 _LIST: Final = "/v1/models"
+_MAX_BODY_BYTES: Final = 32 * 2**20
+_MAX_RETRIES: Final = 4
+_RETRIED: Final = frozenset({408, 409, 429})
+"""Statuses that are retried, like the official SDK's, in addition to all 5xx."""
+_FIRST_DELAY_SECONDS: Final = 0.5
+_LAST_DELAY_SECONDS: Final = 8.0
+_REDIRECTS: Final = frozenset({300, 301, 302, 303, 305, 307, 308})
+_QUOTED_LENGTH: Final = 300
+"""Characters of a server's error text that an error repeats."""
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _warned: set[str] = set()
 """Addresses without encryption that this process has warned about."""
 
 
 class ModelsClient:
-    """One source, for one thread.
+    """One source, for one thread. Connections belong to the process.
 
     Args:
         base_url: Where the API is; a trailing `/v1` means the same as none.
         secret_headers: Sent with every request; their values never appear in an error.
         api: The shape of the API.
-        deadline: The length of a whole walk, with the confirmation that follows it. Other
-            requests have no deadline.
+        deadline: The length of a whole walk, with the confirmation that follows it.
         credential_origin: What an error may name in place of the credential.
         direct: Use no proxy of the environment.
         cancel: Ends whatever the client is doing.
@@ -57,97 +80,32 @@ class ModelsClient:
         base_url: str,
         secret_headers: Mapping[str, str],
         *,
-        api: walk.Api | None = None,
+        api: Api | None = None,
         deadline: timedelta,
         credential_origin: str = "the key",
         direct: bool = False,
         cancel: CancelToken | None = None,
     ) -> None:
         self._api = api or AnthropicApi()
-        self._deadline = deadline
-        self._reader = ObjectReader()
-        self._connection = Connection(
-            api_root(base_url),
-            self._api.headers,
-            secret_headers,
-            credential_origin=credential_origin,
-            cancel=cancel or CancelToken(),
-            direct=direct,
-        )
+        self._base_url = api_root(base_url)
+        network.route_to(self._base_url, direct=direct)
+        common = {"accept": "application/json", "accept-encoding": "gzip, deflate"}
+        self._headers = {**common, **self._api.headers, **secret_headers}
+        self._length = deadline
+        self._deadline = Deadline.after(deadline)
+        self._credential_origin = credential_origin
+        self._direct = direct
+        self._cancel = cancel or CancelToken()
+        self._redact = Redactor(secret_headers.values())
+        self._answers = AnswerRedactor(secret_headers)
         _warn_without_encryption(base_url)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass  # connections belong to the process
-
-    # --- the endpoints -------------------------------------------------------------------------
-
-    def list_models(
-        self,
-        *,
-        limit: int | None = None,
-        after_id: str | None = None,
-        before_id: str | None = None,
-        lifecycle: Sequence[str] = (),
-    ) -> walk.Page:
-        """Return one page: `limit` models (1 to 1000) after or before an id, newest first.
-
-        Raises:
-            ValueError: The API would refuse the arguments.
-            SourceError: No page came.
-        """
-        query = self._api.query(
-            limit=limit, after_id=after_id, before_id=before_id, lifecycle=lifecycle
-        )
-        with self._connection.redacted_errors():
-            return self._page(query)
-
-    def get_model(self, model_id: str) -> ModelInfo:
-        """Return one model by id. Raises RefusedError for an unknown one."""
-        with self._connection.redacted_errors():
-            response = self._connection.get(_path_of(model_id))
-            try:
-                return self._api.read_model(decode_object(response.body))
-            except ValueError as error:
-                raise BadAnswerError(f"model {model_id}: {error}") from error
-
-    def pages(
-        self,
-        *,
-        limit: int | None = None,
-        after_id: str | None = None,
-        before_id: str | None = None,
-        lifecycle: Sequence[str] = (),
-    ) -> Iterator[walk.Page]:
-        """Yield pages: from the newest model or from `after_id` on, or backwards from `before_id`.
-
-        Raises:
-            ValueError: The API would refuse the arguments.
-            SourceError: A page did not come.
-        """
-        query = self._api.query(
-            limit=limit, after_id=after_id, before_id=before_id, lifecycle=lifecycle
-        )
-        return walk.pages(self._page, query, self._connection.redacted_errors)
-
-    def _page(self, query: walk.Query) -> walk.Page:
-        response = self._connection.get(_LIST, query)
-        check = self._connection.check
-
-        def read(items: list[msgspec.Raw]) -> tuple[ModelInfo, ...]:
-            return walk.read_models(items, response.body, self._api, check, self._reader)
-
-        return self._api.read_page(response, query, read)
-
-    # --- a run ---------------------------------------------------------------------------------
 
     def walk(
         self,
         *,
         page_size: int = 1000,
         lifecycle: Sequence[str] = (),
+        known: Mapping[str, ModelInfo] | None = None,
         on_page: Callable[[int, int], None] = lambda _pages, _models: None,
     ) -> Catalog:
         """Walk all pages and return their catalog. The deadline starts now.
@@ -158,20 +116,30 @@ class ModelsClient:
         Args:
             page_size: Models per page, 1 to 1000.
             lifecycle: The API's own filter; empty asks for its default.
+            known: The recorded models by id. They stand in the catalog for models whose objects
+                have not changed, which takes less memory.
             on_page: Called after each page with the number of pages and of models so far.
 
         Raises:
             SourceError: The walk is not complete.
             StoppedError: `cancel` was cancelled.
         """
-        self._connection.deadline = Deadline.after(self._deadline)
-        self._reader = ObjectReader()
-        walk_once = partial(self.pages, limit=page_size, lifecycle=lifecycle)
-        with self._connection.redacted_errors():
+        self._deadline = Deadline.after(self._length)
+        query = self._api.first_query(page_size, lifecycle)
+
+        def walk_once() -> Catalog:
+            reader = PageReader(self._api, known or {}, self._check)
+
+            def fetch(query: Query) -> Page:
+                return reader.page(self._get(_LIST, query), query)
+
+            return walk(fetch, query, self._redacted_errors, on_page)
+
+        with self._redacted_errors():
             try:
-                return walk.collect(walk_once(), on_page)
-            except walk.ChangedMeanwhileError:
-                return walk.collect(walk_once(), on_page)
+                return walk_once()
+            except ChangedMeanwhileError:
+                return walk_once()
 
     def confirm_absent(
         self, missing_ids: Collection[str], listed_ids: Collection[str]
@@ -185,26 +153,140 @@ class ModelsClient:
         Raises:
             StoppedError: `cancel` was cancelled.
         """
-        return confirm.confirm_absent(self._look_up, missing_ids, listed_ids)
+        return confirm_absent(self._look_up, missing_ids, listed_ids)
 
-    def _look_up(self, model_id: str) -> confirm.Lookup:
+    def _look_up(self, model_id: str) -> Lookup:
+        path = quote(model_id, safe="")
+        if not path.strip("."):  # a segment of dots alone would mean the parent path
+            path = path.replace(".", "%2E")
         try:
-            response = self._connection.ask(_path_of(model_id))
+            response = self._ask(f"{_LIST}/{path}")
         except SourceError:
-            return confirm.Lookup()
+            return Lookup()
         answer: Any = None
         if response.status == HTTPStatus.OK:
             with suppress(BadAnswerError):  # probably HTML
-                answer = decode_object(response.body)
-        return confirm.Lookup(response.status, answer)
+                answer = decode_body(response.body)
+        return Lookup(response.status, answer)
+
+    # --- requests ------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        """Raise StoppedError or DeadlineError if the walk is over."""
+        self._cancel.check()
+        self._deadline.left()
+
+    def _get(self, path: str, query: Query) -> Response:
+        """Return a 2xx answer. Raises the matching SourceError for any other answer."""
+        response = self._ask(f"{path}?{urlencode(query)}" if query else path)
+        if not response.is_success:
+            raise self._refusal(response, path)
+        return response
+
+    def _ask(self, target: str) -> Response:
+        """Return the answer, whatever its status, when no retry is left or allowed."""
+        for attempt in itertools.count(1):
+            try:
+                response = self._ask_once(target)
+            except UnreachableError as error:
+                if not self._wait(attempt, self._redact(error.reason)):
+                    raise
+            else:
+                reason, asked = f"HTTP {response.status}", response.retry_after
+                if not (_is_retried(response) and self._wait(attempt, reason, asked)):
+                    return response
+        raise AssertionError("unreachable")
+
+    def _wait(self, attempt: int, reason: str, asked: timedelta | None = None) -> bool:
+        """Wait before the next attempt. Returns False if there is none."""
+        wait = delay_seconds(attempt, asked)
+        if attempt > _MAX_RETRIES or wait >= self._deadline.ends_at - time.monotonic():
+            return False
+        logger.info("trying again", extra=fields(reason=reason, wait_seconds=round(wait, 2)))
+        self._cancel.sleep(wait)
+        return True
+
+    def _ask_once(self, target: str) -> Response:
+        started = time.monotonic()
+        response = exchange(
+            "GET",
+            self._base_url + target,
+            headers=self._headers,
+            deadline=self._deadline,
+            cancel=self._cancel,
+            max_bytes=_MAX_BODY_BYTES,
+            direct=self._direct,
+        )
+        facts = fields(
+            path=target.partition("?")[0],
+            status=response.status,
+            milliseconds=round((time.monotonic() - started) * 1000),
+        )
+        logger.debug("GET", extra=facts)
+        headers = self._answers.headers(response.headers)
+        return replace(response, headers=headers, body=self._answers.body(response.body))
+
+    def _refusal(self, response: Response, path: str) -> SourceError:
+        """Return the error of a refusal, with the server's text and its request id."""
+        message, request_id = error_message(response.body)
+        request_id = response.headers.get("request-id") or request_id
+        status = response.status
+        text = f"HTTP {status}"
+        if message := self._quoted(message or response.reason):
+            text += f": {message}"
+        if request_id:
+            text += f" (request {self._quoted(request_id)})"
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return UnauthorizedError(text, f"check {self._credential_origin}")
+        if status in _REDIRECTS:
+            return RefusedError(f"{text}: a redirect, which is not followed")
+        if status in _RETRIED or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            wait = response.retry_after
+            return OverloadedError(
+                f"{text}, to be tried in {wait.total_seconds():g} s" if wait else text
+            )
+        if status == HTTPStatus.BAD_REQUEST:
+            settings = "base_url and the source's settings"
+            return RefusedError(text, f"check {self._credential_origin}, {settings}")
+        if status == HTTPStatus.NOT_FOUND:
+            return RefusedError(f"{text} (URL: {self._base_url}{path})")
+        return RefusedError(text)
+
+    def _quoted(self, text: str) -> str:
+        return one_line(self._redact(text), _QUOTED_LENGTH)
+
+    @contextmanager
+    def _redacted_errors(self, place: str = "") -> Iterator[None]:
+        """Prefix errors with the place and redact secrets.
+
+        The cause is dropped if its traceback would show a secret.
+        """
+        try:
+            yield
+        except SourceError as error:
+            redacted = type(error)(self._redact(one_line(f"{place}{error}", None)), advice="")
+            if self._redact.found_in_traceback(error):
+                raise redacted from None
+            if not place:
+                raise
+            raise redacted from error
 
 
-def _path_of(model_id: str) -> str:
-    if not model_id:
-        raise ValueError("model_id: expected at least one character")
-    path = quote(model_id, safe="")
-    # A segment of dots alone would mean the parent path.
-    return f"{_LIST}/{path.replace('.', '%2E') if not path.strip('.') else path}"
+def delay_seconds(attempt: int, asked: timedelta | None = None) -> float:
+    """Return the wait after an attempt: as long as the server asks for, otherwise exponential."""
+    if asked is not None:
+        return asked.total_seconds()
+    delay = min(_FIRST_DELAY_SECONDS * 2.0 ** min(attempt - 1, 10), _LAST_DELAY_SECONDS)
+    return delay * (1 - 0.25 * random.random())  # noqa: S311  # jitter is no secret
+
+
+def _is_retried(response: Response) -> bool:
+    if response.is_success:
+        return False
+    said = response.headers.get("x-should-retry")
+    if said in {"true", "false"}:
+        return said == "true"
+    return response.status in _RETRIED or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _warn_without_encryption(base_url: str) -> None:

@@ -1,4 +1,4 @@
-"""Connections: one pool and one TLS context per process, deadlines and hanging up.
+"""Connections: one pool and one TLS context per process, proxies, deadlines and hanging up.
 
 httpx's timeouts cover one read or write each. The deadline of a whole exchange, and its
 cancellation, are enforced here, at each operation of the socket.
@@ -7,26 +7,25 @@ cancellation, are enforced here, at each operation of the socket.
 from __future__ import annotations
 
 import atexit
+import ipaddress
 import os
 import socket
 import ssl
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
-from http.cookiejar import CookieJar
 from typing import TYPE_CHECKING, Any, Final, Self
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import httpcore
 import httpx
 from httpcore._backends.sync import SyncStream  # no public way to wrap a socket
 
-from catalog_sync.client import proxies
 from catalog_sync.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from catalog_sync.cancel import CancelToken
 
@@ -35,7 +34,14 @@ _SILENCE_SECONDS: Final = 30.0
 """How long a server may be silent, within the deadline, before a request fails."""
 _WRITE_BYTES: Final = 64 * 1024
 _TLS_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
-_PROXY_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
+_lock = threading.Lock()
+
+
+class _Thread(threading.local):
+    operation: Operation | None = None
+
+
+_thread = _Thread()
 
 
 class Operation:
@@ -57,7 +63,7 @@ class Operation:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.use(None)
+        self._use(None)
         _thread.operation = None
 
     def check(self) -> float:
@@ -65,8 +71,12 @@ class Operation:
         self._cancel.check()
         return self._left()
 
-    def use(self, used: socket.socket | None) -> None:
-        """Store the socket that the exchange is about to wait for."""
+    def wait_for(self, used: socket.socket) -> float:
+        """Store the socket that is about to be waited for, and return the seconds left."""
+        self._use(used)
+        return self.check()
+
+    def _use(self, used: socket.socket | None) -> None:
         with self._lock:
             self._socket = used
 
@@ -78,19 +88,10 @@ class Operation:
                     self._socket.shutdown(socket.SHUT_RDWR)
 
 
-class _Thread(threading.local):
-    operation: Operation | None = None
-
-
-_thread = _Thread()
-
-
-def _wait_for(used: socket.socket, longest: float) -> float:
-    """Store the socket that this thread's exchange waits for. Return the allowed seconds."""
-    if _thread.operation is None:
-        return longest
-    _thread.operation.use(used)
-    return min(_thread.operation.check(), longest)
+def _seconds(used: socket.socket, longest: float) -> float:
+    """Return how long this thread may wait for a socket."""
+    operation = _thread.operation
+    return longest if operation is None else min(operation.wait_for(used), longest)
 
 
 class _Stream(httpcore.NetworkStream):
@@ -101,11 +102,11 @@ class _Stream(httpcore.NetworkStream):
         self._socket: socket.socket = stream.get_extra_info("socket")
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
-        return self._stream.read(max_bytes, _wait_for(self._socket, _SILENCE_SECONDS))
+        return self._stream.read(max_bytes, _seconds(self._socket, _SILENCE_SECONDS))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
         for start in range(0, len(buffer), _WRITE_BYTES):
-            longest = _wait_for(self._socket, _SILENCE_SECONDS)
+            longest = _seconds(self._socket, _SILENCE_SECONDS)
             self._stream.write(buffer[start : start + _WRITE_BYTES], longest)
 
     def start_tls(
@@ -116,9 +117,9 @@ class _Stream(httpcore.NetworkStream):
     ) -> httpcore.NetworkStream:
         # TLS takes the socket away until the handshake is over. A duplicate can still end it.
         with self._socket.dup() as handle:
-            longest = _wait_for(handle, _CONNECT_SECONDS)
+            longest = _seconds(handle, _CONNECT_SECONDS)
             stream = _Stream(self._stream.start_tls(ssl_context, server_hostname, longest))
-            _wait_for(stream._socket, longest)
+            _seconds(stream._socket, longest)
         return stream
 
     def close(self) -> None:
@@ -147,9 +148,9 @@ class _Backend(httpcore.NetworkBackend):
         for family, kind, protocol, _, address in addresses:
             connection = socket.socket(family, kind, protocol)
             try:
-                connection.settimeout(_wait_for(connection, _CONNECT_SECONDS))
+                connection.settimeout(_seconds(connection, _CONNECT_SECONDS))
                 connection.connect(address)
-                _wait_for(connection, 0)
+                _seconds(connection, 0)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError as failed:
                 connection.close()
@@ -159,30 +160,10 @@ class _Backend(httpcore.NetworkBackend):
                 raise
             else:
                 return _Stream(SyncStream(connection))
-        if isinstance(error, TimeoutError):
-            raise httpcore.ConnectTimeout(str(error)) from error
         raise httpcore.ConnectError(str(error)) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """The way to a URL: directly, or through a proxy."""
-
-    client: httpx.Client
-    variable: str | None = None
-    """The environment variable that names the proxy; None without one."""
-
-    @property
-    def via(self) -> str:
-        """The part of an error that names the proxy."""
-        return f" through the proxy of {self.variable}" if self.variable else ""
-
-    def advice(self, error: Exception) -> str | None:
-        """Return the advice for a failed connection. None keeps the error's own advice."""
-        failed = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError))
-        if self.variable and failed:
-            return f"check {self.variable}, or name the host in NO_PROXY"
-        return None
+# --- the way to a URL ------------------------------------------------------------------------
 
 
 def origin(url: str) -> str:
@@ -196,47 +177,40 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}"
 
 
-def with_query(url: str, query: Sequence[tuple[str, str]]) -> str:
-    """Return `url` with a query."""
-    return f"{url}?{urlencode(query)}" if query else url
+def route_to(url: str, *, direct: bool = False) -> tuple[httpx.HTTPTransport, str | None]:
+    """Return the connections that reach `url`, and the variable that names the proxy, if any.
 
+    Args:
+        url: An absolute URL.
+        direct: Use no proxy of the environment.
 
-def route_to(url: str, *, direct: bool = False) -> Route:
-    """Return how `url` is reached. Raises ConfigError if the environment cannot be used."""
-    secure = url.lower().startswith("https:")
-    variable, proxy = (None, None) if direct else proxies.proxy_of(url)
-    encrypted = secure or (proxy is not None and proxy.startswith("https:"))
+    Raises:
+        ConfigError: The environment's proxy or TLS settings cannot be used.
+    """
+    variable, proxy = (None, None) if direct else _proxy_of(url)
+    encrypted = url.lower().startswith("https:") or (proxy or "").startswith("https:")
     files = tuple(os.environ.get(name) for name in _TLS_VARIABLES) if encrypted else None
     with _lock:
         try:
-            return Route(_client(proxy, files), variable)
-        except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
-            raise _unusable(error, variable) from None  # it may quote a proxy's password
-
-
-def check_environment(url: str, *, direct: bool = False) -> None:
-    """Raise ConfigError if the environment's proxy or TLS settings cannot be used for `url`."""
-    route_to(url, direct=direct)
-    for variable, proxy in () if direct else proxies.proxies():
-        try:
-            httpx.Proxy(proxy)
-        except (ValueError, httpx.InvalidURL) as error:
-            raise _unusable(error, variable) from None
-
-
-class _NoCookies(CookieJar):
-    """A cookie jar that stores nothing. The API has no sessions, and sources must not share any."""
-
-    def extract_cookies(self, response: object, request: object) -> None:
-        pass
-
-
-_lock = threading.Lock()
+            return _connections(proxy, files), variable
+        except ImportError:
+            text = f"{variable} names a SOCKS proxy, for which a package is missing"
+            raise ConfigError(text, "install it: pip install 'httpx[socks]'") from None
+        except OSError as error:
+            names = [name for name in _TLS_VARIABLES if os.environ.get(name)]
+            broken = [name for name in names if not os.access(os.environ[name], os.R_OK)] or names
+            text = f"{' or '.join(broken)} cannot be used: {error.strerror or 'not a certificate'}"
+            raise ConfigError(text, "correct or unset it") from None
 
 
 @lru_cache(maxsize=16)
-def _client(proxy: str | None, tls_files: tuple[str | None, ...] | None) -> httpx.Client:
-    """Return the process's connections, directly or through a proxy."""
+def _connections(
+    proxy: str | None, tls_files: tuple[str | None, ...] | None
+) -> httpx.HTTPTransport:
+    """Return the process's connections, directly or through a proxy.
+
+    There is no `httpx.Client`: it keeps cookies, which sources must not share, and reads redirects.
+    """
     transport = httpx.HTTPTransport(
         verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if tls_files is None else _tls(tls_files),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
@@ -245,20 +219,8 @@ def _client(proxy: str | None, tls_files: tuple[str | None, ...] | None) -> http
     if not hasattr(transport._pool, "_network_backend"):  # noqa: SLF001  # no public way
         raise AssertionError("this version of httpx keeps its network backend elsewhere")
     transport._pool._network_backend = _Backend()  # noqa: SLF001
-    client = httpx.Client(
-        transport=transport,
-        trust_env=False,
-        timeout=None,  # noqa: S113  # see _Stream
-        cookies=_NoCookies(),
-        event_hooks={"response": [_forget_location]},
-    )
-    atexit.register(client.close)  # a socket left open is a ResourceWarning at exit
-    return client
-
-
-def _forget_location(response: httpx.Response) -> None:
-    """Remove the target of a redirect. httpx would parse it, and fail if it is not a URL."""
-    response.headers.pop("location", None)
+    atexit.register(transport.close)  # a socket left open is a ResourceWarning at exit
+    return transport
 
 
 @lru_cache(maxsize=1)
@@ -267,19 +229,57 @@ def _tls(files: tuple[str | None, ...]) -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _unusable(error: Exception, variable: str | None) -> ConfigError:
-    """Return the error of unusable settings. It names the variable, not its value."""
-    if isinstance(error, ImportError):
-        return ConfigError(
-            f"{variable} names a SOCKS proxy, for which a package is missing",
-            "install it: pip install 'httpx[socks]'",
-        )
-    if isinstance(error, OSError):
-        names = [name for name in _TLS_VARIABLES if os.environ.get(name)]
-        broken = [name for name in names if not os.access(os.environ[name], os.R_OK)] or names
-        reason = error.strerror or "not a certificate"
-        return ConfigError(f"{' or '.join(broken)} cannot be used: {reason}", "correct or unset it")
-    return ConfigError(
-        f"the proxy in {variable} cannot be used",
-        f"expected a URL with one of {', '.join(_PROXY_SCHEMES)}",
-    )
+# --- proxies of the environment: HTTP_PROXY, ALL_PROXY and NO_PROXY --------------------------
+
+
+def _proxy_of(url: str) -> tuple[str | None, str | None]:
+    """Return the variable that names the proxy of a URL, and the proxy's URL.
+
+    Raises ConfigError for any proxy that cannot be used: the next URL may need it.
+    """
+    found = getproxies()
+    names = [name for name in ("http", "https", "all") if found.get(name)]
+    usable = {name: _usable(name, found[name]) for name in names}
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        return None, None
+    exceptions = [entry.strip().lower() for entry in found.get("no", "").split(",")]
+    if any(_matches(entry, host, port) for entry in exceptions if entry):
+        return None, None
+    return usable.get(parts.scheme.lower()) or usable.get("all") or (None, None)
+
+
+def _usable(name: str, proxy: str) -> tuple[str, str]:
+    variable = f"{name}_proxy"
+    variable = variable if variable in os.environ else variable.upper()
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        httpx.Proxy(proxy)
+    except (ValueError, httpx.InvalidURL):
+        raise ConfigError(  # from None: the cause may quote the proxy's password
+            f"the proxy in {variable} cannot be used",
+            "expected a URL with one of http, https, socks5, socks5h",
+        ) from None
+    return variable, proxy
+
+
+def _matches(entry: str, host: str, port: int | None) -> bool:
+    """Whether an entry of NO_PROXY covers a host. As in curl, an entry may be a network."""
+    if entry == "*":
+        return True
+    entry = entry.partition("://")[2] or entry
+    name, colon, number = entry.rpartition(":")
+    if colon and number.isdecimal() and (":" not in name or name.endswith("]")):
+        if port != int(number):
+            return False
+        entry = name
+    entry = entry.strip("[]")
+    with suppress(ValueError):
+        network = ipaddress.ip_network(entry, strict=False)
+        with suppress(ValueError):
+            return ipaddress.ip_address(host) in network
+        return False
+    entry = entry.removeprefix("*").removeprefix(".")
+    return host == entry or host.endswith(f".{entry}")

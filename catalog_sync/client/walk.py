@@ -1,22 +1,22 @@
 """The walk over all pages of a list. A partial list cannot become a catalog.
 
-Paging is made of small values: an API turns a query into a page, and the page names the next query.
-Specification of the cursors: https://docs.anthropic.com/en/api/models-list
+Paging is made of small values: an API turns the answer to a query into the query of the next page.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from catalog_sync.client import decode
-from catalog_sync.domain.diff import same
+from catalog_sync.client.decode import ObjectReader, decode, decode_list
+from catalog_sync.domain.diff import equal, same
 from catalog_sync.domain.model import Catalog, Identity, ModelInfo
 from catalog_sync.errors import BadAnswerError
 from catalog_sync.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -25,28 +25,12 @@ if TYPE_CHECKING:
     from catalog_sync.client.exchange import Response
 
 Query: TypeAlias = "tuple[tuple[str, str], ...]"
+"""The parameters of a page's query. The last one is its cursor, if it has one."""
 MAX_PAGES: Final = 1_000
 MAX_WALK_BYTES: Final = 512 * 2**20
 """The size of all pages of a walk together."""
 _BATCH: Final = 100
 """The number of objects that are decoded between two checks of the deadline."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page of a list."""
-
-    models: tuple[ModelInfo, ...]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None
-    cursor: str | None = None
-    """Where the next page begins; None on the last page."""
-    next_query: Query = ()
-    scope: Identity = field(default_factory=Identity)
-    server_at: datetime | None = None
-    size: int = 0
-    """Bytes of the body, decompressed."""
 
 
 class Api(Protocol):
@@ -57,135 +41,147 @@ class Api(Protocol):
         """Sent with every request."""
         ...
 
-    def query(
-        self,
-        *,
-        limit: int | None,
-        after_id: str | None,
-        before_id: str | None,
-        lifecycle: Sequence[str],
-    ) -> Query:
-        """Return the query of a page."""
+    def first_query(self, page_size: int, lifecycle: Sequence[str]) -> Query:
+        """Return the query of the first page."""
         ...
 
-    def read_page(
-        self, response: Response, query: Query, read: Callable[[list[msgspec.Raw]], Any]
-    ) -> Page:
-        """Return the page of an answer. Raises BadAnswerError.
+    def next_query(self, fields: Mapping[str, Any] | None, query: Query) -> Query | None:
+        """Return the query of the next page; None on the last one. Raises BadAnswerError.
 
-        `read` turns the undecoded objects of the list into models.
+        Args:
+            fields: The fields of the answer beside `data`; None if it is a bare array.
+            query: The query that was answered.
         """
         ...
 
-    def read_model(self, payload: Any) -> ModelInfo:
+    def read_model(self, payload: Mapping[str, Any]) -> ModelInfo:
         """Return the model that an object describes. Raises ValueError."""
         ...
 
+    def advice(self, fields: Mapping[str, Any] | None, items: Sequence[msgspec.Raw]) -> str | None:
+        """Return what to do about a list that could not be read, if its shape tells."""
+        ...
 
-def read_models(
-    items: list[msgspec.Raw],
-    body: bytes,
-    api: Api,
-    check: Callable[[], None],
-    reader: decode.ObjectReader | None = None,
-) -> tuple[ModelInfo, ...]:
-    """Return the models of a page's undecoded objects.
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list."""
+
+    models: tuple[ModelInfo, ...]
+    next_query: Query | None
+    """None on the last page."""
+    scope: Identity
+    server_at: datetime | None
+    size: int
+    """Bytes of the body, decompressed."""
+
+
+class PageReader:
+    """Reads the pages of one walk.
 
     Args:
-        items: The objects.
-        body: The whole body, for a quick look at what cannot be stored.
-        api: Reads one object.
-        check: Called between batches; raises when the walk is over.
-        reader: Shares equal values with the pages that it read before.
-
-    Raises:
-        BadAnswerError: An object that the API does not promise, or that no database keeps.
+        api: The shape of the API.
+        known: The recorded models. A model whose object has not changed is represented by the
+            recorded one, so that it is in memory once.
+        check: Called between batches of objects; raises when the walk is over.
     """
-    may_hold_nul = decode.may_hold_nul(body)
-    read = (reader or decode.ObjectReader()).read
-    models = []
-    for index, item in enumerate(items):
-        if index % _BATCH == 0:
-            check()
-        payload = None
+
+    def __init__(
+        self, api: Api, known: Mapping[str, ModelInfo], check: Callable[[], object]
+    ) -> None:
+        self._api, self._known, self._check = api, known, check
+        self._objects = ObjectReader()
+
+    def page(self, response: Response, query: Query) -> Page:
+        """Return the page of an answer. Raises BadAnswerError."""
+        fields, items = decode_list(response.body)
         try:
-            payload, plain = read(item)
-            if may_hold_nul or not plain:
-                decode.check_storable(payload)
-            models.append(api.read_model(payload))
-        except (ValueError, BadAnswerError) as error:
-            id_ = payload.get("id") if isinstance(payload, dict) else None
-            name = f" ({one_line(id_, 80)})" if isinstance(id_, str) else ""
-            reason = error.reason if isinstance(error, BadAnswerError) else error
-            raise BadAnswerError(f"data[{index}]{name}: {reason}") from error
-    return tuple(models)
+            next_query = self._api.next_query(fields, query)
+            models = self.models(items)
+        except BadAnswerError as error:
+            advice = self._api.advice(fields, items)
+            if advice is None:
+                raise
+            raise BadAnswerError(error.reason, advice) from error
+        scope = Identity(
+            response.headers.get("anthropic-organization-id") or None,
+            response.headers.get("anthropic-workspace-id") or None,
+        )
+        return Page(models, next_query, scope, response.server_at, len(response.body))
+
+    def models(self, items: Sequence[msgspec.Raw]) -> tuple[ModelInfo, ...]:
+        """Return the models of a page's undecoded objects.
+
+        Raises:
+            BadAnswerError: An object that the API does not promise, or that no database keeps.
+        """
+        models = []
+        for index, item in enumerate(items):
+            if index % _BATCH == 0:
+                self._check()
+            try:
+                payload = self._objects.read(item)
+                info = self._api.read_model(payload)
+            except (ValueError, BadAnswerError) as error:
+                reason = error.reason if isinstance(error, BadAnswerError) else error
+                raise BadAnswerError(f"data[{index}]{_named(item)}: {reason}") from error
+            recorded = self._known.get(info.id)
+            unchanged = recorded is not None and equal(recorded.payload, payload)
+            models.append(recorded if recorded is not None and unchanged else info)
+        return tuple(models)
 
 
-def pages(
-    fetch: Callable[[Query], Page],
-    query: Query,
-    place: Callable[[str], AbstractContextManager[None]],
-) -> Iterator[Page]:
-    """Yield the pages from `query` on. Only `has_more` ends them.
-
-    Args:
-        fetch: Returns the page of a query.
-        query: The query of the first page.
-        place: Prefixes the errors of its block with the number of the page.
-
-    Raises:
-        SourceError: A page did not arrive, or its cursor is null, missing or repeated.
-    """
-    seen = {query}
-    size = 0
-    for number in range(1, MAX_PAGES + 1):
-        with place(f"page {number}: "):
-            page = fetch(query)
-            size += page.size
-            if size > MAX_WALK_BYTES:
-                raise BadAnswerError(f"a list of more than {MAX_WALK_BYTES >> 20} MiB")
-            if page.has_more and not page.cursor:
-                raise BadAnswerError("has_more is true, but no cursor says where to go on")
-            query = page.next_query
-            if page.has_more and query in seen:
-                shown = one_line(str(page.cursor), 80)
-                raise BadAnswerError(f"the cursor '{shown}' came a second time")
-        yield page
-        if not page.has_more:
-            return
-        seen.add(query)
-    raise BadAnswerError(f"page {MAX_PAGES}: still no end of the list")
+def _named(item: msgspec.Raw) -> str:
+    """Return the id of an object that was refused, if it has one."""
+    with suppress(BadAnswerError, AttributeError):
+        id_ = decode(item).get("id")
+        return f" ({one_line(id_, 80)})" if isinstance(id_, str) else ""
+    return ""
 
 
 class ChangedMeanwhileError(BadAnswerError):
     """A model appeared twice in one walk, with different content."""
 
 
-def collect(found: Iterator[Page], on_page: Callable[[int, int], None]) -> Catalog:
-    """Return the catalog of all pages.
+def walk(
+    fetch: Callable[[Query], Page],
+    query: Query,
+    place: Callable[[str], AbstractContextManager[None]],
+    on_page: Callable[[int, int], None],
+) -> Catalog:
+    """Return the catalog of all pages from `query` on.
 
     Args:
-        found: All pages of one walk.
+        fetch: Returns the page of a query.
+        query: The query of the first page.
+        place: Prefixes the errors of its block with the number of the page.
         on_page: Called after each page with the number of pages and of models so far.
 
     Raises:
         ChangedMeanwhileError: A model came twice, with different content.
-        BadAnswerError: Different organizations or workspaces answered.
-        SourceError: A page did not come.
+        SourceError: A page did not arrive, or contradicts the ones before.
     """
     models: dict[str, ModelInfo] = {}
-    scope, server_at, number = Identity(), None, 0
-    for number, page in enumerate(found, 1):  # the last one counts
-        if page.scope.filled_from(scope) != scope.filled_from(page.scope):
-            raise BadAnswerError(
-                f"page {number}: answered by {page.scope}, the ones before by {scope}"
-            )
-        scope, server_at = page.scope.filled_from(scope), page.server_at
-        for info in page.models:
-            known = models.setdefault(info.id, info)
-            if known is not info and not same(known.payload, info.payload):
-                raise ChangedMeanwhileError(
-                    f"page {number}: the model '{info.id}' came twice with different content"
-                )
+    scope, size, seen = Identity(), 0, {query}
+    for number in range(1, MAX_PAGES + 1):
+        with place(f"page {number}: "):
+            page = fetch(query)
+            size += page.size
+            if size > MAX_WALK_BYTES:
+                raise BadAnswerError(f"a list of more than {MAX_WALK_BYTES >> 20} MiB")
+            if page.scope.filled_from(scope) != scope.filled_from(page.scope):
+                raise BadAnswerError(f"answered by {page.scope}, the ones before by {scope}")
+            for info in page.models:
+                first = models.setdefault(info.id, info)
+                if first is not info and not same(first.payload, info.payload):
+                    text = f"the model '{info.id}' came twice with different content"
+                    raise ChangedMeanwhileError(text)
+            if page.next_query in seen:
+                cursor = page.next_query[-1][1] if page.next_query else ""
+                raise BadAnswerError(f"the cursor '{one_line(cursor, 80)}' came a second time")
         on_page(number, len(models))
-    return Catalog(models, number, scope, server_at)
+        if page.next_query is None:
+            return Catalog(models, number, page.scope.filled_from(scope), page.server_at)
+        query, scope = page.next_query, page.scope.filled_from(scope)
+        seen.add(query)
+    raise BadAnswerError(f"page {MAX_PAGES}: still no end of the list")

@@ -32,7 +32,6 @@ ABSENT: Final = _Absent()
 _SPECIAL = re.compile(r"[.\\]")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _KEY = re.compile(r"(?:^|\.)((?:[^.\\]|\\.)*)", re.DOTALL)
-_MAX_PAIRS = 10_000
 _DATE_LENGTH = len("2026-01-01T00:00:00")
 
 
@@ -74,40 +73,6 @@ def _same_types(old: Any, new: Any) -> bool:
         if value is not other and value.__class__ is not str and not _same_types(value, other):
             return False
     return True
-
-
-class Equality:
-    """Compares many pairs of objects, which must outlive it.
-
-    Objects of one list share what they have in common: a pair of shared values is compared once.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, int], bool] = {}
-
-    def equal(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-        """Whether two objects are equal, as `equal` says."""
-        if len(old) != len(new):
-            return False
-        for key, value in old.items():
-            other = new.get(key, ABSENT)
-            if value is other:
-                continue
-            if value.__class__ is str:  # the common case
-                if value != other:
-                    return False
-            elif not self._shared(value, other):
-                return False
-        return True
-
-    def _shared(self, old: Any, new: Any) -> bool:
-        pair = id(old), id(new)
-        known = self._known.get(pair)
-        if known is None:
-            known = equal(old, new)
-            if len(self._known) < _MAX_PAIRS:
-                self._known[pair] = known
-        return known
 
 
 def same(old: Any, new: Any) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from catalog_sync.clock import format_instant
-from catalog_sync.domain.diff import Equality, IgnoredPaths, changes, diff, drop_ignored
+from catalog_sync.domain.diff import IgnoredPaths, changes, diff, drop_ignored, equal
 from catalog_sync.domain.guard import missing
 from catalog_sync.domain.kinds import AbsenceCheck, Kind, Lifecycle
 from catalog_sync.domain.model import Catalog, Changes, Event, ModelInfo, ModelRecord, SourceState
@@ -131,10 +131,10 @@ def _compare(
 
     Most objects are equal and are left out first, because comparing is faster than a diff.
     """
-    compared, equality = {}, Equality()
+    compared = {}
     for id_, info in catalog.models.items():
         record = state.models.get(id_)
-        if record is None or equality.equal(record.info.payload, info.payload):
+        if record is None or record.info is info or equal(record.info.payload, info.payload):
             continue
         old, new = record.info.payload, info.payload
         if ignored is not None:

@@ -219,7 +219,7 @@ class AllSources:
             **{name: secret.get_secret_value() for name, secret in source.headers.items()},
         }
         openai = source.api == "openai"
-        with ModelsClient(
+        yield ModelsClient(
             source.base_url,
             headers,
             api=OpenAIApi() if openai else AnthropicApi(source.anthropic_version),
@@ -227,8 +227,7 @@ class AllSources:
             direct=self._direct,
             credential_origin=credential.origin,
             cancel=cancel,
-        ) as client:
-            yield client
+        )
 
     def _chosen(self, names: Sequence[str]) -> list[SourceSettings]:
         configured = {source.name: source for source in self._settings.sources}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from catalog_sync.config.settings import SourceSettings
     from catalog_sync.domain.guard import Hold
     from catalog_sync.domain.kinds import AbsenceCheck
-    from catalog_sync.domain.model import Catalog, Event, SourceState
+    from catalog_sync.domain.model import Catalog, Event, ModelInfo, SourceState
     from catalog_sync.sync.context import RunContext
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,12 @@ class ModelsSource(Protocol):
     """The client's methods that a run calls."""
 
     def walk(
-        self, *, page_size: int, lifecycle: Sequence[str], on_page: Callable[[int, int], None]
+        self,
+        *,
+        page_size: int,
+        lifecycle: Sequence[str],
+        known: Mapping[str, ModelInfo],
+        on_page: Callable[[int, int], None],
     ) -> Catalog:
         """Walk all pages. Raises SourceError and StoppedError."""
         ...

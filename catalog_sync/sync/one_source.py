@@ -179,7 +179,10 @@ class SourceRun:
         source = self.source
         with self.open_client() as client:
             walked = client.walk(
-                page_size=source.page_size, lifecycle=source.lifecycle, on_page=self.on_page
+                page_size=source.page_size,
+                lifecycle=source.lifecycle,
+                known={id_: record.info for id_, record in past.models.items()},
+                on_page=self.on_page,
             )
             return decide(self.context, source, past, walked, started_at, client.confirm_absent)
 

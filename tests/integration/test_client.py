@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import tracemalloc
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from catalog_sync.client.models import ModelsClient
 from catalog_sync.demo.history import steps
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.errors import BadAnswerError, DeadlineError, RefusedError, SourceError
-from support import KEY, Answer, ScriptedServer, model, page
+from support import KEY, Answer, Request, ScriptedServer, model, page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,8 +35,10 @@ IDS = [listed["id"] for listed in HISTORY]
 MIB = 2**20
 
 
-def connect(url: str, headers: Mapping[str, str] = HEADERS, **options: Any) -> ModelsClient:
-    return ModelsClient(url, headers, deadline=timedelta(seconds=120), **options)
+def connect(
+    url: str, headers: Mapping[str, str] = HEADERS, **options: Any
+) -> nullcontext[ModelsClient]:
+    return nullcontext(ModelsClient(url, headers, deadline=timedelta(seconds=120), **options))
 
 
 def walked(*answers: Any) -> Catalog:
@@ -105,8 +108,7 @@ def test_headers(credential: dict[str, str]) -> None:
     with server, connect(server.url, headers, api=AnthropicApi("2023-06-01")) as client:
         client.walk()
         client.confirm_absent(["gone"], ["a"])
-        client.get_model("gone")
-    assert len(server.requests) == 6  # two pages, two controls, two requests by id
+    assert len(server.requests) == 5  # two pages, two controls, a request by id
     expected = headers | {
         "accept": "application/json",
         "anthropic-version": "2023-06-01",
@@ -123,40 +125,6 @@ def test_both_credentials_are_accepted(sandbox: Sandbox, header: str) -> None:
     value = KEY if header == "x-api-key" else f"Bearer {KEY}"
     with connect(sandbox.url, {header: value}) as client:
         assert list(client.walk().models) == IDS
-
-
-@pytest.mark.parametrize(
-    ("asked", "query"),
-    [
-        ({}, []),
-        ({"limit": 1}, [("limit", "1")]),
-        ({"limit": 1000}, [("limit", "1000")]),
-        ({"after_id": "a&b=c+d é/%"}, [("after_id", "a&b=c+d é/%")]),
-        ({"before_id": "x"}, [("before_id", "x")]),
-        (
-            {"lifecycle": ["active", "retired"]},
-            [("lifecycle[]", "active"), ("lifecycle[]", "retired")],
-        ),
-    ],
-)
-def test_query(asked: dict[str, Any], query: list[tuple[str, str]]) -> None:
-    """The query contains the caller's options, and nothing else."""
-    with ScriptedServer([page([])]) as server, connect(server.url) as client:
-        client.list_models(**asked)
-    (request,) = server.requests
-    assert (request.path, request.query) == ("/v1/models", query)
-
-
-@pytest.mark.parametrize(
-    "asked",
-    [{"limit": 0}, {"limit": -1}, {"limit": 1001}, {"after_id": "a", "before_id": "b"}],
-)
-def test_query_that_the_api_would_refuse(asked: dict[str, Any]) -> None:
-    """A limit outside 1 to 1000, or both cursors at once, is an error before any request."""
-    with ScriptedServer([page([])]) as server, connect(server.url) as client:
-        with pytest.raises(ValueError, match=r"limit|after_id"):
-            client.list_models(**asked)
-        assert server.requests == []
 
 
 def test_walk_asks_each_page_alike() -> None:
@@ -176,12 +144,10 @@ def test_base_url_with_a_path(prefix: str) -> None:
     """Paths of the API are added to the path of base_url, with one slash between them."""
     with ScriptedServer([page([]), model("a")]) as server, connect(server.url + prefix) as client:
         client.walk()
-        client.get_model("a")
+        client.confirm_absent(["a"], [])
     start = prefix.rstrip("/")
-    assert [request.path for request in server.requests] == [
-        f"{start}/v1/models",
-        f"{start}/v1/models/a",
-    ]
+    first, *_, last = (request.path for request in server.requests)
+    assert (first, last) == (f"{start}/v1/models", f"{start}/v1/models/a")
 
 
 def test_one_connection() -> None:
@@ -193,7 +159,7 @@ def test_one_connection() -> None:
         assert (len(server.requests), server.connections) == (10, 1)
 
 
-# Get a Model
+# Requests by id
 
 
 @pytest.mark.parametrize(
@@ -214,11 +180,10 @@ def test_one_connection() -> None:
         "日😀",
     ],
 )
-def test_get_model_by_any_id(model_id: str) -> None:
+def test_any_id(model_id: str) -> None:
     """An id reaches the API unchanged, whatever its characters are."""
     sandbox = Sandbox([model(model_id), model("a")], api_key=KEY)
     with sandbox, connect(sandbox.url) as client:
-        assert client.get_model(model_id).id == model_id
         assert client.confirm_absent([model_id], ["a"]) == {model_id: "answering"}
 
 
@@ -226,74 +191,14 @@ def test_get_model_by_any_id(model_id: str) -> None:
     ("model_id", "path"),
     [("..", "/p/v1/models/%2E%2E"), ("a/b", "/p/v1/models/a%2Fb"), ("é", "/p/v1/models/%C3%A9")],
 )
-def test_get_model_is_one_segment(model_id: str, path: str) -> None:
+def test_id_is_one_segment(model_id: str, path: str) -> None:
     """On the wire an id is one percent-encoded path segment."""
     with ScriptedServer([model("x")]) as server, connect(server.url + "/p") as client:
-        client.get_model(model_id)
-    assert server.requests[0].path.upper() == path.upper()
-
-
-def test_get_model_without_id() -> None:
-    """An empty id, which would list the models, is an error before any request."""
-    with ScriptedServer([page([])]) as server, connect(server.url) as client:
-        with pytest.raises(ValueError, match="model_id"):
-            client.get_model("")
-        assert server.requests == []
-
-
-def test_get_model_that_does_not_exist(sandbox: Sandbox) -> None:
-    """The API's 404 is RefusedError with the API's text."""
-    with connect(sandbox.url) as client, pytest.raises(RefusedError, match=r"404.*model: nobody"):
-        client.get_model("nobody")
-
-
-@pytest.mark.parametrize("body", [b"<html>", [], {"id": "a"}, model("a", display_name=None)])
-def test_get_model_of_another_shape(body: Any) -> None:
-    """An answer that is no model is a BadAnswerError."""
-    with (
-        ScriptedServer([body]) as server,
-        connect(server.url) as client,
-        pytest.raises(BadAnswerError),
-    ):
-        client.get_model("a")
+        client.confirm_absent([model_id], [])
+    assert server.requests[-1].path.upper() == path.upper()
 
 
 # Pages
-
-
-def test_page(sandbox: Sandbox) -> None:
-    """A page has its models, its cursors, whether more follow, and the server's identity."""
-    sandbox.workspace_id = "wrkspc_1"
-    with connect(sandbox.url) as client:
-        got = client.list_models(limit=2, after_id=IDS[0])
-    assert ids(got.models) == IDS[1:3]
-    assert (got.has_more, got.first_id, got.last_id) == (True, IDS[1], IDS[2])
-    assert str(got.scope) == "org_sandbox/wrkspc_1"
-
-
-def test_pages_forwards(sandbox: Sandbox) -> None:
-    """Pages follow each other from the newest model, or from `after_id` on."""
-    with connect(sandbox.url) as client:
-        assert [ids(got.models) for got in client.pages(limit=4)] == [IDS[:4], IDS[4:8], IDS[8:]]
-        assert [ids(got.models) for got in client.pages(limit=9, after_id=IDS[0])] == [IDS[1:]]
-
-
-def test_pages_backwards(sandbox: Sandbox) -> None:
-    """Pages go backwards from `before_id` to the newest model, each newest first."""
-    with connect(sandbox.url) as client:
-        got = [ids(got.models) for got in client.pages(limit=4, before_id=IDS[9])]
-    assert got == [IDS[5:9], IDS[1:5], IDS[:1]]
-
-
-def test_repeated_cursor_backwards() -> None:
-    """Backwards, too, a repeated cursor ends the pages as an error."""
-    answer = page([model("a")], has_more=True, first_id="x")
-    with (
-        ScriptedServer([answer]) as server,
-        connect(server.url) as client,
-        pytest.raises(BadAnswerError, match=r"page 1: .*'x' came a second time"),
-    ):
-        list(client.pages(before_id="x"))
 
 
 # The walk
@@ -623,11 +528,10 @@ def test_redirect(status: int) -> None:
     with ScriptedServer([page([])]) as target:
         away = Answer(status=status, headers={"location": f"{target.url}/v1/models"})
         with ScriptedServer([away]) as server, connect(server.url) as client:
-            for ask in (client.walk, lambda: client.get_model("a")):
-                with pytest.raises(RefusedError, match=f"HTTP {status}.*redirect"):
-                    ask()
+            with pytest.raises(RefusedError, match=f"HTTP {status}.*redirect"):
+                client.walk()
             assert client.confirm_absent(["a"], ["b"]) == {"a": "unknown"}
-            assert len(server.requests) == 5
+            assert len(server.requests) == 4
         assert (target.requests, target.connections) == ([], 0)
 
 
@@ -734,11 +638,13 @@ def test_size_of_a_walk(monkeypatch: pytest.MonkeyPatch) -> None:
     """All pages of a walk together have a maximum size, too."""
     monkeypatch.setattr(walk, "MAX_WALK_BYTES", 2 * MIB)
     names = iter(range(100))
-    big = "x" * MIB
+    half = "x" * (MIB // 2)
+
+    def endless(_request: Request) -> Any:
+        return page([model(str(next(names)), extra=half) for _ in range(2)], has_more=True)
+
     with (
-        ScriptedServer(
-            lambda _: page([model(str(next(names)), extra=big)], has_more=True)
-        ) as server,
+        ScriptedServer(endless) as server,
         connect(server.url) as client,
         pytest.raises(BadAnswerError, match="page 2: a list of more than 2 MiB"),
     ):
@@ -756,7 +662,29 @@ def test_deadline_covers_reading() -> None:
 
     raw = [msgspec.Raw(json.dumps(item).encode()) for item in items]
     with pytest.raises(DeadlineError):
-        walk.read_models(raw, b"", AnthropicApi(), check)
+        walk.PageReader(AnthropicApi(), {}, check).models(raw)
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_largest_object(over: int) -> None:
+    """An object that databases would refuse by its size is refused by name, at more than 1 MiB."""
+    sent = model("odd", extra="")
+    sent["extra"] = "x" * (MIB - len(json.dumps(sent)) + over)
+    if over:
+        assert "page 1: data[1] (odd): an object of more than 1 MiB; " in refusal(second(sent))
+    else:
+        assert walked(second(sent)).models["odd"].payload == sent
+
+
+def test_known_models_stand_for_unchanged_ones() -> None:
+    """A recorded model is in the catalog itself if its object did not change in any value."""
+    before = walked(page([model("a"), model("b", x=1), model("c", x={"y": 1, "z": 2})])).models
+    after = page([model("a"), model("b", x=True), model("c", x={"z": 2, "y": 1}), model("d")])
+    with ScriptedServer([after]) as server, connect(server.url) as client:
+        seen = client.walk(known=before).models
+    assert list(seen) == ["a", "b", "c", "d"]
+    assert [seen[id_] is before[id_] for id_ in "abc"] == [True, False, True]
+    assert seen["b"].payload["x"] is True
 
 
 def test_server_time() -> None:

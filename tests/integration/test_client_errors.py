@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import logging
 import os
+import re
 import shutil
 import socket
 import socketserver
@@ -14,7 +15,7 @@ import threading
 import time
 import traceback
 from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
@@ -24,8 +25,7 @@ import pytest
 
 from catalog_sync.cancel import CancelToken
 from catalog_sync.client.exchange import Response
-from catalog_sync.client.models import ModelsClient
-from catalog_sync.client.request import delay_seconds
+from catalog_sync.client.models import ModelsClient, delay_seconds
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.errors import (
     ConfigError,
@@ -58,9 +58,11 @@ def connect(
     seconds: float = 20,
     headers: Mapping[str, str] = HEADERS,
     cancel: CancelToken | None = None,
-) -> ModelsClient:
+) -> nullcontext[ModelsClient]:
     deadline = timedelta(seconds=seconds)
-    return ModelsClient(url, headers, deadline=deadline, credential_origin="MY_KEY", cancel=cancel)
+    return nullcontext(
+        ModelsClient(url, headers, deadline=deadline, credential_origin="MY_KEY", cancel=cancel)
+    )
 
 
 def walk_error(*answers: Any, seconds: float = 20) -> SourceError:
@@ -197,7 +199,7 @@ def retries() -> Iterator[list[str]]:
         def emit(self, record: logging.LogRecord) -> None:
             reasons.append(record.fields["reason"])
 
-    logger, collector = logging.getLogger("catalog_sync.client.request"), Collector()
+    logger, collector = logging.getLogger("catalog_sync.client.models"), Collector()
     level = logger.level
     logger.addHandler(collector)
     logger.setLevel(logging.INFO)
@@ -213,14 +215,13 @@ def test_refused_connection(retries: list[str]) -> None:
     seconds = 1.0  # enough for the first retry, after half a second, and not for the second
     with connect(url, seconds) as client, pytest.raises(UnreachableError) as caught:
         client.walk()
-    assert str(caught.value).startswith(f"page 1: {url}: no answer: ")
-    assert retries == ["UnreachableError"]
+    assert str(caught.value).startswith(f"page 1: {url}: no answer: Connection refused; check")
+    assert retries == [f"{url}: no answer: Connection refused"]
 
 
 def delay(headers: Mapping[str, str] | None = None, attempt: int = 1) -> float:
     """The seconds that the client waits after this many attempts."""
-    asked = Response(429, "", httpx.Headers(headers), b"").retry_after
-    return delay_seconds(attempt, asked.total_seconds() if asked else None)
+    return delay_seconds(attempt, Response(429, "", httpx.Headers(headers), b"").retry_after)
 
 
 @pytest.mark.parametrize(
@@ -475,7 +476,7 @@ def test_cancelled_client_asks_nothing() -> None:
     cancel = CancelToken()
     with ScriptedServer([GOOD]) as server, connect(server.url, cancel=cancel) as client:
         cancel.cancel()
-        for call in (client.walk, client.list_models, lambda: client.confirm_absent(["a"], [])):
+        for call in (client.walk, lambda: client.confirm_absent(["a"], [])):
             with pytest.raises(StoppedError):
                 call()
         assert server.requests == []
@@ -498,7 +499,9 @@ def test_untrusted_certificate(certificate: tuple[Path, Path]) -> None:
         with_tls(ScriptedServer([GOOD]), certificate) as server,
         connect(server.url, 0.3) as client,
     ):
-        with pytest.raises(UnreachableError, match=r"certificate verify failed.*check") as caught:
+        with pytest.raises(
+            UnreachableError, match=r"TLS: self-signed certificate; check"
+        ) as caught:
             client.walk()
         assert server.url in str(caught.value)
         assert server.requests == []
@@ -706,13 +709,12 @@ def test_no_secret_in_errors(secret: str, place: str) -> None:
     """A server that repeats a credential or an extra header's value gets it into no error."""
     headers = HEADERS | {"authorization": f"Bearer {TOKEN}"}
     answers = echoes(secret)[place]
-    server = ScriptedServer([GOOD, answers[0], *answers, *answers])
+    server = ScriptedServer([GOOD, *answers, *answers])
     with server, connect(server.url, 0.3, headers) as client:
         client.walk()  # the deadline also covers the requests that follow
-        calls = (lambda: client.get_model("a"), lambda: list(client.pages()), client.walk)
-        errors = [started(call).exception(HANG_SECONDS) for call in calls]
-    assert isinstance(errors[-1], SourceError)
-    shown = "".join(map(said_by, filter(None, errors)))
+        error = started(client.walk).exception(HANG_SECONDS)
+    assert isinstance(error, SourceError)
+    shown = said_by(error)
     assert secret not in shown
     assert secret.replace("\\", "") not in shown.replace("\\", "")  # nor in any escaped form
 
@@ -788,9 +790,9 @@ def test_malformed_answer(answer: bytes) -> None:
     with ScriptedServer([GOOD, Raw(answer)]) as server, connect(server.url, 0.3) as client:
         client.walk()  # the deadline also covers the following requests
         assert client.confirm_absent(["a"], ["b"])["a"] in {"unknown", "answering"}
-        for call in (lambda: client.get_model("a"), client.list_models, client.walk):
-            with pytest.raises(SourceError):
-                call()
+        with pytest.raises(SourceError) as caught:
+            client.walk()
+    assert not re.search(r"Error|Exception|bytearray|b'", str(caught.value))
 
 
 @pytest.mark.parametrize("cookie", ["é=b", "a=é", "a=b; expires=Wed, 21 Ost 2026 07:28:00 GMT"])

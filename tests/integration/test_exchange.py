@@ -199,9 +199,9 @@ def test_retry_after_date() -> None:
 def test_no_proxy_for_ipv6(no_proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """NO_PROXY names IPv6 addresses with and without brackets, and networks."""
     monkeypatch.setenv("HTTP_PROXY", "http://proxy:1")
-    assert network.route_to("http://[::1]:80/").variable == "HTTP_PROXY"
+    assert network.route_to("http://[::1]:80/")[1] == "HTTP_PROXY"
     monkeypatch.setenv("NO_PROXY", no_proxy)
-    assert network.route_to("http://[::1]:80/").variable is None
+    assert network.route_to("http://[::1]:80/")[1] is None
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_no_proxy(no_proxy: str, host: str, direct: bool, monkeypatch: pytest.Mo
     """NO_PROXY names hosts, domains, addresses and networks."""
     monkeypatch.setenv("HTTP_PROXY", "http://proxy:1")
     monkeypatch.setenv("NO_PROXY", no_proxy)
-    assert (network.route_to(f"http://{host}/").variable is None) is direct
+    assert (network.route_to(f"http://{host}/")[1] is None) is direct
 
 
 def test_refused_by_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

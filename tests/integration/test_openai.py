@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,9 @@ HISTORY = steps()[-1].models
 DAY = datetime(2027, 1, 15, tzinfo=UTC)
 
 
-def connect(url: str) -> ModelsClient:
-    return ModelsClient(url, HEADERS, api=OpenAIApi(), deadline=timedelta(seconds=60))
+def connect(url: str) -> nullcontext[ModelsClient]:
+    client = ModelsClient(url, HEADERS, api=OpenAIApi(), deadline=timedelta(seconds=60))
+    return nullcontext(client)
 
 
 def walked(*answers: Any) -> Catalog:
@@ -78,7 +80,6 @@ def test_walk_of_the_sandbox(sandbox: Sandbox) -> None:
     """A walk holds every model, with its release and retirement dates."""
     with connect(sandbox.url) as client:
         catalog = client.walk()
-        assert client.get_model(HISTORY[0]["id"]) == catalog.models[HISTORY[0]["id"]]
         assert client.confirm_absent(["nobody"], catalog.models) == {"nobody": "gone"}
     for given in HISTORY:
         expected, info = ModelInfo.from_payload(given), catalog.models[given["id"]]

@@ -162,7 +162,7 @@ def test_missing_field(field: str) -> None:
 def test_no_object(payload: Any) -> None:
     """A value that is no JSON object is refused."""
     with pytest.raises(ValueError, match=r"^expected an object"):
-        read(payload)
+        ModelInfo.from_payload(payload)
 
 
 # --- frozen ------------------------------------------------------------------------------------
