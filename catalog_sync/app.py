@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from catalog_sync.cancel import CancelToken
 from catalog_sync.clock import Clock, utc_now
+from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import checked, migrate, outbox
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import state as db_state
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from catalog_sync.queries.health import SourceHealth, Status
     from catalog_sync.queries.metrics import Snapshot
     from catalog_sync.sync.report import RunReport
+
+T = TypeVar("T")
 
 
 class App:
@@ -119,18 +122,21 @@ class App:
         return self._channels
 
     def requeue(self, channel: str | None = None) -> tuple[int, int]:
-        """Make failed and pending deliveries due now, of one channel or of all.
-
-        Returns:
-            The numbers of failed ones and of pending ones that were due later.
-        """
+        """Make deliveries due now. Return how many were failed, and pending for later."""
         if migrate.current_revision(self.engine) is None:
-            return 0, 0  # nothing to requeue; a query must not create the database
-        migrate.ensure_schema(self.engine)
+            return 0, 0  # nothing to requeue; this must not create the database
         now = self.clock()
-        return db_engine.run(
-            self.engine, lambda connection: outbox.requeue(connection, now, channel=channel)
-        )
+        return self._write(lambda connection: outbox.requeue(connection, now, channel=channel))
+
+    def forget(self, source: str) -> int:
+        """Delete a source with all its rows. Return how many models it had."""
+        from catalog_sync.db.retention import forget  # noqa: PLC0415  # few ask for it
+
+        return self._write(lambda connection: forget(connection, source))
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        migrate.ensure_schema(self.engine)
+        return db_engine.run(self.engine, work)
 
     # --- questions -----------------------------------------------------------------------------
 
@@ -180,12 +186,17 @@ class App:
         with self.read_transaction() as connection:
             return outbox.unsent(connection)[0]
 
-    def channel_names(self) -> list[str]:
-        """Return the channels that are configured, or have deliveries."""
+    def names(self, what: Literal["models", "sources", "channels"]) -> list[str]:
+        """Return the ids of the recorded models, or the recorded and configured other names."""
         with self.read_transaction() as connection:
-            return sorted(
-                outbox.channels(connection) | {alert.name for alert in self.settings.alerts}
-            )
+            if what == "models":
+                return sorted(db_catalog.model_names(connection))
+            if what == "channels":
+                alerts = {alert.name for alert in self.settings.alerts}
+                return sorted(outbox.channels(connection) | alerts)
+            # Without a file, the only source is the default, which nobody named.
+            configured = {s.name for s in self.settings.sources if self.settings.file}
+            return sorted({s.name for s in db_state.select_sources(connection)} | configured)
 
     def status(self, max_age: timedelta | None = None) -> Status:
         """Return the health of each source and of the alerts; `max_age` overrides the settings."""

@@ -55,8 +55,8 @@ def did_you_mean(
     asked: str, known: Iterable[str], display_names: Mapping[str, str] | None = None
 ) -> str:
     """Return "did you mean X or Y?" for what a person may have meant, or ""; see `closest`."""
-    close = closest(asked, known, display_names)
-    return f"did you mean {' or '.join(close)}?" if close else ""
+    close = " or ".join(map(escape_controls, closest(asked, known, display_names)))
+    return f"did you mean {close}?" if close else ""
 
 
 def closest(

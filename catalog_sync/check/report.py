@@ -13,7 +13,7 @@ from catalog_sync.check.scan import Scan
 from catalog_sync.check.verdicts import ModelVerdict, Severity, SourceVerdict, severity
 from catalog_sync.clock import format_instant, to_utc
 from catalog_sync.domain.kinds import Verdict
-from catalog_sync.text import count, escape_controls, one_line
+from catalog_sync.text import count, escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -164,7 +164,7 @@ def verdict_text(verdict: ModelVerdict, now: datetime) -> str:
         facts += [_OLDER] if verdict.older_than_record else []
     if verdict.successor is not None:
         facts.append(f"successor: {verdict.successor}")
-    return one_line("; ".join(facts), None)
+    return escape_controls("; ".join(facts))
 
 
 def _record_text(one: SourceVerdict, now: datetime) -> str:

@@ -1,16 +1,18 @@
 """The command line: options, output and exit codes. Only this package catches errors.
 
-`commands` declares the commands and is light. A command's handler imports at its top what it
-needs, and is loaded when the command runs: `--help` loads nothing heavy.
+A module per group of commands. A command's function imports what it needs, so that `--help` and
+errors of usage load nothing heavy.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,32 +20,33 @@ import click
 
 from catalog_sync import logs
 from catalog_sync._version import __version__
-from catalog_sync.cli.options import GLOBAL_OPTIONS, Group
-from catalog_sync.cli.options import Context as Context  # for the commands
-from catalog_sync.errors import CatalogSyncError
-from catalog_sync.text import one_line
+from catalog_sync.cli.options import Context, Group, global_options
+from catalog_sync.cli.render import write
+from catalog_sync.errors import CatalogSyncError, OutputError
+from catalog_sync.text import escape_controls, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
-_INTERRUPTED = 130
 _SAME_SIGNAL_SECONDS = 1.0
+_CLICKS_SUGGESTION = re.compile(r"\. \(?Did you mean (.+)\?\)?$")
 
 _COMMANDS = {
-    "sync": "commands:sync",
-    "run": "commands:run",
-    "models": "commands:models",
-    "show": "commands:show",
-    "events": "commands:events",
-    "check": "check:check",
-    "status": "status:status",
-    "sources": "commands:sources",
-    "alerts": "alerts:alerts",
-    "publish": "publish:publish",
-    "db": "db:db",
-    "demo": "commands:demo",
+    "sync": "sync",
+    "run": "sync",
+    "models": "catalog",
+    "show": "catalog",
+    "events": "catalog",
+    "check": "check",
+    "status": "status",
+    "sources": "sources",
+    "alerts": "alerts",
+    "publish": "publish",
+    "db": "db",
+    "demo": "demo",
 }
+"""The module of each command, in the order of the help."""
 
 _EPILOG = """\b
 Start:
@@ -74,19 +77,17 @@ class _LazyGroup(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(_COMMANDS)
 
-    def load_command(self, name: str) -> click.Command | None:
-        from importlib import import_module  # noqa: PLC0415
-
-        if name not in _COMMANDS:
-            return None
-        module, _, attribute = _COMMANDS[name].partition(":")
-        command: click.Command = getattr(import_module(f"{__name__}.{module}"), attribute)
-        return command
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if module := _COMMANDS.get(cmd_name):
+            loaded = import_module(f"{__name__}.{module}")
+            self.commands[cmd_name] = getattr(loaded, cmd_name)
+        return super().get_command(ctx, cmd_name)
 
 
 @click.group(
     cls=_LazyGroup,
-    params=GLOBAL_OPTIONS,
+    commands={name: click.Command(name) for name in _COMMANDS},  # for suggestions
+    params=global_options(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog=_EPILOG,
 )
@@ -98,9 +99,9 @@ def cli() -> None:
 class SignalReceived(BaseException):
     """A signal stops the process. A BaseException, so that `except Exception` does not catch it."""
 
-    def __init__(self, exit_code: int) -> None:
-        super().__init__(exit_code)
-        self.exit_code = exit_code
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -123,12 +124,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _invoke(words: list[str] | None) -> int:
     try:
-        result: Any = cli.main(
-            args=words, prog_name="catalog-sync", standalone_mode=False, obj=Context()
-        )
+        result: Any = cli.main(words, "catalog-sync", standalone_mode=False, obj=Context())
     except BaseException as error:  # noqa: BLE001  # the only place that catches
         return _report(error)
     return result if isinstance(result, int) else 0
+
+
+def _suggestion(match: re.Match[str]) -> str:
+    names = match[1].replace("'", "")
+    return f"; did you mean {names}?"
 
 
 def _report(error: BaseException) -> int:
@@ -140,12 +144,12 @@ def _report(error: BaseException) -> int:
         case click.ClickException():
             context = error.ctx if isinstance(error, click.UsageError) else None
             where = context.command_path if context else "catalog-sync"
-            what = error.format_message().replace(". Did you mean", "; did you mean").rstrip(".")
+            what = _CLICKS_SUGGESTION.sub(_suggestion, error.format_message().rstrip("."))
             see = " See:" if what.endswith("?") else "; see:"
             print_error(f"{what}{see} {where} --help")
         case click.Abort() | KeyboardInterrupt() | SignalReceived():
             print_error("interrupted")
-            exit_code = getattr(error, "exit_code", _INTERRUPTED)
+            exit_code = getattr(error, "exit_code", 130)
         case CatalogSyncError():
             print_error(str(error), error)
         case BrokenPipeError():
@@ -164,12 +168,9 @@ def _report(error: BaseException) -> int:
 def _flush() -> int:
     """Flush the output, so that the interpreter reports no error at exit."""
     try:
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            print_error(f"standard output cannot be written: {error.strerror}", error)
-            return 1
+        write("", end="")
+    except OutputError as error:
+        return _report(error)
     return 0
 
 
@@ -195,7 +196,7 @@ def _stop_on_signals() -> None:
         nonlocal first_at
         if first_at is None:
             first_at = time.monotonic()
-            raise SignalReceived(128 + number)
+            raise SignalReceived(number)
         if time.monotonic() - first_at > _SAME_SIGNAL_SECONDS:
             os._exit(128 + number)
 
@@ -215,4 +216,4 @@ def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> None:
 
 def print_error(text: str, cause: BaseException | None = None) -> None:
     """Print one line on standard error; with --verbose, the traceback too."""
-    logs.error(one_line(text), cause)
+    logs.error(one_line(escape_controls(text, "\n\t\r")), cause)

@@ -1,4 +1,4 @@
-"""`catalog-sync check`: fails when a model that a project depends on is not there to stay.
+"""`check`: fails when a model that a project depends on is not there to stay.
 
 It reads the catalog and the files that it is given, and needs no key.
 """
@@ -6,47 +6,30 @@ It reads the catalog and the files that it is given, and needs no key.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from catalog_sync.cli import print_error
-from catalog_sync.cli.options import DURATION
+from catalog_sync.cli import print_error, render
+from catalog_sync.cli.options import Context, format_option, recorded, source_option
+from catalog_sync.clock import parse_duration
 from catalog_sync.domain.kinds import Verdict
 from catalog_sync.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date, timedelta
+    from datetime import timedelta
 
     from catalog_sync.app import App
     from catalog_sync.check.ids import IdPattern
     from catalog_sync.check.report import Report
-    from catalog_sync.check.scan import Scan
-    from catalog_sync.cli import Context
     from catalog_sync.domain.model import ModelRecord
 
 _FROM_WORDS = "--"
 """The value of `--scan` if an option or `--` follows it. The paths are then among the words."""
 _VERDICTS = tuple(verdict.value for verdict in Verdict if verdict is not Verdict.FINE)
-
-
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """What to check, and how strictly. None and empty values mean the configuration's value."""
-
-    words: Sequence[str]
-    paths: Sequence[str]
-    within: timedelta | None
-    fail_on: Sequence[str] | None
-    strict: bool
-    aliases: bool
-    ignore: Sequence[str]
-    exclude: Sequence[str]
-    sources: Sequence[str]
 
 
 def _verdicts(
@@ -60,20 +43,29 @@ def _verdicts(
     return names or None
 
 
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    if ctx.params.get("paths"):  # words after --scan are files
+        return [CompletionItem(incomplete, type="file")]
+    return recorded("models")(ctx, param, incomplete)
+
+
 @click.command(epilog="Example: catalog-sync check --scan . --exclude CHANGELOG.md")
-@click.argument("words", metavar="[MODEL]...", nargs=-1)
+@click.argument("words", metavar="[MODEL]...", nargs=-1, shell_complete=_complete)
 @click.option(
     "--scan",
     "paths",
     multiple=True,
     is_flag=False,
     flag_value=_FROM_WORDS,
+    type=click.Path(),
     metavar="PATH...",
     help="Search this file or directory for ids. Words after it that name files or directories "
     "are searched as well.",
 )
 @click.option(
-    "--within", type=DURATION, metavar="60d", help="How near a retirement is a problem. [60d]"
+    "--within", type=parse_duration, metavar="60d", help="How near a retirement is a problem. [60d]"
 )
 @click.option(
     "--fail-on",
@@ -91,20 +83,18 @@ def _verdicts(
     metavar="GLOB",
     help="Files to leave out, in the syntax of .gitignore; repeatable.",
 )
-@click.option(
-    "--source", "sources", multiple=True, metavar="NAME", help="Only this source; repeatable."
-)
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json", "github", "sarif"]),
-    default="table",
-    show_default=True,
-    help="Lines for people and editors, JSON, annotations for GitHub Actions, or SARIF.",
-)
-@click.option("--json", "format_", flag_value="json", help="Short for --format json.")
-@click.pass_context
-def check(ctx: click.Context, /, no_aliases: bool, format_: str, **options: Any) -> int:
+@source_option
+@format_option("table", "json", "github", "sarif")
+@click.pass_obj
+def check(
+    context: Context,
+    /,
+    words: Sequence[str],
+    paths: Sequence[str],
+    sources: Sequence[str],
+    format_: str | None,
+    **rules: Any,
+) -> int:
     """Fail when a model is unknown, retiring, retired or removed.
 
     Checks the named models and, with --scan, the ids that files mention. An alias is judged as the
@@ -113,32 +103,27 @@ def check(ctx: click.Context, /, no_aliases: bool, format_: str, **options: Any)
 
     Exit codes: 0 fine or warnings only, 1 a problem, 2 wrong usage or nothing to check.
     """
-    asked = _Options(aliases=not no_aliases, **options)
-    if not asked.words and set(asked.paths) <= {_FROM_WORDS}:
-        raise click.UsageError("nothing to check; name a MODEL, or files with --scan PATH", ctx)
-    if "" in (*asked.words, *asked.paths):  # from an unset variable
-        raise click.UsageError("an empty MODEL or PATH", ctx)
-    for path in asked.paths:
+    if not words and set(paths) <= {_FROM_WORDS}:
+        raise click.UsageError("nothing to check; name a MODEL, or files with --scan PATH")
+    if "" in (*words, *paths):  # from an unset variable
+        raise click.UsageError("an empty MODEL or PATH")
+    for path in paths:
         if path != _FROM_WORDS and not os.path.lexists(path):
             raise ConfigError(f"--scan {path}: no such file or directory")
-    from catalog_sync.queries import catalog as queries_catalog  # noqa: PLC0415  # heavy
-
-    context: Context = ctx.obj
     with context.app() as app:
-        with app.read_transaction(asked.sources) as connection:
-            records = queries_catalog.list_models(connection, sources=asked.sources, removed=True)
+        records = app.models(sources=sources, removed=True)
         if not records:
             print_error("nothing was recorded yet; run: catalog-sync sync")
             return 1
-        _warn_of_sources(app, asked.sources, records)
-        report = _checked(app, asked, records)
+        _warn_of_sources(app, sources, records)
+        report = _checked(app, records, words, paths, **rules)
     _write(report, format_)
     return int(report.failed)
 
 
 def _warn_of_sources(app: App, sources: Sequence[str], records: Sequence[ModelRecord]) -> None:
     """Warn about sources that are stale and about those that are not configured."""
-    from catalog_sync.queries import health_text  # noqa: PLC0415  # heavy
+    from catalog_sync.queries.health_text import stale_text
 
     configured = {source.name for source in app.settings.sources}
     for name in sorted({record.source for record in records} - configured):
@@ -146,33 +131,44 @@ def _warn_of_sources(app: App, sources: Sequence[str], records: Sequence[ModelRe
             f"source {name} is in the database but not in the configuration; its models count; "
             "see: catalog-sync sources list"
         )
-    now = app.clock()
     for source in app.stale(sources):
-        print_error(f"{health_text.stale_text(source, now)}; run: catalog-sync sync")
+        print_error(f"{stale_text(source, app.clock())}; run: catalog-sync sync")
 
 
-def _checked(app: App, asked: _Options, records: Sequence[ModelRecord]) -> Report:
-    """Search the files, judge every id, and return the report."""
-    from catalog_sync.check.ids import IdPattern  # noqa: PLC0415
-    from catalog_sync.check.report import Report  # noqa: PLC0415
-    from catalog_sync.check.scan import Scan  # noqa: PLC0415
-    from catalog_sync.check.verdicts import Judge  # noqa: PLC0415
+def _checked(
+    app: App,
+    records: Sequence[ModelRecord],
+    words: Sequence[str],
+    paths: Sequence[str],
+    *,
+    within: timedelta | None,
+    fail_on: Sequence[str] | None,
+    strict: bool,
+    no_aliases: bool,
+    ignore: Sequence[str],
+    exclude: Sequence[str],
+) -> Report:
+    """Search the files, judge every id, and return the report. None is the configuration's rule."""
+    from catalog_sync.check.ids import IdPattern
+    from catalog_sync.check.report import Report, printable
+    from catalog_sync.check.scan import Scan, scan
+    from catalog_sync.check.verdicts import Judge
 
     defaults, now = app.settings.check, app.clock()
     ids = IdPattern(record.info.id for record in records)
-    named, paths = _models_and_paths(asked.words, asked.paths, ids)
-    exclude = [*defaults.exclude, *asked.exclude]
-    scan = _scanned(paths, ids, exclude, now.date()) if paths else Scan()
-    judge = Judge(
-        records,
-        now,
-        defaults.within if asked.within is None else asked.within,
-        resolve_aliases=asked.aliases,
-    )
-    every = dict.fromkeys([*named, *(one.model_id for one in scan.found)])
-    globs = [*defaults.ignore, *asked.ignore]
+    named, files = _models_and_paths(words, paths, ids)
+    found = Scan()
+    if files:
+        found = scan(files, ids, now.date(), exclude=[*defaults.exclude, *exclude])
+        for path, reason in found.unreadable:
+            print_error(f"cannot read ({reason}): {printable(path)}")
+        for note in found.notes:
+            print_error(printable(note))
+    within = defaults.within if within is None else within
+    judge = Judge(records, now, within, resolve_aliases=not no_aliases)
+    every = dict.fromkeys([*named, *(one.model_id for one in found.found)])
+    globs = [*defaults.ignore, *ignore]
     kept = [id_ for id_ in every if not any(fnmatchcase(id_, glob) for glob in globs)]
-    fail_on = defaults.fail_on if asked.fail_on is None else asked.fail_on
     verdicts = {model_id: judge.judge(model_id) for model_id in kept}
     for model_id, verdict in verdicts.items():
         for one in verdict.by_source:
@@ -181,13 +177,14 @@ def _checked(app: App, asked: _Options, records: Sequence[ModelRecord]) -> Repor
                     f"{model_id} is missing from the list of source {one.record.source} since "
                     f"{one.record.missing_since:%Y-%m-%d}; its removal is not confirmed yet"
                 )
+    fail_on = defaults.fail_on if fail_on is None else fail_on
     return Report(
         verdicts,
         named,
         now,
-        _VERDICTS if asked.strict else fail_on,
-        scan,
-        scanned=bool(paths),
+        _VERDICTS if strict else fail_on,
+        found,
+        scanned=bool(files),
         ignored=len(every) - len(kept),
     )
 
@@ -222,22 +219,8 @@ def _models_and_paths(
     return models, paths
 
 
-def _scanned(paths: Sequence[str], ids: IdPattern, exclude: Sequence[str], today: date) -> Scan:
-    """Search the files. Report unreadable ones on standard error."""
-    from catalog_sync.check.report import printable  # noqa: PLC0415
-    from catalog_sync.check.scan import scan  # noqa: PLC0415
-
-    result = scan(paths, ids, today, exclude=exclude)
-    for path, reason in result.unreadable:
-        print_error(f"cannot read ({reason}): {printable(path)}")
-    for note in result.notes:
-        print_error(printable(note))
-    return result
-
-
-def _write(report: Report, format_: str) -> None:
-    from catalog_sync.check import formats  # noqa: PLC0415
-    from catalog_sync.cli import render  # noqa: PLC0415  # heavy
+def _write(report: Report, format_: str | None) -> None:
+    from catalog_sync.check import formats
 
     if format_ == "json":
         render.write_json(report.to_json())

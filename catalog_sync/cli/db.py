@@ -1,17 +1,13 @@
-"""`catalog-sync db`: the schema of the database."""
+"""`db`: the schema of the database, and a copy of it all."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
 
 import click
 
-from catalog_sync.cli.options import Group
-
-if TYPE_CHECKING:
-    from catalog_sync.cli import Context
-
-__all__ = ["db"]
+from catalog_sync.cli import render
+from catalog_sync.cli.options import Context, Group
 
 
 @click.group(cls=Group)
@@ -23,8 +19,7 @@ def db() -> None:
 @click.pass_obj
 def upgrade(context: Context) -> None:
     """Bring the schema to this program's revision; safe to repeat."""
-    from catalog_sync.cli import render  # noqa: PLC0415
-    from catalog_sync.db import migrate  # noqa: PLC0415  # heavy
+    from catalog_sync.db import migrate
 
     with context.app() as app:
         before, after = migrate.upgrade(app.engine)
@@ -38,8 +33,7 @@ def upgrade(context: Context) -> None:
 @click.pass_obj
 def current(context: Context) -> None:
     """Print the revision of the database, and this program's."""
-    from catalog_sync.cli import render  # noqa: PLC0415
-    from catalog_sync.db import migrate  # noqa: PLC0415  # heavy
+    from catalog_sync.db import migrate
 
     with context.app() as app:
         revision = migrate.current_revision(app.engine)
@@ -56,19 +50,16 @@ def copy(context: Context, url: str) -> None:
     The configured database is only read, and stays as it is. The copy is compared with it before
     it counts. A database at URL that holds anything is refused.
     """
-    import sys  # noqa: PLC0415
-
-    from catalog_sync.cli import render  # noqa: PLC0415
-    from catalog_sync.db import copy as db_copy  # noqa: PLC0415  # heavy
-    from catalog_sync.db import engine as db_engine  # noqa: PLC0415  # heavy
-    from catalog_sync.db.urls import where  # noqa: PLC0415  # heavy
+    from catalog_sync.db import copy as db_copy
+    from catalog_sync.db import engine
+    from catalog_sync.db.urls import where
 
     def show(done: int, total: int) -> None:
         if sys.stderr.isatty():
             end = "\n" if done == total else ""
             click.echo(f"\r{done} of {total} rows{end}", err=True, nl=False)
 
-    target = db_engine.create_engine(url)
+    target = engine.create_engine(url)
     try:
         with context.app() as app:
             rows = db_copy.copy(app.engine, target, on_rows=show)

@@ -1,4 +1,4 @@
-"""`catalog-sync demo`: the whole story on the sandbox API, or the sandbox alone."""
+"""`demo`: the whole story on the sandbox API, or the sandbox alone."""
 
 from __future__ import annotations
 
@@ -8,69 +8,78 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catalog_sync.cli import SignalReceived, print_error, render
+import click
+
+from catalog_sync.cli import SignalReceived, render
 from catalog_sync.clock import utc_now
-from catalog_sync.demo import story
-from catalog_sync.demo.history import steps
-from catalog_sync.demo.sandbox import Sandbox
-from catalog_sync.domain import event_text
-from catalog_sync.errors import ConfigError, OutputError
-from catalog_sync.sync.report import report_text
+from catalog_sync.demo.answers import BY_ID, SHAPES
+from catalog_sync.errors import ConfigError
 
 if TYPE_CHECKING:
-    from catalog_sync.cli.options import Context
     from catalog_sync.demo.history import Step
     from catalog_sync.sync.report import RunReport
 
+_INDENT = " " * 12
+_QUERY = "SELECT id, display_name, lifecycle, first_seen_at FROM current_models"
 
-def demo(_context: Context, serve: bool, **sandbox: Any) -> int:
-    """Print the story, or serve the sandbox."""
+
+@click.command(epilog="Example: catalog-sync demo; catalog-sync demo --serve --port 8080")
+@click.option("--serve", is_flag=True, help="Keep the sandbox API running, to develop against.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="With --serve: the loopback port; 0 takes a free one.",
+)
+@click.option(
+    "--by-id",
+    type=click.Choice(list(BY_ID)),
+    default="api",
+    help="With --serve: answer Get a Model as a gateway does.",
+)
+@click.option(
+    "--shape",
+    type=click.Choice(SHAPES),
+    default="anthropic",
+    help="With --serve: the API whose answers it gives.",
+)
+def demo(serve: bool, **sandbox: Any) -> int:
+    """Replay half a year of real releases; needs no key and no network."""
     return _serve(**sandbox) if serve else _tell()
 
 
 def _tell() -> int:
-    try:
-        file = story.new_file(Path())
-    except OSError as error:
-        raise OutputError(
-            f"the demo's database cannot be created in the current directory: {error.strerror}",
-            "run it in a directory that may be written",
-        ) from error
-    render.write(f"A sandbox of the Models API replays its history into {file}.")
-    recorded = True
-    for step, report in story.replay(file, utc_now().replace(second=0, microsecond=0)):
-        if recorded and not step.recorded:
-            render.write("\nThe record ends here. What follows is made up, to show lifecycles:")
-        recorded = step.recorded
-        _write_run(step, report)
-        if report.cause is not None:
-            print_error(str(report.error), report.cause)
-            return report.cause.exit_code
-    program = _program()
+    from catalog_sync.demo import story
+
+    with story.new_file(Path()) as file:
+        render.write(f"A sandbox of the Models API replays its history into {file}.")
+        recorded = True
+        for step, report in story.replay(file, utc_now().replace(second=0, microsecond=0)):
+            if recorded and not step.recorded:
+                render.write("\nThe record ends here. What follows is made up, to show lifecycles:")
+            recorded = step.recorded
+            _write_run(step, report)
     render.write("\nThings to try:")
     render.write(f"  export CATALOG_SYNC_DATABASE_URL=sqlite:///{file}")
-    for command in (
-        "models",
-        "events --since 90d",
-        f"show {story.MODEL_TO_SHOW}",
-        f"check {story.MODEL_TO_SHOW}",
-        "status",
-        "publish site",
-    ):
-        render.write(f"  {program} {command}")
-    query = "SELECT id, display_name, lifecycle, first_seen_at FROM current_models"
-    render.write(f'  {_sql_shell()} {file} "{query}"')
+    model = story.MODEL_TO_SHOW
+    tried = ("models", "events --since 90d", f"show {model}", f"check {model}", "status")
+    for command in (*tried, "publish site"):
+        render.write(f"  {_program()} {command}")
+    render.write(f'  {_sql_shell()} {file} "{_QUERY}"')
     return 0
 
 
 def _write_run(step: Step, report: RunReport) -> None:
+    from catalog_sync.domain.event_text import event_text
+    from catalog_sync.sync.report import report_text
+
     render.write(f"\n{step.at:%Y-%m-%d}  {step.headline}")
     if not report.baseline:
         for event in report.events:
-            text = event_text.event_text(event)
+            text = event_text(event)
             words = (event.kind.value, event.model_id, f"({text})" if text else None)
-            render.write("            " + " ".join(word for word in words if word))
-    render.write(f"            {report_text(report)}")
+            render.write(_INDENT + " ".join(word for word in words if word))
+    render.write(f"{_INDENT}{report_text(report)}")
 
 
 def _program() -> str:
@@ -89,6 +98,9 @@ def _sql_shell() -> str:
 
 
 def _serve(port: int, **answers: Any) -> int:
+    from catalog_sync.demo.history import steps
+    from catalog_sync.demo.sandbox import Sandbox
+
     try:
         sandbox = Sandbox(steps(utc_now())[-1].models, port=port, **answers)
     except OSError as error:

@@ -1,20 +1,30 @@
-"""Shared parts of the commands' declarations: global options, option types, groups."""
+"""Shared parts of the commands: global options, option types, completion, groups."""
 
 from __future__ import annotations
 
 import gc
+import logging
+import re
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.core import ParameterSource
 
 from catalog_sync import logs
-from catalog_sync.clock import parse_duration, parse_time, utc_now
+from catalog_sync.clock import parse_time, utc_now
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     from catalog_sync.app import App
+
+_COMPLETION_SECONDS = 5
+"""How long a completion waits for the database."""
 
 
 @dataclass(slots=True)
@@ -27,26 +37,25 @@ class Context:
 
     def app(self) -> App:
         """Load the configuration and return the program, to be used as a context manager."""
-        from catalog_sync.app import App  # noqa: PLC0415  # heavy
-        from catalog_sync.config import load as config_load  # noqa: PLC0415  # heavy
+        from catalog_sync.app import App
+        from catalog_sync.config.load import load
 
         gc.freeze()  # imported modules stay loaded
         gc.enable()
-        return App(config_load.load(self.config))
+        return App(load(self.config))
 
 
 def _set(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     """Store a global option. After a command, it overrides the one before the command."""
     context = ctx.find_object(Context) or Context()
-    if value and param.name and ctx.get_parameter_source(param.name) is not _DEFAULT:
-        setattr(context, param.name, value)
+    name = str(param.name)
+    if value and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+        setattr(context, name, value)
     logs.configure(context.log_format, verbose=context.verbose)
 
 
-_DEFAULT = click.core.ParameterSource.DEFAULT
-
-
-def _global_options(*, hidden: bool) -> list[click.Parameter]:
+def global_options(*, hidden: bool = False) -> list[click.Parameter]:
+    """Return the options that are accepted before the command and, hidden, after it."""
     shared: dict[str, Any] = {"expose_value": False, "callback": _set, "hidden": hidden}
     return [
         click.Option(
@@ -74,116 +83,72 @@ def _global_options(*, hidden: bool) -> list[click.Parameter]:
     ]
 
 
-GLOBAL_OPTIONS = _global_options(hidden=False)
-"""Accepted before the command and, hidden from its help, after it."""
-
-
 class Group(click.Group):
-    """A group whose commands take the global options too, and which suggests names."""
+    """A group whose commands take the global options too."""
 
-    def load_command(self, name: str) -> click.Command | None:
-        """Return a command of the group, or None."""
-        return self.commands.get(name)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command with the global options added."""
-        command = self.load_command(cmd_name)
+        command = super().get_command(ctx, cmd_name)
         if command is not None and not any(each.name == "log_format" for each in command.params):
-            command.params += _global_options(hidden=True)
+            command.params += global_options(hidden=True)
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; an unknown one is refused with the closest name."""
-        name = args[0]
-        if self.get_command(ctx, name) is None and not name.startswith("-"):
-            from catalog_sync.text import did_you_mean  # noqa: PLC0415  # only for errors
 
-            close = did_you_mean(name, self.list_commands(ctx))
-            raise click.UsageError(f"No such command '{name}'; {close}".rstrip("; "), ctx)
-        return super().resolve_command(ctx, args)
+def moment(text: str) -> datetime:
+    """Parse the time of an option: RFC 3339, a date, or an age such as "7d"."""
+    return parse_time(text, utc_now())
 
 
-def handle(target: str, options: dict[str, Any]) -> Any:
-    """Import a handler, "module:function" of this package, and call it with its Context."""
-    from importlib import import_module  # noqa: PLC0415  # heavy
-
-    module, _, name = target.partition(":")
-    handler = getattr(import_module(f"catalog_sync.cli.{module}"), name)
-    return handler(click.get_current_context().find_object(Context), **options)
+# --- completion --------------------------------------------------------------------------------
 
 
-class _Duration(click.ParamType[timedelta]):
-    name = "duration"
+def recorded(
+    what: Literal["models", "sources", "channels"],
+) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Return a completion from the database. Whatever fails, it completes nothing."""
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        try:
-            return parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+        names: list[str] = []
 
+        def read() -> None:
+            with suppress(Exception), (ctx.find_object(Context) or Context()).app() as app:
+                names.extend(app.names(what))
 
-class _Time(click.ParamType[datetime]):
-    name = "time"
+        logging.disable()
+        thread = Thread(target=read, daemon=True)  # a server that hangs must not block the shell
+        thread.start()
+        thread.join(_COMPLETION_SECONDS)
+        # A shell would split, expand or misread other characters.
+        words = (name for name in names if re.fullmatch(r"[\w.:/@+-]+", name))
+        return [name for name in words if name.startswith(incomplete)]
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            return parse_time(value, utc_now())
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    return complete
 
 
-DURATION = _Duration()
-"""A duration such as "10m"."""
-MOMENT = _Time()
-"""RFC 3339, a date alone, or an age such as "7d"."""
+# --- options of several commands -----------------------------------------------------------------
+
 
 source_option = click.option(
-    "--source", "sources", multiple=True, metavar="NAME", help="Only this source; repeatable."
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=recorded("sources"),
+    help="Only this source; repeatable.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def format_option(command: Any) -> Any:
-    """Add `--format` and its short form `--json`; the command gets `format_`.
-
-    "table" is the default and folds to the width of a terminal; "lines" is `--format table` when
-    it was asked for, with one row per line.
-    """
-    option = click.option(
+def format_option(*formats: str) -> Callable[[Any], Any]:
+    """Add `--format` and `--json`; the command gets `format_`, None if none was asked for."""
+    long = click.option(
         "--format",
         "format_",
-        type=click.Choice(["table", "json", "csv"]),
-        default="table",
-        callback=_explicit_table,
-        help="A table (default), or JSON or CSV with every column.",
+        type=click.Choice(formats),
+        help=f"How results are printed. [{formats[0]}]",
     )
-    short = click.option(
-        "--json",
-        is_flag=True,
-        expose_value=False,
-        is_eager=True,
-        callback=_remember_json,
-        help="Short for --format json.",
-    )
-    return option(short(command))
+    short = click.option("--json", "format_", flag_value="json", help="Short for --format json.")
+    return lambda command: long(short(command))
 
 
-def _remember_json(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
-    ctx.meta["catalog_sync.json"] = value
-
-
-def _explicit_table(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    given = ctx.get_parameter_source(str(param.name)) is not _DEFAULT
-    if ctx.meta.get("catalog_sync.json"):
-        return "json"
-    return "lines" if given and value == "table" else value
+row_format = format_option("table", "json", "csv")
+"""For commands that print rows. An explicit "table" has one line per row, on a terminal too."""

@@ -17,46 +17,38 @@ if TYPE_CHECKING:
 
 
 class _Line(logging.Handler):
-    """The text beside the spinner: what each source is doing, and for how long."""
+    """The text beside the spinner: what the walk does, and for how long."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self._began = time.monotonic()
-        self._pages: dict[str, str] = {}
-        self._wait = ""
+        self._text = "walking the list"
 
     def __rich__(self) -> Text:
-        from rich.text import Text  # noqa: PLC0415  # heavy; on a terminal only
+        from rich.text import Text
 
-        seconds = f"{time.monotonic() - self._began:.0f} s"
-        facts = [*self._pages.values()] or ["walking the list"]
-        return Text(", ".join([*facts, *([self._wait] if self._wait else []), seconds]))
+        return Text(f"{self._text}, {time.monotonic() - self._began:.0f} s")
 
     def page(self, source: str, pages: int, models: int) -> None:
-        """Show the progress of a walk of several pages."""
-        self._wait = ""
-        if pages > 1:
-            self._pages[source] = f"{source}: {models} models on {pages} pages so far"
+        """Show the progress of a walk of several pages, of many sources the latest."""
+        so_far = f"{source}: {models} models on {pages} pages so far"
+        self._text = so_far if pages > 1 else "walking the list"
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show that the client waits before the next attempt."""
         facts = getattr(record, "fields", {})
         if "wait_seconds" in facts:
             reason, wait = facts.get("reason", "no answer"), facts["wait_seconds"]
-            self._wait = f"{reason}: waiting {wait:g} s to try again"
+            self._text = f"{reason}: waiting {wait:g} s to try again"
 
 
 @contextmanager
 def progress(*, verbose: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Show a spinner while a sync walks. Yields the function that takes its progress.
-
-    Args:
-        verbose: The log is shown, and it replaces the spinner.
-    """
-    if verbose or not sys.stderr.isatty():
+    """Show a spinner while a sync walks. Yields the function that takes its progress."""
+    if verbose or not sys.stderr.isatty():  # the log replaces the spinner
         yield lambda _source, _pages, _models: None
         return
-    from rich.console import Console  # noqa: PLC0415  # heavy; on a terminal only
+    from rich.console import Console
 
     line = _Line()
     logger = logging.getLogger(LOGGER_NAME)

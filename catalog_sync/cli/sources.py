@@ -1,4 +1,4 @@
-"""`catalog-sync sources`: list the sources, or delete one."""
+"""`sources`: list the sources, or delete one."""
 
 from __future__ import annotations
 
@@ -8,55 +8,55 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from catalog_sync.cli import render
+from catalog_sync.cli.options import Context, Group, recorded, row_format
 from catalog_sync.clock import format_instant
-from catalog_sync.db import engine as db_engine
-from catalog_sync.db import migrate
-from catalog_sync.db import state as db_state
-from catalog_sync.db.retention import forget as forget_source
 from catalog_sync.errors import ConfigError, NotFoundError
-from catalog_sync.text import count, did_you_mean, escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from catalog_sync.app import App
-    from catalog_sync.cli.options import Context
 
 _COLUMNS = ("name", "configured", "base_url", "baseline_at", "last_synced_at")
 
 
-def list_(context: Context, format_: str) -> None:
-    """Print the sources in the database and in the configuration, by name."""
+@click.group(cls=Group)
+def sources() -> None:
+    """List the sources in the database, or forget one."""
+
+
+@sources.command("list", epilog="Example: catalog-sync sources list --json")
+@row_format
+@click.pass_obj
+def list_(context: Context, format_: str | None) -> None:
+    """Print the sources in the database and in the configuration."""
     with context.app() as app:
         found = _rows(app)
     if format_ in {"json", "csv"}:
-        rows = (
-            {
-                **row,
-                "baseline_at": row["baseline_at"] and format_instant(row["baseline_at"]),
-                "last_synced_at": row["last_synced_at"] and format_instant(row["last_synced_at"]),
-            }
-            for row in found
-        )
+        times = ("baseline_at", "last_synced_at")
+        texts = ({name: row[name] and format_instant(row[name]) for name in times} for row in found)
+        rows = ({**row, **text} for row, text in zip(found, texts, strict=True))
         render.write_rows(rows, _COLUMNS, format_)
         return
     table = [
-        [
-            row["name"],
-            "yes" if row["configured"] else "no",
-            row["base_url"],
-            render.day(row["baseline_at"]),
-            render.instant(row["last_synced_at"]),
-        ]
+        {
+            "source": row["name"],
+            "configured": "yes" if row["configured"] else "no",
+            "base_url": row["base_url"],
+            "since": render.day(row["baseline_at"]),
+            "last synced": render.instant(row["last_synced_at"]),
+        }
         for row in found
     ]
-    columns = ["source", "configured", "base_url", "since", "last synced"]
-    render.write_table(columns, table, text={"base_url"}, plain=format_ == "lines")
+    render.write_table(table, text={"base_url"}, plain=format_ == "table")
 
 
 def _rows(app: App) -> list[Mapping[str, Any]]:
+    """Return the recorded and the configured sources by name."""
+    from catalog_sync.db import state
+
     with app.read_transaction() as connection:
-        recorded = {source.name: source for source in db_state.select_sources(connection)}
+        recorded = {source.name: source for source in state.select_sources(connection)}
     configured = {source.name: source for source in app.settings.sources}
     return [
         {
@@ -70,8 +70,15 @@ def _rows(app: App) -> list[Mapping[str, Any]]:
     ]
 
 
-def forget(context: Context, name: str, yes: bool) -> int:
-    """Delete a source with all its rows, after a confirmation."""
+@sources.command(epilog="Example: catalog-sync sources forget old-gateway --yes")
+@click.argument("name", shell_complete=recorded("sources"))
+@click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
+@click.pass_obj
+def forget(context: Context, name: str, yes: bool) -> None:
+    """Delete a source that is no longer configured, with all its rows."""
+    from catalog_sync.text import count, did_you_mean, escape_controls
+
+    shown = escape_controls(name)
     with context.app() as app:
         rows = {row["name"]: row for row in _rows(app)}
         if name not in rows:
@@ -84,11 +91,9 @@ def forget(context: Context, name: str, yes: bool) -> int:
             )
         if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise ConfigError("sources forget asks on a terminal", "elsewhere it needs --yes")
-        question = f"Delete source {escape_controls(name)} with its models, events and runs?"
+        question = f"Delete source {shown} with its models, events and runs?"
         if not yes and not click.confirm(question, err=True):
             render.note("nothing was deleted")
-            return 0
-        migrate.ensure_schema(app.engine)
-        models = db_engine.run(app.engine, lambda connection: forget_source(connection, name))
-    render.write(f"forgot source {escape_controls(name)}: {count(models, 'model')} deleted")
-    return 0
+            return
+        models = app.forget(name)
+    render.write(f"forgot source {shown}: {count(models, 'model')} deleted")

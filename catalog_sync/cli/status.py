@@ -1,4 +1,4 @@
-"""`catalog-sync status`: whether the sync is alive, for people and for health checks."""
+"""`status`: whether the sync is alive, for people and for health checks."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ from typing import TYPE_CHECKING
 
 import click
 
-from catalog_sync.cli import print_error
-from catalog_sync.cli.options import DURATION
+from catalog_sync.cli import print_error, render
+from catalog_sync.clock import parse_duration
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from collections.abc import Sequence
+    from datetime import datetime, timedelta
 
-    from catalog_sync.cli import Context
+    from catalog_sync.cli.options import Context
+    from catalog_sync.domain.model import ModelRecord
     from catalog_sync.queries.health import SourceHealth, Status
+
+_SHOWN_MODELS = 5
 
 
 @click.command(epilog="Example: catalog-sync status --max-age 1h")
 @click.option(
     "--max-age",
-    type=DURATION,
+    type=parse_duration,
     metavar="1h",
     help="How old a source's last success may be. Default: `max_age` of the configuration, or "
     "three intervals.",
@@ -31,37 +35,39 @@ def status(context: Context, max_age: timedelta | None, as_json: bool) -> int:
 
     Exit code 1: a source is stale or held, or an alert of a configured channel failed.
     """
-    from catalog_sync.cli import render  # noqa: PLC0415
-    from catalog_sync.queries import health_text  # noqa: PLC0415  # heavy
+    from catalog_sync.queries import health_text
 
     with context.app() as app:
         found = app.status(max_age)
         config = str(app.settings.file) if app.settings.file else None
         database = app.database
+        records = [] if as_json else app.models(removed=True)
     if as_json:
         render.write_json(found.to_json(database, config))
     else:
         render.write(f"configuration: {config or 'none'}")
         render.write(f"database: {database}")
         _write(found)
+        _write_leaving(records, found.at, app.settings.check.within)
     for problem in health_text.problems(found):
         print_error(problem)
     return int(not found.ok)
 
 
 def _write(found: Status) -> None:
-    from catalog_sync import text  # noqa: PLC0415
-    from catalog_sync.cli import render  # noqa: PLC0415
+    from catalog_sync.text import since_text
 
-    rows = []
-    for source in found.sources:
-        last = source.last_success_at
-        age = text.since_text(last, found.at) if last else "-"
-        state, error = _state(source), source.last_error or "-"
-        rows.append([source.name, state, render.instant(last), age, error])
-    render.write_table(
-        ["source", "state", "last success", "age", "last error"], rows, text={"last error"}
-    )
+    table = [
+        {
+            "source": source.name,
+            "state": _state(source),
+            "last success": render.instant(source.last_success_at),
+            "age": since_text(source.last_success_at, found.at) if source.last_success_at else "-",
+            "last error": source.last_error or "-",
+        }
+        for source in found.sources
+    ]
+    render.write_table(table, text={"last error"})
     failed = [f"{number} of {channel}" for channel, number in sorted(found.failed.items())]
     total = sum(found.failed.values())
     details = f" ({', '.join(failed)})" if failed else ""
@@ -76,3 +82,31 @@ def _state(source: SourceHealth) -> str:
     if not source.fresh:
         return "stale"
     return "held" if source.held else "fresh"
+
+
+def _write_leaving(records: Sequence[ModelRecord], now: datetime, within: timedelta) -> None:
+    """Print the listed models that somebody has to move away from, the most urgent first."""
+    from catalog_sync.domain.event_text import deadline_text
+    from catalog_sync.domain.successor import dependable, successors
+
+    newer = successors(records, now)
+    leaving = [one for one in records if one.listed and not dependable(one, now, within)]
+    found = [one for one in leaving if not one.retired]
+    found.sort(key=lambda one: (one.info.retires_at is None, one.info.retires_at or now))
+    table = []
+    for one in found[:_SHOWN_MODELS]:
+        successor, retires_at = newer.get((one.source, one.info.id)), one.info.retires_at
+        row = {
+            "model": one.info.id,
+            "source": one.source,
+            "lifecycle": one.info.lifecycle or "-",
+            "retires": deadline_text(retires_at, now) if retires_at else "-",
+            "successor": successor.info.id if successor else "-",
+        }
+        table.append(row)
+    if table:
+        render.write("")
+        several = len({one.source for one in records}) > 1
+        render.write_table(table, spare=["lifecycle"], without=() if several else ["source"])
+    if len(found) > _SHOWN_MODELS:
+        render.write(f"and {len(found) - _SHOWN_MODELS} more; see: catalog-sync models")

@@ -1,64 +1,119 @@
-"""`catalog-sync sync`: one run over the sources, and the alerts that are due."""
+"""`sync`: one run over the sources, and the alerts that are due. `run`: the same as a daemon."""
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catalog_sync.cli import print_error, render
-from catalog_sync.cli.progress import progress
-from catalog_sync.domain import event_text
+import click
+
+from catalog_sync import logs
+from catalog_sync.cli import SignalReceived, print_error, render
+from catalog_sync.cli.options import Context, source_option
+from catalog_sync.clock import parse_duration
 from catalog_sync.errors import DatabaseError, HeldError, OutputError
-from catalog_sync.queries import health_text
-from catalog_sync.service.signals import run_until_signal
-from catalog_sync.sync.context import RunOptions
-from catalog_sync.sync.report import log_report, report_text
 from catalog_sync.text import escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
-    from pathlib import Path
 
     from catalog_sync.app import App
-    from catalog_sync.cli.options import Context
+    from catalog_sync.sync.context import RunOptions
     from catalog_sync.sync.report import RunReport
 
 
+def _prom(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
+    if path is not None and path.suffix != ".prom":
+        raise click.BadParameter("expected a file that ends in .prom; node_exporter reads no other")
+    return path
+
+
+@click.command(epilog="Example: catalog-sync --config /etc/catalog-sync/catalog-sync.toml run")
+@click.pass_obj
+def run(context: Context) -> int:
+    """Run the daemon: sync on a schedule, and send alerts.
+
+    SIGTERM and SIGINT end it; SIGHUP makes it read its configuration again.
+    """
+    from catalog_sync.service.process import Daemon
+
+    logs.show_progress()
+    try:
+        return Daemon(context.app).run()
+    except SignalReceived:  # before anything ran
+        return 0
+
+
+@click.command(epilog="Example: catalog-sync sync --source anthropic --dry-run")
+@source_option
+@click.option("--dry-run", is_flag=True, help="Print what would happen; write nothing.")
+@click.option(
+    "--accept-removals",
+    is_flag=True,
+    help="Apply what a run was held for: removals, another organisation, workspace or base_url.",
+)
+@click.option(
+    "--if-older-than",
+    type=parse_duration,
+    metavar="10m",
+    help="Skip a source that was synced more recently.",
+)
+@click.option(
+    "--metrics-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.prom",
+    callback=_prom,
+    help="Write metrics for node_exporter's textfile collector; not with --dry-run.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
 def sync(
     context: Context,
-    names: Sequence[str],
+    sources: Sequence[str],
     dry_run: bool,
     accept_removals: bool,
     if_older_than: timedelta | None,
     metrics_file: Path | None,
     as_json: bool,
 ) -> int:
-    """Run the sources once; return the exit code."""
+    """Record today's list and what changed, and send due alerts.
+
+    Walks the whole list of each source, brings the table `models` in line with it, and records
+    every change as an event. Needs the sources' keys.
+    """
+    from catalog_sync.service.signals import run_until_signal
+    from catalog_sync.sync.context import RunOptions
+
     options = RunOptions(dry_run, accept_removals, if_older_than)
     metrics_file = None if dry_run else metrics_file
     with context.app() as app:
         return run_until_signal(
             app,
-            lambda: _sync(app, options, names, metrics_file, as_json=as_json, context=context),
+            lambda: _sync(app, context, options, sources, metrics_file, as_json=as_json),
             on_signal=lambda: print_error("interrupted"),
         )
 
 
 def _sync(
     app: App,
+    context: Context,
     options: RunOptions,
-    names: Sequence[str],
+    sources: Sequence[str],
     metrics_file: Path | None,
     *,
     as_json: bool,
-    context: Context,
 ) -> int:
+    """Run the sources once, deliver, and print the results; return the exit code."""
+    from catalog_sync.cli.progress import progress
+    from catalog_sync.sync.report import log_report
+
     try:
         with progress(verbose=context.verbose) as on_page:
-            on_report = log_report if context.verbose else _ignore
-            reports = app.sync(options, names=names, on_page=on_page, on_report=on_report)
+            on_report = log_report if context.verbose else lambda _report: None
+            reports = app.sync(options, names=sources, on_page=on_page, on_report=on_report)
     except DatabaseError:
         _write_metrics(app, metrics_file)
         raise
@@ -76,12 +131,15 @@ def _sync(
     errors += _write_metrics(app, metrics_file)  # before printing, which may fail
     if as_json:
         deliveries = asdict(counts) if counts else None
-        runs = [report.to_json() for report in reports]
-        render.write_json({"runs": runs, "deliveries": deliveries})
+        render.write_json(
+            {"runs": [report.to_json() for report in reports], "deliveries": deliveries}
+        )
     else:
         _write_text(reports, dry_run=options.dry_run)
         if counts and any(asdict(counts).values()):
-            render.write(health_text.deliveries_text(counts))
+            from catalog_sync.queries.health_text import deliveries_text
+
+            render.write(deliveries_text(counts))
         if not options.dry_run and any(report.baseline for report in reports):
             config = f" --config {shlex.quote(str(context.config))}" if context.config else ""
             render.write(f"The catalog is in {app.database}; try: catalog-sync{config} models")
@@ -93,36 +151,38 @@ def _sync(
     return next((code for code in (4, 1, 3) if code in codes), 0)
 
 
-def _ignore(_report: RunReport) -> None:
-    """Collect a report to print it later."""
-
-
 def _write_metrics(app: App, path: Path | None) -> list[OutputError]:
     """Write the metrics, also after a failure. Prints an error, and returns it."""
     if path is None:
         return []
-    from catalog_sync.queries import metrics_file  # noqa: PLC0415  # few ask for it
+    from catalog_sync.queries import metrics_file
 
     try:
         metrics_file.write(path, app.snapshot())
     except OSError as error:
         what = f"metrics file {path} cannot be written: {error.strerror}"
         failed = OutputError(what, "check that its directory exists and may be written")
-        failed.__cause__ = error
-        print_error(str(failed), failed)
+        print_error(str(failed), error)
         return [failed]
     return []
 
 
 def _write_text(reports: Sequence[RunReport], *, dry_run: bool) -> None:
+    from catalog_sync.domain.event_text import event_text
+    from catalog_sync.sync.report import report_text
+
     for report in reports:
         if report.status == "failed":
             continue
         if not report.baseline:
-            rows = [
-                [event.kind.value, event.model_id or "-", event_text.event_text(event)]
+            table = [
+                {
+                    "kind": event.kind.value,
+                    "model": event.model_id or "-",
+                    "what": event_text(event),
+                }
                 for event in report.events
                 if not event.kind.startswith("sync_")  # about the job itself
             ]
-            render.write_table(["kind", "model", "what"], rows, text={"what"}, header=False)
+            render.write_table(table, text={"what"}, header=False)
         render.write(escape_controls(report_text(report, dry_run=dry_run)))

@@ -15,11 +15,10 @@ from typing import Any
 
 _DEPRECATED_ID = "claude-sonnet-4-5-20250929"
 _DEFAULT_END = datetime(2027, 1, 20, 18, tzinfo=UTC)
-# Days before the end of the story, which is 30 days before the retirement date.
-_LIFECYCLE_DAYS = 91
-_DEPRECATION_DAYS = 71
-_REMINDER_DAYS = 60
+# Days before the end of the story.
+_LIFECYCLE_DAYS, _DEPRECATION_DAYS, _REMINDER_DAYS = 91, 71, 60
 _NOTICE_DAYS = 30
+"""Days from the end of the story to the retirement date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,30 +43,26 @@ class _Invented:
 
     lifecycle_at: datetime
     deprecated_at: datetime
-    reminder_at: datetime | None
-    """The reminder of 90 days. None if the end leaves no time for it."""
+    reminder_at: datetime
     end_at: datetime
+    retires_on: str
 
-    @property
-    def retires_on(self) -> str:
-        return f"{self.end_at + timedelta(days=_NOTICE_DAYS):%Y-%m-%d}"
 
-    @classmethod
-    def until(cls, end: datetime, record_end: datetime) -> _Invented:
-        """Return the times for a story that ends at `end`, or later if the record is too close."""
-        day = timedelta(days=1)
-        end = max(end, record_end + 4 * day)
-        lifecycle = max(end - _LIFECYCLE_DAYS * day, record_end + day)
-        deprecation = max(end - _DEPRECATION_DAYS * day, record_end + 2 * day)
-        reminder = end - _REMINDER_DAYS * day
-        return cls(lifecycle, deprecation, reminder if reminder > deprecation else None, end)
+def _invented(end: datetime) -> _Invented:
+    """Return the times for a story that ends at `end`, or later if the record is too close."""
+    record_end = max(
+        _time(release["left"]) for release in _record()["releases"] if "left" in release
+    )
+    end = max(end, record_end + timedelta(days=_LIFECYCLE_DAYS + 1))
+    days = (_LIFECYCLE_DAYS, _DEPRECATION_DAYS, _REMINDER_DAYS)
+    lifecycle_at, deprecated_at, reminder_at = (end - timedelta(days=before) for before in days)
+    retires_on = f"{end + timedelta(days=_NOTICE_DAYS):%Y-%m-%d}"
+    return _Invented(lifecycle_at, deprecated_at, reminder_at, end, retires_on)
 
 
 def steps(end: datetime = _DEFAULT_END) -> tuple[Step, ...]:
     """Return the whole history, oldest first; its made-up part ends at `end`."""
-    invented = _Invented.until(
-        end, max(_time(r["left"]) for r in _record()["releases"] if "left" in r)
-    )
+    invented = _invented(end)
     return tuple(
         Step(
             at=at,
@@ -109,10 +104,9 @@ def _headlines(invented: _Invented) -> dict[datetime, str]:
         invented.lifecycle_at: "A newer version of the API gives each model's lifecycle and line",
         invented.deprecated_at: "Claude Sonnet 4.5 is deprecated and will retire on "
         f"{invented.retires_on}",
+        invented.reminder_at: f"The reminder of 90 days {retires}",
         invented.end_at: f"The reminder of {_NOTICE_DAYS} days {retires}",
     }
-    if invented.reminder_at is not None:
-        found[invented.reminder_at] = f"The reminder of 90 days {retires}"
     for release in _record()["releases"]:
         name = release["display_name"]
         if "listed" in release:

@@ -133,10 +133,9 @@ class _Server(ThreadingHTTPServer):
 
 
 class Sandbox:
-    """The Models API on a local port, with a catalog that can be exchanged at any time.
+    """The Models API on a loopback port, with a catalog that can be exchanged at any time.
 
-    The port is taken at once, and answers come from `start` on, which `with` calls. A stopped
-    sandbox cannot be started again.
+    The port is taken at once, and answers come from `start` on, which `with` calls.
 
     Args:
         models: The catalog, see the property.
@@ -145,8 +144,7 @@ class Sandbox:
         workspace_id: Sent as `anthropic-workspace-id`; None sends no such header.
         by_id: How Get a Model answers, a key of `answers.BY_ID`.
         shape: The API whose answers it gives, one of `answers.SHAPES`.
-        host: The address to bind.
-        port: The port to bind; 0 takes a free one, which `url` then names.
+        port: 0 takes a free one, which `url` then names.
     """
 
     def __init__(
@@ -158,7 +156,6 @@ class Sandbox:
         workspace_id: str | None = None,
         by_id: str = "api",
         shape: str = "anthropic",
-        host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
         self.api_key = api_key
@@ -169,20 +166,15 @@ class Sandbox:
         self.clock: Clock | None = None
         """Dates the answers; None sends no `date`, for programs whose clock is moved."""
         self.models = models
-        self._server = _Server((host, port), self)
+        self._server = _Server(("127.0.0.1", port), self)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_SECONDS,), name="sandbox", daemon=True
         )
-        self.url = f"http://{host}:{self._server.server_address[1]}"
-        """Where it answers, without a path."""
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def models(self) -> answers.Models:
-        """The catalog, newest first, retired models included.
-
-        Assign objects in the newest shape of the API, in any order: they are copied, sorted by
-        `created_at` (equal ones keep their order) and exchanged at once.
-        """
+        """The catalog, newest first. Assigned objects are copied, sorted and answered at once."""
         return self._models
 
     @models.setter

@@ -7,7 +7,7 @@ rest.
 from __future__ import annotations
 
 import itertools
-from contextlib import suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +18,7 @@ from catalog_sync.config.settings import Settings, SourceSettings
 from catalog_sync.config.values import SecretStr
 from catalog_sync.demo.history import Step, steps
 from catalog_sync.demo.sandbox import Sandbox
+from catalog_sync.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,18 +30,38 @@ MODEL_TO_SHOW = "claude-sonnet-4-5-20250929"
 """The model with the longest history."""
 
 
-def new_file(directory: Path) -> Path:
-    """Create an empty file in `directory` under a new name. A demo overwrites nothing."""
-    for number in itertools.count(1):
-        file = directory / ("catalog-demo.db" if number == 1 else f"catalog-demo-{number}.db")
-        with suppress(FileExistsError):
+@contextmanager
+def new_file(directory: Path) -> Iterator[Path]:
+    """Yield an empty file in `directory`, under a new name: a demo overwrites nothing.
+
+    If the block fails, the file is deleted: a part of the story would mislead.
+
+    Raises:
+        OutputError: It cannot be created.
+    """
+    numbers = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+    for number in numbers:
+        file = directory / f"catalog-demo{number}.db"
+        try:
             file.touch(exist_ok=False)
-            return file
-    raise AssertionError("there is always a next number")
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise OutputError(
+                f"the demo's database cannot be created in the current directory: {error.strerror}",
+                "run it in a directory that may be written",
+            ) from error
+        break
+    try:
+        yield file
+    except BaseException:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            Path(f"{file}{suffix}").unlink(missing_ok=True)
+        raise
 
 
 def replay(database: Path | str, end: datetime | None = None) -> Iterator[tuple[Step, RunReport]]:
-    """Sync once per step of the history, and yield the report of each run.
+    """Sync once per step of the history, and yield the report of each run; raise its error.
 
     Args:
         database: An SQLite file, or the URL of any database.
@@ -61,4 +82,7 @@ def replay(database: Path | str, end: datetime | None = None) -> Iterator[tuple[
             )
             settings = Settings(database_url=SecretStr(url), sources=(source,))
             with App(settings, clock=clock, direct=True) as app:
-                yield step, app.sync()[0]
+                [report] = app.sync()
+                if report.cause is not None:
+                    raise report.cause
+                yield step, report

@@ -44,6 +44,26 @@ def successor(
     return newest_of_line(line, record.info.created_at, beside, now, within)
 
 
+def leaving(record: ModelRecord) -> bool:
+    """Whether a model is deprecated, retired or removed, or has a retirement date."""
+    stated = record.info.retires_at or record.removed_at
+    return stated is not None or record.info.lifecycle in {"deprecated", "retired"}
+
+
+def successors(
+    records: Collection[ModelRecord], now: datetime
+) -> dict[tuple[str, str], ModelRecord]:
+    """Return the successor of each leaving model that has one, by source and id."""
+    by_source: dict[str, list[ModelRecord]] = {}
+    for record in records:
+        by_source.setdefault(record.source, []).append(record)
+    found = {
+        (record.source, record.info.id): successor(record, by_source[record.source], now)
+        for record in filter(leaving, records)
+    }
+    return {key: newer for key, newer in found.items() if newer is not None}
+
+
 def newest_of_line(
     line: str | None,
     released_after: datetime,

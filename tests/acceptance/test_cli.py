@@ -884,6 +884,35 @@ def test_events_in_a_pipe(history: Path) -> None:
     assert "lifecycle: active → deprecated" in deprecated
 
 
+def test_the_baseline_is_no_news(history: Path) -> None:
+    """`events` and `show` mark the models of a source's first list as its baseline."""
+    lines = run("events", "--kind", "added").stdout.splitlines()[1:]
+    marked = [line.split()[2] for line in lines if "  baseline: Claude " in line]
+    query_ = "SELECT model_id FROM model_events WHERE baseline ORDER BY id"
+    assert marked == [model_id for (model_id,) in query(query_, history)] != []
+    assert len(lines) > len(marked)
+    assert run("show", DEPRECATED).stdout.splitlines()[-1].endswith("baseline: Claude Sonnet 4.5")
+    assert "baseline" not in run("show", "claude-opus-5").stdout
+
+
+def test_the_model_to_move_to(history: Path) -> None:
+    """`show`, `status` and the events that ask for a move name the successor; others do not."""
+    shown, events, status, fine = run_all(
+        f"show {DEPRECATED}", "events", "status", "show claude-opus-5"
+    )
+    assert re.search(
+        r"^successor +claude-sonnet-5 \(Claude Sonnet 5\)$", shown.stdout, re.MULTILINE
+    )
+    assert re.search(r"^successor +-$", fine.stdout, re.MULTILINE)
+    named = {line.split()[1] for line in events.stdout.splitlines() if "; successor: " in line}
+    assert named == {"deprecated", "retiring", "removed"}
+    removed = [line for line in events.stdout.splitlines() if "claude-opus-4-20250514  " in line]
+    assert removed[-1].endswith("Claude Opus 4; successor: claude-opus-5")
+    header, leaving = status.stdout.splitlines()[-2:]
+    assert header.split() == ["model", "lifecycle", "retires", "successor"]
+    assert re.fullmatch(rf"{DEPRECATED}  deprecated  2027-02-19 \(.+\)  claude-sonnet-5", leaving)
+
+
 def test_events_chosen(history: Path) -> None:
     """Options choose among the events by time, kind, model and source."""
     cases = {
@@ -999,6 +1028,15 @@ def test_show_an_unknown_model(history: Path) -> None:
         line = complaint(result, 1)
         assert repr(asked) in line
         assert advice in line
+
+
+def test_an_invisible_character_is_shown(api: Sandbox) -> None:
+    """A suggested id shows its invisible characters escaped."""
+    api.models = [model("claude\u200b-opus-9"), model("claude-\u202eopus-8")]
+    synced(api.url)
+    shown, checked = run_all("show claude-opus-9", "check claude-opus-8")
+    assert r"claude\u200b-opus-9" in shown.stderr
+    assert r"claude-\u202eopus-8" in checked.stdout
 
 
 # --- an empty catalog ----------------------------------------------------------------------------

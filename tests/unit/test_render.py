@@ -21,7 +21,7 @@ def test_batches_leave_no_seam(number: int, capsys: pytest.CaptureFixture[str]) 
         for n in range(number):
             yield {"id": n, "name": "two\nlines, 💡", "payload": {"a": [n, None]}}
 
-    render.write_json_rows(some())
+    render.write_rows(some(), [], "json")
     assert capsys.readouterr().out == export.json_array(some()) + "\n"
-    render.write_csv(some(), ["id", "name", "payload"])
+    render.write_rows(some(), ["id", "name", "payload"], "csv")
     assert capsys.readouterr().out == export.csv_text(some(), ["id", "name", "payload"])

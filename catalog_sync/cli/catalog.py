@@ -1,0 +1,240 @@
+"""`models`, `show` and `events`: the catalog. They need no key."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from catalog_sync.cli import render
+from catalog_sync.cli.options import Context, moment, recorded, row_format, source_option
+from catalog_sync.domain.kinds import Kind, Lifecycle
+from catalog_sync.text import distance_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from catalog_sync.app import App
+    from catalog_sync.domain.model import Event, ModelRecord
+
+_ENDING = {Kind.DEPRECATED, Kind.RETIRING, Kind.RESCHEDULED, Kind.RETIRED, Kind.REMOVED}
+"""Events that ask a person to move to another model."""
+_WIDE = 100
+"""Columns of a terminal that show the time of an event beside its model."""
+
+
+@click.command(epilog="Example: catalog-sync models --all --as-of 2026-06-01")
+@source_option
+@click.option(
+    "--all", "removed", is_flag=True, help="Removed models too: all that was ever listed."
+)
+@click.option(
+    "--as-of", type=moment, metavar="TIME", help="As it was: a time, a date, or an age (7d)."
+)
+@click.option(
+    "--lifecycle",
+    "lifecycles",
+    multiple=True,
+    type=click.Choice([each.value for each in Lifecycle]),
+    help="Only this lifecycle; repeatable.",
+)
+@row_format
+@click.pass_obj
+def models(
+    context: Context,
+    sources: Sequence[str],
+    removed: bool,
+    as_of: datetime | None,
+    lifecycles: Sequence[str],
+    format_: str | None,
+) -> None:
+    """Print the models that are listed, newest first."""
+    from catalog_sync.queries import catalog, export
+
+    notes: list[str] = []
+    with context.app() as app:
+        records = app.models(sources=sources, lifecycles=lifecycles, removed=removed, as_of=as_of)
+        if as_of is not None:
+            with app.read_transaction() as connection:
+                later = catalog.sources_without_record(connection, as_of, sources=sources)
+            notes = catalog.past_notes(as_of, app.clock(), later)
+        if format_ not in {"json", "csv"} and not (records or notes):
+            past = removed or as_of is not None
+            notes = [_nothing(app, "no such model" if past else "no such model is listed", sources)]
+    if format_ in {"json", "csv"}:
+        render.write_rows(map(export.model_row, records), export.MODEL_COLUMNS, format_)
+    else:
+        _write_models(records, removed=removed, plain=format_ == "table")
+    for note in notes:
+        render.note(note)
+
+
+def _write_models(records: Sequence[ModelRecord], *, removed: bool, plain: bool) -> None:
+    several = len({record.source for record in records}) > 1
+    table = [
+        {
+            "id": record.info.id,
+            "source": record.source,
+            "name": record.info.display_name,
+            "lifecycle": record.info.lifecycle or "-",
+            "created": render.date(record.info.created_at),
+            "retires": render.date(record.info.retires_at),
+            "first seen": render.day(record.first_seen_at),
+            "removed": render.day(record.removed_at),
+        }
+        for record in records
+    ]
+    without = {*(() if several else ["source"]), *(() if removed else ["removed"])}
+    # `show` and the other formats print the columns that a narrow terminal omits.
+    spare = ["first seen", "created"]
+    render.write_table(table, text={"name"}, spare=spare, without=without, plain=plain)
+
+
+@click.command(epilog="Example: catalog-sync events --since 7d --kind removed --model opus")
+@click.option("--since", type=moment, metavar="7d", help="From this time, date or age on.")
+@click.option("--until", type=moment, metavar="TIME", help="Before this time, date or age.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice([each.value for each in Kind]),
+    help="Only this kind; repeatable.",
+)
+@click.option(
+    "--model",
+    metavar="GLOB",
+    shell_complete=recorded("models"),
+    help="Only models whose id matches, or contains a GLOB without wildcard; case matters.",
+)
+@source_option
+@row_format
+@click.pass_obj
+def events(
+    context: Context,
+    since: datetime | None,
+    until: datetime | None,
+    kinds: Sequence[str],
+    model: str | None,
+    sources: Sequence[str],
+    format_: str | None,
+) -> None:
+    """Print what changed, oldest first."""
+    from catalog_sync.domain import event_text
+    from catalog_sync.domain.successor import successors
+    from catalog_sync.queries import catalog, export
+
+    rows_only = format_ in {"json", "csv"}
+    where = catalog.EventFilter(
+        sources=sources,
+        kinds=[Kind(kind) for kind in kinds],
+        models=catalog.model_glob(model),
+        since=since,
+        until=until,
+        payloads=None if rows_only else event_text.WITH_PAYLOAD,
+    )
+    with context.app() as app, app.read_transaction(sources) as connection:
+        found = catalog.iter_events(connection, where)
+        if rows_only:
+            render.write_rows(map(export.event_row, found), export.EVENT_COLUMNS, str(format_))
+        elif listed := list(found):
+            ends = any(event.kind in _ENDING for event in listed)
+            records = catalog.list_models(connection, removed=True) if ends else []
+            _write_events(listed, successors(records, app.clock()), plain=format_ == "table")
+        else:
+            render.note(_nothing(app, "no such event", sources))
+
+
+def _write_events(
+    found: Sequence[Event],
+    newer: Mapping[tuple[str, str], ModelRecord],
+    *,
+    with_model: bool = True,
+    plain: bool = False,
+) -> None:
+    from catalog_sync.domain.event_text import event_text
+
+    # A narrow terminal has room either for the time or for the ids of models.
+    narrow = with_model and not plain and render.width() < _WIDE
+    when = render.day if narrow else render.instant
+    table = []
+    for event in found:
+        what = [f"baseline: {event_text(event)}" if event.baseline else event_text(event)]
+        successor = newer.get((event.source, event.model_id or ""))
+        if successor is not None and event.kind in _ENDING:
+            what.append(f"successor: {successor.info.id}")
+        row = {
+            "when": when(event.occurred_at),
+            "kind": event.kind.value,
+            "source": event.source,
+            "model": event.model_id or "-",
+            "what": "; ".join(filter(None, what)),
+        }
+        table.append(row)
+    several = with_model and len({event.source for event in found}) > 1
+    without = {*(() if several else ["source"]), *(() if with_model else ["model"])}
+    render.write_table(table, text={"what"}, without=without, plain=plain)
+
+
+@click.command(epilog="Example: catalog-sync show claude-opus-5")
+@click.argument("model", shell_complete=recorded("models"))
+@row_format
+@click.pass_obj
+def show(context: Context, model: str, format_: str | None) -> None:
+    """Print one model: its row, and its history, newest first."""
+    from catalog_sync.domain import replay
+    from catalog_sync.domain.successor import leaving, successors
+    from catalog_sync.queries import catalog, export
+
+    with context.app() as app, app.read_transaction() as connection:
+        found = catalog.show_model(connection, model)
+        now, ends = app.clock(), any(leaving(record) for record, _ in found)
+        records = catalog.list_models(connection, removed=True) if ends else []
+        newer = successors(records, now)
+    if format_ == "json":
+        render.write_json(
+            [
+                {"model": export.model_row(record), "events": list(map(export.event_row, history))}
+                for record, history in found
+            ]
+        )
+    elif format_ == "csv":
+        rows = (export.event_row(event) for _, history in found for event in history)
+        render.write_rows(rows, export.EVENT_COLUMNS, "csv")
+    else:
+        for number, (record, history) in enumerate(found):
+            if number:
+                render.write("")
+            _write_model(record, now, newer.get((record.source, model)))
+            render.write("")
+            past = replay.model_history(model, history)
+            _write_events(past, {}, with_model=False, plain=format_ == "table")
+
+
+def _write_model(record: ModelRecord, now: datetime, newer: ModelRecord | None) -> None:
+    from catalog_sync.domain.event_text import value_text
+    from catalog_sync.queries import export
+
+    facts = {}
+    for name in export.MODEL_COLUMNS:
+        value = getattr(record if hasattr(record, name) else record.info, name)
+        if isinstance(value, datetime):
+            overdue = name == "retires_at" and record.listed and not record.retired
+            away = distance_text(value, now, past="overdue" if overdue else "ago")
+            facts[name] = f"{render.date(value)} ({away})"
+        elif name != "payload":
+            facts[name] = "-" if value is None else value_text(value)
+    facts["successor"] = f"{newer.info.id} ({newer.info.display_name})" if newer else "-"
+    facts["capabilities"] = export.capabilities_text(record.info.payload)
+    render.write_facts(facts)
+
+
+def _nothing(app: App, what: str, sources: Sequence[str]) -> str:
+    """Return why nothing is printed."""
+    from catalog_sync.queries import catalog
+
+    with app.read_transaction(sources) as connection:
+        if catalog.has_baseline(connection, sources=sources):
+            return what
+    named = " of " + ", ".join(sources) if sources else ""
+    return f"nothing was recorded yet{named}; run: catalog-sync sync"
