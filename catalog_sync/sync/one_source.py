@@ -97,11 +97,7 @@ class SourceRun:
             decision = self._decide(state, report.started_at)
             return self._apply(_concluded(report, decision), decision)
         except SourceError as error:
-            failed = self._failed(report, error)
-            try:
-                return self._fail(failed)
-            except DatabaseError as unusable:
-                return self._failed(report, unusable)
+            return self._fail(self._failed(report, error))
         except (StoppedError, DatabaseError) as error:
             failed = self._failed(report, error)
             self.close(failed)
@@ -114,15 +110,8 @@ class SourceRun:
 
     def close(self, report: RunReport) -> None:
         """Close a run as failed, if the database can be used. Its later results are discarded."""
-        name, run_id = self.source.name, _run_id(report)
-
-        def work(connection: Connection) -> None:
-            now = later(self.context.clock(), db_state.latest_recorded_at(connection, name))
-            runs.release(connection, name, run_id)
-            runs.finish_run(connection, run_id, report.columns(now))
-
         with suppress(DatabaseError):
-            db_engine.run(self.context.engine, work)
+            self._close(report, self.context.clock(), announce=False)
 
     # --- 1. begin ------------------------------------------------------------------------------
 
@@ -220,33 +209,40 @@ class SourceRun:
 
     def _fail(self, report: RunReport) -> RunReport:
         """Close the run as failed, and record the event of repeated failures at the threshold."""
-        cause, name, run_id = report.cause, self.source.name, _run_id(report)
         now = self.context.clock()
-        if isinstance(cause, ClockError) and cause.server_at:
-            now = cause.server_at  # a time of the wrong clock would move all later ones
+        if isinstance(report.cause, ClockError) and report.cause.server_at:
+            now = report.cause.server_at  # a time of the wrong clock would move all later ones
+        try:
+            return replace(report, events=self._close(report, now, announce=True))
+        except DatabaseError as error:
+            return self._failed(report, error)
+
+    def _close(self, report: RunReport, now: datetime, *, announce: bool) -> tuple[Event, ...]:
+        name, run_id = self.source.name, _run_id(report)
 
         def work(connection: Connection) -> tuple[Event, ...]:
             failed_at = later(now, db_state.latest_recorded_at(connection, name))
             if not runs.finish_run(connection, run_id, report.columns(failed_at)):
                 return ()  # the process that took the source over has closed the run
-            streak, announced_codes = db_state.failures(connection, name)
-            event = incidents.failure_event(
-                failed_at,
-                str(report.error),
-                str(report.error_code),
-                streak=streak,
-                threshold=self.context.settings.failure_alert_after,
-                announced_codes=announced_codes,
-            )
+            event = None
+            if announce:
+                streak, announced_codes = db_state.failures(connection, name)
+                event = incidents.failure_event(
+                    failed_at,
+                    str(report.error),
+                    str(report.error_code),
+                    streak=streak,
+                    threshold=self.context.settings.failure_alert_after,
+                    announced_codes=announced_codes,
+                )
             runs.release(connection, name, run_id, failed_at if event else None)
             return self._record(connection, run_id, [event] if event else [])
 
-        events = db_engine.run(
+        return db_engine.run(
             self.context.engine,
             work,
             landed=lambda found, _: runs.finished_at(found, run_id) is not None,
         )
-        return replace(report, events=events)
 
     def _record(
         self, connection: Connection, run_id: int, events: Sequence[Event]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sqlite3
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +27,6 @@ from catalog_sync.db.schema import alert_deliveries, model_events, sources, sync
 from catalog_sync.db.urls import secrets, where
 from catalog_sync.domain.kinds import RunStatus
 from catalog_sync.errors import ConfigError, DatabaseError
-from conftest import need
 from support import ScriptedServer, model, page, settings_for
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -68,48 +65,6 @@ def test_any_date_style(database_url: str, api: ScriptedServer, style: str) -> N
         connection.execute(sa.text(f"ALTER DATABASE {name} SET timezone = 'Asia/Kathmandu'"))
     engine.dispose()
     synced(database_url, api)
-
-
-@postgresql
-def test_a_pooler_in_transaction_mode(
-    database_url: str, api: ScriptedServer, tmp_path: Path
-) -> None:
-    """Behind PgBouncer in transaction mode no setting is needed."""
-    server = sa.make_url(database_url)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    user = server.username or "postgres"
-    (tmp_path / "users").write_text(f'"{user}" ""\n')
-    (tmp_path / "pgbouncer.ini").write_text(
-        f"[databases]\n* = host={server.host} port={server.port or 5432} user={user}\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\n"
-        f"auth_file = {tmp_path}/users\npool_mode = transaction\ndefault_pool_size = 2\n"
-        f"unix_socket_dir =\nlogfile = {tmp_path}/log\npidfile = {tmp_path}/pid\n"
-    )
-    command = [need("pgbouncer"), "-q", str(tmp_path / "pgbouncer.ini")]
-    if shutil.which("runuser") and Path("/proc/self").stat().st_uid == 0:
-        tmp_path.chmod(0o777)
-        command = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *command]
-        for parent in (tmp_path, *tmp_path.parents):
-            if parent.stat().st_uid == 0 and parent != Path("/"):
-                parent.chmod(parent.stat().st_mode | 0o011)
-    pooler = subprocess.Popen(command)
-    try:
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        url = server.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
-        synced(url, api)
-        with App(settings_for(url, api.url)) as one, App(settings_for(url, api.url)) as other:
-            for _ in range(10):
-                assert [app.sync()[0].error for app in (one, other)] == [None, None]
-    finally:
-        pooler.terminate()
-        pooler.wait()
 
 
 # --- URLs --------------------------------------------------------------------------------------

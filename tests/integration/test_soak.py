@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from pydantic import SecretStr
 
 from catalog_sync.app import App
 from catalog_sync.config.settings import AlertSettings
+from catalog_sync.config.values import SecretStr
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine
 from catalog_sync.db.schema import sync_runs
