@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -21,7 +22,7 @@ from catalog_sync.errors import DatabaseError
 from conftest import empty_database
 from poolers import CommitProxy
 from receivers import Receiver
-from support import model, settings_for
+from support import environment, model, program, settings_for
 
 WANTED = (Kind.ADDED, Kind.UPDATED)
 TABLES = ("sources", "sync_runs", "models", "model_events", "alert_deliveries")
@@ -224,3 +225,21 @@ def test_serializable_by_default(url: str, sandbox: Sandbox) -> None:
         assert {report.status for report in reports} <= {"succeeded", "skipped"}, reports
         assert any(report.status == "succeeded" for report in reports)
         consistent(url, number)
+
+
+def test_a_first_set_up_without_advisory_locks(url: str, sandbox: Sandbox) -> None:
+    """Processes that start at once on an empty database need no lock that an engine may lack."""
+    lock = "pg_catalog.pg_advisory_xact_lock(bigint)"
+    execute(url, f"ALTER FUNCTION {lock} RENAME TO hidden_lock")
+    variables = environment(
+        CATALOG_SYNC_DATABASE_URL=url,
+        ANTHROPIC_API_KEY="sandbox-key",
+        ANTHROPIC_BASE_URL=sandbox.url,
+    )
+    started = [
+        subprocess.Popen(program("sync"), env=variables, stderr=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    ended = [(process.communicate()[1], process.returncode) for process in started]
+    assert ended == [("", 0)] * 6
+    consistent(url, 0)
