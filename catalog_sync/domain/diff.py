@@ -12,6 +12,8 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
+import msgspec
+
 from catalog_sync.clock import parse_rfc3339
 
 Path: TypeAlias = tuple[str, ...]
@@ -29,6 +31,7 @@ class _Absent:
 
 
 ABSENT: Final = _Absent()
+_encode = msgspec.json.Encoder(order="sorted").encode
 _SPECIAL = re.compile(r"[.\\]")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _KEY = re.compile(r"(?:^|\.)((?:[^.\\]|\\.)*)", re.DOTALL)
@@ -56,7 +59,15 @@ def at(value: Any, path: Path) -> Any:
 
 def equal(old: Any, new: Any) -> bool:
     """Whether two JSON values are equal. The order of keys is ignored, and true is not 1."""
-    return bool(old == new) and _same_types(old, new)
+    return bool(old == new) and (_same_text(old, new) or _same_types(old, new))
+
+
+def _same_text(old: Any, new: Any) -> bool:
+    """Whether two values have the same JSON: much faster than a look at each part of them."""
+    try:
+        return _encode(old) == _encode(new)
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError):
+        return False
 
 
 def _same_types(old: Any, new: Any) -> bool:
