@@ -62,6 +62,10 @@ FINE = [
 LISTED = [*FINE, DEPRECATED, RETIRING, OVERDUE, RETIRED]
 
 
+GONE_SINCE_JUNE = "claude-opus-4-20250514"
+"""A model of the demo's story."""
+
+
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Two sources: a model was removed from the first; the second lists two models."""
@@ -547,6 +551,29 @@ def test_a_reader_that_has_seen_enough() -> None:
     assert result.stderr == ""
     assert result.stdout.startswith("x.txt:1:1: ")
     assert result.stdout.count("\n") == 1
+
+
+def test_a_configuration_in_the_checkout(demo: str, tmp_path: Path) -> None:
+    """The checkout's `catalog-sync.toml` runs no command, and is not read if another is named."""
+    write("a.py", f'MODEL = "{GONE_SINCE_JUNE}"\n')
+    write(
+        "catalog-sync.toml",
+        f"""
+        database_url = "{demo}"
+        [[sources]]
+        name = "anthropic"
+        api_key_command = ["touch", "{tmp_path}/ran"]
+        [check]
+        ignore = ["*"]
+        """,
+    )
+    hidden = run("check", "--scan", ".")
+    assert (hidden.returncode, "0 models checked" in hidden.stdout) == (0, True), hidden
+    assert not (tmp_path / "ran").exists()
+    ours = tmp_path / "elsewhere.toml"
+    ours.write_text(f'database_url = "{demo}"\n[[sources]]\nname = "anthropic"\n')
+    found = run("check", "--scan", ".", CATALOG_SYNC_CONFIG=str(ours))
+    assert (found.returncode, GONE_SINCE_JUNE in found.stdout) == (1, True), found
 
 
 # --- tools that run it ---------------------------------------------------------------------------
