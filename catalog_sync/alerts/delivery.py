@@ -23,13 +23,15 @@ from datetime import timedelta
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
-from catalog_sync.alerts import lines, message
+from catalog_sync.alerts import message
 from catalog_sync.alerts.backoff import delay, next_attempt_at
+from catalog_sync.alerts.lines import full_name
 from catalog_sync.cancel import CancelToken
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import notifications, outbox
-from catalog_sync.domain.successor import successor
+from catalog_sync.domain.kinds import ENDING
+from catalog_sync.domain.successor import successors
 from catalog_sync.errors import StoppedError
 from catalog_sync.logs import fields
 
@@ -208,23 +210,16 @@ class _Sender:
 
     def _compose(self, connection: sa.Connection, notification: Notification) -> Message:
         events, id_ = notification.events, notification.message_id
-
-        def earlier() -> Mapping[tuple[str, str | None], int]:
-            return notifications.earlier_events(connection, notification)
-
-        names: dict[str, str] = {}
-        if left := lines.leaving(events):
+        if id_ is None:
+            earlier = notifications.earlier_events(connection, notification)
+            id_ = message.message_id(notification.channel, events, earlier)
+        names = {}
+        if any(event.kind in ENDING for event in events):
             records = list(db_catalog.select_models(connection, source=notification.source))
-            for record in records:
-                if record.info.id in left:
-                    found = successor(record, records, events[-1].occurred_at)
-                    names |= {record.info.id: found.info.display_name} if found else {}
+            for (_, model_id), newer in successors(records, events[-1].occurred_at).items():
+                names[model_id] = full_name(newer.info.display_name, newer.info.id)
         return message.compose(
-            id_ or message.message_id(notification.channel, events, earlier()),
-            events,
-            notification.run_id,
-            public_url=self._public_url,
-            successors=names,
+            id_, events, notification.run_id, public_url=self._public_url, successors=names
         )
 
     def _claim(self, notification: Notification, id_: str, now: datetime) -> bool:

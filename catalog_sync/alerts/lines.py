@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from catalog_sync.domain.event_text import deadline_text, facts, model_info
-from catalog_sync.domain.kinds import Kind
+from catalog_sync.domain.kinds import ENDING, Kind, Lifecycle
 from catalog_sync.text import age_text, count, one_line
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 _MAX_FACTS: Final = 3
 _MAX_FACT_LENGTH: Final = 200
 _SUBJECT_LENGTH: Final = 200
-_UNKNOWN_RELEASE_YEAR: Final = 1970
-"""The year of `created_at` if the API does not know the release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,6 @@ _IMPLIED: Final = {
     for kind in (Kind.RETIRED, Kind.REMOVED, Kind.RETIRING, Kind.DEPRECATED)
 } | {Kind.RESCHEDULED: frozenset({"deprecated_at"})}
 """Paths of changes that the words of a kind already state."""
-_LEAVING: Final = frozenset({Kind.RETIRED, Kind.REMOVED, Kind.RETIRING, Kind.DEPRECATED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +72,6 @@ class Line:
     model_id: str | None
     verb: str
     facts: tuple[str, ...]
-    deadline: str | None = None
-    """The retirement date and its distance. None without a date."""
     successor: str | None = None
 
 
@@ -85,21 +80,26 @@ class Line:
 
 def severity_of(events: Iterable[Event]) -> str:
     """Return the severity of the most severe event: failure, warning, info or success."""
-    return min((_WORDS[event.kind].severity for event in events), key=_SEVERITIES.index)
+    return min(map(_severity, events), key=_SEVERITIES.index)
 
 
-def leaving(events: Iterable[Event]) -> set[str]:
-    """Return the ids of the models that people should move away from."""
-    return {event.model_id for event in events if event.kind in _LEAVING and event.model_id}
+def _severity(event: Event) -> str:
+    info = model_info(event)
+    ends = info is not None and info.lifecycle in {Lifecycle.DEPRECATED, Lifecycle.RETIRED}
+    if event.kind is Kind.RETURNED and ends:
+        return "warning"  # it is listed again, but nobody should use it
+    return _WORDS[event.kind].severity
 
 
 def display_name(event: Event) -> str | None:
-    """Return the model's name as it was received; None without a model or a name."""
+    """Return the model's name as it was received; None without a model or its object."""
     info = model_info(event)
-    if info is not None:
-        return info.display_name
-    name = (event.payload or {}).get("display_name") if event.model_id is not None else None
-    return name if isinstance(name, str) else None
+    return info.display_name if info else None
+
+
+def full_name(name: str, model_id: str) -> str:
+    """Return a model's name with its id, such as "Claude Opus 5 (claude-opus-5)"."""
+    return f"{name} ({model_id})" if name.strip() not in {"", model_id} else model_id
 
 
 def lines_of(events: Sequence[Event], successors: Mapping[str, str]) -> list[Line]:
@@ -132,16 +132,13 @@ def _line(events: Sequence[Event], successors: Mapping[str, str], max_facts: int
     kind = min(kinds, key=_ORDER.__getitem__)
     payload = next((event.payload for event in reversed(events) if event.payload), None)
     merged = replace(last, kind=kind, changes=_merged(events), payload=payload)
-    info = model_info(merged)
-    name = one_line(display_name(merged) or "")
     return Line(
         kind,
-        name or last.model_id,
+        one_line(display_name(merged) or "") or last.model_id,
         last.model_id,
         ", then ".join(_WORDS[each].verb for each in kinds),
         _facts(merged, max_facts),
-        deadline_text(info.retires_at, last.occurred_at) if info and info.retires_at else None,
-        successors.get(last.model_id) if kind in _LEAVING else None,
+        successors.get(last.model_id) if kind in ENDING else None,
     )
 
 
@@ -158,14 +155,10 @@ def _merged(events: Sequence[Event]) -> dict[str, Mapping[str, Any]]:
 def _facts(event: Event, limit: int) -> tuple[str, ...]:
     """Return the first facts of an event, each of limited length, and the number of the others."""
     texts = facts(event, _IMPLIED.get(event.kind, ()))
-    info = model_info(event)
-    if event.kind is Kind.ADDED and info and info.created_at.year != _UNKNOWN_RELEASE_YEAR:
-        texts.insert(0, f"released {info.created_at:%Y-%m-%d}")
     if event.kind.startswith("sync_"):
         return tuple(texts)
     shown = [one_line(text, _MAX_FACT_LENGTH) for text in texts[:limit]]
-    more = [f"+{len(texts) - limit} more"] if len(texts) > limit else []
-    return (*shown, *more)
+    return tuple(shown + [f"+{len(texts) - limit} more"] * (len(texts) > limit))
 
 
 # --- rendering -------------------------------------------------------------------------------
@@ -177,7 +170,7 @@ def subject_of(lines: Sequence[Line], events: Sequence[Event]) -> str:
         length = age_text(events[-1].occurred_at - events[0].occurred_at)
         return f"{count(len(events), 'change')} in {length}"
     if len(lines) == 1:
-        return _headline(lines[0], events[0])
+        return one_line(_headline(lines[0], events[-1]), _SUBJECT_LENGTH)
     counts = Counter(line.kind for line in lines)
     parts: list[str] = []
     for kind, words in _WORDS.items():
@@ -191,15 +184,17 @@ def subject_of(lines: Sequence[Line], events: Sequence[Event]) -> str:
 
 def _headline(line: Line, event: Event) -> str:
     label = _WORDS[line.kind].label
-    if line.model_id is not None:
-        name = line.name if line.name == line.model_id else f"{line.name} ({line.model_id})"
-        deadline = f", {line.deadline}" if line.kind is Kind.RETIRING and line.deadline else ""
-        return one_line(f"{label}: {name}{deadline}", _SUBJECT_LENGTH)
     if line.kind is Kind.SCHEMA_CHANGED:
         paths = list(event.changes)
-        more = [f"+{len(paths) - _MAX_FACTS} more"] if len(paths) > _MAX_FACTS else []
-        return one_line(f"{label}: {', '.join([*paths[:_MAX_FACTS], *more])}", _SUBJECT_LENGTH)
-    return one_line(f"{label}: source {event.source}", _SUBJECT_LENGTH)
+        more = [f"+{len(paths) - _MAX_FACTS} more"] * (len(paths) > _MAX_FACTS)
+        return f"{label}: {', '.join(paths[:_MAX_FACTS] + more)}"
+    if line.model_id is None:
+        return f"{label}: source {event.source}"
+    name = full_name(line.name, line.model_id)
+    info = model_info(event)
+    if line.kind is Kind.RETIRING and info and info.retires_at:
+        name += f", {deadline_text(info.retires_at, event.occurred_at)}"
+    return f"{label}: {name}"
 
 
 def sentence(line: Line, mark: Callable[[str], str], strong: str = "{}") -> str:

@@ -33,6 +33,9 @@ DEFAULT_ALERT_KINDS = (
 )
 """The events that a channel is sent by default; the others are for operators."""
 
+ENDING = frozenset({Kind.DEPRECATED, Kind.RETIRING, Kind.RESCHEDULED, Kind.RETIRED, Kind.REMOVED})
+"""The events that ask a person to move to another model."""
+
 
 class Lifecycle(StrEnum):
     """The stages of a model that the Models API documents."""

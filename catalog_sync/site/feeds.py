@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from catalog_sync.alerts import lines, message
 from catalog_sync.clock import format_instant, to_utc
 from catalog_sync.domain.event_text import facts
+from catalog_sync.domain.kinds import ENDING
 from catalog_sync.site.content import PAGE, anchor, escape_invisible, name_of
 from catalog_sync.site.templates import fill
 from catalog_sync.text import count, one_line
@@ -86,7 +87,7 @@ def _event_entry(event: Event, successors: dict[tuple[str, str], str]) -> Entry:
     key = (event.source, str(event.id), at, event.kind.value, event.model_id or "")
     newer = successors.get((event.source, event.model_id or ""))
     text = [lines.whole_sentence(event)]
-    if newer is not None and lines.leaving([event]):
+    if newer is not None and event.kind in ENDING:
         text.append(f"Successor: {newer}")
     return Entry(
         name_uuid("event", *key).urn,

@@ -242,14 +242,13 @@ def test_line(recorded: Event, text: str) -> None:
     assert message(recorded).text == f"{sentence}\nSource: anthropic"
 
 
-def test_successor() -> None:
-    """The message names the successor of a model that leaves, but not of one that arrives."""
-    successors = {"claude-opus-4-5-20251101": "Claude Opus 5"}
-    old = model("claude-opus-4-5-20251101", display_name="Claude Opus 4.5")
-    assert line(event(Kind.REMOVED, old), successors=successors) == (
-        "Claude Opus 4.5 was removed (claude-opus-4-5-20251101). Successor: Claude Opus 5."
-    )
-    assert "Successor" not in line(event(Kind.ADDED, old), successors=successors)
+@pytest.mark.parametrize("kind", [each for each in Kind if not each.startswith("sync_")])
+def test_successor(kind: Kind) -> None:
+    """The message names the successor where a person has to move to another model."""
+    text = line(event(kind), successors={OPUS["id"]: "Claude Opus 6 (claude-opus-6)"})
+    ends = kind.value in {"deprecated", "rescheduled", "retiring", "retired", "removed"}
+    assert text.endswith(". Successor: Claude Opus 6 (claude-opus-6).") is ends
+    assert ("Successor" in text) is ends
 
 
 @pytest.mark.parametrize("kind", [Kind.ADDED, Kind.DEPRECATED, Kind.RETIRING, Kind.RESCHEDULED])
@@ -389,8 +388,13 @@ def test_odd_names(name: str) -> None:
 
 def test_ordinary_names_are_untouched() -> None:
     """Names and ids without mentions or links keep every character, for copying."""
-    for name in ("R&D <beta>", "vendor/claude-opus-5:free", "Claude 4.5 (new) [beta]", "a < b > c"):
-        assert name in message(event(payload=model("x-1", display_name=name))).text
+    for name in (
+        *("R&D <beta>", "vendor/claude-opus-5:free", "Claude 4.5 (new) [beta]", "a < b > c"),
+        *("claude-opus-4@20250514", "anthropic.claude-v2:1", "my_model_3", "#1"),
+    ):
+        sent = message(event(payload=model("x-1", display_name=name)))
+        assert name in sent.text
+        assert name == "R&D <beta>" or name in sent.markdown
 
 
 @pytest.mark.parametrize("where", ["id", "path", "source", "error"])
@@ -440,6 +444,16 @@ def test_link() -> None:
 def test_severity(kinds: list[Kind], severity: str) -> None:
     """A message is as severe as its most severe event."""
     assert message(*(event(kind) for kind in kinds)).severity == severity
+
+
+@pytest.mark.parametrize(
+    ("lifecycle", "severity"),
+    [("active", "success"), ("deprecated", "warning"), ("retired", "warning")],
+)
+def test_severity_of_a_return(lifecycle: str, severity: str) -> None:
+    """The return of a model that nobody should use is no good news."""
+    returned = event(Kind.RETURNED, {**OPUS, "lifecycle": lifecycle})
+    assert message(returned).severity == severity
 
 
 @pytest.mark.parametrize(("number", "last"), [(20, None), (21, "+1 more"), (500, "+480 more")])
