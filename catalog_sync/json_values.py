@@ -33,6 +33,14 @@ def from_json(text: str | bytes) -> Any:
         return json.loads(text)  # knows NaN and half surrogates, which older versions stored
 
 
+def has_text(value: Any, text: bytes) -> bool:
+    """Return whether a JSON text is that of a value, blanks aside. False when in doubt."""
+    try:
+        return msgspec.json.encode(value) == msgspec.json.format(text, indent=-1)
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
+        return False
+
+
 class SharedValues(Generic[T]):
     """Decodes the values of many objects. Equal values are decoded once, and shared.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from catalog_sync.client.decode import decode
-from catalog_sync.domain.model import INT64_MAX, ModelInfo, parse_api_time
+from catalog_sync.domain.model import INT64_MAX, ModelInfo, parse_api_time, parse_id
 from catalog_sync.errors import BadAnswerError
 
 if TYPE_CHECKING:
@@ -53,14 +53,16 @@ class AnthropicApi:
 
     def read_model(self, payload: Mapping[str, Any]) -> ModelInfo:
         """Return the model that an object describes. Raises ValueError, naming the field."""
-        for name, check in _FIELDS.items():
-            value = payload.get(name)
-            if value is not None or name in _REQUIRED:
-                try:
-                    check(value)
-                except ValueError as error:
-                    raise ValueError(f"{name}: {error}") from error
-        return ModelInfo.from_payload(payload)
+        values: dict[str, Any] = {}
+        name = ""
+        try:
+            for name, read in _FIELDS.items():
+                value = payload.get(name)
+                missing = value is None and name not in _REQUIRED
+                values[name] = None if missing else read(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+        return ModelInfo(id=parse_id(payload.get("id")), payload=payload, **values)
 
     def advice(self, fields: Mapping[str, Any] | None, items: Sequence[msgspec.Raw]) -> str | None:
         """Return the setting for a list in the shape of OpenAI's API."""
@@ -78,26 +80,27 @@ def _is_openai(item: msgspec.Raw) -> bool:
     return is_model and (payload.get("object") == "model" or "created" in payload)
 
 
-def _check_text(value: Any) -> None:
+def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("expected a string")  # noqa: TRY004  # a value, not a bug
+    return value
 
 
-def _check_tokens(value: Any) -> None:
+def _tokens(value: Any) -> int:
     if type(value) is not int or not 0 <= value <= INT64_MAX:
         raise ValueError("expected a number of tokens")
+    return value
 
 
 _REQUIRED: Final = frozenset({"display_name", "type", "created_at"})
-"""`ModelInfo.from_payload` checks the id."""
-_FIELDS: Final[Mapping[str, Callable[[Any], object]]] = {
-    "display_name": _check_text,
-    "type": _check_text,
+_FIELDS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "display_name": _text,
+    "type": _text,
     "created_at": parse_api_time,
-    "lifecycle": _check_text,
-    "line": _check_text,
+    "lifecycle": _text,
+    "line": _text,
     "deprecated_at": parse_api_time,
     "retires_at": parse_api_time,
-    "max_input_tokens": _check_tokens,
-    "max_tokens": _check_tokens,
+    "max_input_tokens": _tokens,
+    "max_tokens": _tokens,
 }

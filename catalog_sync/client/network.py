@@ -25,7 +25,7 @@ from httpcore._backends.sync import SyncStream  # no public way to wrap a socket
 from catalog_sync.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from catalog_sync.cancel import CancelToken
 
@@ -95,25 +95,22 @@ def _seconds(used: socket.socket, longest: float) -> float:
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection that enforces the deadline of its exchange at each operation."""
+    """A connection that enforces the deadline of its exchange, whatever timeout httpx passes."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
         self._socket: socket.socket = stream.get_extra_info("socket")
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+    def read(self, max_bytes: int, *_: Any, **__: Any) -> bytes:
         return self._stream.read(max_bytes, _seconds(self._socket, _SILENCE_SECONDS))
 
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+    def write(self, buffer: bytes, *_: Any, **__: Any) -> None:
         for start in range(0, len(buffer), _WRITE_BYTES):
             longest = _seconds(self._socket, _SILENCE_SECONDS)
             self._stream.write(buffer[start : start + _WRITE_BYTES], longest)
 
     def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ARG002
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, *_: Any, **__: Any
     ) -> httpcore.NetworkStream:
         # TLS takes the socket away until the handshake is over. A duplicate can still end it.
         with self._socket.dup() as handle:
@@ -132,20 +129,13 @@ class _Stream(httpcore.NetworkStream):
 class _Backend(httpcore.NetworkBackend):
     """Opens connections that can be closed at any time."""
 
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ARG002
-        local_address: str | None = None,  # noqa: ARG002
-        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
-    ) -> httpcore.NetworkStream:
+    def connect_tcp(self, host: str, port: int, *_: Any, **__: Any) -> httpcore.NetworkStream:
         error: OSError | None = None
         try:
             addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as unknown:
             raise httpcore.ConnectError(str(unknown)) from unknown
-        for family, kind, protocol, _, address in addresses:
+        for family, kind, protocol, _name, address in addresses:
             connection = socket.socket(family, kind, protocol)
             try:
                 connection.settimeout(_seconds(connection, _CONNECT_SECONDS))

@@ -5,14 +5,16 @@ Paging is made of small values: an API turns the answer to a query into the quer
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from catalog_sync.client.decode import ObjectReader, decode, decode_list
 from catalog_sync.domain.diff import equal, same
 from catalog_sync.domain.model import Catalog, Identity, ModelInfo
 from catalog_sync.errors import BadAnswerError
+from catalog_sync.json_values import has_text
 from catalog_sync.text import one_line
 
 if TYPE_CHECKING:
@@ -22,45 +24,21 @@ if TYPE_CHECKING:
 
     import msgspec
 
+    from catalog_sync.client.anthropic import AnthropicApi
     from catalog_sync.client.exchange import Response
+    from catalog_sync.client.openai import OpenAIApi
+
+    Api: TypeAlias = AnthropicApi | OpenAIApi
+    """A shape of API: its queries, and the reading of its answers."""
 
 Query: TypeAlias = "tuple[tuple[str, str], ...]"
 """The parameters of a page's query. The last one is its cursor, if it has one."""
 MAX_PAGES: Final = 1_000
 MAX_WALK_BYTES: Final = 512 * 2**20
 """The size of all pages of a walk together."""
+_ID: Final = re.compile(rb'"id"\s*:\s*"([^"\\]*)"')
 _BATCH: Final = 100
 """The number of objects that are decoded between two checks of the deadline."""
-
-
-class Api(Protocol):
-    """One shape of API: its queries, and the decoding of its answers."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Sent with every request."""
-        ...
-
-    def first_query(self, page_size: int, lifecycle: Sequence[str]) -> Query:
-        """Return the query of the first page."""
-        ...
-
-    def next_query(self, fields: Mapping[str, Any] | None, query: Query) -> Query | None:
-        """Return the query of the next page; None on the last one. Raises BadAnswerError.
-
-        Args:
-            fields: The fields of the answer beside `data`; None if it is a bare array.
-            query: The query that was answered.
-        """
-        ...
-
-    def read_model(self, payload: Mapping[str, Any]) -> ModelInfo:
-        """Return the model that an object describes. Raises ValueError."""
-        ...
-
-    def advice(self, fields: Mapping[str, Any] | None, items: Sequence[msgspec.Raw]) -> str | None:
-        """Return what to do about a list that could not be read, if its shape tells."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +97,27 @@ class PageReader:
         for index, item in enumerate(items):
             if index % _BATCH == 0:
                 self._check()
-            try:
-                payload = self._objects.read(item)
-                info = self._api.read_model(payload)
-            except (ValueError, BadAnswerError) as error:
-                reason = error.reason if isinstance(error, BadAnswerError) else error
-                raise BadAnswerError(f"data[{index}]{_named(item)}: {reason}") from error
-            recorded = self._known.get(info.id)
-            unchanged = recorded is not None and equal(recorded.payload, payload)
-            models.append(recorded if recorded is not None and unchanged else info)
+            models.append(self._unchanged(item) or self._read(item, index))
         return tuple(models)
+
+    def _unchanged(self, item: msgspec.Raw) -> ModelInfo | None:
+        """Return the recorded model whose object has the same text: no need to decode it."""
+        text = bytes(item)
+        id_ = _ID.search(text)
+        recorded = self._known.get(id_[1].decode(errors="replace")) if id_ else None
+        return recorded if recorded and has_text(recorded.payload, text) else None
+
+    def _read(self, item: msgspec.Raw, index: int) -> ModelInfo:
+        try:
+            payload = self._objects.read(item)
+            info = self._api.read_model(payload)
+        except (ValueError, BadAnswerError) as error:
+            reason = error.reason if isinstance(error, BadAnswerError) else error
+            raise BadAnswerError(f"data[{index}]{_named(item)}: {reason}") from error
+        recorded = self._known.get(info.id)
+        if recorded is not None and equal(recorded.payload, payload):
+            return recorded
+        return info
 
 
 def _named(item: msgspec.Raw) -> str:

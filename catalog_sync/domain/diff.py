@@ -7,7 +7,7 @@ a backslash that belongs to a key is escaped by a backslash: `a\.b` is one key, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import translate
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -72,18 +72,11 @@ def _same_text(old: Any, new: Any) -> bool:
 
 def _same_types(old: Any, new: Any) -> bool:
     """Whether two values that Python considers equal have booleans at the same places."""
-    pairs: Iterable[tuple[Any, Any]]
     if isinstance(old, dict):
-        pairs = ((value, new[key]) for key, value in old.items())
-    elif isinstance(old, list):
-        pairs = zip(old, new, strict=True)
-    else:
-        return isinstance(old, bool) is isinstance(new, bool)
-    for value, other in pairs:
-        # The common cases first: this is called for every value of every model.
-        if value is not other and value.__class__ is not str and not _same_types(value, other):
-            return False
-    return True
+        return all(_same_types(value, new[key]) for key, value in old.items())
+    if isinstance(old, list):
+        return all(map(_same_types, old, new))
+    return isinstance(old, bool) is isinstance(new, bool)
 
 
 def same(old: Any, new: Any) -> bool:

@@ -7,6 +7,7 @@ as immutable although Python cannot enforce it: a change makes a new object.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -37,6 +38,13 @@ def parse_api_time(value: object) -> datetime:
     if not isinstance(value, str):
         raise ValueError("expected an RFC 3339 time")  # noqa: TRY004  # a value, not a bug
     return _parsed(value)
+
+
+def parse_id(value: object) -> str:
+    """Return a model's id. Raises ValueError for what databases cannot index."""
+    if not isinstance(value, str) or not 1 <= len(value) <= ID_MAX_LENGTH:
+        raise ValueError(f"id: expected 1 to {ID_MAX_LENGTH} characters")
+    return value
 
 
 @lru_cache(maxsize=4096)  # models share most of their dates
@@ -74,19 +82,13 @@ class ModelInfo:
         """Return the model that an object of an API, or one that was stored, describes.
 
         Reads Anthropic's and OpenAI's shape. Only `id` is required; a value that its column
-        cannot hold counts as not said.
-
-        Raises:
-            ValueError: There is no id, or not a usable one.
+        cannot hold counts as not said. Raises ValueError without a usable id.
         """
         if not isinstance(payload, Mapping):
             raise ValueError("expected an object")  # noqa: TRY004  # a value, not a bug
-        id_ = payload.get("id")
-        if not isinstance(id_, str) or not 1 <= len(id_) <= ID_MAX_LENGTH:
-            raise ValueError(f"id: expected 1 to {ID_MAX_LENGTH} characters")
         read = _anthropic_fields if _has_anthropic_shape(payload) else _openai_fields
         return cls(
-            id=id_,
+            id=parse_id(payload.get("id")),
             line=_text(payload.get("line")),
             deprecated_at=_time(payload.get("deprecated_at")),
             max_input_tokens=_tokens(payload.get("max_input_tokens")),
@@ -98,9 +100,8 @@ class ModelInfo:
 
 def _has_anthropic_shape(payload: JsonObject) -> bool:
     """Whether an object has the fields of every version of Anthropic's API."""
-    display_name, type_, created_at = map(payload.get, ("display_name", "type", "created_at"))
-    texts = isinstance(display_name, str) and isinstance(type_, str) and isinstance(created_at, str)
-    return texts and _time(created_at) is not None
+    required = map(payload.get, ("display_name", "type", "created_at"))
+    return all(isinstance(value, str) for value in required) and bool(_time(payload["created_at"]))
 
 
 def _anthropic_fields(payload: JsonObject) -> dict[str, Any]:
@@ -146,31 +147,27 @@ def _number(value: Any) -> float | None:
 
 
 def _tokens(value: Any) -> int | None:
-    if value is None or (type(value) is int and 0 <= value <= INT64_MAX):  # the usual cases
-        return value
     number = _number(value)
-    whole = number is not None and 0 <= number <= INT64_MAX and number == int(number)
-    return int(number) if whole and number is not None else None
+    if number is None or not 0 <= number <= INT64_MAX or number != int(number):
+        return None
+    return int(number)
 
 
 def _time(value: Any) -> datetime | None:
     """Return the instant of a time, a date alone, or Unix seconds; None for anything else."""
-    if isinstance(value, str):
-        try:  # `suppress` would take longer than the rest
-            return _parsed(value)
-        except ValueError:
-            pass
-    seconds = _number(value)
-    try:
-        if seconds is not None:
+    with suppress(ValueError, OverflowError):
+        if (seconds := _number(value)) is not None:
             instant = EPOCH + timedelta(seconds=seconds)
             return instant if instant > EPOCH else None
-        if not isinstance(value, str):
-            return None
-        instant = datetime.fromisoformat(value.strip().upper())
-        instant = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
+        if isinstance(value, str):
+            return _lenient_time(value)
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _lenient_time(text: str) -> datetime | None:
+    instant = datetime.fromisoformat(text.strip().upper())
+    instant = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC)
     return instant if instant.year >= _FIRST_YEAR else None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from catalog_sync.json_values import StoredObjects, from_json, to_json
+from catalog_sync.json_values import StoredObjects, from_json, has_text, to_json
 
 VALUES: list[Any] = [
     None,
@@ -37,3 +37,19 @@ def test_json_of_older_versions_is_read() -> None:
         "far": float("inf"),
         "n": [float("inf")],
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "same"),
+    [
+        ({"a": [1, "é"]}, '{ "a":[1,\n"é"] }', True),
+        ({"a": 1}, '{"a": true}', False),
+        ({"a": 1}, '{"a": 1.0}', False),
+        ({"a": 1}, '{"a": 2, "a": 1}', False),
+        ({"a": 1}, '{"a": 1', False),
+        ({"a": "\ud83d"}, '{"a": "\\ud83d"}', False),
+    ],
+)
+def test_text_of_a_value(value: Any, text: str, same: bool) -> None:
+    """A text is that of a value only if it is valid and differs in nothing but its blanks."""
+    assert has_text(value, text.encode()) is same
