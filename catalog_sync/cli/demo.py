@@ -59,7 +59,8 @@ def _tell() -> int:
                 render.write("\nThe record ends here. What follows is made up, to show lifecycles:")
             recorded = step.recorded
             _write_run(step, report)
-    render.write("\nThings to try:")
+    own = "Before you sync your own list, unset CATALOG_SYNC_DATABASE_URL: this file is the demo's."
+    render.write(f"\n{own}\n\nThings to try:")
     render.write(f"  export CATALOG_SYNC_DATABASE_URL=sqlite:///{file}")
     model = story.MODEL_TO_SHOW
     tried = ("models", "events --since 90d", f"show {model}", f"check {model}", "status")
