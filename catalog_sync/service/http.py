@@ -1,17 +1,15 @@
-"""The HTTP server of /metrics and /healthz: waitress, and a WSGI application of two paths."""
+"""The HTTP server of /metrics and /healthz."""
 
 from __future__ import annotations
 
 import json
 import logging
-import socket
-import threading
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from prometheus_client import make_wsgi_app
-from waitress import create_server, wasyncore
 
 from catalog_sync.logs import fields
+from catalog_sync.service.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,16 +27,15 @@ _LIMITS = {
     "max_request_body_size": 64 * 1024,
 }
 _HEADERS = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
-_POLL_SECONDS = 1.0
 _Answer: TypeAlias = "tuple[str, list[tuple[str, str]], bytes]"
 """Status, headers and body."""
 
 
-class Listener:
-    """Serves /metrics and /healthz from `start` until `close`.
+class Listener(Server):
+    """Serves /metrics and /healthz.
 
     Args:
-        address: The host and the port to bind. `::` accepts IPv4 too; port 0 chooses a free one.
+        address: The host and the port to bind.
         metrics: The registry that /metrics shows.
         health: Returns whether all is well, and the object of /healthz with 200 or 503.
 
@@ -53,51 +50,7 @@ class Listener:
         metrics: CollectorRegistry,
         health: Callable[[], tuple[bool, Mapping[str, Any]]],
     ) -> None:
-        host, port = address
-        ipv6 = ":" in host
-        listening = socket.create_server(
-            (host, port),
-            family=socket.AF_INET6 if ipv6 else socket.AF_INET,
-            backlog=128,
-            dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
-        )
-        self.port = int(listening.getsockname()[1])
-        self._channels: dict[int, Any] = {}
-        self._server = create_server(
-            _Application(metrics, health),
-            map=self._channels,
-            sockets=[listening],
-            ident=None,
-            clear_untrusted_proxy_headers=True,
-            **_LIMITS,
-        )
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
-
-    def start(self) -> None:
-        """Answer requests, in a thread. A second call does nothing."""
-        if self._thread.ident is None:
-            self._thread.start()
-
-    def close(self) -> None:
-        """Close the port and all connections."""
-        self._closing.set()
-        if self._thread.ident is not None:
-            self._server.pull_trigger()
-            self._thread.join()
-        self._server.task_dispatcher.shutdown(timeout=0)
-        wasyncore.close_all(self._channels)
-
-    def _serve(self) -> None:
-        while not self._closing.is_set():
-            wasyncore.loop(_POLL_SECONDS, use_poll=True, map=self._channels, count=1)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().__init__(address, _Application(metrics, health), **_LIMITS)
 
 
 class _Application:

@@ -1,0 +1,81 @@
+"""A WSGI application on a port of its own: waitress, which can be stopped from another thread."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+from waitress import create_server, wasyncore
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+_POLL_SECONDS = 1.0
+_DRAIN_SECONDS = 1.0
+"""How long `close` waits for answers in progress."""
+
+
+class Server:
+    """Serves a WSGI application from `start` until `close`.
+
+    Args:
+        address: The host and the port to bind. `::` accepts IPv4 too; port 0 chooses a free one.
+        application: Answers the requests.
+        limits: Options of waitress.
+
+    Raises:
+        OSError: The address cannot be bound.
+    """
+
+    def __init__(
+        self, address: tuple[str, int], application: WSGIApplication, **limits: int
+    ) -> None:
+        host, port = address
+        listening = socket.create_server(
+            (host, port),
+            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+            backlog=128,
+            dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+        )
+        self.port = int(listening.getsockname()[1])
+        self._channels: dict[int, Any] = {}
+        self._server = create_server(
+            application,
+            map=self._channels,
+            sockets=[listening],
+            ident=None,
+            clear_untrusted_proxy_headers=True,
+            **limits,
+        )
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
+
+    def start(self) -> None:
+        """Answer requests, in a thread. A second call does nothing."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def join(self) -> None:
+        """Wait until the server is closed from elsewhere."""
+        self._thread.join()
+
+    def close(self) -> None:
+        """Close the port and all connections."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._server.pull_trigger()
+            self._thread.join()
+        self._server.task_dispatcher.shutdown(timeout=_DRAIN_SECONDS)
+        wasyncore.close_all(self._channels)
+
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            wasyncore.loop(_POLL_SECONDS, use_poll=True, map=self._channels, count=1)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
