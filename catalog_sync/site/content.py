@@ -10,7 +10,7 @@ from urllib.parse import quote
 from catalog_sync.clock import parse_rfc3339
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import EPOCH
-from catalog_sync.domain.successor import successor
+from catalog_sync.domain.successor import successors
 from catalog_sync.text import escape_controls
 
 if TYPE_CHECKING:
@@ -161,18 +161,8 @@ class SiteContent:
         return f"{base}{file}{'#' if fragment else ''}{fragment}"
 
     def successors(self) -> dict[tuple[str, str], ModelRecord]:
-        """Return the successor of each model that was deprecated, retired or removed."""
-        by_source: dict[str, list[ModelRecord]] = {}
-        for record in self.models:
-            by_source.setdefault(record.source, []).append(record)
-        found = {}
-        for record in self.models:
-            ends = record.info.retires_at is not None or record.removed_at is not None
-            if ends or record.info.lifecycle in {"deprecated", "retired"}:
-                newer = successor(record, by_source[record.source], self.as_of)
-                if newer is not None:
-                    found[record.source, record.info.id] = newer
-        return found
+        """Return the successor of each leaving model that has one, by source and id."""
+        return successors(self.models, self.as_of)
 
 
 def anchor(source: str, model_id: str) -> str:
