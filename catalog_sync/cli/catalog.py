@@ -15,7 +15,8 @@ from catalog_sync.text import distance_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from catalog_sync.app import App
+    from sqlalchemy import Connection
+
     from catalog_sync.domain.model import Event, ModelRecord
 
 _ENDING = {Kind.DEPRECATED, Kind.RETIRING, Kind.RESCHEDULED, Kind.RETIRED, Kind.REMOVED}
@@ -53,15 +54,16 @@ def models(
     from catalog_sync.queries import catalog, export
 
     notes: list[str] = []
-    with context.app() as app:
-        records = app.models(sources=sources, lifecycles=lifecycles, removed=removed, as_of=as_of)
+    with context.app() as app, app.read_transaction(sources) as connection:
+        records = catalog.list_models(
+            connection, sources=sources, lifecycles=lifecycles, removed=removed, as_of=as_of
+        )
         if as_of is not None:
-            with app.read_transaction() as connection:
-                later = catalog.sources_without_record(connection, as_of, sources=sources)
+            later = catalog.sources_without_record(connection, as_of, sources=sources)
             notes = catalog.past_notes(as_of, app.clock(), later)
         if format_ not in {"json", "csv"} and not (records or notes):
-            past = removed or as_of is not None
-            notes = [_nothing(app, "no such model" if past else "no such model is listed", sources)]
+            now = " is listed" if as_of is None and not removed else ""
+            notes = [_nothing(connection, f"no such model{now}", sources)]
     if format_ in {"json", "csv"}:
         render.write_rows(map(export.model_row, records), export.MODEL_COLUMNS, format_)
     else:
@@ -142,7 +144,7 @@ def events(
             records = catalog.list_models(connection, removed=True) if ends else []
             _write_events(listed, successors(records, app.clock()), plain=format_ == "table")
         else:
-            render.note(_nothing(app, "no such event", sources))
+            render.note(_nothing(connection, "no such event", sources))
 
 
 def _write_events(
@@ -229,12 +231,11 @@ def _write_model(record: ModelRecord, now: datetime, newer: ModelRecord | None) 
     render.write_facts(facts)
 
 
-def _nothing(app: App, what: str, sources: Sequence[str]) -> str:
+def _nothing(connection: Connection, what: str, sources: Sequence[str]) -> str:
     """Return why nothing is printed."""
     from catalog_sync.queries import catalog
 
-    with app.read_transaction(sources) as connection:
-        if catalog.has_baseline(connection, sources=sources):
-            return what
+    if catalog.list_sources(connection, sources=sources):
+        return what
     named = " of " + ", ".join(sources) if sources else ""
     return f"nothing was recorded yet{named}; run: catalog-sync sync"

@@ -126,11 +126,6 @@ def list_sources(connection: Connection, *, sources: Sequence[str] = ()) -> list
     ]
 
 
-def has_baseline(connection: Connection, *, sources: Sequence[str] = ()) -> bool:
-    """Whether the catalog of any of these sources, or of any source, was recorded."""
-    return bool(list_sources(connection, sources=sources))
-
-
 def sources_without_record(
     connection: Connection, as_of: datetime, *, sources: Sequence[str] = ()
 ) -> dict[str, datetime]:
