@@ -1010,6 +1010,22 @@ def test_show_an_unknown_model(history: Path) -> None:
         assert advice in line
 
 
+def test_status_names_the_most_urgent_models(api: Sandbox) -> None:
+    """`status` names the five models that retire soonest, and the number of others."""
+    ends = [f"2099-0{month}-01T00:00:00Z" for month in range(1, 8)]
+    api.models = [
+        model(f"old-{number}", lifecycle="deprecated", retires_at=at)
+        for number, at in enumerate(reversed(ends))
+    ]
+    synced(api.url)
+    _, _, leaving = run("status").stdout.partition("\n\n")
+    header, *lines, more = leaving.splitlines()
+    assert header.split() == ["model", "lifecycle", "retires", "successor"]
+    assert [line.split()[0] for line in lines] == ["old-6", "old-5", "old-4", "old-3", "old-2"]
+    assert more == "and 2 more; see: catalog-sync models"
+    assert "old-" not in run("status", "--json").stdout
+
+
 def test_an_invisible_character_is_shown(api: Sandbox) -> None:
     """A suggested id shows its invisible characters escaped."""
     api.models = [model("claude\u200b-opus-9"), model("claude-\u202eopus-8")]
