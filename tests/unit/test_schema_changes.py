@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog_sync.domain.diff import ABSENT, equal
-from catalog_sync.domain.event_text import change_texts
+from catalog_sync.domain.event_text import facts
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import (
     Event,
@@ -342,4 +342,4 @@ def test_a_date_on_all_models_is_recorded_for_each() -> None:
 def test_text_of_a_change_of_all(sides: dict[str, Any], text: str) -> None:
     """A text states what happened to a path, and the values that are the same for all models."""
     event = Event(Kind.SCHEMA_CHANGED, NOW, changes={"x": sides})
-    assert change_texts(event) == [text]
+    assert facts(event) == [text]
