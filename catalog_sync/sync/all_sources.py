@@ -12,7 +12,7 @@ from catalog_sync import logs
 from catalog_sync.cancel import CancelToken
 from catalog_sync.db import checked, migrate, retention
 from catalog_sync.domain.alert_rules import AlertRule
-from catalog_sync.domain.kinds import STOPPED, Kind, RunStatus
+from catalog_sync.domain.kinds import Kind, RunStatus
 from catalog_sync.errors import ConfigError, DatabaseError, SecretError
 from catalog_sync.queries import health
 from catalog_sync.sync.context import RunContext, RunOptions
@@ -146,16 +146,28 @@ class AllSources:
     ) -> list[RunReport]:
         """Run the sources; `on_begin` is called when the first run begins that is not skipped."""
         cancel, first = CancelToken(), threading.Lock()
-        context = RunContext(self._engine, self._clock, self._settings, options, self.rules, cancel)
 
         def begin() -> None:
             if first.acquire(blocking=False):
                 on_begin()
 
+        context = RunContext(
+            self._engine,
+            self._clock,
+            self._settings,
+            options,
+            self.rules,
+            cancel,
+            begin,
+            on_page,
+            self._open,
+        )
+
         def run(source: SourceSettings) -> RunReport:
             with logs.source(source.name):
                 try:
-                    report = self._run_one(source, context, begin, on_page)
+                    one = SourceRun(context, source, lambda: self._open_client(source, cancel))
+                    report = one.run()
                 except DatabaseError as error:
                     if len(sources) == 1:
                         migrate.ensure_schema(self._engine)  # raises if no run could be recorded
@@ -174,34 +186,6 @@ class AllSources:
                 except BaseException:
                     cancel.cancel()  # before the pool waits for its threads
                     raise
-
-    def _run_one(
-        self,
-        source: SourceSettings,
-        context: RunContext,
-        on_begin: Callable[[], None],
-        on_page: Callable[[str, int, int], None],
-    ) -> RunReport:
-        began: list[int] = []
-
-        def begin(report: RunReport) -> None:
-            began.append(report.run_id or 0)
-            stopped = replace(report, error=STOPPED, error_code=STOPPED)
-            self._open[began[0]] = lambda: run.close(stopped)
-            on_begin()
-
-        run = SourceRun(
-            context,
-            source,
-            lambda: self._open_client(source, context.cancel),
-            lambda pages, models: on_page(source.name, pages, models),
-            begin,
-        )
-        try:
-            return run.run()
-        finally:
-            for run_id in began:
-                self._open.pop(run_id)
 
     @contextmanager
     def _open_client(self, source: SourceSettings, cancel: CancelToken) -> Iterator[ModelsSource]:

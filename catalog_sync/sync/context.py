@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from catalog_sync.cancel import CancelToken
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
     import sqlalchemy as sa
@@ -45,3 +45,9 @@ class RunContext:
     rules: Sequence[AlertRule] = ()
     """Which events are sent to which channel."""
     cancel: CancelToken = field(default_factory=CancelToken)
+    on_begin: Callable[[], None] = lambda: None
+    """Called when a run has its lease, and so is not skipped."""
+    on_page: Callable[[str, int, int], None] = lambda _source, _pages, _models: None
+    """Called with the source's name, and the pages and models that its walk has seen so far."""
+    open_runs: dict[int, Callable[[], None]] = field(default_factory=dict)
+    """The function that closes each open run, by the run's id."""

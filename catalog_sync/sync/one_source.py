@@ -53,10 +53,6 @@ class SourceRun:
     source: SourceSettings
     open_client: Callable[[], AbstractContextManager[ModelsSource]]
     """Opens the client when the run needs it. Raises SourceError."""
-    on_page: Callable[[int, int], None] = lambda _pages, _models: None
-    """Called with the number of pages and models that the walk has seen so far."""
-    on_begin: Callable[[RunReport], None] = lambda _report: None
-    """Called when the run has its lease, and so is not skipped."""
 
     def run(self) -> RunReport:
         """Run, and return the report.
@@ -92,8 +88,10 @@ class SourceRun:
 
     def _finish(self, report: RunReport, state: SourceState) -> RunReport:
         """Walk, decide and apply, or close the run as failed."""
+        stopped = replace(report, error=STOPPED, error_code=STOPPED)
+        self.context.open_runs[_run_id(report)] = partial(self.close, stopped)
         try:
-            self.on_begin(report)
+            self.context.on_begin()
             decision = self._decide(state, report.started_at)
             return self._apply(_concluded(report, decision), decision)
         except SourceError as error:
@@ -103,10 +101,12 @@ class SourceRun:
             self.close(failed)
             return failed
         except BaseException as error:
-            stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
-            code = STOPPED if stopped else INTERRUPTED
-            self.close(replace(report, error=code, error_code=code))
+            is_stop = isinstance(error, (KeyboardInterrupt, SystemExit))
+            died = replace(report, error=INTERRUPTED, error_code=INTERRUPTED)
+            self.close(stopped if is_stop else died)
             raise
+        finally:
+            del self.context.open_runs[_run_id(report)]
 
     def close(self, report: RunReport) -> None:
         """Close a run as failed, if the database can be used. Its later results are discarded."""
@@ -171,7 +171,7 @@ class SourceRun:
                 page_size=source.page_size,
                 lifecycle=source.lifecycle,
                 known={id_: record.info for id_, record in past.models.items()},
-                on_page=self.on_page,
+                on_page=partial(self.context.on_page, source.name),
             )
             return decide(self.context, source, past, walked, started_at, client.confirm_absent)
 
