@@ -32,16 +32,11 @@ _ENQUEUE_EVERY = timedelta(hours=1)
 
 
 def register_channels(connection: sa.Connection, names: Iterable[str], now: datetime) -> None:
-    """Record since when each channel is notified: from now on for a channel without a record.
+    """Record that channels are notified from now on, unless they already are.
 
-    Reads before it writes. Must be called in a writing transaction, at the start of a run or of a
-    delivery. Earlier events are not sent to a new channel.
+    Earlier events are not sent to a new channel.
     """
-    names = sorted(set(names))
-    known = set(
-        connection.scalars(select(alert_channels.c.name).where(alert_channels.c.name.in_(names)))
-    )
-    rows = [{"name": name, "started_at": now} for name in names if name not in known]
+    rows = [{"name": name, "started_at": now} for name in sorted(set(names))]
     insert_new(connection, alert_channels, rows)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
+from catalog_sync.db.outbox import register_channels
 from catalog_sync.db.schema import alert_channels, sources, sync_runs
 from catalog_sync.db.state import last_of, source_of, state_of
 from catalog_sync.db.statements import database_now, insert_new, inserted_id
@@ -73,8 +74,7 @@ def begin_run(
             if row.running:
                 _close_dead_runs(connection, name, run_id, now)
             if row.channels < len(channels):
-                rows = [{"name": channel, "started_at": now} for channel in sorted(channels)]
-                insert_new(connection, alert_channels, rows)
+                register_channels(connection, channels, now)
             return Begun(run_id, state_of(connection, row, now, run_id))
     return _LEASE_HELD
 
