@@ -66,6 +66,8 @@ def begin_run(
         if row is None:
             insert_new(connection, sources, [{"name": name, "base_url": base_url}])
             row = _look(connection, name, channels)
+        if row is None:
+            break  # another process inserts it, which this transaction does not see yet
         if reason := fresh(source_of(row), row.tried_at):
             return str(reason)
         if _is_held(row, lease):
