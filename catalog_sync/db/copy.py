@@ -53,15 +53,15 @@ def copy(
     if migrate.current_revision(source) is None:
         raise DatabaseError(f"database {where(source.url)}: there is nothing to copy")
     migrate.ensure_schema(source)
-    if migrate.current_revision(target) is not None:
-        _refuse_rows(target)
     migrate.ensure_schema(target)
     with read_transaction(source, snapshot=True) as reader:
         total = sum(_count(reader, table) for table in metadata.sorted_tables)
         done = 0
         with database_errors(target), target.begin() as writer:
             if any(_count(writer, table) for table in metadata.sorted_tables):
-                raise _not_empty(target)
+                raise DatabaseError(
+                    f"database {where(target.url)} is not empty", "copy into an empty database"
+                )
             for table in metadata.sorted_tables:
                 digest, number = 0, 0
                 for rows in _batches(reader, table):
@@ -73,18 +73,6 @@ def copy(
                 _verify(writer, table, number, digest)
                 _continue_ids(writer, table)
     return done
-
-
-def _refuse_rows(target: sa.Engine) -> None:
-    with read_transaction(target) as connection:
-        if any(_count(connection, table) for table in metadata.sorted_tables):
-            raise _not_empty(target)
-
-
-def _not_empty(target: sa.Engine) -> DatabaseError:
-    return DatabaseError(
-        f"database {where(target.url)} is not empty", "copy into an empty database"
-    )
 
 
 def _count(connection: sa.Connection, table: sa.Table) -> int:
