@@ -21,23 +21,21 @@ if TYPE_CHECKING:
 
 _ENDING = {Kind.DEPRECATED, Kind.RETIRING, Kind.RESCHEDULED, Kind.RETIRED, Kind.REMOVED}
 """Events that ask a person to move to another model."""
+_LIFECYCLE = click.Choice([each.value for each in Lifecycle])
+_KIND = click.Choice([each.value for each in Kind])
 _WIDE = 100
 """Columns of a terminal that show the time of an event beside its model."""
 
 
 @click.command(epilog="Example: catalog-sync models --all --as-of 2026-06-01")
 @source_option
-@click.option(
-    "--all", "removed", is_flag=True, help="Removed models too: all that was ever listed."
-)
-@click.option(
-    "--as-of", type=moment, metavar="TIME", help="As it was: a time, a date, or an age (7d)."
-)
+@click.option("--all", "removed", is_flag=True, help="Removed models too: all ever listed.")
+@click.option("--as-of", type=moment, metavar="TIME", help="As it was then: a time, date or age.")
 @click.option(
     "--lifecycle",
     "lifecycles",
     multiple=True,
-    type=click.Choice([each.value for each in Lifecycle]),
+    type=_LIFECYCLE,
     help="Only this lifecycle; repeatable.",
 )
 @row_format
@@ -96,13 +94,7 @@ def _write_models(records: Sequence[ModelRecord], *, removed: bool, plain: bool)
 @click.command(epilog="Example: catalog-sync events --since 7d --kind removed --model opus")
 @click.option("--since", type=moment, metavar="7d", help="From this time, date or age on.")
 @click.option("--until", type=moment, metavar="TIME", help="Before this time, date or age.")
-@click.option(
-    "--kind",
-    "kinds",
-    multiple=True,
-    type=click.Choice([each.value for each in Kind]),
-    help="Only this kind; repeatable.",
-)
+@click.option("--kind", "kinds", multiple=True, type=_KIND, help="Only this kind; repeatable.")
 @click.option(
     "--model",
     metavar="GLOB",

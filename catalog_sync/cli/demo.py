@@ -19,30 +19,21 @@ if TYPE_CHECKING:
     from catalog_sync.demo.history import Step
     from catalog_sync.sync.report import RunReport
 
+_PORT, _BY_ID, _SHAPE = click.IntRange(0, 65535), click.Choice(list(BY_ID)), click.Choice(SHAPES)
 _INDENT = " " * 12
 _QUERY = "SELECT id, display_name, lifecycle, first_seen_at FROM current_models"
 
 
 @click.command(epilog="Example: catalog-sync demo; catalog-sync demo --serve --port 8080")
 @click.option("--serve", is_flag=True, help="Keep the sandbox API running, to develop against.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=0,
-    help="With --serve: the loopback port; 0 takes a free one.",
-)
+@click.option("--port", type=_PORT, default=0, help="With --serve: the port; 0 takes a free one.")
 @click.option(
     "--by-id",
-    type=click.Choice(list(BY_ID)),
+    type=_BY_ID,
     default="api",
     help="With --serve: answer Get a Model as a gateway does.",
 )
-@click.option(
-    "--shape",
-    type=click.Choice(SHAPES),
-    default="anthropic",
-    help="With --serve: the API whose answers it gives.",
-)
+@click.option("--shape", type=_SHAPE, default="anthropic", help="With --serve: the API's shape.")
 def demo(serve: bool, **sandbox: Any) -> int:
     """Replay half a year of real releases; needs no key and no network."""
     return _serve(**sandbox) if serve else _tell()

@@ -59,7 +59,7 @@ def run(context: Context) -> int:
     "--if-older-than",
     type=parse_duration,
     metavar="10m",
-    help="Skip a source that was synced more recently.",
+    help="Skip a source synced more recently.",
 )
 @click.option(
     "--metrics-file",
