@@ -113,7 +113,11 @@ def events(
     sources: Sequence[str],
     format_: str | None,
 ) -> None:
-    """Print what changed, oldest first."""
+    """Print what changed, oldest first.
+
+    The models of a source's first list are marked as its baseline, and are no news. Events about
+    the end of a model name its successor.
+    """
     from catalog_sync.domain import event_text
     from catalog_sync.domain.successor import successors
     from catalog_sync.queries import catalog, export

@@ -27,7 +27,8 @@ class _Line(logging.Handler):
     def __rich__(self) -> Text:
         from rich.text import Text
 
-        return Text(f"{self._text}, {time.monotonic() - self._began:.0f} s")
+        seconds = f"{time.monotonic() - self._began:.0f} s"
+        return Text(f"{seconds}, {self._text}", no_wrap=True, overflow="ellipsis")
 
     def page(self, source: str, pages: int, models: int) -> None:
         """Show the progress of a walk of several pages, of many sources the latest."""

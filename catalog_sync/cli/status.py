@@ -33,6 +33,8 @@ _SHOWN_MODELS = 5
 def status(context: Context, max_age: timedelta | None, as_json: bool) -> int:
     """Show how fresh each source is and how the alerts stand.
 
+    Names the listed models that are deprecated or retire soon, and their successors.
+
     Exit code 1: a source is stale or held, or an alert of a configured channel failed.
     """
     from catalog_sync.queries import health_text

@@ -351,6 +351,23 @@ def test_a_walk_that_waits() -> None:
     assert "HTTP 529: waiting 2 s to try again" in screen.text
 
 
+def test_progress_stays_on_one_line() -> None:
+    """A long reason to wait is cut to the width of the terminal, and leaves nothing behind."""
+    calls: list[Request] = []
+
+    def answer(request: Request) -> Any:
+        calls.append(request)
+        return None if len(calls) == 1 else page([model("a")])
+
+    with ScriptedServer(answer) as server:
+        screen = at_terminal(
+            "sync", columns=50, ANTHROPIC_BASE_URL=server.url, ANTHROPIC_API_KEY=KEY
+        )
+    assert screen.exit_code == 0
+    assert "no answer" in screen.text
+    assert screen.sent.count("\x1b[1A") == 1  # at the end; more lines would be erased by moving up
+
+
 def test_no_colour(walk: Walk) -> None:
     """NO_COLOR is respected: the progress has no colour."""
     walk.go_on.set()
