@@ -51,25 +51,15 @@ class Channel(Protocol):
     """The part of its address that may be shown: scheme, host and port."""
 
     def send(self, message: Message, now: datetime, cancel: CancelToken) -> SendResult:
-        """Send a message once.
+        """Send a message once. Raises StoppedError if `cancel` is cancelled meanwhile.
 
-        Args:
-            message: What to send.
-            now: The present time, for the receiver.
-            cancel: Ends the attempt.
-
-        Raises:
-            StoppedError: `cancel` was cancelled; whether the receiver got the message is unknown.
+        Whether the receiver got the message is unknown then.
         """
         ...
 
 
 def open_channel(alert: AlertSettings) -> Channel:
-    """Return the channel that the configuration describes.
-
-    Raises:
-        ConfigError: The URL or the signing secret cannot be used.
-    """
+    """Return a channel. Raises ConfigError if its URL or signing secret cannot be used."""
     if alert.webhook is not None:
         return _Webhook(alert.webhook.get_secret_value(), alert.secret())
     if alert.url is None:
@@ -107,11 +97,7 @@ class _Webhook:
 
 
 def post(url: str, headers: Mapping[str, str], body: bytes, cancel: CancelToken) -> SendResult:
-    """Send one POST request and return its result; the answer's body is not read.
-
-    Raises:
-        StoppedError: `cancel` was cancelled.
-    """
+    """Send one POST request and return its result; the answer's body is not read."""
     place = network.origin(url)
     try:
         response = exchange(

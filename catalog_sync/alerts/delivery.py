@@ -24,7 +24,6 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from catalog_sync.alerts import message
-from catalog_sync.alerts.backoff import delay, next_attempt_at
 from catalog_sync.alerts.lines import full_name
 from catalog_sync.cancel import CancelToken
 from catalog_sync.db import catalog as db_catalog
@@ -55,6 +54,10 @@ _PACE: Final = timedelta(minutes=1)
 """The pause between messages of a channel that catches up after an outage."""
 _STOP_SECONDS: Final = 3.0
 """How long a stop waits for the channels to release their claims."""
+_FIRST_DELAY: Final = timedelta(minutes=1)
+_LAST_DELAY: Final = timedelta(hours=6)
+_REFUSALS: Final = 3
+"""How many times a receiver may refuse a message before the message fails for good."""
 
 
 def deliver_due(
@@ -80,9 +83,6 @@ def deliver_due(
 
     Returns:
         The numbers of entries that receivers accepted, and of pending and failed ones afterwards.
-
-    Raises:
-        DatabaseError: The database could not be used.
     """
     counts, due = _prepare(engine, channels, rules, clock())
     if not due:
@@ -122,6 +122,35 @@ def _prepare(
             counts, times = outbox.unsent(connection)
     due = [name for name, pending in times.items() if notifications.may_be_due(pending, now)]
     return counts, [name for name in due if name in channels]
+
+
+def next_attempt_at(
+    result: SendResult, attempt: int, refusals: int, now: datetime, attempts: int, chance: float
+) -> datetime | None:
+    """Return when a message is sent again; None if it was accepted or failed for good.
+
+    Args:
+        result: The result of this attempt.
+        attempt: The number of this attempt, from 1 on.
+        refusals: How many attempts were refused, this one included.
+        now: The present time.
+        attempts: How often a message is sent at most.
+        chance: 0 to 1; spreads the attempts of messages that failed together.
+    """
+    if result.error is None or result.final or attempt >= attempts:
+        return None
+    if result.refused and refusals >= _REFUSALS:
+        return None
+    return now + _delay(result, attempt, chance)
+
+
+def _delay(result: SendResult, attempt: int, chance: float) -> timedelta:
+    """Return the pause after an attempt: doubled each time, and as long as the receiver asks."""
+    doubled: timedelta = _FIRST_DELAY * 2 ** min(attempt - 1, 20)
+    pause = min(doubled, _LAST_DELAY) * (0.9 + 0.2 * chance)
+    if result.retry_after is not None:
+        pause = min(max(pause, result.retry_after), notifications.LONGEST_WAIT)
+    return pause
 
 
 class _NotClaimedError(Exception):
@@ -243,16 +272,12 @@ class _Sender:
         if result.error is None:
             resting = now + _PACE if notification.catching_up else None
         elif result.retry_after is not None or (again is None and not result.refused):
-            resting = again or now + delay(result, attempt, chance)
+            resting = again or now + _delay(result, attempt, chance)
 
         def work(connection: sa.Connection) -> None:
+            error, refused = result.error, result.refused
             notifications.acknowledge(
-                connection,
-                notification,
-                now,
-                error=result.error,
-                refused=result.refused,
-                again=again,
+                connection, notification, now, error=error, refused=refused, again=again
             )
             if resting is not None:
                 notifications.defer(connection, notification.channel, resting)

@@ -54,7 +54,7 @@ def compose(
         message_id: See `Message.message_id`.
         events: The events, oldest first: of one run, or of several after an outage.
         run_id: The run that recorded them, the last one of several.
-        public_url: Where the published catalog can be read. None adds no link.
+        public_url: Where the published catalog can be read, for a link.
         successors: Names of the models to move to, by the id of the model that leaves.
     """
     source = events[0].source

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from catalog_sync.db.outbox import Delivery
     from catalog_sync.domain.model import Event
 
-_LONGEST_WAIT: Final = timedelta(days=1, minutes=2)
-"""A receiver may ask for a day at most."""
+LONGEST_WAIT: Final = timedelta(days=1)
+"""The longest wait that a receiver may ask for."""
+_LONGEST_WAIT: Final = LONGEST_WAIT + timedelta(minutes=2)
+"""No entry is due later: its time was written before the host's clock was set back."""
 _RETRY_PERIOD: Final = timedelta(days=3)
 """How long an entry waits for a process that knows its channel."""
 _BACKLOG_AGE: Final = timedelta(minutes=1)

@@ -30,11 +30,11 @@ def failure_event(
     Args:
         now: When the run failed.
         error: The line that describes the failure.
-        code: The stable code of the error's class.
+        code: The stable code of the error's class. Each is announced once until the next success,
+            so that alternating errors do not repeat the alert.
         streak: Failures in a row, this one included. Stopped runs do not count.
         threshold: The number of failures in a row that makes an event.
-        announced_codes: The codes announced since the last success. Each is announced once, so that
-            alternating errors do not repeat the alert.
+        announced_codes: The codes announced since the last success.
     """
     if streak < threshold or code in announced_codes:
         return None
