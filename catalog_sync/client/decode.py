@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from typing import Any, Final
@@ -19,7 +18,7 @@ _MAX_DEPTH: Final = 28
 MAX_MODEL_BYTES: Final = 2**20
 """The size of one object. An event holds it up to three times, escaped, and MariaDB accepts
 statements of 16 MiB by default."""
-_ARRAY = re.compile(rb"\s*\[")
+_STARTS_ARRAY = re.compile(rb"\s*\[")
 _MAX_MESSAGE: Final = 2000
 """Characters of a server's error text that are examined; an error repeats fewer."""
 _MAX_ERROR_DEPTH: Final = 5
@@ -30,31 +29,27 @@ _MESSAGE_KEYS: Final = (
 """The keys under which servers explain an error, the most informative first."""
 
 
-def decode(text: bytes | msgspec.Raw, type_: Any = Any) -> Any:
+_ANY: Final = msgspec.json.Decoder(float_hook=float)  # infinite where msgspec would fail
+_ARRAY_OF_RAW: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_OBJECT_OF_RAW: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def decode(text: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any] = _ANY) -> Any:
     """Return the value of a JSON text. Raises BadAnswerError for anything else.
 
     NaN, Infinity and lone surrogates are not JSON. Integers keep every digit; of a key that
     appears twice, the last one counts.
     """
     try:
-        return msgspec.json.decode(text, type=type_)
+        return decoder.decode(text)
     except msgspec.ValidationError as error:
-        if "out of range" not in str(error):
-            expected = "a list" if getattr(type_, "__origin__", None) is list else "an object"
-            raise BadAnswerError(f"the answer is not {expected}") from error
-        return _decode_large_numbers(bytes(text))
+        expected = {_ARRAY_OF_RAW: "a list", _OBJECT_OF_RAW: "an object"}.get(decoder)
+        reason = f"the answer is not {expected}" if expected else f"the body is not JSON: {error}"
+        raise BadAnswerError(reason) from error
     except (msgspec.MsgspecError, ValueError) as error:
         raise BadAnswerError(f"the body is not JSON: {error}") from error
     except RecursionError:
         raise BadAnswerError("the body is not JSON: nested too deeply") from None
-
-
-def _decode_large_numbers(text: bytes) -> Any:
-    """Decode numbers that no float can hold as infinity, so that `check_storable` reports them."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadAnswerError(f"the body is not JSON: {error}") from error
 
 
 def _text_of(body: bytes) -> bytes:
@@ -78,10 +73,10 @@ def decode_list(body: bytes) -> tuple[dict[str, Any] | None, list[msgspec.Raw]]:
             error. An error beside a list may mean that the list is not complete.
     """
     text = _text_of(body)
-    if _ARRAY.match(text):
-        return None, decode(text, list[msgspec.Raw])
+    if _STARTS_ARRAY.match(text):
+        return None, decode(text, _ARRAY_OF_RAW)
     try:
-        raw: dict[str, msgspec.Raw] = decode(text, dict[str, msgspec.Raw])
+        raw: dict[str, msgspec.Raw] = decode(text, _OBJECT_OF_RAW)
     except BadAnswerError as error:
         raise BadAnswerError(f"{error.reason}{_says(text)}") from error
     data = raw.pop("data", None)
@@ -90,7 +85,7 @@ def decode_list(body: bytes) -> tuple[dict[str, Any] | None, list[msgspec.Raw]]:
         raise BadAnswerError(f"data is missing or no list{_says(text)}")
     if fields.get("error") or fields.get("errors") or fields.get("success") is False:
         raise BadAnswerError(f"the answer states an error{_says(text)}")
-    return fields, decode(data, list[msgspec.Raw])
+    return fields, decode(data, _ARRAY_OF_RAW)
 
 
 def _says(body: bytes) -> str:
@@ -117,7 +112,7 @@ class ObjectReader:
         if len(text) > MAX_MODEL_BYTES:
             raise ValueError(f"an object of more than {MAX_MODEL_BYTES >> 20} MiB")
         try:
-            fields = decode(item, dict[str, msgspec.Raw])
+            fields = decode(item, _OBJECT_OF_RAW)
             check_storable("".join(fields))
             return self._values.read(fields)
         except ValueError:

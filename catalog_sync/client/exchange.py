@@ -204,10 +204,7 @@ def _read(response: httpx.Response, operation: network.Operation, max_bytes: int
         with suppress(SourceError, httpx.HTTPError):
             return _read_up_to(response, operation, _MAX_REFUSAL_BYTES)[:_MAX_REFUSAL_BYTES]
         return b""  # a refusal counts, whatever its body
-    try:
-        body = _read_up_to(response, operation, max_bytes)
-    except httpx.DecodingError as error:
-        raise BadAnswerError("the body is not encoded as its headers say") from error
+    body = _read_up_to(response, operation, max_bytes)
     if len(body) > max_bytes:
         raise BadAnswerError(f"a body of more than {max_bytes >> 20} MiB")
     return body
@@ -221,11 +218,14 @@ def _read_up_to(response: httpx.Response, operation: network.Operation, max_byte
         raise BadAnswerError("a body in an encoding that was not asked for")
     response.headers["content-encoding"] = compressions[0] if compressions else "identity"
     body = bytearray()
-    for chunk in response.iter_bytes():
-        operation.check()
-        body += chunk
-        if len(body) > max_bytes:
-            break
+    try:
+        for chunk in response.iter_bytes():
+            operation.check()
+            body += chunk
+            if len(body) > max_bytes:
+                break
+    except httpx.DecodingError as error:
+        raise BadAnswerError("the body is not encoded as its headers say") from error
     return body  # type: ignore[return-value]  # bytes would be a copy of up to 32 MiB
 
 

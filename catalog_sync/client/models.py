@@ -51,7 +51,6 @@ _RETRIED: Final = frozenset({408, 409, 429})
 """Statuses that are retried, like the official SDK's, in addition to all 5xx."""
 _FIRST_DELAY_SECONDS: Final = 0.5
 _LAST_DELAY_SECONDS: Final = 8.0
-_REDIRECTS: Final = frozenset({300, 301, 302, 303, 305, 307, 308})
 _QUOTED_LENGTH: Final = 300
 """Characters of a server's error text that an error repeats."""
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -238,7 +237,7 @@ class ModelsClient:
             text += f" (request {self._quoted(request_id)})"
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return UnauthorizedError(text, f"check {self._credential_origin}")
-        if status in _REDIRECTS:
+        if status // 100 == 3:  # noqa: PLR2004  # HTTP's class of redirects
             return RefusedError(f"{text}: a redirect, which is not followed")
         if status in _RETRIED or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             wait = response.retry_after

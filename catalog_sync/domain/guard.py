@@ -56,11 +56,8 @@ def drop_excluded(models: Mapping[str, T], exclude: Sequence[str]) -> dict[str, 
 
 def missing(state: SourceState, catalog: Catalog) -> list[ModelRecord]:
     """Return the listed models that a complete walk did not see, in the order of their ids."""
-    return [
-        record
-        for id_, record in sorted(state.models.items())
-        if record.listed and id_ not in catalog.models
-    ]
+    absent = (id_ for id_ in state.models if id_ not in catalog.models)
+    return [state.models[id_] for id_ in sorted(absent) if state.models[id_].listed]
 
 
 def ids_to_confirm(absent: Iterable[ModelRecord]) -> list[str]:

@@ -15,13 +15,14 @@ import msgspec
 import pytest
 
 from catalog_sync import __version__
+from catalog_sync.app import App
 from catalog_sync.client import walk
 from catalog_sync.client.anthropic import AnthropicApi
 from catalog_sync.client.models import ModelsClient
 from catalog_sync.demo.history import steps
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.errors import BadAnswerError, DeadlineError, RefusedError, SourceError
-from support import KEY, Answer, Request, ScriptedServer, model, page
+from support import KEY, Answer, Request, ScriptedServer, model, page, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -674,6 +675,26 @@ def test_largest_object(over: int) -> None:
         assert "page 1: data[1] (odd): an object of more than 1 MiB; " in refusal(second(sent))
     else:
         assert walked(second(sent)).models["odd"].payload == sent
+
+
+@pytest.mark.parametrize("fill", ['"', "\\", "é"])
+def test_largest_objects_are_recorded(database_url: str, fill: str) -> None:
+    """Objects of the largest size are recorded by each database, whatever has to be escaped."""
+
+    def large(id_: str, text: str) -> dict[str, Any]:
+        sent = model(id_, extra="")
+        unit = len(json.dumps(text)) - 2
+        return sent | {"extra": text * ((MIB - len(json.dumps(sent))) // unit)}
+
+    rest = [model("b"), model("c"), model("d")]
+    changed = [large("a", fill[::-1] + "x"), large("e", fill), *rest]
+    with (
+        ScriptedServer([page([large("a", fill), *rest]), page(changed)]) as server,
+        App(settings_for(database_url, server.url)) as app,
+    ):
+        app.sync()
+        (report,) = app.sync()
+    assert (report.error, len(report.events)) == (None, 2)
 
 
 def test_known_models_stand_for_unchanged_ones() -> None:
