@@ -66,7 +66,7 @@ class AnthropicApi:
 
     def advice(self, fields: Mapping[str, Any] | None, items: Sequence[msgspec.Raw]) -> str | None:
         """Return the setting for a list in the shape of OpenAI's API."""
-        is_other = bool(items) and ((fields or {}).get("object") == "list" or _is_openai(items[0]))
+        is_other = (fields or {}).get("object") == "list" or (items and _is_openai(items[0]))
         text = "nothing was changed; the answer has the shape of OpenAI's API: "
         return f'{text}set api = "openai" for this source' if is_other else None
 

@@ -23,10 +23,13 @@ _MAX_MESSAGE: Final = 2000
 """Characters of a server's error text that are examined; an error repeats fewer."""
 _MAX_ERROR_DEPTH: Final = 5
 _MESSAGE_KEYS: Final = (
-    "message", "msg", "detail", "details", "error", "errors", "error_message", "error_description",
-    "description", "title", "reason", "fault", "faultstring", "data",
+    "message", "msg", "detail", "details", "errormessage", "errormsg", "errordescription", "error",
+    "errors", "description", "title", "reason", "fault", "faultstring", "data",
 )  # fmt: skip
-"""The keys under which servers explain an error, the most informative first."""
+"""The keys under which servers explain an error, the most informative first.
+
+They stand here without their underscores: `error_description` beside a code in `error`.
+"""
 
 
 _ANY: Final = msgspec.json.Decoder(float_hook=float)  # infinite where msgspec would fail
@@ -170,7 +173,7 @@ def _message(value: Any, depth: int = 0) -> str:
         return "; ".join(filter(None, (_message(item, depth + 1) for item in value[:3])))
     if not isinstance(value, dict) or depth > _MAX_ERROR_DEPTH:
         return ""
-    keys = {key.lower(): item for key, item in value.items()}
+    keys = {key.lower().replace("_", ""): item for key, item in value.items()}
     message = next(filter(None, (_message(keys.get(key), depth + 1) for key in _MESSAGE_KEYS)), "")
     if not depth:
         return message

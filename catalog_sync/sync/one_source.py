@@ -211,7 +211,8 @@ class SourceRun:
         """Close the run as failed, and record the event of repeated failures at the threshold."""
         now = self.context.clock()
         if isinstance(report.cause, ClockError) and report.cause.server_at:
-            now = report.cause.server_at  # a time of the wrong clock would move all later ones
+            # Either clock may be wrong, and a time in the future would move all later ones.
+            now = min(now, report.cause.server_at)
         try:
             return replace(report, events=self._close(report, now, announce=True))
         except DatabaseError as error:

@@ -567,13 +567,14 @@ def raised(*answers: Any, base_path: str = "") -> str:
     "answer",
     [
         {"object": "list", "data": [{"id": "m", "object": "model", "created": 1, "owned_by": "x"}]},
+        {"object": "list", "data": []},
         {"object": "list", "data": [{"id": "m"}], "has_more": False},
         {"data": [{"id": "m", "name": "M", "created": 1745875945}]},
         [{"id": "m", "object": "model", "created": 1}],
         page([{"id": "m", "object": "model", "created": 1}]),
         page([{**model("m"), "object": "model", "created_at": 1767225600}]),
     ],
-    ids=["OpenAI", "DeepSeek", "OpenRouter", "Together", "paged", "mixed"],
+    ids=["OpenAI", "empty", "DeepSeek", "OpenRouter", "Together", "paged", "mixed"],
 )
 def test_shape_of_another_api(answer: Any) -> None:
     """A list in OpenAI's shape is refused with the setting that reads it."""

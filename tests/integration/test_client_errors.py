@@ -582,6 +582,12 @@ LITELLM = {"error": {"message": "No connected db.", "type": "no_db", "param": No
         ),
         (Answer({"errors": [{"message": "No"}]}, 422), RefusedError, "HTTP 422: No; check"),
         (Answer({"errors": {"limit": ["No"]}}, 422), RefusedError, "HTTP 422: limit: No; check"),
+        (
+            Answer({"error": "invalid_token", "error_description": "It ended"}, 401),
+            UnauthorizedError,
+            "HTTP 401: It ended; check",
+        ),
+        (Answer({"error_code": 5, "error_msg": "No"}, 422), RefusedError, "HTTP 422: No; check"),
         (Answer({"code": 5, "msg": "No"}, 422), RefusedError, "HTTP 422: No; check"),
         (Answer({"title": "Bad", "detail": "No"}, 422), RefusedError, "HTTP 422: No; check"),
         (Answer({"error": {"detail": {"reason": "No"}}}, 422), RefusedError, "HTTP 422: No; check"),

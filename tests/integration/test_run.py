@@ -996,6 +996,20 @@ def test_a_clock_that_is_a_day_off(known: Bench, ahead: timedelta) -> None:
 
 
 @sqlite_only
+@pytest.mark.parametrize("ahead", [-365 * DAY, 365 * DAY])
+def test_a_server_whose_clock_is_wrong(known: Bench, ahead: timedelta) -> None:
+    """A server's wrong time, reported as repeated failures, moves no later time."""
+    known.change_settings(failure_alert_after=2)
+    for _ in range(2):
+        at_server(known, ahead)
+        assert known.sync().error_code == "clock"
+    known.api.models = [model("new"), *catalog(9)]
+    at_server(known, timedelta())
+    assert ("added", "new") in events_of(known.sync())
+    assert known.models["new"]["first_seen_at"] < known.clock.now + timedelta(seconds=1)
+
+
+@sqlite_only
 def test_one_wrong_clock_silences_no_reminder(known: Bench) -> None:
     """After a run a year ahead, which no server corrected, reminders come on their day."""
     date = (known.clock.now + 40 * DAY).isoformat()
