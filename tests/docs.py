@@ -21,6 +21,8 @@ from catalog_sync import errors
 from catalog_sync.alerts.message import compose
 from catalog_sync.cli import cli
 from catalog_sync.config.load import ENV_PREFIX
+from catalog_sync.db import engine as db_engine
+from catalog_sync.db import migrate
 from catalog_sync.db.schema import metadata
 from catalog_sync.domain.kinds import DEFAULT_ALERT_KINDS, Kind
 from catalog_sync.domain.model import Event
@@ -177,6 +179,16 @@ def columns(name: str) -> str:
     return f"{described.comment}\n\n" + table("column|type|NULL|holds", rows)
 
 
+def view(name: str) -> str:
+    """The columns of a view, in their order."""
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    db_engine.prepare(engine)
+    migrate.upgrade(engine)
+    names = [column["name"] for column in sa.inspect(engine).get_columns(name)]
+    engine.dispose()
+    return f"Columns: {', '.join(f'`{each}`' for each in names)}.\n"
+
+
 def kind(type_: Any) -> str:
     """One word for a column's type on all databases."""
     implementation = getattr(type_, "impl", type_)
@@ -232,6 +244,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "help": help_text,
     "configuration": configuration,
     "columns": columns,
+    "view": view,
     "metrics": metrics,
     "error_codes": error_codes,
     "subjects": subjects,
