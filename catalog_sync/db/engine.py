@@ -67,10 +67,10 @@ def create_engine(url: str) -> sa.Engine:
         engine = sa.create_engine(parsed, **options)
         check_options(engine)
     except ModuleNotFoundError as error:
-        extra = DRIVERS[backend][2]
+        package = DRIVERS[backend][2]
         raise DriverMissingError(
             f"database_url: the Python driver {error.name} is not installed",
-            f"pip install 'catalog-sync[{extra}]'" if extra else None,
+            f"pip install '{package}'" if package else None,
         ) from error
     except OSError as error:  # a relative path in a deleted working directory
         raise DatabaseError(f"database {where(parsed)}: {error.strerror}") from error

@@ -13,12 +13,12 @@ from catalog_sync.errors import ConfigError
 
 DRIVERS = {
     "sqlite": ("sqlite", "pysqlite", None),
-    "postgresql": ("postgresql+psycopg", "psycopg", "postgres"),
-    "postgres": ("postgresql+psycopg", "psycopg", "postgres"),
-    "mysql": ("mysql+pymysql", "pymysql", "mysql"),
-    "mariadb": ("mariadb+pymysql", "pymysql", "mysql"),
+    "postgresql": ("postgresql+psycopg", "psycopg", "psycopg[binary]"),
+    "postgres": ("postgresql+psycopg", "psycopg", "psycopg[binary]"),
+    "mysql": ("mysql+pymysql", "pymysql", "PyMySQL"),
+    "mariadb": ("mariadb+pymysql", "pymysql", "PyMySQL"),
 }
-"""By the URL's scheme: SQLAlchemy's name, the driver, the extra that installs it."""
+"""By the URL's scheme: SQLAlchemy's name, the driver, the package that holds it."""
 _EXPECTED = (
     "expected sqlite:///FILE, postgresql://USER:PASSWORD@HOST/DATABASE or mysql://… "
     "(CATALOG_SYNC_DATABASE_URL or the key database_url)"
@@ -57,7 +57,7 @@ def parse(url: str) -> sa.URL:
         )
     if backend not in DRIVERS:
         raise ConfigError(f"database_url: {backend} is not supported", _EXPECTED)
-    dialect, driver, _extra = DRIVERS[backend]
+    dialect, driver, _package = DRIVERS[backend]
     if "+" in parsed.drivername and parsed.get_driver_name() != driver:
         raise ConfigError(
             f"database_url: the driver {parsed.get_driver_name()} is not supported",

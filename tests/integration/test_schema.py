@@ -699,20 +699,20 @@ def test_a_server_that_is_down(account: sa.URL) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "url", "extra"),
+    ("module", "url", "package"),
     [
-        ("psycopg", "postgresql://anna:hunter2@127.0.0.1/catalog", "postgres"),
-        ("pymysql", "mysql://anna:hunter2@127.0.0.1/catalog", "mysql"),
-        ("pymysql", "mariadb://anna:hunter2@127.0.0.1/catalog", "mysql"),
+        ("psycopg", "postgresql://anna:hunter2@127.0.0.1/catalog", "psycopg[binary]"),
+        ("pymysql", "mysql://anna:hunter2@127.0.0.1/catalog", "PyMySQL"),
+        ("pymysql", "mariadb://anna:hunter2@127.0.0.1/catalog", "PyMySQL"),
     ],
 )
 def test_a_driver_that_is_not_installed(
-    module: str, url: str, extra: str, monkeypatch: pytest.MonkeyPatch
+    module: str, url: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A missing driver is an error with the command that installs it."""
+    """A missing driver is an error with the command that installs the driver itself."""
     monkeypatch.setitem(sys.modules, module, None)
     line = refusal(url, DriverMissingError)
-    assert line.endswith(f"driver {module} is not installed; pip install 'catalog-sync[{extra}]'")
+    assert line.endswith(f"driver {module} is not installed; pip install '{package}'")
 
 
 @pytest.mark.parametrize(
