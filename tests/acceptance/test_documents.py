@@ -17,6 +17,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ from support import KEY, environment, model, run
 
 README = Page(CHECKOUT / "README.md")
 WITH_SESSIONS = [each for each in pages() if each.blocks("console")]
+EXAMPLES = {"config/llm.yaml", "tests/fixtures"}
+"""Files of a user's repository."""
 DURATION = re.compile(r"\(\d+\.\d\d s\)")
 MARK = "-- end of the command: "
 
@@ -187,10 +190,13 @@ def test_links_lead_somewhere(document: Page) -> None:
 
 @pytest.mark.parametrize("document", pages(), ids=names(pages()))
 def test_named_files_and_tests_exist(document: Page) -> None:
-    """A file or a test that a document names in backticks is in the repository."""
-    pattern = r"`((?:tests|config|catalog_sync|migrations|docs)/[\w./-]*)(?:::(\w+))?`"
+    """A file, a test or a module that a document names is in the repository."""
+    for module in re.findall(r"-m (catalog_sync[\w.]*)", document.text):
+        assert find_spec(module), module
+    pattern = r"(?<![\w/.-])((?:tests|config|catalog_sync|migrations)/[\w./*-]*[\w*])(?:::(\w+))?"
     for path, test in re.findall(pattern, document.text):
-        assert (CHECKOUT / path).exists(), path
+        if path not in EXAMPLES:
+            assert list(CHECKOUT.glob(path)), path
         if test:
             tree = ast.parse((CHECKOUT / path).read_text(encoding="utf-8"))
             assert test in {getattr(node, "name", None) for node in ast.walk(tree)}, test
