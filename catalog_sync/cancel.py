@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from catalog_sync.errors import StoppedError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 
 class CancelToken:

@@ -9,16 +9,6 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-__all__ = [
-    "Clock",
-    "format_instant",
-    "parse_duration",
-    "parse_rfc3339",
-    "parse_time",
-    "to_utc",
-    "utc_now",
-]
-
 Clock = Callable[[], datetime]
 
 # RFC 3339, section 5.6: date-time with a mandatory zone; "t" and "z" may be lower case.
@@ -50,10 +40,7 @@ def to_utc(at: datetime) -> datetime:
 
 
 def parse_rfc3339(text: str) -> datetime:
-    """Return the instant that an RFC 3339 date-time names, in UTC, cut to microseconds.
-
-    Raises ValueError for anything else, times without a zone and impossible dates included.
-    """
+    """Return the instant of an RFC 3339 time, in UTC, cut to microseconds. Raises ValueError."""
     if not _RFC3339.fullmatch(text):
         raise ValueError("expected an RFC 3339 time with a zone, such as 2026-07-24T00:00:00Z")
     try:
@@ -63,10 +50,7 @@ def parse_rfc3339(text: str) -> datetime:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Return the length that `text` names: a number and one of ms, s, m, h, d, w, such as "15m".
-
-    Raises ValueError for anything else.
-    """
+    """Return the length that a text such as "15m" or "1.5d" names. Raises ValueError."""
     match = _DURATION.fullmatch(text.strip())
     if not match:
         raise ValueError('expected a duration such as "90s", "15m", "12h" or "7d"')
@@ -77,10 +61,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def parse_time(text: str, now: datetime) -> datetime:
-    """Return the instant that a person stated: RFC 3339, a date or an age.
-
-    A date is its first instant in UTC. Raises ValueError for anything else.
-    """
+    """Return the instant that a person stated: RFC 3339, a date (UTC) or an age, or ValueError."""
     stripped = text.strip()
     try:
         if _DURATION.fullmatch(stripped):

@@ -26,12 +26,10 @@ Errors of lower layers are translated once, where they are caught first. Only `c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from datetime import datetime
+from typing import ClassVar
 
 from catalog_sync.text import one_line
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 
 class CatalogSyncError(Exception):

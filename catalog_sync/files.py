@@ -7,12 +7,9 @@ import filecmp
 import os
 import stat
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _MODE = 0o644
 """A web server or a metrics collector may read the file as another user."""
@@ -27,17 +24,9 @@ def atomic_write(path: Path, content: bytes) -> None:
 
 
 def write_if_changed(path: Path, chunks: Iterable[bytes]) -> bool:
-    """Replace the file at `path` in one step, unless it already has this content.
+    """Do the same unless the file has this content already. Return whether it was written.
 
-    Args:
-        path: The file. A link is replaced, not followed.
-        chunks: The content in pieces, which are not kept in memory.
-
-    Returns:
-        Whether the file was written. An unchanged file keeps its time stamp.
-
-    Raises:
-        OSError: The file cannot be written, or is a directory. It is unchanged.
+    `chunks` is the content in pieces, which are not kept in memory.
     """
     return _replace(path, chunks, unless_equal=True)
 

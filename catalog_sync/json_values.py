@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 _MAX_SHARED: Final = 5_000
@@ -45,9 +43,6 @@ class SharedValues(Generic[T]):
     """Decodes the values of many objects. Equal values are decoded once, and shared.
 
     Models repeat most of what they say: sharing it makes a large list ten times as small.
-
-    Args:
-        decode: Returns the value of a JSON text.
     """
 
     def __init__(self, decode: Callable[[bytes], T]) -> None:

@@ -9,15 +9,13 @@ import json
 import logging
 import sys
 import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from catalog_sync.text import escape_controls
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LOGGER_NAME = "catalog_sync"
 _source: ContextVar[str | None] = ContextVar("source", default=None)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import re
 import traceback
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 from urllib.parse import quote
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
 
 REDACTED: Final = "[redacted]"
 _PART = 8
@@ -99,9 +97,6 @@ class AnswerRedactor:
     A whole key is replaced, and so is a part of eight characters that holds random ones. A part
     that reads like words, such as `sk-ant-api03-` or `claude-opus-`, may belong to an ordinary id:
     it is replaced only if it is longer.
-
-    Args:
-        secret_headers: Sent with every request.
     """
 
     def __init__(self, secret_headers: Mapping[str, str]) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 
 from catalog_sync.clock import to_utc
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import datetime, timedelta
 
 _SUGGESTIONS = 3
 """How many ids are suggested for one that is unknown."""
@@ -31,10 +28,7 @@ def since_text(at: datetime, now: datetime) -> str:
 
 
 def distance_text(at: datetime, now: datetime, *, past: str = "ago") -> str:
-    """Return the distance of a time in calendar days of UTC: "in 87 days", "421 days ago".
-
-    `past`: the word for days that are over.
-    """
+    """Return the distance of a time in calendar days of UTC: "in 87 days", "421 days ago"."""
     days = (to_utc(at).date() - to_utc(now).date()).days
     if days == 0:
         return "today"
@@ -124,10 +118,7 @@ def one_line(text: str, limit: int | None = 1000) -> str:
 
 
 def escape_controls(text: str, keep: str = "") -> str:
-    """Return text from outside with its invisible characters escaped, those of `keep` excepted.
-
-    Control characters could move the cursor of a terminal or forge a line.
-    """
+    """Return text from outside with its invisible characters escaped, except those in `keep`."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)

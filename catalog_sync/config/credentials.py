@@ -41,12 +41,7 @@ class Credential:
 
 
 def read_credential(source: SourceSettings, cancel: CancelToken) -> Credential:
-    """Read a source's secret from its variable, file or command.
-
-    Raises:
-        ConfigError: The secret is missing, empty or not a header value.
-        StoppedError: `cancel` was cancelled while a command ran.
-    """
+    """Read a source's secret from its variable, file or command. Raises ConfigError."""
     default = "ANTHROPIC_API_KEY" if source.api == "anthropic" else "OPENAI_API_KEY"
     key = next((key for key in CREDENTIAL_KEYS if getattr(source, key) is not None), "")
     named = getattr(source, key) if key else default
@@ -84,11 +79,7 @@ def read_credential(source: SourceSettings, cancel: CancelToken) -> Credential:
 
 
 def read_signing_secret(alert: AlertSettings) -> str | None:
-    """Read a webhook's signing secret; None for a channel without one.
-
-    Raises:
-        ConfigError: The secret is missing, or not "whsec_" and base64.
-    """
+    """Read a webhook's signing secret; None without one. Raises ConfigError."""
     if alert.secret_env is None:
         return None
     secret = os.environ.get(alert.secret_env, "").strip()

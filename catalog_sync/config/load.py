@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -25,9 +26,6 @@ from catalog_sync.config.settings import (
 from catalog_sync.config.values import EXPECTED, http_url
 from catalog_sync.errors import ConfigError
 from catalog_sync.text import did_you_mean
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ENV_PREFIX = "CATALOG_SYNC_"
 FILE_NAME = "catalog-sync.toml"

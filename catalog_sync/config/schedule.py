@@ -7,14 +7,11 @@ through local time; this module converts local time to UTC and handles clock cha
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _FIELDS = {"minute": 59, "hour": 23, "day": 31, "month": 12, "weekday": 7}
 """The fields of a crontab line, each with its largest value."""
@@ -31,15 +28,9 @@ _CLOCK_CHANGE = timedelta(hours=3)
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The schedule of a source.
+    """An interval, or a crontab line of five fields and its IANA time zone.
 
-    Args:
-        every: The interval; unused if `cron` is set.
-        cron: A crontab line of five fields.
-        timezone: The IANA time zone of `cron`.
-
-    Raises:
-        ValueError: `cron` is not a crontab line, or it matches no time.
+    Raises ValueError for a line that is not one, or that matches no time.
     """
 
     every: timedelta

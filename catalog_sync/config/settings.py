@@ -6,8 +6,9 @@ Secrets are named here, not read: `SourceSettings.credential()` reads one when a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 from msgspec import Struct, field
 from msgspec.structs import force_setattr, replace
@@ -15,32 +16,9 @@ from msgspec.structs import force_setattr, replace
 from catalog_sync.cancel import CancelToken
 from catalog_sync.config import credentials, values
 from catalog_sync.config.schedule import Schedule
-from catalog_sync.config.values import (
-    Command,
-    Count,
-    Duration,
-    File,
-    Header,
-    Listen,
-    Name,
-    Secret,
-    SecretStr,
-    Title,
-    UpToThousand,
-    Variable,
-)
-from catalog_sync.domain.kinds import (
-    DEFAULT_ALERT_KINDS,
-    DEFAULT_FAIL_ON,
-    Kind,
-    Lifecycle,
-    Verdict,
-)
+from catalog_sync.config.values import Duration, SecretStr
+from catalog_sync.domain import kinds
 from catalog_sync.errors import ConfigError
-
-if TYPE_CHECKING:
-    from datetime import datetime
-    from pathlib import Path
 
 DEFAULT_EVERY = timedelta(minutes=15)
 DEFAULT_BASE_URLS = {"anthropic": "https://api.anthropic.com", "openai": "https://api.openai.com"}
@@ -49,9 +27,9 @@ _OPENAI_IGNORED = ("created", "created_at", "permission")
 """Paths that compatible servers generate anew for each request."""
 WORDS: Mapping[str, Iterable[str]] = {
     "api": DEFAULT_BASE_URLS,
-    "lifecycle": Lifecycle,
-    "events": Kind,
-    "fail_on": Verdict,
+    "lifecycle": kinds.Lifecycle,
+    "events": kinds.Kind,
+    "fail_on": kinds.Verdict,
 }
 """The keys whose values are words of a list."""
 
@@ -91,35 +69,35 @@ class SourceSettings(_Table, frozen=True, kw_only=True):
         "cron": _cron,
     }
 
-    name: Name
+    name: values.Name
     """The name in the column `source` and in every message."""
     api: Literal["anthropic", "openai"] = "anthropic"
     """The shape of the API's answers."""
     base_url: str = ""
     """Where the API answers; by default the vendor's own address."""
-    api_key_env: Variable | None = None
+    api_key_env: values.Variable | None = None
     """The environment variable with the key. Default: ANTHROPIC_API_KEY, or OPENAI_API_KEY."""
-    api_key_file: File | None = None
+    api_key_file: values.File | None = None
     """A file with the key, relative to the configuration file; `~` and variables are expanded."""
-    api_key_command: Command | None = None
+    api_key_command: values.Command | None = None
     """A program and its arguments that print the key; run for each run, without a shell."""
-    auth_token_env: Variable | None = None
+    auth_token_env: values.Variable | None = None
     """The environment variable with a bearer token, for gateways."""
-    auth_token_file: File | None = None
+    auth_token_file: values.File | None = None
     """A file with a bearer token."""
-    auth_token_command: Command | None = None
+    auth_token_command: values.Command | None = None
     """A program and its arguments that print a bearer token."""
-    anthropic_version: Header = DEFAULT_VERSION
+    anthropic_version: values.Header = DEFAULT_VERSION
     """The header `anthropic-version`."""
-    lifecycle: tuple[Lifecycle, ...] = ()
+    lifecycle: tuple[kinds.Lifecycle, ...] = ()
     """The API's own filter; empty asks for its default, active and deprecated."""
-    headers: Mapping[str, Secret] = field(default_factory=dict)
+    headers: Mapping[str, values.Secret] = field(default_factory=dict)
     """Extra request headers; their values are secrets."""
     exclude: tuple[str, ...] = ()
     """Globs of ids that are never recorded; case matters."""
     ignore: tuple[str, ...] = ()
     """Paths whose changes make no event, such as "pricing.*"; `*` spans levels."""
-    page_size: UpToThousand = 1000
+    page_size: values.UpToThousand = 1000
     """Models per page."""
     deadline: Duration = timedelta(seconds=60)
     """For a whole walk over all pages, retries included."""
@@ -155,15 +133,15 @@ class AlertSettings(_Table, frozen=True, kw_only=True):
         "webhook": values.secret_url,
     }
 
-    name: Name
+    name: values.Name
     """The channel's name in messages and in `alert_deliveries`."""
-    url: Secret | None = None
+    url: values.Secret | None = None
     """An Apprise URL; it holds tokens, so that only its scheme and host are ever shown."""
-    webhook: Secret | None = None
+    webhook: values.Secret | None = None
     """Where JSON is posted, signed as Standard Webhooks describe."""
-    secret_env: Variable | None = None
+    secret_env: values.Variable | None = None
     """The environment variable with the webhook's signing secret: "whsec_" and base64."""
-    events: tuple[Kind, ...] = DEFAULT_ALERT_KINDS
+    events: tuple[kinds.Kind, ...] = kinds.DEFAULT_ALERT_KINDS
     """The kinds of events that are sent."""
     models: tuple[str, ...] = ()
     """Globs of ids; empty is every model. Events without a model pass them all."""
@@ -190,7 +168,7 @@ class CheckSettings(_Table, frozen=True, kw_only=True):
 
     within: Duration = timedelta(days=60)
     """A retirement date that is nearer than this is a problem."""
-    fail_on: tuple[Verdict, ...] = DEFAULT_FAIL_ON
+    fail_on: tuple[kinds.Verdict, ...] = kinds.DEFAULT_FAIL_ON
     """Verdicts that make the check fail; any other except `fine` is a warning."""
     ignore: tuple[str, ...] = ()
     """Globs of ids that are left out."""
@@ -215,7 +193,7 @@ class Settings(_Table, frozen=True, kw_only=True, dict=True):
         "public_url": values.http_url("https://example.com/models"),
     }
 
-    database_url: Secret = field(default_factory=lambda: SecretStr("sqlite:///catalog.db"))
+    database_url: values.Secret = field(default_factory=lambda: SecretStr("sqlite:///catalog.db"))
     """A URL of sqlite, postgresql, mysql or mariadb; it may hold a password."""
     every: Duration = DEFAULT_EVERY
     """How often the daemon syncs."""
@@ -227,23 +205,23 @@ class Settings(_Table, frozen=True, kw_only=True, dict=True):
     """How much later a run may come, drawn at random; at most a tenth of the interval."""
     retirement_reminders: tuple[Duration, ...] = tuple(timedelta(days=n) for n in (90, 30, 7, 1))
     """How long before a retirement date a `retiring` event is recorded."""
-    failure_alert_after: Count = 3
+    failure_alert_after: values.Count = 3
     """Failed runs of a source in a row before the `sync_failed` event."""
-    delivery_attempts: UpToThousand = 20
+    delivery_attempts: values.UpToThousand = 20
     """How often an alert is sent before it counts as failed; 20 take about three days."""
     retention: Duration = timedelta(days=400)
     """How long runs without events and delivered alerts are kept."""
-    parallel: UpToThousand = 16
+    parallel: values.UpToThousand = 16
     """Sources that are synced at the same time."""
-    heartbeat_url: Secret | None = None
+    heartbeat_url: values.Secret | None = None
     """Pinged at the start, success and failure of a run; its path is a secret."""
-    http_listen: Listen | None = None
+    http_listen: values.Listen | None = None
     """HOST:PORT where the daemon serves /metrics and /healthz; by default nowhere."""
     max_age: Duration | None = None
     """How old a source's last success may be; by default three intervals."""
     public_url: str | None = None
     """Where the published site can be read, for absolute links."""
-    site_title: Title = "Model catalog"
+    site_title: values.Title = "Model catalog"
     """The title of the published site."""
     sources: tuple[SourceSettings, ...]
     """The APIs to sync."""

@@ -142,12 +142,7 @@ def address(value: Any) -> Address:
 
 
 def http_url(example: str, *, plain: bool = True) -> Check:
-    """Return a check of an http or https URL.
-
-    Args:
-        example: A URL to show as what was expected.
-        plain: Whether user, password, query and fragment are refused.
-    """
+    """Return a check of an http or https URL; a `plain` one has no user, query or fragment."""
 
     def check(value: Any) -> str:
         url = text(value)

@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 def past_notes(as_of: datetime, now: datetime, later: Mapping[str, datetime]) -> list[str]:
     """Return remarks on an answer about the past or the future.
 
-    Args:
-        as_of: The requested time.
-        now: The present time.
-        later: The sources whose record begins after `as_of`, and when it does.
+    `later` holds the sources whose record begins after `as_of`, and when it does.
     """
     when = format_instant(as_of)
     notes = [
@@ -52,13 +49,6 @@ def list_models(
 
     A record of the past is replayed from events: `missing_since` is None, and `last_seen_at` is a
     time at which the model was seen, not always the last.
-
-    Args:
-        connection: The database.
-        sources: Names of sources; empty chooses all.
-        lifecycles: Lifecycles; empty chooses all.
-        removed: Whether removed models are included.
-        as_of: A time; None for now. Raises ValueError without a zone.
     """
     records: Iterable[ModelRecord]
     if as_of is None:

@@ -64,27 +64,26 @@ DELIVERY_COLUMNS = (
 
 def model_row(record: ModelRecord) -> dict[str, Any]:
     """Return a model with the columns of the table `models`; times are RFC 3339."""
-    return _row(
-        MODEL_COLUMNS, record, **{name: getattr(record.info, name) for name in _INFO_FIELDS}
-    )
+    return row(MODEL_COLUMNS, record, **{name: getattr(record.info, name) for name in _INFO_FIELDS})
 
 
 def event_row(event: Event) -> dict[str, Any]:
     """Return an event with the columns of the table `model_events`."""
-    return _row(EVENT_COLUMNS, event, kind=event.kind.value)
+    return row(EVENT_COLUMNS, event, kind=event.kind.value)
 
 
 def delivery_row(delivery: Delivery) -> dict[str, Any]:
     """Return a delivery with the columns of `alert_deliveries`, and its event's facts."""
     about = {name: getattr(delivery.event, name) for name in _EVENT_FIELDS}
-    return _row(DELIVERY_COLUMNS, delivery, event_id=delivery.event.id, **about)
+    return row(DELIVERY_COLUMNS, delivery, event_id=delivery.event.id, **about)
 
 
-def _row(columns: Sequence[str], value: object, **known: Any) -> dict[str, Any]:
-    row = {name: known[name] if name in known else getattr(value, name) for name in columns}
+def row(columns: Sequence[str], value: object, **known: Any) -> dict[str, Any]:
+    """Return the attributes of a value, or the `known` ones, by column; times are RFC 3339."""
+    cells = {name: known[name] if name in known else getattr(value, name) for name in columns}
     return {
         key: format_instant(cell) if isinstance(cell, datetime) else cell
-        for key, cell in row.items()
+        for key, cell in cells.items()
     }
 
 

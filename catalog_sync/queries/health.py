@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from catalog_sync.clock import format_instant
 from catalog_sync.db.schema import alert_deliveries, models, sources, sync_runs
 from catalog_sync.domain.kinds import ENDED, RunStatus
 from catalog_sync.errors import StoppedError
+from catalog_sync.queries.export import row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,17 +59,13 @@ class SourceHealth:
 
     def to_json(self) -> dict[str, Any]:
         """Return the source's object of `status --json`."""
-        return {
-            "name": self.name,
-            "configured": self.configured,
-            "last_success_at": self.last_success_at and format_instant(self.last_success_at),
-            "fresh": self.fresh,
-            "held": self.held,
-            "held_reason": self.held_reason,
-            "held_models": list(self.held_models),
-            "last_attempt_at": self.last_attempt_at and format_instant(self.last_attempt_at),
-            "last_error": self.last_error,
-        }
+        return {**row(_JSON_FIELDS, self), "held_models": list(self.held_models)}
+
+
+_JSON_FIELDS = (
+    "name", "configured", "last_success_at", "fresh", "held", "held_reason", "held_models",
+    "last_attempt_at", "last_error",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

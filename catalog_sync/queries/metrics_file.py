@@ -25,9 +25,7 @@ def write(path: Path, snapshot: Snapshot) -> None:
 
     node_exporter fails if two files of its directory have the same series. The samples of a file
     `catalog-sync-NAME.prom` therefore have the label `catalog="NAME"`, and a clash is logged.
-
-    Raises:
-        OSError: The file cannot be written.
+    Raises OSError.
     """
     named = _NAMED.fullmatch(path.name)
     content = exposition(snapshot, catalog=named[1] if named else "")

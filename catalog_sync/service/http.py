@@ -34,13 +34,8 @@ _Answer: TypeAlias = "tuple[str, list[tuple[str, str]], bytes]"
 class Listener(Server):
     """Serves /metrics and /healthz.
 
-    Args:
-        address: The host and the port to bind.
-        metrics: The registry that /metrics shows.
-        health: Returns whether all is well, and the object of /healthz with 200 or 503.
-
-    Raises:
-        OSError: The address cannot be bound.
+    `health` returns whether all is well (200 or 503), and the object that /healthz shows. Raises
+    OSError if the address cannot be bound.
     """
 
     def __init__(

@@ -43,9 +43,7 @@ _DELIVERIES = "deliveries"
 class ScheduleTrigger(BaseTrigger):  # type: ignore[misc]  # has no types
     """Trigger that skips missed runs: every run is later than the present time.
 
-    Args:
-        schedule: Computes the times.
-        jitter: Each run is delayed by up to this much, drawn at random and added in UTC.
+    Each run is delayed by up to `jitter`, drawn at random and added in UTC.
     """
 
     def __init__(self, schedule: Schedule, jitter: timedelta = timedelta()) -> None:
@@ -63,9 +61,7 @@ class ScheduleTrigger(BaseTrigger):  # type: ignore[misc]  # has no types
 class Jobs:
     """One active configuration: an App, and the scheduler of its jobs.
 
-    Args:
-        app: Runs the sources and delivers.
-        on_end: Called, from any thread, each time that a run or a delivery ended.
+    `on_end` is called, from any thread, each time that a run or a delivery ended.
     """
 
     def __init__(self, app: App, on_end: Callable[[], None]) -> None:

@@ -41,11 +41,7 @@ _NOT_RELOADED = "not reloaded; the previous configuration stays"
 
 
 class Daemon:
-    """The process of `catalog-sync run`.
-
-    Args:
-        load: Reads the configuration and returns an App; called again at each reload.
-    """
+    """The process of `catalog-sync run`. `load` returns an App; called again at each reload."""
 
     def __init__(self, load: Callable[[], App]) -> None:
         self._load = load
@@ -58,9 +54,7 @@ class Daemon:
     def run(self) -> int:
         """Work until a signal to stop, and return 0. Must be called in the main thread.
 
-        Raises:
-            ConfigError: The configuration cannot be used.
-            SchemaError: The database has the schema of another version.
+        Raises ConfigError, and SchemaError if the schema is that of another version.
         """
         # A reload during the start must not end the process, which is SIGHUP's default.
         with queue_signals(self._inbox, _RELOAD):

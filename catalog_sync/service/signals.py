@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from queue import Empty, SimpleQueue
@@ -58,17 +59,10 @@ def queue_signals(inbox: Inbox, numbers: Iterable[signal.Signals]) -> Iterator[N
 
 
 def wait_for_end(app: App, is_busy: Callable[[], bool], inbox: Inbox) -> signal.Signals | None:
-    """Wait until stopped work has ended, at most for the grace period.
+    """Wait until the work of a stopped App has ended, at most for the grace period.
 
-    Then close the runs that are still open, in place of their threads.
-
-    Args:
-        app: A stopped App.
-        is_busy: Whether work is still running.
-        inbox: Receives None when some work ended.
-
-    Returns:
-        The last signal received in this time.
+    Then close the runs that are still open, in place of their threads. Returns the last signal
+    received in this time.
     """
     received = None
     longest = max(source.deadline for source in app.settings.sources)
@@ -92,28 +86,17 @@ def run_until_signal(app: App, work: Callable[[], int], on_signal: Callable[[], 
     """Run `work` in a thread and return its result; stop it when a signal arrives.
 
     The main thread stays free, so it can handle a signal while the work waits for a lock or a
-    server.
-
-    Args:
-        app: Stopped by a signal.
-        work: Returns an exit code.
-        on_signal: Called when a signal arrives, before the work is stopped.
-
-    Returns:
-        The result of `work`, or 128 and the signal's number.
-
-    Raises:
-        Exception: An exception that `work` raised without being stopped.
+    server. Returns 128 and the signal's number in that case, after `on_signal` was called. An
+    exception of `work` is raised here.
     """
     inbox: Inbox = SimpleQueue()
-    result: list[int] = []
-    errors: list[BaseException] = []
+    outcome: Future[int] = Future()
 
     def run() -> None:
         try:
-            result.append(work())
+            outcome.set_result(work())
         except BaseException as error:  # noqa: BLE001  # raised again in the main thread
-            errors.append(error)
+            outcome.set_exception(error)
         inbox.put(None)
 
     thread = threading.Thread(target=run, name="work", daemon=True)
@@ -122,9 +105,7 @@ def run_until_signal(app: App, work: Callable[[], int], on_signal: Callable[[], 
         number = inbox.get()
         if number is None:
             thread.join()
-            if errors:
-                raise errors[0]
-            return result[0]
+            return outcome.result()
         on_signal()
         app.stop()
         wait_for_end(app, thread.is_alive, inbox)
