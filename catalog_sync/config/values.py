@@ -55,9 +55,10 @@ class Address(NamedTuple):
     """0 takes a free one."""
 
 
-VARIABLE = r"^(?!sk_|whsec_)[A-Za-z_][A-Za-z0-9_]*$"
+_END = r"$(?!\n)"  # in Python, $ also matches before a line end
+VARIABLE = rf"^(?!sk_|whsec_)[A-Za-z_][A-Za-z0-9_]*{_END}"
 FILE = r"^(?!sk-|sk_|whsec_)[^\x00]+$"
-HEADER = r"^[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?$"
+HEADER = rf"^[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?{_END}"
 EXPECTED = {
     VARIABLE: "the name of an environment variable, not a key",
     FILE: "the path of a file, not a key",

@@ -490,6 +490,9 @@ def test_unknown_key(text: str, key: str, suggestion: str | None) -> None:
         (SOURCE + "headers = {x = 1}", "sources[0].headers.x", "a valid string"),
         (SOURCE + "headers = {'x y' = '1'}", "sources[0].headers", "'x y' is no header name"),
         (SOURCE + 'headers = {x = "a\\nb"}', "sources[0].headers.x", "printable ASCII"),
+        (SOURCE + 'headers = {x = "a\\n"}', "sources[0].headers.x", "printable ASCII"),
+        (SOURCE + 'anthropic_version = "1\\n"', "sources[0].anthropic_version", "printable ASCII"),
+        (SOURCE + 'api_key_env = "A\\n"', "sources[0].api_key_env", "expected the name"),
     ],
 )
 def test_bad_value(text: str, key: str, expected: str) -> None:
