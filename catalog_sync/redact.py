@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import traceback
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import quote
@@ -18,6 +19,8 @@ _SCHEMES = ("Bearer ", "Basic ")
 _SHORTEST_RECORDED = 12
 """Shorter keys (`ollama`, `not-needed`) are placeholders, and may be words of an answer."""
 _PROBE = 4
+_FREQUENT = "9876543kwxyvhgbf12-0_mlcipnodasurte"
+"""The frequent characters of lists, the most frequent last."""
 _RANDOM = 3
 """With so many random characters, a part of a key is no accident."""
 _WORDS = 16
@@ -105,16 +108,13 @@ class AnswerRedactor:
             if _SECRET_NAME.search(name):
                 scheme = next(filter(value.startswith, _SCHEMES), "")
                 spelled.update(_spellings(value.removeprefix(scheme).strip()))
-        self._secrets = [
-            (secret.encode(), _random_characters(secret))
-            for secret in spelled
-            if len(secret) >= _SHORTEST_RECORDED
-        ]
+        self._secrets = [_Secret(text) for text in spelled if len(text) >= _SHORTEST_RECORDED]
 
     def body(self, body: bytes) -> bytes:
         """Return a body without the keys. JSON stays JSON."""
         pieces, end = [], 0
-        for start, stop in sorted(self._spans(body)):
+        spans = sorted(span for secret in self._secrets for span in secret.spans(body))
+        for start, stop in spans:
             if start >= end:
                 pieces += [body[end:start], REDACTED.encode()]
             end = max(end, stop)
@@ -124,26 +124,45 @@ class AnswerRedactor:
         """Return an answer's headers without the keys."""
         return {name.lower(): self.body(text.encode()).decode() for name, text in headers.items()}
 
-    def _spans(self, body: bytes) -> Iterator[tuple[int, int]]:
-        """Yield where keys and parts of them begin and end."""
-        for secret, is_random in self._secrets:
-            stops: dict[int, int] = {}
-            # Each part of eight characters contains a probe, so that few searches are enough.
-            for offset in range(0, len(secret) - _PROBE + 1, _PART - _PROBE + 1):
-                probe = secret[offset : offset + _PROBE]
-                found = -1
-                while (found := body.find(probe, found + 1)) >= 0:
-                    origin = found - offset
-                    if found < stops.get(origin, 0):
-                        continue  # inside a part that was found by an earlier probe
-                    start, stop = _common_part(body, secret, found, offset)
-                    stops[origin] = stop
-                    random = is_random.count(1, start - origin, stop - origin)
-                    limit = _PART if random >= _RANDOM else min(_WORDS, len(secret))
-                    if b'"' in secret:  # in a part of it, the quote may be the end of a string
-                        limit = len(secret)
-                    if stop - start >= limit:
-                        yield start, stop
+
+class _Secret:
+    """Finds a secret, and parts of it, in the bodies of answers."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text.encode()
+        self._is_random = _random_characters(text)
+        # Each part of eight characters contains a probe. One that begins with a rare character
+        # is fast to search for, also in a large body.
+        self._probes: dict[bytes, list[int]] = defaultdict(list)
+        first = 0
+        while first <= len(text) - _PART:
+            places = range(first, first + _PART - _PROBE + 1)
+            offset = min(places, key=lambda at: _FREQUENT.find(text[at]))
+            self._probes[self._text[offset : offset + _PROBE]].append(offset)
+            first = offset + 1
+        self._probe = re.compile(b"|".join(map(re.escape, self._probes)))
+
+    def spans(self, body: bytes) -> Iterator[tuple[int, int]]:
+        """Yield where parts of the secret begin and end that must not be recorded."""
+        stops: dict[int, int] = {}
+        found = self._probe.search(body)
+        while found is not None:
+            for offset in self._probes[found[0]]:
+                origin = found.start() - offset
+                if found.start() < stops.get(origin, 0):
+                    continue  # inside a part that an earlier probe found
+                start, stop = _common_part(body, self._text, found.start(), offset)
+                stops[origin] = stop
+                if stop - start >= self._shortest(start - origin, stop - origin):
+                    yield start, stop
+            found = self._probe.search(body, found.start() + 1)
+
+    def _shortest(self, first: int, last: int) -> int:
+        """Return how long a part of the secret is, at least, if it is no accident."""
+        if b'"' in self._text:  # in a part of it, the quote may be the end of a string
+            return len(self._text)
+        is_random = self._is_random.count(1, first, last) >= _RANDOM
+        return _PART if is_random else min(_WORDS, len(self._text))
 
 
 def _spellings(secret: str) -> set[str]:
