@@ -38,16 +38,7 @@ def confirm_absent(
     missing_ids: Collection[str],
     listed_ids: Collection[str],
 ) -> dict[str, AbsenceCheck]:
-    """Request the models that a complete walk did not see, by id.
-
-    Args:
-        look_up: Requests one model. Raises StoppedError.
-        missing_ids: The models in question. If empty, no request is sent.
-        listed_ids: The models that the walk saw.
-
-    Returns:
-        The result for each missing id, in their order.
-    """
+    """Request the models that a complete walk did not see, by id; the listed ones are controls."""
     # A gateway may pass on whatever begins with a provider that it knows ("openai/…").
     knows_all = {
         provider: look_up(f"{provider}catalog-sync-control-{secrets.token_hex(8)}").status

@@ -66,14 +66,9 @@ def decode_body(body: bytes) -> Any:
 
 
 def decode_list(body: bytes) -> tuple[dict[str, Any] | None, list[msgspec.Raw]]:
-    """Split a list's answer into its fields and its items, which stay undecoded.
+    """Return a list's fields without `data`, None for a bare array; and its undecoded items.
 
-    Returns:
-        The fields without `data`, or None for a bare array; and the items.
-
-    Raises:
-        BadAnswerError: The body is not JSON, there is no list, or the answer says that it is an
-            error. An error beside a list may mean that the list is not complete.
+    Raises BadAnswerError, also if the answer states an error: a list beside one may be incomplete.
     """
     text = _text_of(body)
     if _STARTS_ARRAY.match(text):
@@ -103,12 +98,7 @@ class ObjectReader:
         self._values = SharedValues(_storable_value)
 
     def read(self, item: msgspec.Raw) -> dict[str, Any]:
-        """Return an object of the list.
-
-        Raises:
-            ValueError: It is not an object, too large, or holds a value that no database keeps.
-            BadAnswerError: It is not JSON.
-        """
+        """Return an object of the list. Raises ValueError if no database keeps it."""
         text = bytes(item)
         if text[:1] != b"{":
             raise ValueError("expected an object")

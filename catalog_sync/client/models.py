@@ -145,12 +145,7 @@ class ModelsClient:
     ) -> dict[str, AbsenceCheck]:
         """Request missing models by id, within the rest of the walk's deadline.
 
-        Args:
-            missing_ids: The models in question.
-            listed_ids: The models that the walk saw.
-
-        Raises:
-            StoppedError: `cancel` was cancelled.
+        The listed models serve as controls. Raises StoppedError.
         """
         return confirm_absent(self._look_up, missing_ids, listed_ids)
 
@@ -256,10 +251,7 @@ class ModelsClient:
 
     @contextmanager
     def _redacted_errors(self, place: str = "") -> Iterator[None]:
-        """Prefix errors with the place and redact secrets.
-
-        The cause is dropped if its traceback would show a secret.
-        """
+        """Prefix errors with the place and redact secrets, also in the traceback of the cause."""
         try:
             yield
         except SourceError as error:

@@ -47,9 +47,7 @@ _thread = _Thread()
 class Operation:
     """The exchange of a thread: its deadline, its cancellation, and the socket that it uses.
 
-    Args:
-        left: Returns the seconds left, or raises DeadlineError.
-        cancel: The token that ends the exchange.
+    `left` returns the seconds that are left, or raises DeadlineError.
     """
 
     def __init__(self, left: Callable[[], float], cancel: CancelToken) -> None:
@@ -170,12 +168,7 @@ def origin(url: str) -> str:
 def route_to(url: str, *, direct: bool = False) -> tuple[httpx.HTTPTransport, str | None]:
     """Return the connections that reach `url`, and the variable that names the proxy, if any.
 
-    Args:
-        url: An absolute URL.
-        direct: Use no proxy of the environment.
-
-    Raises:
-        ConfigError: The environment's proxy or TLS settings cannot be used.
+    `direct` uses no proxy. Raises ConfigError if the environment's settings cannot be used.
     """
     variable, proxy = (None, None) if direct else _proxy_of(url)
     encrypted = url.lower().startswith("https:") or (proxy or "").startswith("https:")

@@ -57,11 +57,8 @@ class Page:
 class PageReader:
     """Reads the pages of one walk.
 
-    Args:
-        api: The shape of the API.
-        known: The recorded models. A model whose object has not changed is represented by the
-            recorded one, so that it is in memory once.
-        check: Called between batches of objects; raises when the walk is over.
+    A model whose object has not changed is represented by the `known` one, so that it is in memory
+    once. `check` is called between batches of objects, and raises when the walk is over.
     """
 
     def __init__(
@@ -88,11 +85,7 @@ class PageReader:
         return Page(models, next_query, scope, response.server_at, len(response.body))
 
     def models(self, items: Sequence[msgspec.Raw]) -> tuple[ModelInfo, ...]:
-        """Return the models of a page's undecoded objects.
-
-        Raises:
-            BadAnswerError: An object that the API does not promise, or that no database keeps.
-        """
+        """Return the models of a page's undecoded objects. Raises BadAnswerError."""
         models = []
         for index, item in enumerate(items):
             if index % _BATCH == 0:
@@ -140,15 +133,8 @@ def walk(
 ) -> Catalog:
     """Return the catalog of all pages from `query` on.
 
-    Args:
-        fetch: Returns the page of a query.
-        query: The query of the first page.
-        place: Prefixes the errors of its block with the number of the page.
-        on_page: Called after each page with the number of pages and of models so far.
-
-    Raises:
-        ChangedMeanwhileError: A model came twice, with different content.
-        SourceError: A page did not arrive, or contradicts the ones before.
+    `place` prefixes the errors of its block with the number of the page. Raises SourceError if a
+    page did not arrive or contradicts the ones before.
     """
     models: dict[str, ModelInfo] = {}
     scope, size, seen = Identity(), 0, {query}

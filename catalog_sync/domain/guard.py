@@ -71,13 +71,8 @@ def removal_hold(
     """Return why removals must wait for a person, or None.
 
     Models that are retired, or past their retirement date, may leave in any number. While a source
-    is held, the models that are missing since then keep counting.
-
-    Args:
-        state: The recorded state of the source.
-        catalog: The result of the walk.
-        now: The time of the run.
-        empty: Whether the list itself, excluded ids included, held no model.
+    is held, the models that are missing since then keep counting. `empty` says that the list
+    itself, excluded ids included, held no model.
     """
     absent = missing(state, catalog)
     reason = _removal_reason(state, absent, now, empty=empty)

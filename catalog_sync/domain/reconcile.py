@@ -1,6 +1,6 @@
 """The decisions of a run about models: the rows to write, and the events to record.
 
-Pure. The rules are those of the README's section "What it promises".
+The rules are those of docs/reference/events.md and docs/explanation/removals.md.
 """
 
 from __future__ import annotations
@@ -9,18 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from catalog_sync.clock import format_instant
-from catalog_sync.domain.diff import IgnoredPaths, changes, diff, drop_ignored, equal
+from catalog_sync.domain.diff import IgnoredPaths, changes, diff, drop_ignored, equal, path_text
 from catalog_sync.domain.guard import missing
 from catalog_sync.domain.kinds import AbsenceCheck, Kind, Lifecycle
 from catalog_sync.domain.model import Catalog, Changes, Event, ModelInfo, ModelRecord, SourceState
 from catalog_sync.domain.reminders import COVERING, Reminders
-from catalog_sync.domain.schema_changes import (
-    Comparison,
-    SchemaPaths,
-    covers,
-    schema_paths,
-    schema_texts,
-)
+from catalog_sync.domain.schema_changes import Comparison, SchemaPaths, covers, schema_paths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,9 +63,6 @@ def reconcile(
         absences: The known facts about the missing models.
         reminders: The thresholds before a retirement date that make a `retiring` event.
         ignored: The paths that are never compared; None compares all.
-
-    Returns:
-        The rows and the events, in the order of the list, missing models last.
     """
     known = state.models
     baseline = state.source.baseline_at is None
@@ -121,7 +112,8 @@ def _schema_event(
         for id_, each in listed.items()
         if any(covers(schema, path) for path in each.differences)
     }
-    return Event(Kind.SCHEMA_CHANGED, now, changes=schema_texts(schema), payload=objects)
+    texts = {path_text(path): sides for path, sides in schema.items()}
+    return Event(Kind.SCHEMA_CHANGED, now, changes=texts, payload=objects)
 
 
 def _compare(

@@ -16,17 +16,12 @@ if TYPE_CHECKING:
 
 
 def replay(events: Iterable[Event]) -> dict[tuple[str, str], ModelRecord]:
-    """Rebuild the rows from the events up to some time.
+    """Rebuild the rows, by source and id, from the events up to some time, oldest first.
 
-    Args:
-        events: Oldest first. Of a model's own events the first, the last that shows it on the list
-            and the last are enough; reminders are not needed.
-
-    Returns:
-        The rows by source and id. Facts that no event states are unknown: `last_seen_at` is the
-            last event that shows the model on the list, `missing_since` is None, and a change
-            without an event (an ignored path, another spelling of a time) is missing from the
-            object.
+    Of a model's own events the first, the last that shows it on the list and the last are enough.
+    Facts that no event states are unknown: `last_seen_at` is the last event that shows the model on
+    the list, `missing_since` is None, and changes without an event (an ignored path, another
+    spelling of a time) are missing from the object.
     """
     payloads: dict[tuple[str, str], JsonObject] = {}
     seen: dict[tuple[str, str], tuple[datetime, datetime]] = {}

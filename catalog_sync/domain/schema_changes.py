@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from catalog_sync.domain.diff import ABSENT, Differences, Path, at, path_text, same, value_or_none
+from catalog_sync.domain.diff import ABSENT, Differences, Path, at, same, value_or_none
 
 SchemaPaths: TypeAlias = Mapping[Path, dict[str, Any]]
 """The paths that changed on the whole catalog, with `old` and `new` as an event stores them."""
@@ -47,14 +47,10 @@ class Comparison:
 def schema_paths(
     changed: Sequence[Comparison], unchanged: Sequence[Mapping[str, Any]]
 ) -> SchemaPaths:
-    """Return the paths that changed on the whole catalog, with the values that an event stores.
+    """Return the paths that changed on the whole catalog, with `old` and `new`.
 
-    Args:
-        changed: The compared models that differ.
-        unchanged: The objects of the compared models that do not.
-
-    Returns:
-        Path to `old` and `new`; a side on which the models differ is left out.
+    A side on which the models differ is left out. `unchanged` holds the objects of the compared
+    models that do not differ.
     """
     touching = Counter(path for each in changed for path in each.touched)
     candidates = dict.fromkeys(path for each in changed for path in each.differences)
@@ -73,11 +69,6 @@ def schema_paths(
 def covers(paths: Mapping[Path, Any], path: Path) -> bool:
     """Whether `paths` contains a path or an object that holds it."""
     return any(path[:length] in paths for length in range(1, len(path) + 1))
-
-
-def schema_texts(paths: SchemaPaths) -> dict[str, dict[str, Any]]:
-    """Return the `changes` of an event of the whole catalog."""
-    return {path_text(path): sides for path, sides in paths.items()}
 
 
 def _concerned(
