@@ -6,12 +6,10 @@ import itertools
 import json
 import subprocess
 import threading
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -24,7 +22,6 @@ from catalog_sync.alerts.message import message_id
 from catalog_sync.app import App
 from catalog_sync.cancel import CancelToken
 from catalog_sync.clock import utc_now
-from catalog_sync.config.load import load
 from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
@@ -37,8 +34,8 @@ from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.domain.alert_rules import AlertRule
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event
-from receivers import PATIENCE_SECONDS, Receiver, Reply, closed_port, write_config
-from support import environment, model, program, run, settings_for
+from receivers import PATIENCE_SECONDS, Receiver, Reply, write_config
+from support import environment, model, program, settings_for
 
 # Apprise imports it where the mail plugin may sign mails.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -461,24 +458,6 @@ def test_no_channel_is_delayed_by_many(world: World, hook: Receiver) -> None:
         assert delivering.result() == 13
 
 
-@on_sqlite
-def test_the_url_is_not_shown(
-    world: World, hook: Receiver, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Table and log contain only the name, scheme and host of a channel."""
-    hook.replies = [Reply(500), Reply(404), None]
-    world.urls["down"] = f"http://127.0.0.1:{closed_port()}/T0KEN"
-    world.enqueue("hook", "down")
-    for _ in range(3):
-        world.deliver(later=timedelta(hours=1))
-    assert len(hook.received) == 3
-    errors = [str(each.last_error) for each in world.rows()]
-    assert all("127.0.0.1" in error for error in errors)
-    logged = [str(vars(each)) for each in caplog.records if each.name.startswith("catalog_sync")]
-    assert len(logged) == 6
-    assert not [text for text in (*errors, *logged) if "T0KEN" in text]
-
-
 # --- channels that come and go -----------------------------------------------------------------
 
 
@@ -716,8 +695,8 @@ def test_killed_while_sending(world: World, hook: Receiver, database_url: str) -
     assert world.deliver() == 0
     assert world.statuses() == ["pending"]
     assert world.deliver(later=EXPIRED) == 1
-    assert len(set(hook.ids)) == 1
-    assert len(hook.received) == 2
+    first, second = hook.received
+    assert (first.id, first.body) == (second.id, second.body)
 
 
 # --- with runs ---------------------------------------------------------------------------------
@@ -770,77 +749,3 @@ def test_clock_set_back(database_url: str, sandbox: Sandbox) -> None:
         app.sync()
         assert app.deliver().delivered == 1
         assert len(receiver.received) == 1
-
-
-@pytest.fixture
-def hour_ago(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock for runs of an hour ago, so that their failed deliveries are due now."""
-    monkeypatch.setenv("ANTHROPIC_API_KEY", sandbox.api_key)
-    return Clock(utc_now() - timedelta(hours=1))
-
-
-def undelivered(sandbox: Sandbox, clock: Clock) -> None:
-    """Record a baseline and a new model, whose alert is not accepted."""
-    with App(load(), clock) as app:
-        app.sync()
-        clock.now += MINUTE
-        sandbox.models = [*sandbox.models, model("claude-opus-5")]
-        (report,) = app.sync()
-        assert report.status == "succeeded"
-        assert app.deliver().delivered == 0
-
-
-def test_failed_run_delivers(sandbox: Sandbox, hour_ago: Clock) -> None:
-    """A failed run still delivers the due alerts, and reports both."""
-    with Receiver(Reply(500), Reply()) as receiver:
-        write_config(sandbox.url, f'name = "hook"\nwebhook = "{receiver.url}"')
-        undelivered(sandbox, hour_ago)
-        ended = run("sync", "--json", ANTHROPIC_API_KEY="wrong")
-        said = json.loads(ended.stdout)
-        assert (ended.returncode, said["runs"][0]["status"]) == (1, "failed")
-        assert said["deliveries"] == {"delivered": 1, "pending": 0, "failed": 0}
-        assert len(receiver.received) == 2
-
-
-def test_dry_run_sends_nothing(sandbox: Sandbox, hour_ago: Clock) -> None:
-    """A dry run sends nothing, pings nothing, and does not change the outbox."""
-    with Receiver(Reply(500), Reply()) as receiver, Receiver() as watchdog:
-        hook = f'name = "hook"\nwebhook = "{receiver.url}"'
-        write_config(sandbox.url, hook)
-        undelivered(sandbox, hour_ago)
-        write_config(sandbox.url, hook, top=f'heartbeat_url = "{watchdog.url}"')
-        ended = run("sync", "--dry-run", "--json")
-        assert ended.returncode == 0
-        said = json.loads(ended.stdout)["deliveries"]
-        assert said == {"delivered": 0, "pending": 1, "failed": 0}
-        assert len(receiver.received) == 1
-        assert watchdog.received == []
-
-
-def test_good_run_and_dead_channel(
-    sandbox: Sandbox, hour_ago: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A dead channel does not fail a run; output, log and tables contain no secret."""
-    monkeypatch.setenv("HOOK_SECRET", SECRET)
-    with Receiver(Reply(404)) as receiver:
-        write_config(
-            sandbox.url,
-            f'name = "hook"\nwebhook = "{receiver.url}/T0KEN"\nsecret_env = "HOOK_SECRET"',
-            f'name = "chat"\nurl = "json://me:T0KEN@127.0.0.1:{receiver.port}/T0KEN"',
-            top=f'heartbeat_url = "{receiver.url}/T0KEN"',
-        )
-        with App(load(), hour_ago) as app:
-            app.sync()
-        sandbox.models = [*sandbox.models, model("claude-opus-5")]
-        ended = run("-v", "sync")
-        paths = [got.path for got in receiver.received]
-    assert ended.returncode == 0
-    assert "0 delivered, 2 pending, 0 failed" in ended.stdout
-    assert Counter(paths) == {"/T0KEN/start": 2, "/T0KEN": 4}
-    said = ended.stdout + ended.stderr
-    assert "HTTP 404" in said
-    kept = b"".join(each.read_bytes() for each in tmp_path.glob("catalog.db*"))
-    assert b"HTTP 404" in kept
-    for secret in ("T0KEN", SECRET, sandbox.api_key):
-        assert secret not in said
-        assert secret.encode() not in kept
