@@ -15,9 +15,12 @@ from catalog_sync.domain.kinds import ENDED, STOPPED, Kind, RunStatus
 from catalog_sync.domain.model import Identity, SourceRecord, SourceState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
 _WALKED = (RunStatus.SUCCEEDED, RunStatus.HELD)
+_GOOD_RUNS = 100
+"""Of so many good runs, the one that began last by its clock counts: clocks may be set back."""
 _COUNTS = sa.or_(sync_runs.c.error_code.is_(None), sync_runs.c.error_code != STOPPED)
 """A stopped run says nothing about its source."""
 
@@ -66,25 +69,44 @@ def state_of(
 
 def last_of(column: Any, *statuses: RunStatus) -> sa.Select[Any]:
     """Select a value of the last run of a `source` that ended in one of the statuses."""
-    ended = sync_runs.c.status.in_([status.value for status in statuses])
-    of_source = select(column).where(sync_runs.c.source == bindparam("source"), ended, _COUNTS)
-    return of_source.order_by(sync_runs.c.number.desc(), sync_runs.c.id.desc()).limit(1)
+    runs = _last_runs(column, statuses)
+    return select(runs.c[column.name]).order_by(runs.c.number.desc()).limit(1)
+
+
+def _last_runs(
+    column: Any, statuses: Sequence[RunStatus], *conditions: Any, limit: int = 1
+) -> sa.Subquery:
+    """Select a value of the last runs of a `source`, `limit` of each of the statuses.
+
+    One status at a time: with several, a database reads all runs of the source.
+    """
+    by_status = [
+        select(sync_runs.c.number, column)
+        .where(
+            sync_runs.c.source == bindparam("source"),
+            sync_runs.c.status == status.value,
+            _COUNTS,
+            *conditions,
+        )
+        .order_by(sync_runs.c.number.desc())
+        .limit(limit)
+        .subquery()
+        for status in statuses
+    ]
+    return sa.union_all(*map(select, by_status)).subquery()
 
 
 def _state() -> sa.Select[Any]:
-    walked = (
-        sync_runs.c.source == bindparam("source"),
-        sync_runs.c.status.in_([status.value for status in _WALKED]),
-        sync_runs.c.models.is_not(None),
-    )
-    by_number = sync_runs.c.number.desc()
-    second = select(sync_runs.c.finished_at).where(*walked).order_by(by_number).limit(1).offset(1)
+    walked = sync_runs.c.models.is_not(None)
+    walks = _last_runs(sync_runs.c.finished_at, _WALKED, walked, limit=2)
     began_before = sync_runs.c.started_at <= bindparam("began_at")
+    good = _last_runs(sync_runs.c.started_at, _WALKED, walked, began_before, limit=_GOOD_RUNS)
+    second = select(walks.c.finished_at).order_by(walks.c.number.desc()).limit(1).offset(1)
     columns = {
         "walk": last_of(sync_runs.c.status, *_WALKED),
         "error": last_of(sync_runs.c.error, *ENDED),
         "second_last_walk_at": second,
-        "good_at": select(func.max(sync_runs.c.started_at)).where(*walked, began_before),
+        "good_at": select(func.max(good.c.started_at)),
         "failed_at": _last_event_at(Kind.SYNC_FAILED),
         "recovered_at": _last_event_at(Kind.SYNC_RECOVERED),
         "lease_run_id": select(sources.c.lease_run_id).where(sources.c.name == bindparam("source")),

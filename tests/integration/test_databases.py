@@ -371,6 +371,33 @@ def test_the_state_costs_the_same_with_a_long_history(engine: sa.Engine) -> None
             assert "SCAN model_events" not in text
 
 
+@sqlite
+def test_the_state_costs_the_same_with_many_runs(engine: sa.Engine) -> None:
+    """The state of a source with 5,000 runs is read in as many steps as that of one with 300."""
+
+    def steps(number: int) -> int:
+        rows = [
+            {"source": "s", "started_at": NOW, "finished_at": NOW, "models": 3, "number": n}
+            | {"status": "failed" if n % 2 else "succeeded"}
+            for n in range(1, number)
+        ]
+        with engine.begin() as connection:
+            connection.execute(sa.delete(sync_runs))
+            connection.execute(sa.insert(sync_runs), rows)
+        taken: list[None] = []
+        with db_engine.read_transaction(engine) as connection:
+            raw = connection.connection.dbapi_connection
+            raw.set_progress_handler(lambda: taken.append(None), 10)
+            db_state.select_state(connection, "s", "https://a.example", NOW)
+            raw.set_progress_handler(None, 0)
+        return len(taken)
+
+    with engine.begin() as connection:
+        connection.execute(sa.insert(sources).values(name="s", base_url="https://a.example"))
+    few = steps(300)
+    assert steps(5000) < few * 1.2
+
+
 # --- retention ---------------------------------------------------------------------------------
 
 
