@@ -137,18 +137,16 @@ def source_of(row: Any) -> SourceRecord:
     )
 
 
-def failures(connection: sa.Connection, name: str) -> tuple[int, list[str]]:
+def failures(connection: sa.Connection, name: str, most: int) -> tuple[int, list[str]]:
     """Return how many runs failed in a row, and the error codes announced since the last success.
 
-    A succeeded or held run ends the streak. Skipped and stopped runs do not count.
+    A succeeded or held run ends the streak. Skipped and stopped runs do not count. More than `most`
+    are not counted.
     """
     last_walk = func.coalesce(last_of(sync_runs.c.number, *_WALKED).scalar_subquery(), 0)
-    streak = select(func.count()).where(
-        sync_runs.c.source == bindparam("source"),
-        sync_runs.c.status == RunStatus.FAILED.value,
-        _COUNTS,
-        sync_runs.c.number > last_walk,
-    )
+    after_it = sync_runs.c.number > last_walk
+    streak = _last_runs(sync_runs.c.id, [RunStatus.FAILED], after_it, limit=most)
+    number = connection.scalar(select(func.count()).select_from(streak), {"source": name})
     since = last_of(sync_runs.c.finished_at, RunStatus.SUCCEEDED)
     announced = select(model_events.c.payload).where(
         model_events.c.source == name, model_events.c.kind == Kind.SYNC_FAILED.value
@@ -156,7 +154,7 @@ def failures(connection: sa.Connection, name: str) -> tuple[int, list[str]]:
     if (last_success := connection.scalar(since, {"source": name})) is not None:
         announced = announced.where(model_events.c.occurred_at > last_success)
     codes = [str((each or {}).get("error_code")) for each in connection.scalars(announced)]
-    return connection.scalar(streak, {"source": name}) or 0, codes
+    return number or 0, codes
 
 
 def latest_recorded_at(connection: sa.Connection, name: str) -> datetime | None:

@@ -227,13 +227,14 @@ class SourceRun:
                 return ()  # the process that took the source over has closed the run
             event = None
             if announce:
-                streak, announced_codes = db_state.failures(connection, name)
+                threshold = self.context.settings.failure_alert_after
+                streak, announced_codes = db_state.failures(connection, name, threshold)
                 event = incidents.failure_event(
                     failed_at,
                     str(report.error),
                     str(report.error_code),
                     streak=streak,
-                    threshold=self.context.settings.failure_alert_after,
+                    threshold=threshold,
                     announced_codes=announced_codes,
                 )
             runs.release(connection, name, run_id, failed_at if event else None)

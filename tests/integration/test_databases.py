@@ -389,6 +389,7 @@ def test_the_state_costs_the_same_with_many_runs(engine: sa.Engine) -> None:
             raw = connection.connection.dbapi_connection
             raw.set_progress_handler(lambda: taken.append(None), 10)
             db_state.select_state(connection, "s", "https://a.example", NOW)
+            db_state.failures(connection, "s", 3)
             raw.set_progress_handler(None, 0)
         return len(taken)
 
