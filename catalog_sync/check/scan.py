@@ -116,7 +116,7 @@ def scan(paths: Iterable[str], ids: IdPattern, today: date, *, exclude: Sequence
             continue  # removed, or no longer a file, since the directory was listed
         except OSError as error:
             if not Path(real).is_symlink():
-                result.unreadable.append((shown, error.strerror or type(error).__name__))
+                result.unreadable.append((shown, error.strerror or "cannot be read"))
             continue
         result.files += 1
         if content is None:
@@ -168,7 +168,7 @@ def _walked(directory: str, result: Scan, shown: str) -> Iterator[str]:
 
     def failed(error: OSError) -> None:
         where = Path(shown, os.path.relpath(error.filename, directory))
-        result.unreadable.append((str(where), error.strerror or type(error).__name__))
+        result.unreadable.append((str(where), error.strerror or "cannot be read"))
 
     for root, directories, files in os.walk(directory, onerror=failed):
         directories[:] = [name for name in directories if name != ".git"]
