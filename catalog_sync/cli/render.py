@@ -98,7 +98,10 @@ def write_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], format
         write(csv_text([], columns), end="")
         for batch in _batches(rows):
             if on_terminal():
-                batch = [{key: _escaped(cell) for key, cell in row.items()} for row in batch]  # noqa: PLW2901
+                batch = [  # noqa: PLW2901
+                    {k: escape_controls(v) if isinstance(v, str) else v for k, v in row.items()}
+                    for row in batch
+                ]
             records = csv_text(batch, columns).partition("\n")[2]
             # Objects are JSON text only now.
             if not write(escape_controls(records, "\n") if on_terminal() else records, end=""):
@@ -127,10 +130,6 @@ def _harmless_json(text: str) -> str:
     return re.sub(
         r"[^\n -~]", lambda c: c[0] if c[0].isprintable() else json.dumps(c[0])[1:-1], text
     )
-
-
-def _escaped(cell: Any) -> Any:
-    return escape_controls(cell) if isinstance(cell, str) else cell
 
 
 def _unicode() -> bool:

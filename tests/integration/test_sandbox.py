@@ -118,7 +118,7 @@ def test_page_after_the_last(client: anthropic.Anthropic) -> None:
     assert (page.data, page.first_id, page.last_id, page.has_more) == ([], None, None, False)
 
 
-def test_empty_catalogue(sandbox: Sandbox, client: anthropic.Anthropic) -> None:
+def test_empty_catalog(sandbox: Sandbox, client: anthropic.Anthropic) -> None:
     """No models make an empty page, not an error."""
     sandbox.models = []
     page = client.models.list()
@@ -414,7 +414,7 @@ def test_quiet(client: anthropic.Anthropic, capfd: pytest.CaptureFixture[str]) -
 # Its life
 
 
-def test_exchanged_catalogue(sandbox: Sandbox, client: anthropic.Anthropic) -> None:
+def test_exchanged_catalog(sandbox: Sandbox, client: anthropic.Anthropic) -> None:
     """A new catalog is answered from the next request on; the given objects are copied."""
     given = [model("kept", line="opus")]
     sandbox.models = given
