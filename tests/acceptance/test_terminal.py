@@ -232,6 +232,13 @@ def test_colours_of_words(history: None) -> None:
     assert not COLOUR.search(at_terminal("models", columns=120, NO_COLOR="1").sent)
 
 
+def test_colours_fit_dark_and_light_terminals(history: None) -> None:
+    """Only bold, red and yellow of the terminal's own palette are used, and no grey."""
+    shown = screens("models --all", "events", "status", f"show {DEPRECATED}", columns=80)
+    codes = {code for screen in shown for code in re.findall(r"\x1b\[([\d;]*)m", screen.sent)}
+    assert {number for code in codes for number in code.split(";")} == {"0", "1", "31", "33"}
+
+
 @pytest.mark.parametrize("columns", [80, 40])
 def test_long_ids_are_not_cut(columns: int) -> None:
     """An id that is longer than a line is continued below: none of its characters is lost."""
