@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import random
+import re
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -53,7 +54,7 @@ _FIRST_DELAY_SECONDS: Final = 0.5
 _LAST_DELAY_SECONDS: Final = 8.0
 _QUOTED_LENGTH: Final = 300
 """Characters of a server's error text that an error repeats."""
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_LOOPBACK: Final = re.compile(r"(.*\.)?localhost\.?|127(\.\d+){3}|::1")
 _warned: set[str] = set()
 """Addresses without encryption that this process has warned about."""
 
@@ -283,7 +284,8 @@ def _is_retried(response: Response) -> bool:
 def _warn_without_encryption(base_url: str) -> None:
     """Warn once per address that a key is sent without encryption."""
     parts = urlsplit(base_url)
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK and base_url not in _warned:
+    is_local = _LOOPBACK.fullmatch(parts.hostname or "")
+    if parts.scheme == "http" and not is_local and base_url not in _warned:
         _warned.add(base_url)
         logger.warning(
             "the key is sent without encryption: use https://", extra=fields(base_url=base_url)

@@ -182,7 +182,8 @@ def route_to(url: str, *, direct: bool = False) -> tuple[httpx.HTTPTransport, st
         except OSError as error:
             names = [name for name in _TLS_VARIABLES if os.environ.get(name)]
             broken = [name for name in names if not os.access(os.environ[name], os.R_OK)] or names
-            text = f"{' or '.join(broken)} cannot be used: {error.strerror or 'not a certificate'}"
+            reason = "no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+            text = f"{' or '.join(broken)} cannot be used: {reason}"
             raise ConfigError(text, "correct or unset it") from None
 
 

@@ -23,8 +23,9 @@ from catalog_sync.config.settings import (
     Settings,
     SourceSettings,
 )
-from catalog_sync.config.values import EXPECTED, http_url
+from catalog_sync.config.values import EXPECTED, KEY_PREFIXES, http_url
 from catalog_sync.errors import ConfigError
+from catalog_sync.redact import REDACTED
 from catalog_sync.text import did_you_mean
 
 ENV_PREFIX = "CATALOG_SYNC_"
@@ -90,9 +91,9 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        reason = f"configuration file {file} cannot be read: {error.strerror}"
+        reason = f"configuration file {_unless_key(str(file))} cannot be read: {error.strerror}"
         origin = "CATALOG_SYNC_CONFIG" if str(file) == _env("CATALOG_SYNC_CONFIG") else "--config"
-        raise ConfigError(reason, f"correct {origin}, or the file's permissions") from error
+        raise ConfigError(reason, f"correct {origin}, or the file's permissions") from None
     except UnicodeError as error:
         raise ConfigError(f"configuration file {file} is not UTF-8", "save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
@@ -159,7 +160,7 @@ def _explain(message: str, file: Path | None, variables: dict[str, Any]) -> str:
         owner = _TABLES.get(re.split(r"[.\[]", path.removeprefix("."))[0], Settings)
         close = did_you_mean(match[1], owner.__struct_fields__)
         reason = f"unknown key; {close}" if close else "unknown key"
-        path += f".{match[1]}"
+        path += f".{_unless_key(match[1])}"
     elif match := re.match(r"Object missing required field `(\w+)`", reason):
         path, reason = f"{path}.{match[1]}", "missing"
     elif reason.startswith("Expected `str` matching regex"):
@@ -185,6 +186,11 @@ def _explain(message: str, file: Path | None, variables: dict[str, Any]) -> str:
     if top in variables:
         origin, path = f"{ENV_PREFIX}{top.upper()}", path[len(top) :].removeprefix(".")
     return ": ".join(part for part in (origin, path, reason) if part)
+
+
+def _unless_key(name: str) -> str:
+    """Return a name for a message, unless it is a key in the place of a name."""
+    return REDACTED if name.startswith(KEY_PREFIXES) else name
 
 
 def _env(name: str) -> str:

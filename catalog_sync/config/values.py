@@ -21,7 +21,7 @@ _LONGEST = timedelta(days=3660)  # a later date may exceed the calendar
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([A-Za-z0-9.-]*)):(\d{1,5})", re.ASCII)
 _LAST_PORT = 65_535
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110, token
-_KEY_PREFIXES = ("sk-", "sk_", "whsec_")
+KEY_PREFIXES = ("sk-", "sk_", "whsec_")
 
 
 class SecretStr:
@@ -187,7 +187,7 @@ def name(value: str) -> str:
     """Check the name of a source or channel."""
     if value != value.strip() or not value.isprintable():
         raise ValueError("expected printable characters without blanks around them")
-    if value.startswith(_KEY_PREFIXES):
+    if value.startswith(KEY_PREFIXES):
         raise ValueError("expected a name, not a key")
     return value
 
@@ -196,7 +196,7 @@ def command(value: tuple[str, ...]) -> tuple[str, ...]:
     """Check a program and its arguments."""
     if any("\x00" in word for word in value) or not value[0].strip():
         raise ValueError("expected a program and its arguments")
-    if value[0].startswith(_KEY_PREFIXES):
+    if value[0].startswith(KEY_PREFIXES):
         raise ValueError("expected a program and its arguments, not a key")
     return value
 
@@ -220,7 +220,7 @@ def checked(place: str, check: Check, value: Any) -> Any:
 
 def looks_secret(value: str) -> bool:
     """Whether text looks more like a key than like the name of a variable, file or program."""
-    return value.startswith(_KEY_PREFIXES) or any(
+    return value.startswith(KEY_PREFIXES) or any(
         len(part) > 19  # noqa: PLR2004  # shorter keys are rare
         and re.search(r"\d", part)
         and (re.search(r"[a-z]", part) or "_" not in part)

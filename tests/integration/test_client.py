@@ -726,9 +726,8 @@ def test_key_without_encryption(caplog: pytest.LogCaptureFixture) -> None:
     """A key that is sent to another host without encryption is one warning per process."""
     for url in ("http://gateway.example", "http://gateway.example", "https://gateway.example"):
         connect(url)
-    connect("http://127.0.0.1:1")
-    connect("http://localhost:1/v1")
-    connect("http://[::1]:1")
+    for host in ("127.0.0.1", "127.9.9.9", "localhost", "localhost.", "api.localhost", "[::1]"):
+        connect(f"http://{host}:1/v1")
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert "without encryption" in record.message

@@ -253,6 +253,14 @@ def test_key_log_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         get("https://api.example")
 
 
+def test_file_without_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of certificates that holds none is named, in words."""
+    monkeypatch.setenv("SSL_CERT_FILE", __file__)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    with pytest.raises(ConfigError, match="SSL_CERT_FILE cannot be used: no certificate;"):
+        get("https://api.example")
+
+
 def test_httpx_without_its_command_line() -> None:
     """Httpx is loaded without its command line, and keeps it for others."""
     code = (

@@ -209,6 +209,14 @@ def test_a_named_file_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         load()
 
 
+def test_a_key_for_the_name_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret in the place of the configuration file's name is not repeated."""
+    monkeypatch.setenv("CATALOG_SYNC_CONFIG", "sk-ant-api03-abcdefgh")
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        load()
+    assert "abcdefgh" not in "".join(traceback.format_exception(caught.value))
+
+
 def test_an_empty_variable_names_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty CATALOG_SYNC_CONFIG counts as unset."""
     monkeypatch.setenv("CATALOG_SYNC_CONFIG", "")
@@ -552,6 +560,7 @@ def test_one_credential(keys: tuple[str, str]) -> None:
         pytest.param(SOURCE + f"base_url = 'https://h/?key={SECRET}'", id="a query in base_url"),
         pytest.param(SOURCE + f"anthropic_version = '{SECRET}é'", id="bad version"),
         pytest.param(f"database_url = '{SECRET}", id="not TOML"),
+        pytest.param(f"sk-ant-{SECRET} = 1", id="a key for a key's name"),
     ],
 )
 def test_no_error_repeats_a_value(text: str) -> None:
