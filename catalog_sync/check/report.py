@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from catalog_sync.check.scan import Scan
 from catalog_sync.check.verdicts import ModelVerdict, Severity, SourceVerdict, severity
 from catalog_sync.clock import format_instant, to_utc
+from catalog_sync.domain.event_text import date_text
 from catalog_sync.domain.kinds import Verdict
 from catalog_sync.text import count, escape_controls
 
@@ -171,18 +172,22 @@ def _record_text(one: SourceVerdict, now: datetime) -> str:
     """Return the facts of one source about a model. Empty for a fine model that is not missing."""
     record, info = one.record, one.record.info
     if record.removed_at is not None:
-        return f"gone from the list since {_day(record.removed_at)}"
+        return f"gone from the list since {date_text(record.removed_at)}"
     facts = []
     if one.verdict is Verdict.RETIRED:
-        facts.append(f"retirement date {_day(info.retires_at)}" if info.retires_at else "no date")
+        facts.append(
+            f"retirement date {date_text(info.retires_at)}" if info.retires_at else "no date"
+        )
     elif one.verdict is not Verdict.FINE:
         if info.lifecycle == "deprecated":
             word = "" if one.verdict is Verdict.DEPRECATED else "deprecated "
-            since = f"since {_day(info.deprecated_at)}" if info.deprecated_at else ""
+            since = f"since {date_text(info.deprecated_at)}" if info.deprecated_at else ""
             facts += [f"{word}{since}".strip()] if word or since else []
         facts.append(_retirement_text(one, now))
     if record.missing_since is not None:
-        facts.append(f"missing from the list since {_day(record.missing_since)}, not confirmed")
+        facts.append(
+            f"missing from the list since {date_text(record.missing_since)}, not confirmed"
+        )
     return ", ".join(facts)
 
 
@@ -194,7 +199,7 @@ def _retirement_text(one: SourceVerdict, now: datetime) -> str:
     days = (to_utc(retires_at).date() - to_utc(now).date()).days
     distance = f"{count(days, 'day')} left" if days >= 0 else f"{count(-days, 'day')} overdue"
     left = f" ({distance})" if days or not overdue else ""
-    return f"{'was to retire' if overdue else 'retires'} {_day(retires_at)}{left}"
+    return f"{'was to retire' if overdue else 'retires'} {date_text(retires_at)}{left}"
 
 
 def printable(text: str) -> str:
@@ -204,10 +209,6 @@ def printable(text: str) -> str:
     """
     text = escape_controls(text).replace("##[", "#\\x23[")
     return f"./{text}" if text.lstrip().startswith("::") else text
-
-
-def _day(instant: datetime) -> str:
-    return f"{to_utc(instant):%Y-%m-%d}"
 
 
 def _time(instant: datetime | None) -> str | None:

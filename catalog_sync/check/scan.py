@@ -37,14 +37,8 @@ MAX_BYTES = 16 << 20
 """Larger files are not searched: they are data, not written by a person."""
 _BINARY_BYTES = 8000
 """A NUL among the first bytes means a binary file, as in git."""
-_READ_ONLY = (
-    os.O_RDONLY
-    # A file may have become a link or a pipe since its directory was listed.
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_BINARY", 0)
-)
+# A file may have become a link or a pipe since its directory was listed. Windows has neither flag.
+_READ_ONLY = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _IGNORE = re.compile(
     rb"catalog-sync:[ \t]*ignore(?![\w-])(?:[ \t]+until=([^\s*<>)}#]*))?", re.IGNORECASE
 )
@@ -105,18 +99,18 @@ def scan(paths: Iterable[str], ids: IdPattern, today: date, *, exclude: Sequence
     except ValueError as error:
         raise ConfigError(f"--exclude: {error}") from error
     result = Scan()
-    seen: set[str] = set()
-    for shown, real in _files([_named(path) for path in paths], excluded, result):
-        if real in seen:
-            continue
-        seen.add(real)
+    named = [(path, _real(path)) for path in paths]
+    files: dict[str, str] = {}
+    for shown, real in _files(named, excluded, result):
+        files.setdefault(real, shown)
+    for real, shown in files.items():
         try:
             content = _read(real)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             continue  # removed, or no longer a file, since the directory was listed
         except OSError as error:
             if not Path(real).is_symlink():
-                result.unreadable.append((shown, error.strerror or "cannot be read"))
+                result.unreadable.append((shown, _reason(error)))
             continue
         result.files += 1
         if content is None:
@@ -130,19 +124,23 @@ def scan(paths: Iterable[str], ids: IdPattern, today: date, *, exclude: Sequence
     return result
 
 
-def _named(path: str) -> tuple[str, str]:
-    """Return a path that the user named, and its real path."""
+def _reason(error: OSError) -> str:
+    return error.strerror or "cannot be read"
+
+
+def _real(path: str) -> str:
+    """Return the real path of a file or directory that the user named."""
     try:
         real = os.path.realpath(path, strict=True)
         mode = Path(real).stat().st_mode
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        reason = _reason(error) if isinstance(error, OSError) else "not a path"
         raise ConfigError(
             f"--scan {path}: {reason}", "name files or directories that exist"
         ) from error
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise ConfigError(f"--scan {path}: neither a file nor a directory")
-    return path, real
+    return real
 
 
 def _files(
@@ -168,7 +166,7 @@ def _walked(directory: str, result: Scan, shown: str) -> Iterator[str]:
 
     def failed(error: OSError) -> None:
         where = Path(shown, os.path.relpath(error.filename, directory))
-        result.unreadable.append((str(where), error.strerror or "cannot be read"))
+        result.unreadable.append((str(where), _reason(error)))
 
     for root, directories, files in os.walk(directory, onerror=failed):
         directories[:] = [name for name in directories if name != ".git"]
@@ -239,12 +237,10 @@ def _git(directory: str, *arguments: str) -> bytes | None:
 
 def _read(path: str) -> bytes | None:
     """Return the content of a regular file, None if it is too large. Never waits for a writer."""
-    with os.fdopen(os.open(path, _READ_ONLY), "rb", buffering=0) as file:
+    with os.fdopen(os.open(path, _READ_ONLY), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise FileNotFoundError(path)
         content = file.read(MAX_BYTES + 1)
-        while len(content) <= MAX_BYTES and (more := file.read(MAX_BYTES + 1 - len(content))):
-            content += more
     return content if len(content) <= MAX_BYTES else None
 
 
@@ -258,6 +254,7 @@ def _locations(
         encoding = "utf-8"
     except UnicodeDecodeError:
         encoding = "latin-1"
+    # Columns are counted from the last id on: a file of one line may hold very many.
     line, start, ignored, at, column, unit = 1, -1, False, 0, 1, 1
     for begin, end in ids.find(content):
         line_start = content.rfind(b"\n", 0, begin) + 1

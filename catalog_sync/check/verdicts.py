@@ -160,14 +160,9 @@ class Judge:
 
     def _closest(self, model_id: str) -> str | None:
         """Return the recorded id that is most similar to an unknown one."""
+        ids = sorted(self._by_id, reverse=True)  # of several dates, the latest
         stem = _ALIAS_END.sub("", model_id)
-        if stem in self._by_id:
-            return stem
-        dated = sorted(id_ for id_ in self._by_id if stem in aliases(id_))
-        if dated:
-            return dated[-1]
-        ids = sorted(self._by_id)
-        alike = closest(model_id, ids, {id_: id_ for id_ in ids}, likeness=_SPELLED_ALIKE)
+        alike = closest(stem, ids, {id_: id_ for id_ in ids}, likeness=_SPELLED_ALIKE)
         return alike[0] if alike else None
 
     def _is_older(self, model_id: str, released_at: datetime) -> bool:

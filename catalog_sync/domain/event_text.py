@@ -73,10 +73,10 @@ def facts(event: Event, skip: Iterable[str] = ()) -> list[str]:
     if info and event.kind is Kind.ADDED and info.created_at.year != _UNKNOWN_RELEASE_YEAR:
         texts.append(f"released {info.created_at:%Y-%m-%d}")
     if event.kind is Kind.RETURNED and (left := event.changes.get("removed_at", {}).get("old")):
-        texts.append(f"gone since {_date_text(left)}")
+        texts.append(f"gone since {date_text(left)}")
     if event.kind is Kind.RETIRED:
         skip.update(_RETIREMENT_PATHS)
-        texts += [f"retirement date {_date_text(retires_at)}"] if retires_at else []
+        texts += [f"retirement date {date_text(retires_at)}"] if retires_at else []
     elif (
         retires_at
         and event.kind in {Kind.ADDED, Kind.DEPRECATED, Kind.RETIRING}
@@ -112,7 +112,7 @@ def _day(value: Any) -> date | None:
         return None
 
 
-def _date_text(value: Any) -> str:
+def date_text(value: Any) -> str:
     """Return the day in UTC of a time or a date of an API; any other value as text."""
     day = _day(value)
     return value_text(value) if day is None else day.isoformat()
@@ -121,7 +121,7 @@ def _date_text(value: Any) -> str:
 def _planned_text(value: Any, event: Event) -> str:
     """Return what an event says about a retirement date; only a planned one is a deadline."""
     if (event.payload or {}).get("lifecycle") == Lifecycle.RETIRED:
-        return f"retirement date {_date_text(value)}"
+        return f"retirement date {date_text(value)}"
     return f"retires {deadline_text(value, event.occurred_at)}"
 
 
@@ -132,7 +132,7 @@ def _retirement_text(change: Mapping[str, Any], event: Event) -> str:
         return text
     if _day(old) == _day(new):  # only the time of day differs
         return f"{text}, {value_text(old)} → {value_text(new)}"
-    return f"{text}, before: {_date_text(old)}"
+    return f"{text}, before: {date_text(old)}"
 
 
 def _change_text(path: str, change: Mapping[str, Any], event: Event) -> str:
@@ -143,9 +143,9 @@ def _change_text(path: str, change: Mapping[str, Any], event: Event) -> str:
     if path in _RETIREMENT_PATHS and event.kind is not Kind.SCHEMA_CHANGED:
         return _retirement_text(change, event)
     if path in _DATE_PATHS and old is None:
-        return f"{path}: {_date_text(new)}"
+        return f"{path}: {date_text(new)}"
     if path in _DATE_PATHS and _day(old) != _day(new):
-        return f"{path}: {_date_text(old)} → {_date_text(new)}"
+        return f"{path}: {date_text(old)} → {date_text(new)}"
     return f"{path}: {value_text(old)} → {value_text(new)}"
 
 

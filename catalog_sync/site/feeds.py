@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from catalog_sync.alerts import lines, message
 from catalog_sync.clock import format_instant, to_utc
-from catalog_sync.domain.event_text import facts
+from catalog_sync.domain.event_text import date_text, facts
 from catalog_sync.domain.kinds import ENDING
 from catalog_sync.site.content import PAGE, anchor, escape_invisible, name_of
 from catalog_sync.site.templates import fill
@@ -203,7 +203,7 @@ def _entry(
     where = f" ({record.source})" if content.several else ""
     stated = [f"Model: {escape_invisible(info.id)}", f"Source: {record.source}"]
     if info.deprecated_at is not None:
-        stated.append(f"Deprecated: {to_utc(info.deprecated_at):%Y-%m-%d}")
+        stated.append(f"Deprecated: {date_text(info.deprecated_at)}")
     if newer is not None:
         name, newer_id = escape_invisible(name_of(newer)), escape_invisible(newer.info.id)
         stated.append(f"Successor: {name} ({newer_id})")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from markupsafe import Markup
 
 from catalog_sync.clock import to_utc
+from catalog_sync.domain.event_text import date_text
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.queries.export import capabilities_text
 from catalog_sync.site.content import (
@@ -156,7 +157,7 @@ def _summary(content: SiteContent, listed: int, upcoming: Sequence[Row]) -> str:
     """Return a line for search engines and for previews of links."""
     facts = [f"{count(listed, 'model')} listed, {len(content.models) - listed} gone."]
     if upcoming and (at := upcoming[0].life.retires_at) is not None:
-        facts.append(f"Next to retire: {upcoming[0].name}, {_day(at)}.")
+        facts.append(f"Next to retire: {upcoming[0].name}, {date_text(at)}.")
     return " ".join(facts)
 
 
@@ -190,7 +191,7 @@ def _fill(
         summary=summary,
         canonical=content.link(name) if content.public_url else None,
         anchor=_anchor,
-        day=_day,
+        day=date_text,
         minute=_minute,
         name_of=name_of,
         **values,
@@ -203,10 +204,6 @@ def _hash(text: str) -> str:
 
 def _anchor(record: ModelRecord) -> str:
     return anchor(record.source, record.info.id)
-
-
-def _day(at: datetime) -> str:
-    return f"{to_utc(at):%Y-%m-%d}"
 
 
 def _minute(at: datetime) -> str:

@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from catalog_sync.clock import format_instant, to_utc
+from catalog_sync.clock import format_instant
+from catalog_sync.domain.event_text import date_text
 from catalog_sync.domain.successor import dependable
 from catalog_sync.errors import OutputError
 from catalog_sync.files import write_if_changed
@@ -135,6 +136,6 @@ def _badge(content: SiteContent) -> dict[str, Any]:
     if len(ahead) < len(dates):
         facts.append(f"{len(dates) - len(ahead)} overdue")
     if ahead:
-        facts.append(f"next retires {to_utc(min(ahead)):%Y-%m-%d}")
+        facts.append(f"next retires {date_text(min(ahead))}")
     color = "red" if len(ahead) < len(dates) else "orange" if ahead else "brightgreen"
     return {"schemaVersion": 1, "label": "models", "message": ", ".join(facts), "color": color}

@@ -200,6 +200,7 @@ def test_two_models_side_by_side(browser: Browser, site) -> None:
         tokens = box.get_by_role("row", name="Output tokens")
         assert tokens.locator("td").all_inner_texts() == ["64,000", "–"]
         assert tokens.get_attribute("class") == "differs"
+        assert Axe().run(page).response["violations"] == []
         address = page.url
     with opened(browser, address) as page:
         box = page.get_by_role("region", name="Comparison")
