@@ -86,9 +86,10 @@ def _event_entry(event: Event, successors: dict[tuple[str, str], str]) -> Entry:
     at = format_instant(event.occurred_at)
     key = (event.source, str(event.id), at, event.kind.value, event.model_id or "")
     newer = successors.get((event.source, event.model_id or ""))
-    text = [lines.whole_sentence(event)]
+    text, stated = [lines.whole_sentence(event)], [change_text(event)]
     if newer is not None and event.kind in ENDING:
         text.append(f"Successor: {newer}")
+        stated.append(f"successor: {newer}")
     return Entry(
         name_uuid("event", *key).urn,
         message.subject([event]),
@@ -99,7 +100,7 @@ def _event_entry(event: Event, successors: dict[tuple[str, str], str]) -> Entry:
         anchor(event.source, event.model_id) if event.model_id is not None else "all",
         (lines.display_name(event) or "").strip() or event.model_id or "All models",
         event.model_id,
-        change_text(event),
+        ", ".join(filter(None, stated)),
     )
 
 

@@ -225,6 +225,12 @@ def test_a_thousand_models(browser: Browser, site) -> None:
         assert 0 < len(names(page)) < 100  # the section of the latest year
         page.get_by_label("Search").fill("some-model-999")
         assert names(page) == ["Vendor/Some Model 999"]
+        page.get_by_label("Search").fill("")
+        assert page.get_by_text("Released 2026").is_visible()
+        page.get_by_label("Sort by").select_option(label="name")  # one list, without sections
+        assert len(names(page)) == 1000
+        assert names(page)[10] == "Vendor/Some Model 10"
+        assert not page.get_by_text("Released 2026").is_visible()
 
 
 def test_the_rest_of_a_list(browser: Browser, site) -> None:

@@ -271,7 +271,7 @@ def going() -> Site:
 
 
 def test_the_successor_is_named() -> None:
-    """Feed, calendar and page name the successor of a model that leaves, and of no other."""
+    """Feed, calendar and pages name the successor of a model that leaves, and of no other."""
     files = render(going())
     removed, deprecated, _ = read_feed(files).entries
     assert "Successor: Claude Opus 5" in removed.summary
@@ -284,6 +284,7 @@ def test_the_successor_is_named() -> None:
         page.count('<a href="#anthropic/claude-opus-5"><bdi>Claude Opus 5</bdi></a></small>') == 1
     )
     assert page.count('<dt>Successor<dd><a href="#anthropic/claude-opus-5">') == 2
+    assert Page(files, "changes.html").text.count("successor: Claude Opus 5") == 2
 
 
 # --- the calendar ------------------------------------------------------------------------------
