@@ -253,5 +253,5 @@ def test_hostile_names_stay_on_one_line() -> None:
         record("n\n::error::\x1b[2J", line="x"),
     ]
     assert verdict_text(Judge(records, NOW, DAY).judge("m"), NOW).endswith(
-        "successor: n ::error:: [2J"
+        r"successor: n\n::error::\x1b[2J"
     )
