@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from catalog_sync import __version__
+from conftest import need
 
 CHECKOUT = Path(__file__).parents[2]
 WORKFLOWS = sorted(CHECKOUT.joinpath(".github", "workflows").glob("*.yml"))
@@ -44,6 +45,18 @@ def test_a_workflow_may_do_little(path: Path) -> None:
     assert all(
         {"permissions", "timeout-minutes"} <= job.keys() for job in workflow["jobs"].values()
     )
+
+
+def test_the_workflows_have_no_known_weakness() -> None:
+    """The auditor of workflows finds nothing, in ours and in those that users copy."""
+    audited = [CHECKOUT / ".github", *CHECKOUT.joinpath("config", "github").glob("*.yml")]
+    done = subprocess.run(
+        [need("zizmor"), "--offline", "--no-progress", *audited],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_ci_runs_each_python_that_is_promised() -> None:
