@@ -25,7 +25,7 @@ from catalog_sync.app import App, RunOptions
 from catalog_sync.clock import Clock, utc_now
 from catalog_sync.config.load import load
 from catalog_sync.demo.sandbox import Sandbox
-from receivers import Receiver, Reply, closed_port
+from receivers import PATIENCE_SECONDS, Receiver, Reply, closed_port
 from support import KEY, environment, model, program, run
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ def test_a_stop_of_a_test(receiver: Receiver) -> None:
         assert receiver.wait_for(1)
         process.terminate()
         process.terminate()
-        _, said = process.communicate(timeout=8)
+        _, said = process.communicate(timeout=PATIENCE_SECONDS)
     never.set()
     assert said == b"catalog-sync: interrupted\n"
     assert process.returncode in {143, -15}
