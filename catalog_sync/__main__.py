@@ -7,9 +7,14 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    from catalog_sync.cli import run  # noqa: PLC0415  # importing this module must cost nothing
+    try:
+        from catalog_sync.cli import run  # noqa: PLC0415  # importing this module must cost nothing
 
-    sys.exit(run())
+        exit_code = run()
+    except KeyboardInterrupt:  # while modules are imported; `run` handles signals itself
+        sys.stderr.write("catalog-sync: interrupted\n")
+        exit_code = 130
+    sys.exit(exit_code)
 
 
 if __name__ == "__main__":

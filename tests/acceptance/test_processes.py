@@ -7,8 +7,10 @@ import random
 import signal
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
+import types
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -20,6 +22,7 @@ from urllib.parse import unquote
 import pytest
 import sqlalchemy as sa
 
+from catalog_sync.__main__ import main
 from catalog_sync.app import App
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
@@ -278,6 +281,26 @@ def expire_leases(engine: sa.Engine) -> None:
 
 
 SAID = "catalog-sync: interrupted"
+
+
+class Interrupted(types.ModuleType):
+    """A module whose import is ended by SIGINT."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise KeyboardInterrupt
+
+
+def test_interrupted_while_it_is_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SIGINT in the program's first moments, too, is one line and exit code 130."""
+    monkeypatch.setitem(sys.modules, "catalog_sync.cli", Interrupted("catalog_sync.cli"))
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "catalog-sync: interrupted\n"
+
+
 SIGNALS = {signal.SIGTERM: (143, SAID), signal.SIGINT: (130, SAID)}
 
 
