@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 
 from catalog_sync.clock import to_utc
 
 _SUGGESTIONS = 3
 """How many ids are suggested for one that is unknown."""
+
+
+def install_command(package: str) -> str:
+    """Return the command that installs a package beside this program, with or without pip there."""
+    python = shlex.quote(sys.executable)
+    if find_spec("pip") is None:  # as after `uv tool install`
+        return f"uv pip install --python {python} '{package}'"
+    return f"{python} -m pip install '{package}'"
 
 
 def age_text(length: timedelta) -> str:

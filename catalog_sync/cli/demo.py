@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -50,14 +51,15 @@ def _tell() -> int:
                 render.write("\nThe record ends here. What follows is made up, to show lifecycles:")
             recorded = step.recorded
             _write_run(step, report)
-    own = "Before you sync your own list, unset CATALOG_SYNC_DATABASE_URL: this file is the demo's."
-    render.write(f"\n{own}\n\nThings to try:")
+    render.write("\nThings to try:")
     render.write(f"  export CATALOG_SYNC_DATABASE_URL=sqlite:///{file}")
     model = story.MODEL_TO_SHOW
     tried = ("models", "events --since 90d", f"show {model}", f"check {model}", "status")
     for command in (*tried, "publish site"):
         render.write(f"  {_program()} {command}")
     render.write(f'  {_sql_shell()} {file} "{_QUERY}"')
+    render.write("\nThen, for your own list, which needs ANTHROPIC_API_KEY:")
+    render.write(f"  unset CATALOG_SYNC_DATABASE_URL\n  {_program()} sync")
     return 0
 
 
@@ -79,7 +81,12 @@ def _program() -> str:
     started = Path(sys.argv[0])
     if started.name == "__main__.py":
         return f"{shlex.quote(sys.executable)} -m catalog_sync"
-    return "catalog-sync" if shutil.which("catalog-sync") else shlex.quote(str(started))
+    # uvx, and nothing else, puts the directory first on PATH for this process only.
+    path = os.environ.get("PATH", "")
+    if "UV" in os.environ:
+        path = path.removeprefix(f"{started.parent}{os.pathsep}")
+    found = shutil.which("catalog-sync", path=path)
+    return "catalog-sync" if found else shlex.quote(str(started))
 
 
 def _sql_shell() -> str:

@@ -23,6 +23,7 @@ import httpx
 from httpcore._backends.sync import SyncStream  # no public way to wrap a socket
 
 from catalog_sync.errors import ConfigError
+from catalog_sync.text import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,7 +179,7 @@ def route_to(url: str, *, direct: bool = False) -> tuple[httpx.HTTPTransport, st
             return _connections(proxy, files), variable
         except ImportError:
             text = f"{variable} names a SOCKS proxy, for which a package is missing"
-            raise ConfigError(text, "install it: pip install 'httpx[socks]'") from None
+            raise ConfigError(text, install_command("httpx[socks]")) from None
         except OSError as error:
             names = [name for name in _TLS_VARIABLES if os.environ.get(name)]
             broken = [name for name in names if not os.access(os.environ[name], os.R_OK)] or names

@@ -23,6 +23,7 @@ from catalog_sync.db.urls import DRIVERS, check_options, connect_options, parse,
 from catalog_sync.db.urls import without_secrets as _without_secrets
 from catalog_sync.errors import ConfigError, DatabaseError, DriverMissingError
 from catalog_sync.json_values import from_json, to_json
+from catalog_sync.text import install_command
 
 if TYPE_CHECKING:
     import sqlite3
@@ -70,7 +71,7 @@ def create_engine(url: str) -> sa.Engine:
         package = DRIVERS[backend][2]
         raise DriverMissingError(
             f"database_url: the Python driver {error.name} is not installed",
-            f"pip install '{package}'" if package else None,
+            install_command(package) if package else None,
         ) from error
     except OSError as error:  # a relative path in a deleted working directory
         raise DatabaseError(f"database {where(parsed)}: {error.strerror}") from error

@@ -30,6 +30,7 @@ from catalog_sync.errors import (
     SchemaError,
     ValueRefusedError,
 )
+from catalog_sync.text import install_command
 from support import ScriptedServer, model, page, run
 
 if TYPE_CHECKING:
@@ -712,7 +713,9 @@ def test_a_driver_that_is_not_installed(
     """A missing driver is an error with the command that installs the driver itself."""
     monkeypatch.setitem(sys.modules, module, None)
     line = refusal(url, DriverMissingError)
-    assert line.endswith(f"driver {module} is not installed; pip install '{package}'")
+    command = install_command(package)
+    assert sys.executable in command
+    assert line.endswith(f"driver {module} is not installed; {command}")
 
 
 @pytest.mark.parametrize(
