@@ -108,6 +108,7 @@ def _sync(
 ) -> int:
     """Run the sources once, deliver, and print the results; return the exit code."""
     from catalog_sync.cli.progress import progress
+    from catalog_sync.config.load import ignoring_base_url
     from catalog_sync.sync.report import log_report
 
     try:
@@ -146,6 +147,9 @@ def _sync(
     for report in reports:
         if report.cause is not None or report.status == "held":
             print_error(str(report.error), report.cause)
+    failed = {report.source for report in reports if report.status == "failed"}
+    for name in failed.intersection(ignoring_base_url(app.settings)):
+        print_error(f"source {name}: ANTHROPIC_BASE_URL is not used; set base_url in [[sources]]")
     held = [HeldError.exit_code for report in reports if report.status == "held"]
     codes = {*(error.exit_code for error in errors), *held}
     return next((code for code in (4, 1, 3) if code in codes), 0)

@@ -17,6 +17,7 @@ import msgspec
 
 from catalog_sync.config.credentials import expanded
 from catalog_sync.config.settings import (
+    DEFAULT_BASE_URLS,
     WORDS,
     AlertSettings,
     CheckSettings,
@@ -60,6 +61,17 @@ def load(path: Path | None = None) -> Settings:
         raise ConfigError(_explain(reason, file, variables))
     msgspec.structs.force_setattr(settings, "_file", file)
     return settings
+
+
+def ignoring_base_url(settings: Settings) -> list[str]:
+    """Return the sources that use the API's own address although ANTHROPIC_BASE_URL names another.
+
+    The variable is that of the default source, and has no effect on a `[[sources]]` table.
+    """
+    default = DEFAULT_BASE_URLS["anthropic"]
+    if _env("ANTHROPIC_BASE_URL").rstrip("/") in ("", default):
+        return []
+    return [source.name for source in settings.sources if source.base_url == default]
 
 
 def _find(path: Path | None) -> Path | None:

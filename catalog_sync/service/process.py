@@ -15,6 +15,7 @@ from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from catalog_sync.config.load import ignoring_base_url
 from catalog_sync.db import migrate
 from catalog_sync.errors import CatalogSyncError, ConfigError, DatabaseError, SchemaError
 from catalog_sync.logs import fields
@@ -60,6 +61,9 @@ class Daemon:
         with queue_signals(self._inbox, _RELOAD):
             app = self._load()
             app.check()
+            if names := ignoring_base_url(app.settings):
+                facts = fields(sources=",".join(names), advice="set base_url in [[sources]]")
+                logger.warning("ANTHROPIC_BASE_URL is not used", extra=facts)
             try:
                 migrate.ensure_schema(app.engine)
             except SchemaError:

@@ -654,6 +654,19 @@ def test_an_api_that_breaks_its_promise() -> None:
     assert query("SELECT count(*) FROM models") == [(0,)]
 
 
+def test_a_base_url_that_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a source with a table fails, `sync` says that ANTHROPIC_BASE_URL has no effect on it."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")  # the real API is not asked
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:2")
+    configure({"name": "main", "deadline": "300ms"})
+    result = run("sync")
+    _failure, hint = result.stderr.splitlines()
+    assert hint.startswith("catalog-sync: source main: ANTHROPIC_BASE_URL is not used; ")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://api.anthropic.com/")
+    assert "ANTHROPIC_BASE_URL" not in run("sync").stderr
+
+
 def test_a_dead_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """An unreachable server is named, with advice; exit 1."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)

@@ -277,6 +277,15 @@ def test_the_readme_is_short() -> None:
         assert README.section(heading).count("```sh\n") == 1
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md", "docs/how-to/cron.md"])
+def test_cron_is_set_up_in_one_way(name: str) -> None:
+    """Each page that sets up cron adds config/crontab, which mails a problem once."""
+    (document,) = [each for each in pages() if each.name == name]
+    (line,) = [line for line in document.text.splitlines() if line.endswith("| crontab -")]
+    assert line == "(crontab -l; cat config/crontab) | crontab -"
+    assert "* * * *" not in document.text
+
+
 def test_the_sql_of_the_readme() -> None:
     """Each query of the README has an answer in the demo's database."""
     assert run("demo").returncode == 0
