@@ -8,6 +8,10 @@ from contextlib import contextmanager
 
 from catalog_sync.errors import StoppedError
 
+SAME_SIGNAL_SECONDS = 1.0
+"""A signal that is repeated within this time is one signal: `timeout` sends its signal to the
+process and to the process's group."""
+
 
 class CancelToken:
     """Asks running work to stop. Safe to share between threads."""

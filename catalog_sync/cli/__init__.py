@@ -20,6 +20,7 @@ import click
 
 from catalog_sync import logs
 from catalog_sync._version import __version__
+from catalog_sync.cancel import SAME_SIGNAL_SECONDS
 from catalog_sync.cli.options import Context, Group, global_options
 from catalog_sync.cli.render import write
 from catalog_sync.errors import CatalogSyncError, OutputError
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
-_SAME_SIGNAL_SECONDS = 1.0
 _CLICKS_SUGGESTION = re.compile(r"\. \(?Did you mean (.+)\?\)?$")
 
 _COMMANDS = {
@@ -187,8 +187,7 @@ def _prepare_streams() -> None:
 def _stop_on_signals() -> None:
     """Turn a signal into an exception, so that a run is closed before the process ends.
 
-    A second signal ends the process at once, unless it is the same one again: `timeout` sends its
-    signal to the process and to the process's group.
+    A second signal ends the process at once, unless it is the same one again.
     """
     first_at: float | None = None
 
@@ -197,7 +196,7 @@ def _stop_on_signals() -> None:
         if first_at is None:
             first_at = time.monotonic()
             raise SignalReceived(number)
-        if time.monotonic() - first_at > _SAME_SIGNAL_SECONDS:
+        if time.monotonic() - first_at > SAME_SIGNAL_SECONDS:
             os._exit(128 + number)
 
     _handle_signals(stop)

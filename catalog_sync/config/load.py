@@ -110,6 +110,8 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError(f"configuration file {file} is not UTF-8", "save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"configuration file {file} is not TOML: {error}") from error
+    except RecursionError:
+        raise ConfigError(f"configuration file {file}: values are nested too deeply") from None
 
 
 def _resolve_paths(data: dict[str, Any], directory: Path) -> None:

@@ -13,6 +13,8 @@ from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
+from catalog_sync.cancel import SAME_SIGNAL_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -33,17 +35,20 @@ _CLOSING_SHARE = 0.2
 def queue_signals(inbox: Inbox, numbers: Iterable[signal.Signals]) -> Iterator[None]:
     """Queue the given signals until the block ends, then restore the previous handlers.
 
-    A second signal to stop ends the process at once. `SimpleQueue.put` is reentrant, hence safe in
-    a handler.
+    A second signal to stop ends the process at once, unless it is the same one again.
+    `SimpleQueue.put` is reentrant, hence safe in a handler.
     """
-    stopping = False
+    stopped_at: float | None = None
 
     def take(number: int, _frame: object) -> None:
-        nonlocal stopping
+        nonlocal stopped_at
         if number in STOP:
-            if stopping:
+            if stopped_at is None:
+                stopped_at = time.monotonic()
+            elif time.monotonic() - stopped_at > SAME_SIGNAL_SECONDS:
                 os._exit(128 + number)
-            stopping = True
+            else:
+                return
         inbox.put(signal.Signals(number))
 
     before = {

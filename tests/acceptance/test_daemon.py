@@ -116,8 +116,11 @@ def test_a_source_may_have_a_schedule_of_its_own(api: Sandbox) -> None:
 # --- signals -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_walk_in_progress_is_abandoned(number: signal.Signals) -> None:
+# `timeout` sends its signal to the process and to the process's group.
+@pytest.mark.parametrize(
+    "numbers", [[signal.SIGTERM], [signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]]
+)
+def test_a_walk_in_progress_is_abandoned(numbers: list[signal.Signals]) -> None:
     """A signal during a walk ends with 0: its run is closed as stopped, the lease released."""
     asked, over = threading.Event(), threading.Event()
 
@@ -129,7 +132,9 @@ def test_a_walk_in_progress_is_abandoned(number: signal.Signals) -> None:
         write_config(server.url, top=SELDOM)
         with Daemon() as daemon:
             assert asked.wait(30)
-            assert daemon.end(number) == 0
+            for number in numbers:
+                daemon.send(number)
+            assert daemon.exit_code() == 0
         over.set()
     (row,) = rows(URL, sync_runs)
     assert (row.status, row.error) == (RunStatus.FAILED, "stopped")
@@ -181,7 +186,11 @@ def test_a_second_signal_ends_it_at_once(api: Sandbox) -> None:
             assert receiver.wait_for(1)
             daemon.send(signal.SIGTERM)
             daemon.wait_for(message="stopping")
-            assert daemon.end(signal.SIGTERM) == 128 + signal.SIGTERM
+            daemon.wait_until(
+                lambda: daemon.send(signal.SIGINT) or daemon.process.poll() is not None
+            )
+            # The interpreter itself takes the last one, if the process is already ending.
+            assert daemon.exit_code() in {128 + signal.SIGINT, -signal.SIGINT}
         held.set()
 
 
@@ -264,7 +273,7 @@ def test_a_reload_takes_the_new_configuration(api: Sandbox) -> None:
         for bad, wanted in (
             (good + '[[sources]]\nname = "anthropic"\n', "the name 'anthropic' is used twice"),
             (None, "catalog-sync.toml is gone"),
-            ("a = " + "[" * 20_000, "RecursionError"),
+            ("a = " + "[" * 20_000, "nested too deeply"),
         ):
             Path("catalog-sync.toml").unlink(missing_ok=True)
             if bad is not None:
