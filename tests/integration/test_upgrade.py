@@ -167,7 +167,7 @@ def test_duckdb(tmp_path: Any) -> None:
         connection.execute(sa.insert(table_of_version_0_1("sources")), rows["sources"])
         models = table_of_version_0_1("models")
         connection.execute(sa.insert(models), rows["models"])
-        in_85_days = utc_now() + timedelta(days=85, hours=1)
+        in_85_days = (utc_now() + timedelta(days=85)).replace(hour=23, minute=59)
         connection.execute(
             sa.update(models).where(models.c.id == "claude-a").values(retires_at=in_85_days)
         )
