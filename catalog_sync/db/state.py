@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -123,6 +124,41 @@ def _last_event_at(kind: Kind) -> sa.Select[Any]:
 
 _STATE = _state()
 """Each subquery reads one end of an index, however long the history is."""
+
+
+def last_runs(connection: sa.Connection) -> dict[str, list[Any]]:
+    """Return the last run of each status by source, without stopped and unfinished runs."""
+    found = defaultdict(list)
+    for row in connection.execute(_LAST_RUNS):
+        found[row.source].append(row)
+    return found
+
+
+def _last_runs_of_all() -> sa.CompoundSelect[Any]:
+    run = sync_runs.alias()
+    shown = [run.c[name] for name in ("source", "status", "number", "started_at", "finished_at")]
+    shown += [run.c[name] for name in ("models", "error", "error_code")]
+    last = (
+        select(sync_runs.c.id)
+        .where(sync_runs.c.source == sources.c.name, _COUNTS)
+        .order_by(sync_runs.c.number.desc())
+        .limit(1)
+        .correlate(sources)
+    )
+    return sa.union_all(
+        *(
+            select(*shown).join_from(
+                sources,
+                run,
+                run.c.id == last.where(sync_runs.c.status == status.value).scalar_subquery(),
+            )
+            for status in ENDED
+        )
+    )
+
+
+_LAST_RUNS = _last_runs_of_all()
+"""One row per source and status, read at the end of an index, however long the history is."""
 
 
 def source_of(row: Any) -> SourceRecord:

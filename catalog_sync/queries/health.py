@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from catalog_sync.db.schema import alert_deliveries, models, sources, sync_runs
+from catalog_sync.db import state as db_state
+from catalog_sync.db.schema import alert_deliveries, models
 from catalog_sync.domain.kinds import ENDED, RunStatus
-from catalog_sync.errors import StoppedError
 from catalog_sync.queries.export import row
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from catalog_sync.config.settings import Settings
+    from catalog_sync.domain.model import SourceRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,18 +134,24 @@ def status(
     max_age: timedelta | None = None,
 ) -> Status:
     """Return the health of each source and of the alerts; `max_age` overrides the settings."""
-    rows = {row.name: row for row in connection.execute(_LAST_RUNS)}
+    runs = db_state.last_runs(connection)
+    recorded = {source.name: source for source in db_state.select_sources(connection)}
+    walks = {name: _last(runs[name], RunStatus.SUCCEEDED, RunStatus.HELD) for name in recorded}
     # A list of another identity is refused, and has no length: no removal waits for a person.
-    held = [r.name for r in rows.values() if r.walk == RunStatus.HELD and r.walk_models is not None]
+    held = [name for name, walk in walks.items() if _is_held(walk) and walk.models is not None]
     waiting = _missing_models(connection, held)
     configured = {source.name: source for source in settings.sources}
     healths = []
-    for name in [*configured, *sorted(rows.keys() - configured.keys())]:
-        if (row := rows.get(name)) is None:
+    for name in [*configured, *sorted(recorded.keys() - configured.keys())]:
+        if (record := recorded.get(name)) is None:
             healths.append(SourceHealth(name))
             continue
         source = configured.get(name)
-        health = _health(row, now, configured=source is not None, held_models=waiting.get(name, ()))
+        health = replace(
+            _health(record, runs[name], now),
+            configured=source is not None,
+            held_models=waiting.get(name, ()),
+        )
         if (at := health.last_success_at) is not None:
             limit = max_age or settings.max_age_of(source or settings.sources[0], at)
             # Far ahead of the clock: written before the clock was set back.
@@ -155,70 +162,36 @@ def status(
     return Status(now, tuple(healths), pending, failed, channels)
 
 
-def _health(
-    row: Any, now: datetime, *, configured: bool, held_models: tuple[str, ...]
-) -> SourceHealth:
-    """Return the health that a row of `_LAST_RUNS` shows, without the judgement of its age."""
-    held, failed = row.walk == RunStatus.HELD, row.status == RunStatus.FAILED
-    duration = None
-    if row.started_at is not None and row.finished_at is not None:
-        duration = max(row.finished_at - row.started_at, timedelta())
+def _health(record: SourceRecord, runs: Sequence[Any], now: datetime) -> SourceHealth:
+    """Return the health that the last runs of a source show, without the judgement of its age."""
+    succeeded = _last(runs, RunStatus.SUCCEEDED)
+    walk = _last(runs, RunStatus.SUCCEEDED, RunStatus.HELD)
+    last = _last(runs, *ENDED)
+    held = _is_held(walk)
+    failed = last is not None and last.status == RunStatus.FAILED
     return SourceHealth(
-        row.name,
-        configured,
-        _success_time(row.last_synced_at, row.succeeded_at, now),
+        record.name,
+        last_success_at=_success_time(
+            record.last_synced_at, succeeded.started_at if succeeded else None, now
+        ),
         held=held,
-        held_reason=_reason(row.name, row.walk_error) if held else None,
-        held_models=held_models,
-        last_attempt_at=row.started_at,
-        last_duration=duration,
-        last_error=_reason(row.name, row.error) if failed else None,
-        error_code=row.error_code if failed else None,
-        clock_offset_seconds=row.clock_offset_seconds,
+        held_reason=_reason(record.name, walk.error) if held else None,
+        last_attempt_at=last.started_at if last else None,
+        last_duration=max(last.finished_at - last.started_at, timedelta()) if last else None,
+        last_error=_reason(record.name, last.error) if failed else None,
+        error_code=last.error_code if failed else None,
+        clock_offset_seconds=record.clock_offset_seconds,
     )
 
 
-def _is_last(
-    joined: sa.FromClause, *statuses: RunStatus, stopped: bool = True
-) -> sa.ColumnElement[bool]:
-    """Return the condition that a joined run is its source's last one with one of the statuses."""
-    run = sync_runs.alias()
-    last = (
-        sa.select(run.c.id)
-        .where(run.c.source == sources.c.name, run.c.status.in_(statuses))
-        .order_by(run.c.number.desc())
-        .limit(1)
-        .correlate(sources)
-    )
-    if not stopped:
-        last = last.where(sa.func.coalesce(run.c.error_code, "") != StoppedError.code)
-    return sa.and_(joined.c.source == sources.c.name, joined.c.id == last.scalar_subquery())
+def _last(runs: Sequence[Any], *statuses: RunStatus) -> Any:
+    """Return the last of the runs with one of the statuses, or None."""
+    ended = (run for run in runs if run.status in statuses)
+    return max(ended, key=lambda run: run.number, default=None)
 
 
-def _last_runs() -> sa.Select[Any]:
-    succeeded, walk, last = (sync_runs.alias(name) for name in ("succeeded", "walk", "last_run"))
-    return sa.select(
-        sources.c.name,
-        sources.c.last_synced_at,
-        sources.c.clock_offset_seconds,
-        succeeded.c.started_at.label("succeeded_at"),
-        walk.c.status.label("walk"),
-        walk.c.models.label("walk_models"),
-        walk.c.error.label("walk_error"),
-        last.c.status,
-        last.c.started_at,
-        last.c.finished_at,
-        last.c.error,
-        last.c.error_code,
-    ).select_from(
-        sources.outerjoin(succeeded, _is_last(succeeded, RunStatus.SUCCEEDED))
-        .outerjoin(walk, _is_last(walk, RunStatus.SUCCEEDED, RunStatus.HELD))
-        .outerjoin(last, _is_last(last, *ENDED, stopped=False))
-    )
-
-
-_LAST_RUNS = _last_runs()
-"""One row per source. Each subquery reads one index entry, however long the history is."""
+def _is_held(walk: Any) -> bool:
+    return walk is not None and walk.status == RunStatus.HELD
 
 
 def _missing_models(connection: sa.Connection, names: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from catalog_sync.app import App
-from catalog_sync.config.settings import AlertSettings
+from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
 from catalog_sync.config.values import SecretStr
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate, retention, runs
@@ -27,6 +27,7 @@ from catalog_sync.db.schema import alert_deliveries, model_events, sources, sync
 from catalog_sync.db.urls import secrets, where
 from catalog_sync.domain.kinds import RunStatus
 from catalog_sync.errors import ConfigError, DatabaseError
+from catalog_sync.queries import health
 from support import ScriptedServer, model, page, settings_for
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -373,12 +374,13 @@ def test_the_state_costs_the_same_with_a_long_history(engine: sa.Engine) -> None
 
 @sqlite
 def test_the_state_costs_the_same_with_many_runs(engine: sa.Engine) -> None:
-    """The state of a source with 5,000 runs is read in as many steps as that of one with 300."""
+    """The state and the health of a source with 5,000 runs cost what they cost with 300."""
+    settings = Settings(sources=(SourceSettings(name="s"),))
 
     def steps(number: int) -> int:
         rows = [
             {"source": "s", "started_at": NOW, "finished_at": NOW, "models": 3, "number": n}
-            | {"status": "failed" if n % 2 else "succeeded"}
+            | {"status": "failed" if n > 100 or n % 2 else "succeeded"}
             for n in range(1, number)
         ]
         with engine.begin() as connection:
@@ -390,6 +392,7 @@ def test_the_state_costs_the_same_with_many_runs(engine: sa.Engine) -> None:
             raw.set_progress_handler(lambda: taken.append(None), 10)
             db_state.select_state(connection, "s", "https://a.example", NOW)
             db_state.failures(connection, "s", 3)
+            health.status(connection, settings, NOW)
             raw.set_progress_handler(None, 0)
         return len(taken)
 
