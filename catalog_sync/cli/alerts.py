@@ -63,7 +63,9 @@ def list_(context: Context, format_: str | None) -> None:
         render.write_rows(map(export.delivery_row, found), export.DELIVERY_COLUMNS, format_)
         return
     if not found:
-        render.note("no alert was ever due")
+        ready = "to test the channels, run: catalog-sync alerts test"
+        missing = "the configuration has no [[alerts]]"
+        render.note(f"no alert was ever due; {ready if app.settings.alerts else missing}")
     table = [
         {
             "channel": delivery.channel,

@@ -110,6 +110,7 @@ def log_report(report: RunReport) -> None:
             status=report.status.value,
             pages=report.pages,
             models=report.models,
+            baseline=report.baseline or None,
             **Counter(event.kind.value for event in report.events),
             duration_seconds=round(report.duration.total_seconds(), 3),
             reason=report.error,

@@ -332,6 +332,11 @@ def test_test_minds_no_database(receiver: Receiver) -> None:
 def test_list_of_an_empty_database() -> None:
     """`alerts list` and `retry` work before any alert was due, and create no file."""
     listing, retry = run_all("alerts list", "alerts retry")
+    assert "the configuration has no [[alerts]]" in listing.stderr
+    configure({"name": "team", "webhook": "http://127.0.0.1:1/models"})
+    assert listing.stderr != run("alerts", "list").stderr
+    assert "run: catalog-sync alerts test" in run("alerts", "list").stderr
+    Path("catalog-sync.toml").unlink()
     assert (listing.returncode, listing.stdout) == (0, "")
     assert (retry.returncode, retry.stdout) == (0, "0 failed deliveries due again\n")
     assert not Path("catalog.db").exists()
