@@ -94,7 +94,14 @@ def _write_models(records: Sequence[ModelRecord], *, removed: bool, plain: bool)
 @click.command(epilog="Example: catalog-sync events --since 7d --kind removed --model opus")
 @click.option("--since", type=moment, metavar="7d", help="From this time, date or age on.")
 @click.option("--until", type=moment, metavar="TIME", help="Before this time, date or age.")
-@click.option("--kind", "kinds", multiple=True, type=_KIND, help="Only this kind; repeatable.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=_KIND,
+    metavar="KIND",
+    help=f"Only this kind; repeatable: {', '.join(Kind)}.",
+)
 @click.option(
     "--model",
     metavar="GLOB",

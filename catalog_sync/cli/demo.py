@@ -31,8 +31,9 @@ _QUERY = "SELECT id, display_name, lifecycle, first_seen_at FROM current_models"
 @click.option(
     "--by-id",
     type=_BY_ID,
+    metavar="WAY",
     default="api",
-    help="With --serve: answer Get a Model as a gateway does.",
+    help=f"With --serve: answer Get a Model as a gateway does: {', '.join(_BY_ID.choices)}.",
 )
 @click.option("--shape", type=_SHAPE, default="anthropic", help="With --serve: the API's shape.")
 def demo(serve: bool, **sandbox: Any) -> int:

@@ -124,6 +124,7 @@ def _advice(engine: sa.Engine, error: Exception, reason: str) -> str:
     cases = (
         (isinstance(error, OSError), "check the files that database_url names"),
         (code in _RIGHTS, "grant the right to the user of database_url"),
+        (code == "3F000", "create the schema that search_path names"),
         (is_missing_table(error), "a table is gone; restore the database, or use an empty one"),
     )
     sqlite = (

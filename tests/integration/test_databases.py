@@ -155,6 +155,14 @@ def test_options_are_shown(database_url: str) -> None:
     assert secrets(engine.url) == ["hunter22"]
 
 
+@postgresql
+def test_a_missing_schema(database_url: str) -> None:
+    """An empty database whose search_path names no schema says what to create."""
+    engine = db_engine.create_engine(f"{database_url}?options=-csearch_path%3Dmissing")
+    with pytest.raises(DatabaseError, match="create the schema that search_path names"):
+        migrate.upgrade(engine)
+
+
 # --- repeated transactions ---------------------------------------------------------------------
 
 
