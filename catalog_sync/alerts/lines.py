@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from catalog_sync.domain.event_text import deadline_text, facts, model_info
-from catalog_sync.domain.kinds import ENDING, Kind, Lifecycle
+from catalog_sync.domain.kinds import ENDING, LEAVING, Kind
 from catalog_sync.text import age_text, count, one_line
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def severity_of(events: Iterable[Event]) -> str:
 
 def _severity(event: Event) -> str:
     info = model_info(event)
-    ends = info is not None and info.lifecycle in {Lifecycle.DEPRECATED, Lifecycle.RETIRED}
+    ends = info is not None and info.lifecycle in LEAVING
     if event.kind is Kind.RETURNED and ends:
         return "warning"  # it is listed again, but nobody should use it
     return _WORDS[event.kind].severity

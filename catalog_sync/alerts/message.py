@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from catalog_sync.alerts import lines as _lines
 from catalog_sync.clock import format_instant
+from catalog_sync.domain.event_text import OWN_PATHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from catalog_sync.domain.model import Event, JsonObject
 
 _MAX_LINES: Final = 20
-_OWN_PATHS: Final = frozenset({"removed_at", "days_left"})
-"""Changes that depend on when the program ran, so they do not identify an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ def message_id(
         values = {
             path: change.get("new")
             for path, change in event.changes.items()
-            if path not in _OWN_PATHS
+            if path not in OWN_PATHS
         }
         stated.append([*key, numbers[key], values])
     return "msg_" + hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()[:32]

@@ -66,8 +66,6 @@ _DATE = r"-20\d\d(?:\d{4}|-\d\d-\d\d)"
 _DATED = re.compile(rf"(?P<stem>.+)(?P<date>{_DATE})", re.ASCII)
 _ANY_DATE = re.compile(rf"({_DATE})(?!\d)", re.ASCII)
 _ALIAS_END = re.compile(r"-(?:latest|0)$")
-_EPOCH = datetime(1970, 1, 2, tzinfo=UTC)
-"""`created_at` before this time means that the API does not know the release."""
 
 
 def aliases(model_id: str) -> tuple[str, ...]:
@@ -169,12 +167,12 @@ class Judge:
         """Whether a release is before the first recorded one of the family of an id."""
         family = model_id.partition("-")[0]
         known = [
-            created if created >= _EPOCH else _date_in(record.info.id)
+            record.info.released_at or _date_in(record.info.id)
             for record in self._records
             if record.info.id.partition("-")[0] == family
-            for created in [record.info.created_at]
         ]
-        return released_at < min((at for at in known if at is not None), default=_EPOCH)
+        dates = [at for at in known if at is not None]
+        return bool(dates) and released_at < min(dates)
 
 
 def _date_in(model_id: str) -> datetime | None:

@@ -9,7 +9,7 @@ import click
 
 from catalog_sync.cli import render
 from catalog_sync.cli.options import Context, moment, recorded, row_format, source_option
-from catalog_sync.domain.kinds import Kind, Lifecycle
+from catalog_sync.domain.kinds import ENDING, Kind, Lifecycle
 from catalog_sync.text import distance_text
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from catalog_sync.domain.model import Event, ModelRecord
 
-_ENDING = {Kind.DEPRECATED, Kind.RETIRING, Kind.RESCHEDULED, Kind.RETIRED, Kind.REMOVED}
-"""Events that ask a person to move to another model."""
 _LIFECYCLE = click.Choice([each.value for each in Lifecycle])
 _KIND = click.Choice([each.value for each in Kind])
 _WIDE = 100
@@ -143,7 +141,7 @@ def events(
         if rows_only:
             render.write_rows(map(export.event_row, found), export.EVENT_COLUMNS, str(format_))
         elif listed := list(found):
-            ends = any(event.kind in _ENDING for event in listed)
+            ends = any(event.kind in ENDING for event in listed)
             records = catalog.list_models(connection, removed=True) if ends else []
             _write_events(listed, successors(records, app.clock()), plain=format_ == "table")
         else:
@@ -166,7 +164,7 @@ def _write_events(
     for event in found:
         what = [f"baseline: {event_text(event)}" if event.baseline else event_text(event)]
         successor = newer.get((event.source, event.model_id or ""))
-        if successor is not None and event.kind in _ENDING:
+        if successor is not None and event.kind in ENDING:
             what.append(f"successor: {successor.info.id}")
         row = {
             "when": when(event.occurred_at),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from catalog_sync.clock import parse_rfc3339, to_utc
 from catalog_sync.domain.kinds import ENDING, Kind, Lifecycle
-from catalog_sync.domain.model import ModelInfo
+from catalog_sync.domain.model import RETIREMENT_KEYS, ModelInfo
 from catalog_sync.text import count, one_line
 
 if TYPE_CHECKING:
@@ -18,13 +18,9 @@ if TYPE_CHECKING:
 
 WITH_PAYLOAD: Final = frozenset({Kind.ADDED, Kind.RETURNED, *ENDING})
 """The kinds whose text needs the model's object, beside the changes."""
-_RETIREMENT_PATHS: Final = ("retires_at", "shutdown_date", "expiration_date", "deprecation")
-"""The paths of a retirement date in the APIs' objects."""
-_DATE_PATHS: Final = frozenset({*_RETIREMENT_PATHS, "created_at", "deprecated_at", "removed_at"})
-_OWN_PATHS: Final = frozenset({"removed_at", "days_left"})
-"""Changes that this program computed; texts state them in other words."""
-_UNKNOWN_RELEASE_YEAR: Final = 1970
-"""The year of `created_at` if the API does not know the release."""
+_DATE_PATHS: Final = frozenset({*RETIREMENT_KEYS, "created_at", "deprecated_at", "removed_at"})
+OWN_PATHS: Final = frozenset({"removed_at", "days_left"})
+"""Changes that depend on when the program ran. Texts state them in other words."""
 
 
 def value_text(value: Any) -> str:
@@ -66,21 +62,21 @@ def facts(event: Event, skip: Iterable[str] = ()) -> list[str]:
         return [value_text(error.get("new"))]
     if event.kind is Kind.SYNC_RECOVERED:
         return [f"before: {value_text(error.get('old'))}"]
-    skip = {*_OWN_PATHS, *skip}
+    skip = {*OWN_PATHS, *skip}
     info = model_info(event)
     retires_at = info.retires_at if info else None
     texts = []
-    if info and event.kind is Kind.ADDED and info.created_at.year != _UNKNOWN_RELEASE_YEAR:
+    if info and event.kind is Kind.ADDED and info.released_at:
         texts.append(f"released {info.created_at:%Y-%m-%d}")
     if event.kind is Kind.RETURNED and (left := event.changes.get("removed_at", {}).get("old")):
         texts.append(f"gone since {date_text(left)}")
     if event.kind is Kind.RETIRED:
-        skip.update(_RETIREMENT_PATHS)
+        skip.update(RETIREMENT_KEYS)
         texts += [f"retirement date {date_text(retires_at)}"] if retires_at else []
     elif (
         retires_at
         and event.kind in {Kind.ADDED, Kind.DEPRECATED, Kind.RETIRING}
-        and event.changes.keys().isdisjoint(_RETIREMENT_PATHS)
+        and event.changes.keys().isdisjoint(RETIREMENT_KEYS)
     ):
         texts.append(_planned_text(retires_at, event))
     return texts + [
@@ -140,7 +136,7 @@ def _change_text(path: str, change: Mapping[str, Any], event: Event) -> str:
     old, new = change.get("old"), change.get("new")
     if "old" not in change or "new" not in change or old is new is None:
         return f"{path}: {_partial_text(change)}"
-    if path in _RETIREMENT_PATHS and event.kind is not Kind.SCHEMA_CHANGED:
+    if path in RETIREMENT_KEYS and event.kind is not Kind.SCHEMA_CHANGED:
         return _retirement_text(change, event)
     if path in _DATE_PATHS and old is None:
         return f"{path}: {date_text(new)}"

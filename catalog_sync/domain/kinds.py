@@ -45,6 +45,10 @@ class Lifecycle(StrEnum):
     RETIRED = "retired"
 
 
+LEAVING = frozenset({Lifecycle.DEPRECATED, Lifecycle.RETIRED})
+"""The stages of a model that nobody should begin to use."""
+
+
 class Verdict(StrEnum):
     """What `check` says about a model, best first."""
 

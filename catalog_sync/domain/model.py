@@ -29,8 +29,9 @@ INT64_MAX = 2**63 - 1
 _FIRST_YEAR = 1000  # MariaDB documents DATETIME from the year 1000 on
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """The `created_at` of a model whose release time the API does not know."""
-_LIFECYCLES: Final = frozenset({"active", "deprecated", "retired"})
-_RETIREMENT_KEYS: Final = ("retires_at", "shutdown_date", "expiration_date", "deprecation")
+_LIFECYCLES: Final = frozenset(Lifecycle)
+RETIREMENT_KEYS: Final = ("retires_at", "shutdown_date", "expiration_date", "deprecation")
+"""The keys of a retirement date in the APIs' objects."""
 
 
 def parse_api_time(value: object) -> datetime:
@@ -77,6 +78,11 @@ class ModelInfo:
     payload: JsonObject = field(default_factory=dict)
     """The whole object as received, fields that this program does not know included."""
 
+    @property
+    def released_at(self) -> datetime | None:
+        """When the model was released; None when the API does not know it."""
+        return self.created_at if self.created_at.year > EPOCH.year else None
+
     @classmethod
     def from_payload(cls, payload: Any) -> Self:
         """Return the model that an object of an API, or one that was stored, describes.
@@ -118,7 +124,7 @@ def _openai_fields(payload: JsonObject) -> dict[str, Any]:
     """Read the fields of OpenAI and compatible servers, in all their spellings."""
     names = (payload.get("display_name"), payload.get("name"), payload["id"])
     created = (_time(payload.get(key)) for key in ("created", "created_at"))
-    dates = (_time(payload.get(key)) for key in _RETIREMENT_KEYS)
+    dates = (_time(payload.get(key)) for key in RETIREMENT_KEYS)
     retires_at = next(filter(None, dates), None)
     lifecycle = payload.get("lifecycle")
     if not isinstance(lifecycle, str) or lifecycle not in _LIFECYCLES:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from catalog_sync.domain.kinds import LEAVING
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from datetime import datetime
 
     from catalog_sync.domain.model import ModelRecord
 
 NEAR = timedelta(days=60)
 """Default distance below which a retirement date is near: enough time to plan a move."""
-_UNKNOWN_RELEASE_YEAR = 1970
-"""The year of `created_at` if the API does not know the release."""
 
 
 def dependable(record: ModelRecord, now: datetime, within: timedelta = NEAR) -> bool:
     """Whether a model is listed, neither deprecated nor retired, and does not retire soon."""
     retires_at = record.info.retires_at
     ends = retires_at is not None and retires_at - now <= within
-    return record.listed and not ends and record.info.lifecycle not in {"deprecated", "retired"}
+    return record.listed and not ends and record.info.lifecycle not in LEAVING
 
 
 def successor(
@@ -41,13 +42,13 @@ def successor(
     """
     beside = [other for other in records if other.source == record.source]
     line = record.info.line or line_of(record.info.id, beside)
-    return newest_of_line(line, record.info.created_at, beside, now, within)
+    return newest_of_line(line, record.info.released_at, beside, now, within)
 
 
 def leaving(record: ModelRecord) -> bool:
     """Whether a model is deprecated, retired or removed, or has a retirement date."""
     stated = record.info.retires_at or record.removed_at
-    return stated is not None or record.info.lifecycle in {"deprecated", "retired"}
+    return stated is not None or record.info.lifecycle in LEAVING
 
 
 def successors(
@@ -66,13 +67,13 @@ def successors(
 
 def newest_of_line(
     line: str | None,
-    released_after: datetime,
+    released_after: datetime | None,
     records: Collection[ModelRecord],
     now: datetime,
     within: timedelta = NEAR,
 ) -> ModelRecord | None:
     """Return the newest dependable model of a line that was released after a time, or None."""
-    if line is None or released_after.year <= _UNKNOWN_RELEASE_YEAR:
+    if line is None or released_after is None:
         return None
     newer = (
         other

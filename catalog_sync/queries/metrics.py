@@ -17,7 +17,7 @@ from catalog_sync._version import __version__
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import outbox
 from catalog_sync.db.schema import sources, sync_runs
-from catalog_sync.domain.kinds import ENDED
+from catalog_sync.domain.kinds import ENDED, Lifecycle
 from catalog_sync.queries import health
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ _PER_WORD = (
         "listed_models",
         "lifecycles",
         "lifecycle",
-        ("active", "deprecated", "retired", "unknown", "other"),
+        (*Lifecycle, "unknown", "other"),
         "Models not removed, by lifecycle; unknown where the API does not say.",
     ),
 )

@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 from catalog_sync.clock import parse_rfc3339
 from catalog_sync.domain.kinds import Kind
-from catalog_sync.domain.model import EPOCH
 from catalog_sync.domain.successor import successors
 from catalog_sync.text import escape_controls
 
@@ -173,12 +172,6 @@ def anchor(source: str, model_id: str) -> str:
 def name_of(record: ModelRecord) -> str:
     """Return the display name of a model, or its id if the name is blank."""
     return record.info.display_name.strip() or record.info.id
-
-
-def released_at(record: ModelRecord) -> datetime | None:
-    """Return when a model was released, or None if the API does not know."""
-    created_at = record.info.created_at
-    return None if created_at.date() == EPOCH.date() else created_at
 
 
 def escape_invisible(text: str) -> str:

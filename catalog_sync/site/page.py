@@ -24,7 +24,6 @@ from catalog_sync.site.content import (
     SiteContent,
     anchor,
     name_of,
-    released_at,
 )
 from catalog_sync.site.feeds import change_text
 from catalog_sync.site.templates import fill, source
@@ -92,7 +91,7 @@ class Row:
     @property
     def year(self) -> str:
         """The section in which the model stands on a long page."""
-        released = released_at(self.record)
+        released = self.record.info.released_at
         return f"Released {released.year}" if released else "Release unknown"
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
 from catalog_sync.clock import to_utc
-from catalog_sync.site.content import released_at
+from catalog_sync.domain.kinds import LEAVING, Lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,12 +64,12 @@ def lifespan(record: ModelRecord, history: History, as_of: datetime) -> Lifespan
     if record.removed_at is not None:
         end = min(end, record.removed_at)
     ended = record.retired or not record.listed
-    released = released_at(record)
+    released = info.released_at
     start = min(released or record.first_seen_at, end)
     since = info.deprecated_at
-    if since is None and info.lifecycle in {"deprecated", "retired"}:
+    if since is None and info.lifecycle in LEAVING:
         since = history.deprecated_at.get(key)
-        if since is None and info.lifecycle == "deprecated":
+        if since is None and info.lifecycle == Lifecycle.DEPRECATED:
             since = record.first_seen_at  # deprecated by then; the exact date is unknown
     if since is not None:
         since = max(since, start) if since < end else None

@@ -12,7 +12,7 @@ from catalog_sync.domain.successor import dependable
 from catalog_sync.errors import OutputError
 from catalog_sync.files import write_if_changed
 from catalog_sync.queries import export
-from catalog_sync.site.content import CHANGES, PAGE, History, released_at
+from catalog_sync.site.content import CHANGES, PAGE, History
 from catalog_sync.site.feeds import CALENDAR, FEED, calendar, entries, feed
 from catalog_sync.site.page import changes, page
 
@@ -119,7 +119,7 @@ def _renovate(content: SiteContent) -> dict[str, Any]:
     for record in content.models:
         if record.listed and not record.retired:
             release: dict[str, Any] = {"version": record.info.id}
-            if (released := released_at(record)) is not None:
+            if (released := record.info.released_at) is not None:
                 release["releaseTimestamp"] = format_instant(released)
             if not dependable(record, content.as_of):
                 release["isDeprecated"] = True

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from catalog_sync.sync.context import RunContext
 
 logger = logging.getLogger(__name__)
-_IGNORED_BY_API = {"openai": ("created", "created_at", "permission")}
-"""Paths whose values an API changes without meaning. They are never compared."""
 
 
 class ModelsSource(Protocol):
@@ -120,7 +118,7 @@ def decide(
         decision.now,
         Absences(checks, hold=hold is not None, accept=accept),
         Reminders(context.settings.retirement_reminders, past.last_good_run_at, started_at),
-        ignored_paths((*_IGNORED_BY_API.get(source.api, ()), *source.ignore)),
+        ignored_paths(source.ignore),
     )
     return _concluded(replace(decision, changes=changes), source.name, hold)
 
