@@ -50,9 +50,9 @@ _COMMANDS = {
 
 _EPILOG = """\b
 Start:
-  catalog-sync demo                 the whole story, without a key
+  catalog-sync demo                 try it without a key
   export ANTHROPIC_API_KEY=sk-ant-…
-  catalog-sync sync                 today's list, into ./catalog.db
+  catalog-sync sync                 record today's list in ./catalog.db
   catalog-sync models
 
 \b
@@ -60,13 +60,13 @@ Environment:
   ANTHROPIC_API_KEY         the key of the default source
   ANTHROPIC_BASE_URL        its address; ANTHROPIC_AUTH_TOKEN: a bearer token
   CATALOG_SYNC_CONFIG       the configuration file
-  CATALOG_SYNC_DATABASE_URL the database; so on for every top-level key
+  CATALOG_SYNC_DATABASE_URL the database; likewise for each top-level key
 
 \b
 Exit codes:
   0 fine    1 a source failed, or check or status found a problem
   2 usage or configuration    3 a run was held    4 database
-  130, 143 interrupted. When several apply, the first of 4, 1, 3.
+  130, 143 interrupted. If several apply: the first of 4, 1, 3.
 
 The global options may also stand after the command."""
 

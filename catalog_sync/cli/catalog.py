@@ -27,8 +27,8 @@ _WIDE = 100
 
 @click.command(epilog="Example: catalog-sync models --all --as-of 2026-06-01")
 @source_option
-@click.option("--all", "removed", is_flag=True, help="Removed models too: all ever listed.")
-@click.option("--as-of", type=moment, metavar="TIME", help="As it was then: a time, date or age.")
+@click.option("--all", "removed", is_flag=True, help="Include removed models.")
+@click.option("--as-of", type=moment, metavar="TIME", help="The catalog at a time, date or age.")
 @click.option(
     "--lifecycle",
     "lifecycles",
@@ -90,8 +90,10 @@ def _write_models(records: Sequence[ModelRecord], *, removed: bool, plain: bool)
 
 
 @click.command(epilog="Example: catalog-sync events --since 7d --kind removed --model opus")
-@click.option("--since", type=moment, metavar="7d", help="From this time, date or age on.")
-@click.option("--until", type=moment, metavar="TIME", help="Before this time, date or age.")
+@click.option("--since", type=moment, metavar="7d", help="Only events since a time, date or age.")
+@click.option(
+    "--until", type=moment, metavar="TIME", help="Only events before a time, date or age."
+)
 @click.option(
     "--kind",
     "kinds",
@@ -104,7 +106,7 @@ def _write_models(records: Sequence[ModelRecord], *, removed: bool, plain: bool)
     "--model",
     metavar="GLOB",
     shell_complete=recorded("models"),
-    help="Only models whose id matches, or contains a GLOB without wildcard; case matters.",
+    help="Only models whose id matches, or contains a GLOB without wildcards; case matters.",
 )
 @source_option
 @row_format
@@ -120,8 +122,8 @@ def events(
 ) -> None:
     """Print what changed, oldest first.
 
-    The models of a source's first list are marked as its baseline, and are no news. Events about
-    the end of a model name its successor.
+    The models of a source's first list are marked as baseline. Events about the end of a model
+    name its successor.
     """
     from catalog_sync.domain import event_text
     from catalog_sync.domain.successor import successors

@@ -61,11 +61,14 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     flag_value=_FROM_WORDS,
     type=click.Path(),
     metavar="PATH...",
-    help="Search this file or directory for ids. Words after it that name files or directories "
+    help="Search this file or directory for ids. Further arguments that name files or directories "
     "are searched as well.",
 )
 @click.option(
-    "--within", type=parse_duration, metavar="60d", help="How near a retirement is a problem. [60d]"
+    "--within",
+    type=parse_duration,
+    metavar="60d",
+    help="Fail on a retirement within this time. [60d]",
 )
 @click.option(
     "--fail-on",
@@ -74,14 +77,14 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     callback=_verdicts,
     help="Verdicts that fail the check; others are warnings. [all but deprecated]",
 )
-@click.option("--strict", is_flag=True, help="Fail on every verdict but fine.")
-@click.option("--no-aliases", is_flag=True, help="An alias such as claude-opus-4-0 is unknown.")
-@click.option("--ignore", multiple=True, metavar="GLOB", help="Ids to leave out; repeatable.")
+@click.option("--strict", is_flag=True, help="Fail on every verdict except fine.")
+@click.option("--no-aliases", is_flag=True, help="Aliases such as claude-opus-4-0 are unknown.")
+@click.option("--ignore", multiple=True, metavar="GLOB", help="Ids to skip; repeatable.")
 @click.option(
     "--exclude",
     multiple=True,
     metavar="GLOB",
-    help="Files to leave out, in the syntax of .gitignore; repeatable.",
+    help="Files to skip, as .gitignore patterns; repeatable.",
 )
 @source_option
 @format_option("table", "json", "github", "sarif")
@@ -97,9 +100,10 @@ def check(
 ) -> int:
     """Fail when a model is unknown, retiring, retired or removed.
 
-    Checks the named models and, with --scan, the ids that files mention. An alias is judged as the
-    model that it stands for. A line with the comment "catalog-sync: ignore", or
-    "catalog-sync: ignore until=2027-01-31", is left out.
+    Checks the named models and, with --scan, the ids in files. An alias is checked as the model
+    that it stands for.
+
+    A comment "catalog-sync: ignore" or "catalog-sync: ignore until=2027-01-31" skips its line.
 
     Exit codes: 0 fine or warnings only, 1 a problem, 2 wrong usage or nothing to check.
     """

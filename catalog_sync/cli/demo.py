@@ -26,16 +26,18 @@ _QUERY = "SELECT id, display_name, lifecycle, first_seen_at FROM current_models"
 
 
 @click.command(epilog="Example: catalog-sync demo; catalog-sync demo --serve --port 8080")
-@click.option("--serve", is_flag=True, help="Keep the sandbox API running, to develop against.")
-@click.option("--port", type=_PORT, default=0, help="With --serve: the port; 0 takes a free one.")
+@click.option("--serve", is_flag=True, help="Keep the sandbox API running, for development.")
+@click.option("--port", type=_PORT, default=0, help="With --serve: the port; 0 means a free one.")
 @click.option(
     "--by-id",
     type=_BY_ID,
     metavar="WAY",
     default="api",
-    help=f"With --serve: answer Get a Model as a gateway does: {', '.join(_BY_ID.choices)}.",
+    help=f"With --serve: the answer to requests by id: {', '.join(_BY_ID.choices)}.",
 )
-@click.option("--shape", type=_SHAPE, default="anthropic", help="With --serve: the API's shape.")
+@click.option(
+    "--shape", type=_SHAPE, default="anthropic", help="With --serve: the format of the list."
+)
 def demo(serve: bool, **sandbox: Any) -> int:
     """Replay half a year of real releases; needs no key and no network."""
     return _serve(**sandbox) if serve else _tell()

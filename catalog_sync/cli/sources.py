@@ -72,7 +72,7 @@ def _rows(app: App) -> list[Mapping[str, Any]]:
 
 @sources.command(epilog="Example: catalog-sync sources forget old-gateway --yes")
 @click.argument("name", shell_complete=recorded("sources"))
-@click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
+@click.option("--yes", is_flag=True, help="Do not ask; required without a terminal.")
 @click.pass_obj
 def forget(context: Context, name: str, yes: bool) -> None:
     """Delete a source that is no longer configured, with all its rows."""

@@ -36,7 +36,7 @@ def _prom(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> Pa
 def run(context: Context) -> int:
     """Run the daemon: sync on a schedule, and send alerts.
 
-    SIGTERM and SIGINT end it; SIGHUP makes it read its configuration again.
+    SIGTERM and SIGINT stop the daemon; on SIGHUP it reads its configuration again.
     """
     from catalog_sync.service.process import Daemon
 
@@ -53,13 +53,13 @@ def run(context: Context) -> int:
 @click.option(
     "--accept-removals",
     is_flag=True,
-    help="Apply what a run was held for: removals, another organisation, workspace or base_url.",
+    help="Apply what was held: removals, or another organisation, workspace or base_url.",
 )
 @click.option(
     "--if-older-than",
     type=parse_duration,
     metavar="10m",
-    help="Skip a source synced more recently.",
+    help="Skip sources synced more recently than this.",
 )
 @click.option(
     "--metrics-file",
@@ -81,8 +81,8 @@ def sync(
 ) -> int:
     """Record today's list and what changed, and send due alerts.
 
-    Walks the whole list of each source, brings the table `models` in line with it, and records
-    every change as an event. Needs the sources' keys.
+    Reads the whole list of each source, updates the table `models`, and records every change as
+    an event. Needs the sources' keys.
     """
     from catalog_sync.service.signals import run_until_signal
     from catalog_sync.sync.context import RunOptions

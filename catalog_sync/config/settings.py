@@ -70,39 +70,39 @@ class SourceSettings(_Table, frozen=True, kw_only=True):
     }
 
     name: values.Name
-    """The name in the column `source` and in every message."""
+    """The source's name in the column `source` and in every message."""
     api: Literal["anthropic", "openai"] = "anthropic"
-    """The shape of the API's answers."""
+    """The format of the API's answers."""
     base_url: str = ""
-    """Where the API answers; by default the vendor's own address."""
+    """The address of the API; by default the vendor's."""
     api_key_env: values.Variable | None = None
     """The environment variable with the key. Default: ANTHROPIC_API_KEY, or OPENAI_API_KEY."""
     api_key_file: values.File | None = None
     """A file with the key, relative to the configuration file; `~` and variables are expanded."""
     api_key_command: values.Command | None = None
-    """A program and its arguments that print the key; run for each run, without a shell."""
+    """A program that prints the key, and its arguments; executed for each run, without a shell."""
     auth_token_env: values.Variable | None = None
     """The environment variable with a bearer token, for gateways."""
     auth_token_file: values.File | None = None
     """A file with a bearer token."""
     auth_token_command: values.Command | None = None
-    """A program and its arguments that print a bearer token."""
+    """A program that prints a bearer token, and its arguments."""
     anthropic_version: values.Header = DEFAULT_VERSION
     """The header `anthropic-version`."""
     lifecycle: tuple[kinds.Lifecycle, ...] = ()
-    """The API's own filter; empty asks for its default, active and deprecated."""
+    """The API's filter; empty means the API's default, active and deprecated."""
     headers: Mapping[str, values.Secret] = field(default_factory=dict)
     """Extra request headers; their values are secrets."""
     exclude: tuple[str, ...] = ()
-    """Globs of ids that are never recorded; case matters."""
+    """Globs of ids that are never recorded; case-sensitive."""
     ignore: tuple[str, ...] = ()
-    """Paths whose changes make no event, such as "pricing.*"; `*` spans levels."""
+    """Paths whose changes are not recorded as events, such as "pricing.*"; `*` spans levels."""
     page_size: values.UpToThousand = 1000
     """Models per page."""
     deadline: Duration = timedelta(seconds=60)
-    """For a whole walk over all pages, retries included."""
+    """The time limit for the walk over all pages, including retries."""
     every: Duration | None = None
-    """How often the daemon syncs this source; by default as the top level says."""
+    """How often the daemon syncs this source; by default the top-level schedule."""
     cron: str | None = None
     """A crontab line in place of `every`."""
 
@@ -136,17 +136,17 @@ class AlertSettings(_Table, frozen=True, kw_only=True):
     name: values.Name
     """The channel's name in messages and in `alert_deliveries`."""
     url: values.Secret | None = None
-    """An Apprise URL; it holds tokens, so that only its scheme and host are ever shown."""
+    """An Apprise URL. It contains tokens, so only its scheme and host are ever shown."""
     webhook: values.Secret | None = None
-    """Where JSON is posted, signed as Standard Webhooks describe."""
+    """The URL to which JSON is posted, signed as Standard Webhooks specify."""
     secret_env: values.Variable | None = None
     """The environment variable with the webhook's signing secret: "whsec_" and base64."""
     events: tuple[kinds.Kind, ...] = kinds.DEFAULT_ALERT_KINDS
     """The kinds of events that are sent."""
     models: tuple[str, ...] = ()
-    """Globs of ids; empty is every model. Events without a model pass them all."""
+    """Globs of ids; empty means every model. Events without a model are always sent."""
     sources: tuple[str, ...] = ()
-    """Names of sources; empty is every source."""
+    """Names of sources; empty means every source."""
 
     def __post_init__(self) -> None:
         """Check the table. Raises ValueError."""
@@ -167,13 +167,13 @@ class CheckSettings(_Table, frozen=True, kw_only=True):
     checks: ClassVar[Mapping[str, values.Check]] = {"within": values.duration}
 
     within: Duration = timedelta(days=60)
-    """A retirement date that is nearer than this is a problem."""
+    """A retirement within this time is a problem."""
     fail_on: tuple[kinds.Verdict, ...] = kinds.DEFAULT_FAIL_ON
     """Verdicts that make the check fail; any other except `fine` is a warning."""
     ignore: tuple[str, ...] = ()
-    """Globs of ids that are left out."""
+    """Globs of ids that are skipped."""
     exclude: tuple[str, ...] = ()
-    """Files that are not scanned, as patterns of .gitignore."""
+    """Files that are not scanned, as .gitignore patterns."""
 
 
 class Settings(_Table, frozen=True, kw_only=True, dict=True):
@@ -194,7 +194,7 @@ class Settings(_Table, frozen=True, kw_only=True, dict=True):
     }
 
     database_url: values.Secret = field(default_factory=lambda: SecretStr("sqlite:///catalog.db"))
-    """A URL of sqlite, postgresql, mysql or mariadb; it may hold a password."""
+    """A URL of sqlite, postgresql, mysql or mariadb; it may contain a password."""
     every: Duration = DEFAULT_EVERY
     """How often the daemon syncs."""
     cron: str | None = None
@@ -202,25 +202,25 @@ class Settings(_Table, frozen=True, kw_only=True, dict=True):
     timezone: str = "UTC"
     """An IANA time zone, for `cron`."""
     jitter: Duration = timedelta(seconds=30)
-    """How much later a run may come, drawn at random; at most a tenth of the interval."""
+    """The maximum random delay of a run; at most a tenth of the interval."""
     retirement_reminders: tuple[Duration, ...] = tuple(timedelta(days=n) for n in (90, 30, 7, 1))
     """How long before a retirement date a `retiring` event is recorded."""
     failure_alert_after: values.Count = 3
-    """Failed runs of a source in a row before the `sync_failed` event."""
+    """The number of failed runs in a row that records a `sync_failed` event."""
     delivery_attempts: values.UpToThousand = 20
     """How often an alert is sent before it counts as failed; 20 take about three days."""
     retention: Duration = timedelta(days=400)
     """How long runs without events and delivered alerts are kept."""
     parallel: values.UpToThousand = 16
-    """Sources that are synced at the same time."""
+    """The maximum number of sources that are synced at the same time."""
     heartbeat_url: values.Secret | None = None
     """Pinged at the start, success and failure of a run; its path is a secret."""
     http_listen: values.Listen | None = None
-    """HOST:PORT where the daemon serves /metrics and /healthz; by default nowhere."""
+    """HOST:PORT on which the daemon serves /metrics and /healthz; unset: no server."""
     max_age: Duration | None = None
-    """How old a source's last success may be; by default three intervals."""
+    """The allowed age of a source's last success; by default three intervals."""
     public_url: str | None = None
-    """Where the published site can be read, for absolute links."""
+    """The URL of the published site, for absolute links."""
     site_title: values.Title = "Model catalog"
     """The title of the published site."""
     sources: tuple[SourceSettings, ...]
