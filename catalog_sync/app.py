@@ -184,7 +184,7 @@ class App:
     def delivery_counts(self) -> DeliveryCounts:
         """Return how many deliveries are pending and failed."""
         with self.read_transaction() as connection:
-            return outbox.unsent(connection)[0]
+            return outbox.unsent(connection).counts()
 
     def names(self, what: Literal["models", "sources", "channels"]) -> list[str]:
         """Return the ids of the recorded models, or the recorded and configured other names."""

@@ -49,7 +49,7 @@ class Redactor:
             by its words; the name of an authorization scheme is not part of the secret.
     """
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, secrets: Iterable[str]) -> None:
         words: set[str] = set()
         for value in secrets:
             for scheme in _SCHEMES:
@@ -84,14 +84,11 @@ class Redactor:
                 end = len(text)
         return "".join(pieces) + text[end:]
 
-    def found_in(self, text: str) -> bool:
-        """Return whether `text` holds a secret or a part of one."""
-        return self(text) != text
-
     def found_in_traceback(self, error: BaseException) -> bool:
         """Return whether the traceback of `error`, with its causes, would show a secret."""
         # Causes quote causes, and each quotation doubles the backslashes.
-        return self.found_in("".join(traceback.format_exception(error)).replace("\\", ""))
+        text = "".join(traceback.format_exception(error)).replace("\\", "")
+        return self(text) != text
 
 
 class AnswerRedactor:

@@ -18,7 +18,6 @@ import logging
 import random
 import threading
 import time
-from dataclasses import replace
 from datetime import timedelta
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from catalog_sync.alerts.message import Message
     from catalog_sync.clock import Clock
     from catalog_sync.db.notifications import Notification
-    from catalog_sync.db.outbox import DeliveryCounts
+    from catalog_sync.db.outbox import DeliveryCounts, Unsent
     from catalog_sync.domain.alert_rules import AlertRule
 
 logger = logging.getLogger(__name__)
@@ -84,28 +83,27 @@ def deliver_due(
     Returns:
         The numbers of entries that receivers accepted, and of pending and failed ones afterwards.
     """
-    counts, due = _prepare(engine, channels, rules, clock())
+    unsent, due = _prepare(engine, channels, rules, clock())
     if not due:
-        return counts
+        return unsent.counts()
     sender = _Sender(engine, clock, attempts, cancel or CancelToken(), public_url)
     sender.serve_all({name: channels[name] for name in due})
     if sender.errors:
         raise sender.errors[0]
     with db_engine.read_transaction(engine) as connection:
-        counts, _ = outbox.unsent(connection)
-    return replace(counts, delivered=sum(sender.delivered))
+        return outbox.unsent(connection).counts(sum(sender.delivered))
 
 
 def _prepare(
     engine: sa.Engine, channels: Mapping[str, Channel], rules: Sequence[AlertRule], now: datetime
-) -> tuple[DeliveryCounts, list[str]]:
-    """Enqueue and expire; return the counts and the channels that may have something to send."""
+) -> tuple[Unsent, list[str]]:
+    """Enqueue and expire; return the unsent, and the channels that may have something to send."""
     with db_engine.read_transaction(engine) as connection:
         missing = bool(rules) and outbox.needs_enqueue(connection, rules, now)
-        counts, times = outbox.unsent(connection)
+        unsent = outbox.unsent(connection)
     unserved = [
         name
-        for name, pending in times.items()
+        for name, pending in unsent.due.items()
         if name not in channels and notifications.is_expired(pending, now)
     ]
 
@@ -119,9 +117,9 @@ def _prepare(
     if missing or unserved:
         db_engine.run(engine, work)
         with db_engine.read_transaction(engine) as connection:
-            counts, times = outbox.unsent(connection)
-    due = [name for name, pending in times.items() if notifications.may_be_due(pending, now)]
-    return counts, [name for name in due if name in channels]
+            unsent = outbox.unsent(connection)
+    due = [name for name, pending in unsent.due.items() if notifications.may_be_due(pending, now)]
+    return unsent, [name for name in due if name in channels]
 
 
 def next_attempt_at(

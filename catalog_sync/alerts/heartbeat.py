@@ -29,19 +29,14 @@ class Heartbeat:
     While a ping is being sent, only the two latest ones wait; older ones are out of date.
 
     Args:
-        url: The watchdog's address. None pings nothing.
+        url: The watchdog's address.
     """
 
-    def __init__(self, url: str | None) -> None:
+    def __init__(self, url: str) -> None:
         self._url = url
         self._waiting: deque[tuple[str, str]] = deque(maxlen=2)
         self._changed = threading.Condition()
         self._is_sending = False
-
-    @property
-    def wanted(self) -> bool:
-        """Whether a watchdog is configured."""
-        return self._url is not None
 
     def start(self) -> None:
         """Ping that a run began."""
@@ -74,8 +69,6 @@ class Heartbeat:
             self._changed.wait_for(lambda: not self._is_sending, seconds)
 
     def _ping(self, path: str, text: str) -> None:
-        if self._url is None:
-            return
         with self._changed:
             self._waiting.append((path, text))
             if not self._is_sending:
@@ -96,7 +89,7 @@ class Heartbeat:
                 logger.warning("heartbeat failed", extra=fields(reason="an unexpected error"))
 
     def _send(self, path: str, text: str) -> None:
-        parts = urlsplit(self._url or "")
+        parts = urlsplit(self._url)
         url = parts._replace(path=parts.path.rstrip("/") + path).geturl()
         headers = {"content-type": "text/plain; charset=utf-8"}
         result = post(url, headers, text[:_MAX_SUMMARY].encode(), CancelToken())

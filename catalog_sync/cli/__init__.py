@@ -118,7 +118,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except SignalReceived as error:  # while it reported an error, or flushed
         return error.exit_code
     finally:
-        _end_on_signals()
+        _handle_signals(lambda number, _frame: os._exit(128 + number))  # everything is done
         gc.enable()
 
 
@@ -200,11 +200,6 @@ def _stop_on_signals() -> None:
             os._exit(128 + number)
 
     _handle_signals(stop)
-
-
-def _end_on_signals() -> None:
-    """Let a signal end the process without a word: everything is done."""
-    _handle_signals(lambda number, _frame: os._exit(128 + number))
 
 
 def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> None:

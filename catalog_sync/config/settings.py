@@ -259,9 +259,9 @@ class Settings(_Table, frozen=True, kw_only=True, dict=True):
         except ConfigError as error:
             raise ConfigError(f"{self.file}: {error}" if self.file else str(error)) from None
 
-    def schedule(self, source: SourceSettings | None = None) -> Schedule:
-        """Return the schedule of a source, or the top level's one."""
-        if source is not None and (source.every or source.cron):
+    def schedule(self, source: SourceSettings) -> Schedule:
+        """Return the schedule of a source: its own, or the top level's one."""
+        if source.every or source.cron:
             return Schedule(source.every or DEFAULT_EVERY, source.cron, self.timezone)
         return Schedule(self.every, self.cron, self.timezone)
 

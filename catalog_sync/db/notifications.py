@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
@@ -234,29 +234,27 @@ def defer(connection: sa.Connection, channel: str, until: datetime) -> None:
         entries.c.status == PENDING,
         entries.c.next_attempt_at < until,
     )
-    ids = connection.scalars(select(entries.c.id).where(waiting).order_by(entries.c.id)).all()
-    for batch in chunks(ids):
-        connection.execute(
-            update(entries)
-            .where(entries.c.id.in_(batch), waiting)  # not those delivered since
-            .values(next_attempt_at=until)
-        )
+    _update(connection, waiting, next_attempt_at=until)
 
 
 def expire(connection: sa.Connection, channels: Collection[str]) -> None:
     """Fail the pending entries of channels that no process serves any more."""
     pending = and_(entries.c.status == PENDING, entries.c.channel.in_(sorted(channels)))
-    ids = connection.scalars(select(entries.c.id).where(pending).order_by(entries.c.id)).all()
+    _update(
+        connection,
+        pending,
+        status=FAILED,
+        next_attempt_at=None,
+        last_error="not sent in time: no process had this channel in its configuration",
+    )
+
+
+def _update(connection: sa.Connection, condition: ColumnElement[bool], **values: Any) -> None:
+    """Update the entries that fulfil a condition, by their ids: see `_ids`."""
+    ids = connection.scalars(select(entries.c.id).where(condition).order_by(entries.c.id)).all()
     for batch in chunks(ids):
-        connection.execute(
-            update(entries)
-            .where(entries.c.id.in_(batch), pending)
-            .values(
-                status=FAILED,
-                next_attempt_at=None,
-                last_error="not sent in time: no process had this channel in its configuration",
-            )
-        )
+        chosen = and_(entries.c.id.in_(batch), condition)  # not those delivered since
+        connection.execute(update(entries).where(chosen).values(**values))
 
 
 def _due(now: datetime) -> ColumnElement[bool]:

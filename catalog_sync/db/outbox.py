@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from sqlalchemy import and_, func, or_, select, update
 from catalog_sync.db.catalog import event_of
 from catalog_sync.db.schema import alert_channels, alert_deliveries, model_events
 from catalog_sync.db.statements import chunks, insert_new
-from catalog_sync.domain.alert_rules import alerts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from catalog_sync.domain.alert_rules import AlertRule
     from catalog_sync.domain.model import Event
 
-PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
+STATUSES = PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
 _OVERLAP = timedelta(days=2)
 """How far back events are matched again. An event may become visible after a later one: its
 transaction took longer, or its host's clock is slow (by a day at most, or its run fails)."""
@@ -131,14 +130,15 @@ def _missing(
         statement = statement.where(model_events.c.run_id == run_id)
     else:
         statement = statement.where(model_events.c.occurred_at >= min(since.values()))
-    missing: dict[tuple[int, str], Event] = {}
-    present: set[tuple[int, str]] = set()
+    missing: dict[tuple[int | None, str], Event] = {}
+    present: set[tuple[int | None, str]] = set()
     for row in connection.execute(statement).mappings():
-        present.add((row["id"], row["channel"]))
         event = event_of(row)
-        for _, channel in alerts([event], rules):
-            if channel in since and event.occurred_at >= since[channel]:
-                missing[row["id"], channel] = event
+        present.add((event.id, row["channel"]))
+        for rule in rules:
+            begins_at = since.get(rule.channel)
+            if begins_at is not None and event.occurred_at >= begins_at and rule.matches(event):
+                missing[event.id, rule.channel] = event
     return [(event, key[1]) for key, event in missing.items() if key not in present]
 
 
@@ -161,25 +161,23 @@ def count_deliveries(connection: sa.Connection) -> dict[str, int]:
     return {status: number for status, number in connection.execute(statement)}  # noqa: C416
 
 
-def unsent(
-    connection: sa.Connection,
-) -> tuple[DeliveryCounts, dict[str, tuple[datetime, datetime]]]:
-    """Return how many deliveries are pending and how many failed, and when the pending are due.
-
-    The times are the first and the last one at which an entry of a channel is due.
-    """
+def unsent(connection: sa.Connection) -> Unsent:
+    """Return what is known of the pending and the failed deliveries."""
     status, at = alert_deliveries.c.status, alert_deliveries.c.next_attempt_at
     rows = connection.execute(
         select(alert_deliveries.c.channel, status, func.count(), func.min(at), func.max(at))
         .where(status.in_([PENDING, FAILED]))
         .group_by(alert_deliveries.c.channel, status)
     )
-    counts, times = {PENDING: 0, FAILED: 0}, {}
+    found = Unsent()
     for channel, word, number, first, last in rows:
-        counts[word] += number
-        if word == PENDING and first is not None:
-            times[channel] = (first, last)
-    return DeliveryCounts(pending=counts[PENDING], failed=counts[FAILED]), times
+        if word == FAILED:
+            found.failed[channel] = number
+            continue
+        found.pending += number
+        if first is not None:
+            found.due[channel] = (first, last)
+    return found
 
 
 def oldest_pending(connection: sa.Connection) -> datetime | None:
@@ -267,6 +265,21 @@ class Delivery:
     """How many of the attempts the receiver refused."""
     message_id: str | None = None
     """The message that carried it, with others; None before the first attempt."""
+
+
+@dataclass(slots=True)
+class Unsent:
+    """The pending and the failed deliveries."""
+
+    pending: int = 0
+    failed: dict[str, int] = field(default_factory=dict)
+    """Failed ones by channel."""
+    due: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    """The first and the last time at which a pending entry of a channel is due."""
+
+    def counts(self, delivered: int = 0) -> DeliveryCounts:
+        """Return the numbers, with that of the deliveries that were just accepted."""
+        return DeliveryCounts(delivered, self.pending, sum(self.failed.values()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import and_, delete, func, or_, select, update
 
 from catalog_sync.db.engine import read_transaction, run
+from catalog_sync.db.outbox import DELIVERED
 from catalog_sync.db.schema import (
     alert_channels,
     alert_deliveries,
@@ -102,7 +103,7 @@ def _old_deliveries(before: datetime, now: datetime) -> Any:
         .correlate(alert_deliveries)
     )
     return and_(
-        alert_deliveries.c.status == "delivered",
+        alert_deliveries.c.status == DELIVERED,
         alert_deliveries.c.delivered_at < before,
         ~recent.exists(),
     )

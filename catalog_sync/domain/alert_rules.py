@@ -7,8 +7,6 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from catalog_sync.domain.kinds import Kind
     from catalog_sync.domain.model import Event
 
@@ -35,9 +33,3 @@ class AlertRule:
                 or any(fnmatchcase(event.model_id, glob) for glob in self.models)
             )
         )
-
-
-def alerts(events: Iterable[Event], rules: Iterable[AlertRule]) -> list[tuple[Event, str]]:
-    """Return the outbox entries of events: each event with each channel that its rules match."""
-    rules = list(rules)
-    return [(event, rule.channel) for event in events for rule in rules if rule.matches(event)]

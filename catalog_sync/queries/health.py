@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from catalog_sync.db import outbox
 from catalog_sync.db import state as db_state
-from catalog_sync.db.schema import alert_deliveries, models
+from catalog_sync.db.schema import models
 from catalog_sync.domain.kinds import ENDED, RunStatus
 from catalog_sync.queries.export import row
 
@@ -157,9 +158,9 @@ def status(
             # Far ahead of the clock: written before the clock was set back.
             health = replace(health, max_age=limit, fresh=abs(now - at) <= limit)
         healths.append(health)
-    pending, failed = _open_deliveries(connection)
+    unsent = outbox.unsent(connection)
     channels = tuple(alert.name for alert in settings.alerts)
-    return Status(now, tuple(healths), pending, failed, channels)
+    return Status(now, tuple(healths), unsent.pending, unsent.failed, channels)
 
 
 def _health(record: SourceRecord, runs: Sequence[Any], now: datetime) -> SourceHealth:
@@ -208,18 +209,6 @@ def _missing_models(connection: sa.Connection, names: Sequence[str]) -> dict[str
     ):
         found[source].append(model_id)
     return {source: tuple(sorted(ids)) for source, ids in found.items()}
-
-
-def _open_deliveries(connection: sa.Connection) -> tuple[int, dict[str, int]]:
-    """Return the number of pending deliveries, and of failed ones by channel."""
-    table = alert_deliveries.c
-    rows = connection.execute(
-        sa.select(table.status, table.channel, sa.func.count())
-        .where(table.status.in_(("pending", "failed")))
-        .group_by(table.status, table.channel)
-    ).all()
-    pending = sum(number for status, _, number in rows if status == "pending")
-    return pending, {channel: number for status, channel, number in rows if status == "failed"}
 
 
 def _success_time(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from catalog_sync.domain.guard import named
 from catalog_sync.text import age_text, count, one_line, since_text
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from catalog_sync.db.outbox import DeliveryCounts
     from catalog_sync.queries.health import SourceHealth, Status
 
-_SHOWN_MODELS = 5
-"""The number of held models that a text names."""
 _CLOCK_TOLERANCE_SECONDS = 300
 
 
@@ -34,9 +33,7 @@ def held_text(source: SourceHealth) -> str:
     reason = source.held_reason or "a run is held"
     ids = source.held_models
     if ids and ids[0] not in reason:
-        more = len(ids) - _SHOWN_MODELS
-        shown = ", ".join(ids[:_SHOWN_MODELS]) + (f" and {more} more" if more > 0 else "")
-        reason = f"{count(len(ids), 'model')} missing: {shown}; {reason}"
+        reason = f"{count(len(ids), 'model')} missing: {named(ids)}; {reason}"
     return one_line(f"a run is held: source {source.name}: {reason}")
 
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _Value: TypeAlias = "float | datetime | timedelta | None"
 _Samples: TypeAlias = "Iterable[tuple[tuple[str, ...], _Value]]"
-_DELIVERIES = ("pending", "delivered", "failed")
 _PER_SOURCE = (
     (
         "last_success_timestamp_seconds",
@@ -128,7 +127,7 @@ def snapshot(connection: sa.Connection, settings: Settings, now: datetime) -> Sn
         if retires_at is not None:
             next_retirement[name] = min(retires_at, next_retirement.get(name, retires_at))
     deliveries = Counter(outbox.count_deliveries(connection))
-    deliveries["delivered"] += delivered
+    deliveries[outbox.DELIVERED] += delivered
     found = [
         SourceSnapshot(
             source,
@@ -220,7 +219,7 @@ class _Collector:
                 "deliveries",
                 "Deliveries, one per event and channel, by status.",
                 ["status"],
-                [((status,), snapshot.deliveries.get(status, 0)) for status in _DELIVERIES],
+                [((status,), snapshot.deliveries.get(status, 0)) for status in outbox.STATUSES],
             )
             yield self._metric(
                 "oldest_pending_delivery_timestamp_seconds",
