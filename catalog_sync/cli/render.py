@@ -74,7 +74,11 @@ def instant(at: datetime | None) -> str:
     """Return a time for people: in their zone on a terminal, in UTC elsewhere."""
     if at is None:
         return "-"
-    return f"{at.astimezone():%Y-%m-%d %H:%M}" if on_terminal() else format_instant(at)
+    return (
+        f"{at.astimezone():%Y-%m-%d %H:%M}"
+        if on_terminal()
+        else format_instant(at.replace(microsecond=0))
+    )
 
 
 def date(at: datetime | None) -> str:
