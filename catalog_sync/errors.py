@@ -12,7 +12,7 @@
     │   ├── BadAnswerError          the answer is not what the API promises
     │   ├── DeadlineError           the walk took too long
     │   ├── ClockError              the host's clock and the server's differ by more than a day
-    │   ├── LeaseLostError          another process took the source over
+    │   ├── LeaseLostError          another process took over the source
     │   ├── SecretError             its secret cannot be read
     │   └── ValueRefusedError       the database refused a value of the walk
     ├── HeldError               exit 3: a run waits for a person to look at its removals
@@ -55,19 +55,19 @@ class ConfigError(CatalogSyncError):
 
 
 class OutputError(CatalogSyncError):
-    """Standard output, or a file of results, could not be written. Everything else is done."""
+    """Standard output or an output file could not be written. All other work is done."""
 
     code = "output"
 
 
 class NotFoundError(CatalogSyncError):
-    """What was asked for is not in the catalog."""
+    """The requested data is not in the catalog."""
 
     code = "not_found"
 
 
 class SourceError(CatalogSyncError):
-    """A source could not be synced; nothing of the catalog was changed."""
+    """A source could not be synced; its catalog was not changed."""
 
     code = "source"
 
@@ -86,7 +86,7 @@ class UnauthorizedError(SourceError):
 
 
 class RefusedError(SourceError):
-    """The server refused the request for another reason than the credential."""
+    """The server refused the request for a reason other than the credential."""
 
     code = "refused"
     advice = "check base_url and the source's settings"
@@ -100,7 +100,7 @@ class OverloadedError(SourceError):
 
 
 class BadAnswerError(SourceError):
-    """The answer is not what the Models API promises."""
+    """The answer does not follow the Models API."""
 
     code = "bad_answer"
     advice = "nothing was changed; check that base_url speaks the Models API"
@@ -124,7 +124,7 @@ class ClockError(SourceError):
 
 
 class LeaseLostError(SourceError):
-    """Another process took the source over while this one was walking."""
+    """Another process took over the source during the walk."""
 
     code = "lease_lost"
     advice = "nothing was written; a larger `deadline` holds the source for longer"
@@ -144,7 +144,7 @@ class ValueRefusedError(SourceError):
 
 
 class HeldError(CatalogSyncError):
-    """A run waits for a person: too many removals, or another identity answers."""
+    """A run waits for a person: too many removals, or another organisation or address."""
 
     code = "held"
     exit_code = 3

@@ -28,7 +28,7 @@ def alerts() -> None:
 def test(context: Context, channel: str | None) -> int:
     """Send a test message to CHANNEL, or to every channel.
 
-    Fails when one does not accept it.
+    Fails if a channel does not accept the message.
     """
     from catalog_sync.alerts import message
 
@@ -87,7 +87,7 @@ def list_(context: Context, format_: str | None) -> None:
 def retry(context: Context, channel: str | None) -> None:
     """Make failed and pending deliveries due now.
 
-    For CHANNEL or for all channels; the next sync sends them.
+    Affects CHANNEL, or every channel. The next sync sends them.
     """
     with context.app() as app:
         _refuse_unknown(channel, app.names("channels"))

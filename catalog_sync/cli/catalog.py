@@ -186,7 +186,7 @@ def _write_events(
 @row_format
 @click.pass_obj
 def show(context: Context, model: str, format_: str | None) -> None:
-    """Print one model: its row, and its history, newest first."""
+    """Print one model: its row and its history, newest first."""
     from catalog_sync.domain import replay
     from catalog_sync.domain.successor import leaving, successors
     from catalog_sync.queries import catalog, export

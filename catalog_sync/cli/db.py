@@ -12,13 +12,13 @@ from catalog_sync.cli.options import Context, Group
 
 @click.group(cls=Group)
 def db() -> None:
-    """Upgrade the database's schema, or print its revision."""
+    """Upgrade or copy the database, or print its schema revision."""
 
 
 @db.command(epilog="Example: catalog-sync db upgrade")
 @click.pass_obj
 def upgrade(context: Context) -> None:
-    """Bring the schema to this program's revision; safe to repeat."""
+    """Upgrade the schema to this program's revision; safe to repeat."""
     from catalog_sync.db import migrate
 
     with context.app() as app:
@@ -32,7 +32,7 @@ def upgrade(context: Context) -> None:
 @db.command(epilog="Example: catalog-sync db current")
 @click.pass_obj
 def current(context: Context) -> None:
-    """Print the revision of the database, and this program's."""
+    """Print the schema revision of the database and of this program."""
     from catalog_sync.db import migrate
 
     with context.app() as app:
@@ -47,8 +47,8 @@ def current(context: Context) -> None:
 def copy(context: Context, url: str) -> None:
     """Copy everything into the empty database at URL.
 
-    The configured database is only read, and stays as it is. The copy is compared with it before
-    it counts. A database at URL that holds anything is refused.
+    The configured database is only read. The copy is compared with it before the commit. A
+    database at URL that is not empty is refused.
     """
     from catalog_sync.db import copy as db_copy
     from catalog_sync.db import engine

@@ -33,7 +33,7 @@ _QUERY = "SELECT id, display_name, lifecycle, first_seen_at FROM current_models"
     type=_BY_ID,
     metavar="WAY",
     default="api",
-    help=f"With --serve: the answer to requests by id: {', '.join(_BY_ID.choices)}.",
+    help=f"With --serve: how requests by id are answered: {', '.join(_BY_ID.choices)}.",
 )
 @click.option(
     "--shape", type=_SHAPE, default="anthropic", help="With --serve: the format of the list."

@@ -144,7 +144,7 @@ def format_option(*formats: str) -> Callable[[Any], Any]:
         "--format",
         "format_",
         type=click.Choice(formats),
-        help=f"How results are printed. [{formats[0]}]",
+        help=f"The output format. [{formats[0]}]",
     )
     short = click.option("--json", "format_", flag_value="json", help="Short for --format json.")
     return lambda command: long(short(command))

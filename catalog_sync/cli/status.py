@@ -25,13 +25,13 @@ _SHOWN_MODELS = 5
     "--max-age",
     type=parse_duration,
     metavar="1h",
-    help="How old a source's last success may be. Default: `max_age` of the configuration, or "
+    help="The allowed age of a source's last success. Default: `max_age` of the configuration, or "
     "three intervals.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def status(context: Context, max_age: timedelta | None, as_json: bool) -> int:
-    """Show how fresh each source is and how the alerts stand.
+    """Show the freshness of each source and the state of the alerts.
 
     Names the listed models that are deprecated or retire soon, and their successors.
 

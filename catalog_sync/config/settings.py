@@ -214,7 +214,7 @@ class Settings(_Table, frozen=True, kw_only=True, dict=True):
     parallel: values.UpToThousand = 16
     """The maximum number of sources that are synced at the same time."""
     heartbeat_url: values.Secret | None = None
-    """Pinged at the start, success and failure of a run; its path is a secret."""
+    """A URL to ping at the start, success and failure of a run; its path is a secret."""
     http_listen: values.Listen | None = None
     """HOST:PORT on which the daemon serves /metrics and /healthz; unset: no server."""
     max_age: Duration | None = None

@@ -39,14 +39,14 @@ _PER_SOURCE = (
     (
         "max_age_seconds",
         "health.max_age",
-        "How old the last success may become, as configured; absent before the first.",
+        "The configured limit of the age of the last success; absent before the first.",
     ),
     (
         "last_attempt_timestamp_seconds",
         "health.last_attempt_at",
-        "When the last run began that has ended; absent before the first.",
+        "The start of the last run that has ended; absent before the first.",
     ),
-    ("last_run_duration_seconds", "health.last_duration", "How long that run took."),
+    ("last_run_duration_seconds", "health.last_duration", "The duration of that run."),
     ("held", "health.held", "Whether the last run is held: it waits for a person."),
     ("held_models", "held_models", "Models whose removal waits for a person."),
     (
@@ -62,7 +62,7 @@ _PER_SOURCE = (
 )
 """The metrics with a value per source: name, attribute of `SourceSnapshot`, help."""
 _PER_WORD = (
-    ("runs_total", "runs", "status", ENDED, "Runs that ended, by status; it never falls."),
+    ("runs_total", "runs", "status", ENDED, "Runs that ended, by status."),
     (
         "models",
         "models",
@@ -75,7 +75,7 @@ _PER_WORD = (
         "lifecycles",
         "lifecycle",
         (*Lifecycle, "unknown", "other"),
-        "Models not removed, by lifecycle; unknown where the API does not say.",
+        "Models not removed, by lifecycle; unknown if the API does not state it.",
     ),
 )
 """The metrics with a value per source and word: name, attribute, label, words, help."""
@@ -209,9 +209,9 @@ class _Collector:
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
         snapshot = self._read()
-        up, build = snapshot.database_up, "Always 1; `version` is this catalog-sync's."
+        up, build = snapshot.database_up, "Always 1; `version` is the program's version."
         yield self._metric("build_info", build, ["version"], [((__version__,), 1)])
-        down = "Whether the database can be read; while it is 0, no other figure is shown."
+        down = "Whether the database can be read. If not, the metrics from it are absent."
         yield self._metric("database_up", down, [], [((), up)])
         if up:
             yield from self._of_sources(snapshot.sources)
