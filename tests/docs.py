@@ -176,7 +176,7 @@ def columns(name: str) -> str:
         key = " (key)" if column.primary_key else ""
         null = "yes" if column.nullable else ""
         rows.append((f"`{column.name}`{key}", kind(column.type), null, str(column.comment)))
-    return f"{described.comment}\n\n" + table("column|type|NULL|holds", rows)
+    return f"{described.comment}\n\n" + table("column|type|NULL|meaning", rows)
 
 
 def view(name: str) -> str:

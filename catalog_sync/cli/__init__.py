@@ -68,7 +68,7 @@ Exit codes:
   2 usage or configuration    3 a run was held    4 database
   130, 143 interrupted. If several apply: the first of 4, 1, 3.
 
-The global options may also stand after the command."""
+The global options are also accepted after the command."""
 
 
 class _LazyGroup(Group):
