@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -170,3 +172,18 @@ def run(*arguments: str, timeout: float = 60, **variables: str) -> subprocess.Co
         check=False,
         stdin=subprocess.DEVNULL,
     )
+
+
+def complaint(result: subprocess.CompletedProcess[str], exit_code: int) -> str:
+    """Return the one line of a failed command, after checking that there is no other."""
+    assert result.returncode == exit_code, result.stderr
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("catalog-sync: ")
+    return line
+
+
+def run_all(*command_lines: str, **variables: str) -> list[subprocess.CompletedProcess[str]]:
+    """Run the program once for each, all at the same time."""
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(lambda line: run(*shlex.split(line), **variables), command_lines))

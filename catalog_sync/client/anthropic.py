@@ -25,7 +25,7 @@ PAGE_SIZE_RANGE: Final = range(1, 1001)
 class AnthropicApi:
     """Anthropic's API, and gateways that answer in the same way."""
 
-    def __init__(self, version: str = "2026-10-21") -> None:
+    def __init__(self, version: str) -> None:
         self.headers: Mapping[str, str] = {"anthropic-version": version}
 
     def first_query(self, page_size: int, lifecycle: Sequence[str]) -> Query:

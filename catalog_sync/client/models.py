@@ -16,9 +16,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
-from catalog_sync.cancel import CancelToken
 from catalog_sync.client import network
-from catalog_sync.client.anthropic import AnthropicApi
 from catalog_sync.client.confirm import Lookup, confirm_absent
 from catalog_sync.client.decode import decode_body, error_message
 from catalog_sync.client.exchange import Deadline, Response, exchange
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import timedelta
 
+    from catalog_sync.cancel import CancelToken
     from catalog_sync.client.walk import Api, Page, Query
     from catalog_sync.domain.kinds import AbsenceCheck
     from catalog_sync.domain.model import Catalog, ModelInfo
@@ -80,13 +79,13 @@ class ModelsClient:
         base_url: str,
         secret_headers: Mapping[str, str],
         *,
-        api: Api | None = None,
+        api: Api,
         deadline: timedelta,
-        credential_origin: str = "the key",
+        credential_origin: str,
         direct: bool = False,
-        cancel: CancelToken | None = None,
+        cancel: CancelToken,
     ) -> None:
-        self._api = api or AnthropicApi()
+        self._api = api
         self._base_url = api_root(base_url)
         network.route_to(self._base_url, direct=direct)
         common = {"accept": "application/json", "accept-encoding": "gzip, deflate"}
@@ -95,7 +94,7 @@ class ModelsClient:
         self._deadline = Deadline.after(deadline)
         self._credential_origin = credential_origin
         self._direct = direct
-        self._cancel = cancel or CancelToken()
+        self._cancel = cancel
         self._redact = Redactor(secret_headers.values())
         self._answers = AnswerRedactor(secret_headers)
         _warn_without_encryption(base_url)

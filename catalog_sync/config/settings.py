@@ -18,6 +18,7 @@ from catalog_sync.config import credentials, values
 from catalog_sync.config.schedule import Schedule
 from catalog_sync.config.values import Duration, SecretStr
 from catalog_sync.domain import kinds
+from catalog_sync.domain.successor import NEAR
 from catalog_sync.errors import ConfigError
 
 DEFAULT_EVERY = timedelta(minutes=15)
@@ -166,7 +167,7 @@ class CheckSettings(_Table, frozen=True, kw_only=True):
 
     checks: ClassVar[Mapping[str, values.Check]] = {"within": values.duration}
 
-    within: Duration = timedelta(days=60)
+    within: Duration = NEAR
     """A retirement within this time is a problem."""
     fail_on: tuple[kinds.Verdict, ...] = kinds.DEFAULT_FAIL_ON
     """Verdicts that make the check fail; any other except `fine` is a warning."""

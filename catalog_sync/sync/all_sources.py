@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from catalog_sync.sync.one_source import SourceRun
 from catalog_sync.sync.report import RunReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import sqlalchemy as sa
 
@@ -187,9 +187,8 @@ class AllSources:
                     cancel.cancel()  # before the pool waits for its threads
                     raise
 
-    @contextmanager
-    def _open_client(self, source: SourceSettings, cancel: CancelToken) -> Iterator[ModelsSource]:
-        """Read the source's credential and yield its client. Raises SecretError."""
+    def _open_client(self, source: SourceSettings, cancel: CancelToken) -> ModelsSource:
+        """Read the source's credential and return its client. Raises SecretError."""
         from catalog_sync.client.anthropic import AnthropicApi  # noqa: PLC0415  # heavy
         from catalog_sync.client.models import ModelsClient  # noqa: PLC0415
         from catalog_sync.client.openai import OpenAIApi  # noqa: PLC0415
@@ -203,7 +202,7 @@ class AllSources:
             **{name: secret.get_secret_value() for name, secret in source.headers.items()},
         }
         openai = source.api == "openai"
-        yield ModelsClient(
+        return ModelsClient(
             source.base_url,
             headers,
             api=OpenAIApi() if openai else AnthropicApi(source.anthropic_version),

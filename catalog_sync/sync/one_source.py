@@ -31,7 +31,6 @@ from catalog_sync.sync.report import RunReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
 
     from sqlalchemy import Connection
 
@@ -51,7 +50,7 @@ class SourceRun:
 
     context: RunContext
     source: SourceSettings
-    open_client: Callable[[], AbstractContextManager[ModelsSource]]
+    open_client: Callable[[], ModelsSource]
     """Opens the client when the run needs it. Raises SourceError."""
 
     def run(self) -> RunReport:
@@ -166,14 +165,14 @@ class SourceRun:
     def _decide(self, past: SourceState, started_at: datetime) -> RunDecision:
         """Walk, confirm missing models, and decide. The lease keeps the state valid."""
         source = self.source
-        with self.open_client() as client:
-            walked = client.walk(
-                page_size=source.page_size,
-                lifecycle=source.lifecycle,
-                known={id_: record.info for id_, record in past.models.items()},
-                on_page=partial(self.context.on_page, source.name),
-            )
-            return decide(self.context, source, past, walked, started_at, client.confirm_absent)
+        client = self.open_client()
+        walked = client.walk(
+            page_size=source.page_size,
+            lifecycle=source.lifecycle,
+            known={id_: record.info for id_, record in past.models.items()},
+            on_page=partial(self.context.on_page, source.name),
+        )
+        return decide(self.context, source, past, walked, started_at, client.confirm_absent)
 
     # --- apply, or fail ------------------------------------------------------------------------
 

@@ -13,7 +13,6 @@ import shlex
 import sqlite3
 import subprocess
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +25,7 @@ from catalog_sync.clock import Clock, utc_now
 from catalog_sync.config.load import load
 from catalog_sync.demo.sandbox import Sandbox
 from receivers import PATIENCE_SECONDS, Receiver, Reply, closed_port
-from support import KEY, environment, model, program, run
+from support import KEY, complaint, environment, model, program, run, run_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -99,21 +98,6 @@ def added(api: Sandbox, *ids: str) -> None:
 def query(sql: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect("catalog.db")) as connection, connection:
         return connection.execute(sql).fetchall()
-
-
-def complaint(result: CompletedProcess[str], exit_code: int) -> str:
-    """Return the one line of a failed command, after checking that there is no other."""
-    assert result.returncode == exit_code, result.stderr
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("catalog-sync: ")
-    return line
-
-
-def run_all(*command_lines: str, **variables: str) -> list[CompletedProcess[str]]:
-    """Run the program once for each, all at the same time."""
-    with ThreadPoolExecutor() as threads:
-        return list(threads.map(lambda line: run(*shlex.split(line), **variables), command_lines))
 
 
 def events_of(receiver: Receiver) -> list[tuple[str, str | None]]:

@@ -25,7 +25,7 @@ from catalog_sync.clock import format_instant
 from catalog_sync.demo import story
 from catalog_sync.demo.sandbox import Sandbox
 from docs import page
-from support import KEY, environment, model, program, run, settings_for
+from support import KEY, complaint, environment, model, program, run, settings_for
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess
@@ -121,13 +121,6 @@ def lines(result: CompletedProcess[str], exit_code: int = 1) -> list[str]:
     """The lines that a check prints, after checking that there are no others."""
     assert (result.returncode, result.stderr) == (exit_code, "")
     return result.stdout.splitlines()
-
-
-def complaint(result: CompletedProcess[str], exit_code: int) -> str:
-    assert (result.returncode, result.stdout) == (exit_code, "")
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("catalog-sync: ")
-    return line
 
 
 # --- models ------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import threading
 import unicodedata
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,11 +35,13 @@ from support import (
     Answer,
     Request,
     ScriptedServer,
+    complaint,
     environment,
     model,
     page,
     program,
     run,
+    run_all,
     settings_for,
 )
 
@@ -114,21 +115,6 @@ def configure(*sources: Mapping[str, Any], file: str = "catalog-sync.toml", top:
     path = Path(file)
     path.write_text("\n".join([top, *tables]), encoding="utf-8")
     return path
-
-
-def complaint(result: CompletedProcess[str], exit_code: int) -> str:
-    """Return the one line of a failed command, after checking that there is no other."""
-    assert result.returncode == exit_code, result.stderr
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("catalog-sync: ")
-    return line
-
-
-def run_all(*command_lines: str, **variables: str) -> list[CompletedProcess[str]]:
-    """Run the program once for each, all at the same time."""
-    with ThreadPoolExecutor() as threads:
-        return list(threads.map(lambda line: run(*shlex.split(line), **variables), command_lines))
 
 
 def query(sql: str, file: str | Path = "catalog.db") -> list[tuple[Any, ...]]:

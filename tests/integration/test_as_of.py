@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -73,7 +72,7 @@ class Source:
             RunOptions(accept_removals=step.accept),
         )
         source = SourceSettings(name=self.name, base_url=step.base_url, exclude=step.exclude)
-        one = SourceRun(context, source, lambda: nullcontext(self.api))
+        one = SourceRun(context, source, lambda: self.api)
         report = one.run()
         assert report.error is None or report.status == "held" or _empty_first(report.cause)
         with self.app.read_transaction() as connection:

@@ -16,9 +16,11 @@ import pytest
 
 from catalog_sync import __version__
 from catalog_sync.app import App
+from catalog_sync.cancel import CancelToken
 from catalog_sync.client import walk
 from catalog_sync.client.anthropic import AnthropicApi
 from catalog_sync.client.models import ModelsClient
+from catalog_sync.config.settings import DEFAULT_VERSION
 from catalog_sync.demo.history import steps
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.errors import BadAnswerError, DeadlineError, RefusedError, SourceError
@@ -39,7 +41,13 @@ MIB = 2**20
 def connect(
     url: str, headers: Mapping[str, str] = HEADERS, **options: Any
 ) -> nullcontext[ModelsClient]:
-    return nullcontext(ModelsClient(url, headers, deadline=timedelta(seconds=120), **options))
+    used: dict[str, Any] = {
+        "api": AnthropicApi(DEFAULT_VERSION),
+        "deadline": timedelta(seconds=120),
+        "credential_origin": "the key",
+        "cancel": CancelToken(),
+    }
+    return nullcontext(ModelsClient(url, headers, **used | options))
 
 
 def walked(*answers: Any) -> Catalog:
@@ -664,7 +672,7 @@ def test_deadline_covers_reading() -> None:
 
     raw = [msgspec.Raw(json.dumps(item).encode()) for item in items]
     with pytest.raises(DeadlineError):
-        walk.PageReader(AnthropicApi(), {}, check).models(raw)
+        walk.PageReader(AnthropicApi(DEFAULT_VERSION), {}, check).models(raw)
 
 
 @pytest.mark.parametrize("over", [0, 1])

@@ -24,8 +24,10 @@ import httpx
 import pytest
 
 from catalog_sync.cancel import CancelToken
+from catalog_sync.client.anthropic import AnthropicApi
 from catalog_sync.client.exchange import Response
 from catalog_sync.client.models import ModelsClient, delay_seconds
+from catalog_sync.config.settings import DEFAULT_VERSION
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.errors import (
     ConfigError,
@@ -60,9 +62,15 @@ def connect(
     cancel: CancelToken | None = None,
 ) -> nullcontext[ModelsClient]:
     deadline = timedelta(seconds=seconds)
-    return nullcontext(
-        ModelsClient(url, headers, deadline=deadline, credential_origin="MY_KEY", cancel=cancel)
+    client = ModelsClient(
+        url,
+        headers,
+        api=AnthropicApi(DEFAULT_VERSION),
+        deadline=deadline,
+        credential_origin="MY_KEY",
+        cancel=cancel or CancelToken(),
     )
+    return nullcontext(client)
 
 
 def walk_error(*answers: Any, seconds: float = 20) -> SourceError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 import pytest
 
+from catalog_sync.cancel import CancelToken
 from catalog_sync.client.models import ModelsClient
 from catalog_sync.client.openai import OpenAIApi
 from catalog_sync.demo.history import steps
@@ -30,7 +31,14 @@ DAY = datetime(2027, 1, 15, tzinfo=UTC)
 
 
 def connect(url: str) -> nullcontext[ModelsClient]:
-    client = ModelsClient(url, HEADERS, api=OpenAIApi(), deadline=timedelta(seconds=60))
+    client = ModelsClient(
+        url,
+        HEADERS,
+        api=OpenAIApi(),
+        deadline=timedelta(seconds=60),
+        credential_origin="OPENAI_API_KEY",
+        cancel=CancelToken(),
+    )
     return nullcontext(client)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from catalog_sync.client.anthropic import AnthropicApi
 from catalog_sync.client.decode import check_storable
+from catalog_sync.config.settings import DEFAULT_VERSION
 from catalog_sync.domain.kinds import Kind, RunStatus
 from catalog_sync.domain.model import (
     ID_MAX_LENGTH,
@@ -35,7 +36,7 @@ SEED = {
 def read(payload: Any) -> ModelInfo:
     """Read an object as the client of Anthropic's API does."""
     check_storable(payload)
-    return AnthropicApi().read_model(payload)
+    return AnthropicApi(DEFAULT_VERSION).read_model(payload)
 
 
 # --- the API's objects -------------------------------------------------------------------------
