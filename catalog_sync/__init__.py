@@ -1,6 +1,6 @@
 """catalog-sync keeps a SQL table of the models that an Anthropic API key can reach.
 
-As a library it is `App`, made of `Settings` that `load` reads as the command line does:
+As a library, use `App`. `load` reads the same configuration as the command line:
 
     with App(load()) as app:
         reports = app.sync()                 # one run over every source
@@ -8,9 +8,9 @@ As a library it is `App`, made of `Settings` that `load` reads as the command li
         for event in app.events():           # the changes, oldest first
             ...
 
-`__all__` names the public API. It configures no logging, prints nothing, installs no signal
-handler and leaves no thread running. Errors derive from CatalogSyncError: ConfigError and
-DatabaseError are raised, an error of one source is in its RunReport.
+`__all__` names the public API. The library configures no logging, prints nothing, installs no
+signal handler and leaves no thread running. Errors derive from CatalogSyncError: ConfigError and
+DatabaseError are raised; an error of one source is in its RunReport.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the command line and exit with its code."""
     try:
-        from catalog_sync.cli import run  # noqa: PLC0415  # importing this module must cost nothing
+        from catalog_sync.cli import run  # noqa: PLC0415  # importing this module must stay cheap
 
         exit_code = run()
     except KeyboardInterrupt:  # while modules are imported; `run` handles signals itself

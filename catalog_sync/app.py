@@ -1,4 +1,4 @@
-"""Library facade: builds the engine, runs and deliveries from settings; one method per question."""
+"""Library facade: runs, deliveries and queries, built from the settings."""
 
 from __future__ import annotations
 
@@ -39,10 +39,7 @@ T = TypeVar("T")
 class App:
     """The program, built from its settings. A context manager that releases its connections.
 
-    Args:
-        settings: the configuration.
-        clock: returns the present time.
-        direct: ignore the environment's proxies, as the demo does.
+    `clock` returns the present time. `direct` ignores the proxies of the environment.
     """
 
     def __init__(self, settings: Settings, clock: Clock = utc_now, *, direct: bool = False) -> None:
@@ -66,7 +63,7 @@ class App:
 
     @property
     def database(self) -> str:
-        """The database as messages name it: without user and password."""
+        """The database's address for messages, without user and password."""
         return where(self.engine.url)
 
     # --- runs and deliveries -------------------------------------------------------------------
@@ -84,7 +81,7 @@ class App:
         on_page: Callable[[str, int, int], None] = lambda _source, _pages, _models: None,
         on_report: Callable[[RunReport], None] = lambda _report: None,
     ) -> list[RunReport]:
-        """Run the named sources, or all, once; an error of one source is in its report.
+        """Run all sources, or the named ones, once; an error of one source is in its report.
 
         `on_page` (source, pages and models so far) and `on_report` are called in the runs' threads.
         Raises ConfigError before the first run, and DatabaseError when no run can be recorded.
@@ -96,7 +93,7 @@ class App:
         return self.runs.sync(options, names=names, on_page=on_page, on_report=on_report)
 
     def deliver(self) -> DeliveryCounts:
-        """Send the due alerts. Return the numbers of delivered, pending and failed ones."""
+        """Send the due alerts. Returns the numbers of delivered, pending and failed ones."""
         from catalog_sync.alerts.delivery import deliver_due  # noqa: PLC0415  # heavy
 
         return deliver_due(
@@ -122,15 +119,15 @@ class App:
         return self._channels
 
     def requeue(self, channel: str | None = None) -> tuple[int, int]:
-        """Make deliveries due now. Return how many were failed, and pending for later."""
+        """Make failed and deferred deliveries due now. Returns how many of each there were."""
         if migrate.current_revision(self.engine) is None:
             return 0, 0  # nothing to requeue; this must not create the database
         now = self.clock()
         return self._write(lambda connection: outbox.requeue(connection, now, channel=channel))
 
     def forget(self, source: str) -> int:
-        """Delete a source with all its rows. Return how many models it had."""
-        from catalog_sync.db.retention import forget  # noqa: PLC0415  # few ask for it
+        """Delete a source with all its rows. Returns how many models it had."""
+        from catalog_sync.db.retention import forget  # noqa: PLC0415  # rarely used
 
         return self._write(lambda connection: forget(connection, source))
 
@@ -138,11 +135,11 @@ class App:
         migrate.ensure_schema(self.engine)
         return db_engine.run(self.engine, work)
 
-    # --- questions -----------------------------------------------------------------------------
+    # --- queries -------------------------------------------------------------------------------
 
     @contextmanager
     def read_transaction(self, sources: Sequence[str] = ()) -> Iterator[Connection]:
-        """Yield a connection for queries that all see one time. No database reads as an empty one.
+        """Yield a connection whose queries all see one snapshot; a missing database reads as empty.
 
         Raises ConfigError for a name in `sources` that is neither configured nor recorded.
         """
@@ -176,7 +173,7 @@ class App:
         until: datetime | None = None,
         payloads: Collection[Kind] | None = None,
     ) -> Iterator[Event]:
-        """Yield what changed, oldest first, in a transaction that ends with the iterator."""
+        """Yield the events, oldest first, in a transaction that ends with the iterator."""
         where = catalog.EventFilter(sources, kinds, models, since, until, payloads)
         with self.read_transaction(sources) as connection:
             yield from catalog.iter_events(connection, where)
@@ -194,7 +191,7 @@ class App:
             if what == "channels":
                 alerts = {alert.name for alert in self.settings.alerts}
                 return sorted(outbox.channels(connection) | alerts)
-            # Without a file, the only source is the default, which nobody named.
+            # Without a file, the only source is the default one: the user did not name it.
             configured = {s.name for s in self.settings.sources if self.settings.file}
             return sorted({s.name for s in db_state.select_sources(connection)} | configured)
 
@@ -205,7 +202,7 @@ class App:
 
     def snapshot(self) -> Snapshot:
         """Return the values of the metrics, including whether the database can be read."""
-        from catalog_sync.queries import metrics  # noqa: PLC0415  # few ask for them
+        from catalog_sync.queries import metrics  # noqa: PLC0415  # rarely used
 
         with suppress(DatabaseError):
             if migrate.current_revision(self.engine) is not None:
@@ -215,12 +212,12 @@ class App:
 
     def metrics(self) -> bytes:
         """Return the metrics in Prometheus's text format."""
-        from catalog_sync.queries import metrics  # noqa: PLC0415  # few ask for them
+        from catalog_sync.queries import metrics  # noqa: PLC0415  # rarely used
 
         return metrics.exposition(self.snapshot())
 
     def health(self) -> tuple[bool, dict[str, Any]]:
-        """Return whether every configured source is fresh, and what /healthz shows."""
+        """Return whether every configured source is fresh, and the object for /healthz."""
         try:
             status = self.status()
         except DatabaseError as error:

@@ -35,21 +35,21 @@ class CancelToken:
             callback()
 
     def check(self) -> None:
-        """Do nothing, or raise StoppedError after `cancel`."""
+        """Raise StoppedError if the token was cancelled."""
         if self._cancelled.is_set():
             raise StoppedError("stopped")
 
     def sleep(self, seconds: float) -> None:
-        """Wait for `seconds`. Raises StoppedError, at once, when the token is cancelled."""
+        """Wait for `seconds`. Raises StoppedError as soon as the token is cancelled."""
         self._cancelled.wait(seconds)
         self.check()
 
     @contextmanager
     def on_cancel(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call `callback` if the token is cancelled during the block, such as to close a socket.
+        """Call `callback`, for example to close a socket, if the token is cancelled in the block.
 
-        The callback runs in the thread that cancels, and must not block or raise. It is called at
-        once if the token was cancelled before.
+        The callback runs in the thread that cancels, and must not block or raise. If the token is
+        already cancelled, it is called immediately.
         """
         key = object()
         with self._lock:

@@ -1,6 +1,6 @@
-"""Time: the only reader of the clock, and the formats of instants and durations.
+"""The clock, and the text formats of times and durations.
 
-Instants are aware datetimes in UTC everywhere in this program. A naive one is an error.
+A time is an aware datetime in UTC everywhere in this program. A naive datetime is an error.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _UNITS = {
 
 
 def utc_now() -> datetime:
-    """Return the present instant by the host's clock."""
+    """Return the present time of the host's clock. Nothing else in the program reads it."""
     return datetime.now(UTC)
 
 
 def to_utc(at: datetime) -> datetime:
     """Return a time in UTC; a naive datetime raises ValueError."""
     if at.tzinfo is None:
-        raise ValueError(f"a time without a time zone: {at.isoformat()}")
+        raise ValueError(f"the time has no time zone: {at.isoformat()}")
     return at.astimezone(UTC)
 
 
 def parse_rfc3339(text: str) -> datetime:
-    """Return the instant of an RFC 3339 time, in UTC, cut to microseconds. Raises ValueError."""
+    """Parse an RFC 3339 time; digits after microseconds are dropped. Raises ValueError."""
     if not _RFC3339.fullmatch(text):
         raise ValueError("expected an RFC 3339 time with a zone, such as 2026-07-24T00:00:00Z")
     try:
@@ -50,18 +50,18 @@ def parse_rfc3339(text: str) -> datetime:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Return the length that a text such as "15m" or "1.5d" names. Raises ValueError."""
+    """Parse a duration such as "15m" or "1.5d". Raises ValueError."""
     match = _DURATION.fullmatch(text.strip())
     if not match:
         raise ValueError('expected a duration such as "90s", "15m", "12h" or "7d"')
     try:
         return float(match[1]) * _UNITS[match[2]]
     except OverflowError as error:
-        raise ValueError("a duration longer than any calendar") from error
+        raise ValueError("the duration is too long") from error
 
 
 def parse_time(text: str, now: datetime) -> datetime:
-    """Return the instant that a person stated: RFC 3339, a date (UTC) or an age, or ValueError."""
+    """Parse a time as users write it: RFC 3339, a date (UTC) or an age. Raises ValueError."""
     stripped = text.strip()
     try:
         if _DURATION.fullmatch(stripped):

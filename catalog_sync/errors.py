@@ -1,9 +1,9 @@
-"""The errors of this program, divided by the action of the operator.
+"""The errors of this program, grouped by what the operator does next.
 
     CatalogSyncError
     ├── ConfigError             exit 2: correct the configuration or the command line
     ├── OutputError             exit 1: the results could not be written
-    ├── NotFoundError           exit 1: what was asked for is not in the catalog
+    ├── NotFoundError           exit 1: the requested model or source is not in the catalog
     ├── SourceError             exit 1: a source could not be synced
     │   ├── UnreachableError        no answer: look at the network and at base_url
     │   ├── UnauthorizedError       the credential was refused: look at the key
@@ -157,7 +157,7 @@ class StoppedError(CatalogSyncError):
 
 
 class DatabaseError(CatalogSyncError):
-    """The database could not be used: unreachable, locked, full, or of another program."""
+    """The database could not be used: unreachable, locked, full, or another program's."""
 
     code = "database"
     exit_code = 4

@@ -1,4 +1,4 @@
-"""Files that other programs read: a reader sees the old or the new content, never a mixture."""
+"""Atomic file writes: a reader sees the old or the new content, never a mixture."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from contextlib import suppress
 from pathlib import Path
 
 _MODE = 0o644
-"""A web server or a metrics collector may read the file as another user."""
+"""The reader, such as a web server or a metrics collector, may be another user."""
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Replace the file at `path` in one step, readable by all users whatever the umask.
+    """Replace the file at `path` in one step; all users may read it, whatever the umask.
 
-    A link at `path` is replaced, not followed. Raises OSError; the file is unchanged then.
+    A link at `path` is replaced, not followed. Raises OSError and leaves the file unchanged.
     """
     _replace(path, [content], unless_equal=False)
 
 
 def write_if_changed(path: Path, chunks: Iterable[bytes]) -> bool:
-    """Do the same unless the file has this content already. Return whether it was written.
+    """Write like `atomic_write`, unless the file has this content. Returns whether it was written.
 
-    `chunks` is the content in pieces, which are not kept in memory.
+    `chunks` are the parts of the content. They are not kept in memory.
     """
     return _replace(path, chunks, unless_equal=True)
 
@@ -59,7 +59,6 @@ def _replace(path: Path, chunks: Iterable[bytes], *, unless_equal: bool) -> bool
 
 
 def _is_file(path: Path) -> bool:
-    """Whether a path is a regular file with the mode of published files."""
     try:
         found = path.lstat()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""JSON as this program stores it: written and read fast, equal parts of many objects shared."""
+"""Fast JSON encoding and decoding. Equal values of many objects share memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def to_json(value: Any) -> str:
-    """Return a value of finite numbers as JSON, with a blank after each comma and colon."""
+    """Encode a value without NaN or Infinity, with a space after each comma and colon."""
     try:
         return msgspec.json.format(msgspec.json.encode(value), indent=0).decode()
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError):
@@ -24,15 +24,15 @@ def to_json(value: Any) -> str:
 
 
 def from_json(text: str | bytes) -> Any:
-    """Return the value of a JSON text that a database kept."""
+    """Decode JSON from a database."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.MsgspecError, ValueError):
-        return json.loads(text)  # knows NaN and half surrogates, which older versions stored
+        return json.loads(text)  # accepts NaN and lone surrogates, which older versions stored
 
 
 def has_text(value: Any, text: bytes) -> bool:
-    """Return whether a JSON text is that of a value, blanks aside. False when in doubt."""
+    """Return whether `text` is the JSON of a value, apart from whitespace. False when in doubt."""
     try:
         return msgspec.json.encode(value) == msgspec.json.format(text, indent=-1)
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
@@ -42,7 +42,7 @@ def has_text(value: Any, text: bytes) -> bool:
 class SharedValues(Generic[T]):
     """Decodes the values of many objects. Equal values are decoded once, and shared.
 
-    Models repeat most of what they say: sharing it makes a large list ten times as small.
+    Models have most values in common. Sharing them makes a large list ten times smaller.
     """
 
     def __init__(self, decode: Callable[[bytes], T]) -> None:
@@ -50,7 +50,7 @@ class SharedValues(Generic[T]):
         self._shared: dict[bytes, T] = {}
 
     def read(self, fields: Mapping[str, msgspec.Raw]) -> dict[str, T]:
-        """Return the values of an object's undecoded fields."""
+        """Decode the fields of an object."""
         shared, values = self._shared, {}
         for key, raw in fields.items():
             text = bytes(raw)
@@ -66,13 +66,13 @@ class SharedValues(Generic[T]):
 
 
 class StoredObjects:
-    """Decodes the objects of many rows of a database."""
+    """Decodes the JSON objects of many database rows."""
 
     def __init__(self) -> None:
         self._values = SharedValues[Any](from_json)
 
     def read(self, text: str) -> Any:
-        """Return the object of a JSON text that a database kept."""
+        """Decode an object from a database."""
         try:
             fields = _FIELDS.decode(text)
         except (msgspec.MsgspecError, ValueError):

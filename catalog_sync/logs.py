@@ -1,4 +1,4 @@
-"""Logs: one line per fact on standard error, as text or as JSON.
+"""Logging: one line per record on standard error, as text or as JSON.
 
 Only this program's loggers are shown: debug output of libraries may contain secrets.
 """
@@ -23,7 +23,7 @@ _source: ContextVar[str | None] = ContextVar("source", default=None)
 
 @contextmanager
 def source(name: str) -> Iterator[None]:
-    """Add a source's name to every log line of the block, in this thread."""
+    """Add a source's name to every log line that this thread writes in the block."""
     token = _source.set(name)
     try:
         yield
@@ -38,7 +38,7 @@ def _facts(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def fields(**values: Any) -> dict[str, dict[str, Any]]:
-    """Return the `extra` argument of a log call: facts that both formats print as key and value."""
+    """Return the `extra` argument of a log call: values that both formats print by name."""
     return {"fields": values}
 
 
@@ -55,7 +55,7 @@ class _TextFormatter(logging.Formatter):
 
 
 class _JsonFormatter(logging.Formatter):
-    """One object per line. The facts are keys beside `time`, `level` and `message`."""
+    """One object per line, with the `fields` beside `time`, `level` and `message`."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -74,7 +74,7 @@ def _instant(record: logging.LogRecord) -> str:
 
 
 def _text(value: Any) -> str:
-    """Return a value as one word, quoted if it holds blanks, quotes or control characters."""
+    """Return a value as one word, quoted if it contains spaces, quotes or control characters."""
     text = str(value)
     if text and text.isprintable() and not any(c in ' "=' for c in text):
         return text
@@ -94,13 +94,13 @@ def error(text: str, cause: BaseException | None) -> None:
 
 
 def show_progress() -> None:
-    """Show informational lines too, as the daemon does."""
+    """Show INFO lines too, as the daemon does."""
     logger = logging.getLogger(LOGGER_NAME)
     logger.setLevel(min(logger.level, logging.INFO))
 
 
 def configure(style: Literal["text", "json"], *, verbose: bool) -> None:
-    """Send this program's logs to standard error: warnings, or everything with `verbose`."""
+    """Write this program's logs to standard error: warnings, or everything with `verbose`."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if style == "json" else _TextFormatter())
     logger = logging.getLogger(LOGGER_NAME)

@@ -1,4 +1,4 @@
-"""Redaction: secrets, and parts of them, never appear in texts for people or in files."""
+"""Redaction: secrets, and parts of them, never appear in output, logs or files."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from urllib.parse import quote
 
 REDACTED: Final = "[redacted]"
 _PART = 8
-"""A part of a secret with this many characters, or more, is redacted too."""
+"""A part of a secret with at least this many characters is redacted too."""
 _SHORTEST = 4
-"""Shorter values are everyday words, not secrets."""
+"""Shorter values are ordinary words, not secrets."""
 _SCHEMES = ("Bearer ", "Basic ")
 _SHORTEST_RECORDED = 12
-"""Shorter keys (`ollama`, `not-needed`) are placeholders, and may be words of an answer."""
+"""Shorter keys (`ollama`, `not-needed`) are placeholders, and may be words in an answer."""
 _PROBE = 4
 _FREQUENT = "9876543kwxyvhgbf12-0_mlcipnodasurte"
-"""The frequent characters of lists, the most frequent last."""
+"""The characters that are frequent in lists of models, the most frequent last."""
 _RANDOM = 3
-"""With so many random characters, a part of a key is no accident."""
+"""A match with at least this many random characters is part of the key, not a coincidence."""
 _WORDS = 16
 """A part of a key with this many characters is redacted even if it reads like words."""
 _WORD = re.compile(r"[A-Za-z0-9]+")
 _READABLE = re.compile(r"[A-Z]?[a-z]{1,9}\d{0,3}|[A-Z]{1,4}\d{0,3}|\d+|.{1,5}")
 """Words that ordinary ids contain: `claude`, `api03`, `GPT`, `20251101`, `8x7b`."""
 _PREFIX = re.compile(r"(?:[a-z]+\d{0,3}[-_])*")
-"""What begins the keys of a service, such as `sk-ant-api03-`."""
+"""The fixed prefix of a service's keys, such as `sk-ant-api03-`."""
 _GENERATED = 16
-"""A random part with this many characters was generated, not thought of."""
+"""A random part with at least this many characters was generated, not chosen by a person."""
 _HTML = re.compile(r"[\"&'+<>\\`]")
-"""Characters that some servers escape in JSON although JSON does not ask for it."""
+"""Characters that some servers escape in JSON although JSON does not require it."""
 _ESCAPE_BEGIN = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _ESCAPE_LENGTH = 5
-"""Of `\\u00e9` without its last character."""
+"""The length of `\\u00e9` without its last character."""
 _SECRET_NAME = re.compile("auth|cookie|credential|key|pass|secret|token", re.IGNORECASE)
-"""Headers that prove who asks. Others may hold what answers hold too, such as a model's id."""
+"""Headers with credentials. Others may contain values that answers contain, such as model ids."""
 
 
 class Redactor:
     """Replaces secrets in texts.
 
     Args:
-        secrets: Header values, keys, tokens or URLs. A value of several words counts as a whole and
-            by its words; the name of an authorization scheme is not part of the secret.
+        secrets: Header values, keys, tokens or URLs. A value of several words is redacted as a
+            whole and word by word, but without the name of an authorization scheme.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -92,11 +92,11 @@ class Redactor:
 
 
 class AnswerRedactor:
-    """Removes the keys that a request sent from the answer to it, before the answer is read.
+    """Removes a request's keys from the answer, before the answer is read.
 
-    A whole key is replaced, and so is a part of eight characters that holds random ones. A part
-    that reads like words, such as `sk-ant-api03-` or `claude-opus-`, may belong to an ordinary id:
-    it is replaced only if it is longer.
+    A whole key is replaced, and so is a part of eight characters with random ones among them. A
+    part that reads like words, such as `sk-ant-api03-` or `claude-opus-`, may belong to an ordinary
+    id: it is replaced only if it is longer.
     """
 
     def __init__(self, secret_headers: Mapping[str, str]) -> None:
@@ -108,7 +108,7 @@ class AnswerRedactor:
         self._secrets = [_Secret(text) for text in spelled if len(text) >= _SHORTEST_RECORDED]
 
     def body(self, body: bytes) -> bytes:
-        """Return a body without the keys. JSON stays JSON."""
+        """Return a body without the keys. JSON stays valid."""
         pieces, end = [], 0
         spans = sorted(span for secret in self._secrets for span in secret.spans(body))
         for start, stop in spans:
@@ -118,7 +118,7 @@ class AnswerRedactor:
         return b"".join([*pieces, body[end:]]) if pieces else body
 
     def headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """Return an answer's headers without the keys."""
+        """Return headers without the keys, with names in lower case."""
         return {name.lower(): self.body(text.encode()).decode() for name, text in headers.items()}
 
 
@@ -140,7 +140,7 @@ class _Secret:
         self._probe = re.compile(b"|".join(map(re.escape, self._probes)))
 
     def spans(self, body: bytes) -> Iterator[tuple[int, int]]:
-        """Yield where parts of the secret begin and end that must not be recorded."""
+        """Yield start and end of each part of the secret in a body."""
         stops: dict[int, int] = {}
         found = self._probe.search(body)
         while found is not None:
@@ -155,7 +155,7 @@ class _Secret:
             found = self._probe.search(body, found.start() + 1)
 
     def _shortest(self, first: int, last: int) -> int:
-        """Return how long a part of the secret is, at least, if it is no accident."""
+        """Return the length from which a match is part of the secret, not a coincidence."""
         if b'"' in self._text:  # in a part of it, the quote may be the end of a string
             return len(self._text)
         is_random = self._is_random.count(1, first, last) >= _RANDOM
@@ -163,7 +163,7 @@ class _Secret:
 
 
 def _spellings(secret: str) -> set[str]:
-    """Return a secret as servers write it in JSON."""
+    """Return the forms in which servers write a secret in JSON."""
     text = json.dumps(secret)[1:-1]
     php = text.replace("/", "\\/")
     go = _HTML.sub(lambda match: f"\\u{ord(match[0]):04x}", secret)
@@ -172,9 +172,9 @@ def _spellings(secret: str) -> set[str]:
 
 
 def _random_characters(secret: str) -> bytes:
-    """Return a mask of a key: 1 for each character of its random part, which has no readable word.
+    """Return a mask of a key: 1 for each character of its random part.
 
-    In a generated key, short words at either end of that part only look readable.
+    In a generated key, short words at either end of the random part belong to it too.
     """
     mask = bytearray(len(secret))
     words = [match for match in _WORD.finditer(secret) if not _READABLE.fullmatch(match[0])]
@@ -189,7 +189,7 @@ def _random_characters(secret: str) -> bytes:
 
 
 def _common_part(body: bytes, secret: bytes, found: int, offset: int) -> tuple[int, int]:
-    """Return the longest part of a secret around a place of a body, without half an escape."""
+    """Return the longest part of a secret around a position in a body, without half an escape."""
     start, stop, origin = found, found + _PROBE, found - offset
     while start > max(origin, 0) and body[start - 1] == secret[start - 1 - origin]:
         start -= 1
@@ -204,7 +204,7 @@ def _common_part(body: bytes, secret: bytes, found: int, offset: int) -> tuple[i
 
 
 def _is_inside_escape(text: bytes, at: int) -> bool:
-    """Whether a place of a JSON text is inside an escape, after its backslash."""
+    """Whether a position in JSON is inside an escape sequence, after its backslash."""
     escape = _ESCAPE_BEGIN.search(text, max(at - _ESCAPE_LENGTH, 0), at)
     if escape is None:
         return False

@@ -1,4 +1,4 @@
-"""Helpers for text that people read: single lines, lengths of time, counts, Markdown escapes."""
+"""Helpers for text that people read: single lines, durations, counts, suggestions, escapes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from catalog_sync.clock import to_utc
 
 _SUGGESTIONS = 3
-"""How many ids are suggested for one that is unknown."""
+"""How many ids are suggested for an unknown one."""
 
 
 def install_command(package: str) -> str:
@@ -24,7 +24,7 @@ def install_command(package: str) -> str:
 
 
 def age_text(length: timedelta) -> str:
-    """Return a length of time in its largest unit: "45 min", "3 h", "2 days"."""
+    """Return a duration in its largest unit: "45 min", "3 h", "2 days"."""
     seconds = abs(length).total_seconds()
     for unit, size in (("s", 60), ("min", 60), ("h", 48)):
         if seconds < size:
@@ -34,12 +34,12 @@ def age_text(length: timedelta) -> str:
 
 
 def since_text(at: datetime, now: datetime) -> str:
-    """Return how long ago a time was, or that it is ahead of a clock that was set back."""
+    """Return how long ago a time was; it is "ahead of the clock" if the clock was set back."""
     return f"{age_text(now - at)} {'ago' if at <= now else 'ahead of the clock'}"
 
 
 def distance_text(at: datetime, now: datetime, *, past: str = "ago") -> str:
-    """Return the distance of a time in calendar days of UTC: "in 87 days", "421 days ago"."""
+    """Return the distance to a time in calendar days (UTC): "in 87 days", "421 days ago"."""
     days = (to_utc(at).date() - to_utc(now).date()).days
     if days == 0:
         return "today"
@@ -59,7 +59,7 @@ def escaped(text: str) -> str:
 def did_you_mean(
     asked: str, known: Iterable[str], display_names: Mapping[str, str] | None = None
 ) -> str:
-    """Return "did you mean X or Y?" for what a person may have meant, or ""; see `closest`."""
+    """Return "did you mean X or Y?" with the closest names, or ""; see `closest`."""
     close = " or ".join(map(escape_controls, closest(asked, known, display_names)))
     return f"did you mean {close}?" if close else ""
 
@@ -71,17 +71,17 @@ def closest(
     *,
     likeness: float = 0.6,
 ) -> list[str]:
-    """Return what a person may have meant, the likeliest first.
+    """Return the names that the user may have meant, the most likely first.
 
-    Of words, such as keys or commands, that is the one that is spelled most alike. Of model ids, at
-    most three: those that differ only in case, in a date or vendor, or whose display name was
-    given; only if there is none, those that are spelled alike.
+    Of words, such as keys or commands, this is the one with the most similar spelling. Of model
+    ids, these are at most three: those that differ only in case, date or vendor, or whose display
+    name was given; if there are none, those with a similar spelling.
 
     Args:
-        asked: What the person typed.
-        known: The words or ids that exist.
+        asked: The user's text.
+        known: The existing words or ids.
         display_names: The display names by id; None if `known` are words.
-        likeness: How alike a spelling must be, from 0 to 1.
+        likeness: The required similarity, from 0 to 1.
     """
     wanted = asked.strip().casefold()
     shown: Mapping[str, str] = {}
@@ -103,7 +103,7 @@ def closest(
 
 
 def _part(short: str, long: str) -> bool:
-    """Whether one id consists of whole words of the other: opus-4 of opus-4-1, not of opus-45."""
+    """Whether one id consists of whole words of the other: opus-4 in opus-4-1, not in opus-45."""
     before, found, after = long.partition(short)
     return bool(found) and not (before[-1:].isalnum() or after[:1].isalnum())
 
@@ -120,7 +120,7 @@ _JOINERS = "\u200c\u200d\u200e\u200f"  # parts of emoji and of right-to-left wor
 def one_line(text: str, limit: int | None = 1000) -> str:
     """Return `text` without line breaks and control characters, cut to `limit` characters if any.
 
-    Texts of servers and drivers are shown in a terminal, a log and a table. They must not move a
+    Texts of servers and drivers appear on terminals, in logs and in tables. They must not move the
     cursor, forge a second line or fill a disk.
     """
     printable = "".join(c if c.isprintable() or c in _JOINERS else " " for c in text)
@@ -129,7 +129,7 @@ def one_line(text: str, limit: int | None = 1000) -> str:
 
 
 def escape_controls(text: str, keep: str = "") -> str:
-    """Return text from outside with its invisible characters escaped, except those in `keep`."""
+    """Return text with its unprintable characters escaped, except those in `keep`."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)

@@ -2,7 +2,7 @@
 
 import sys
 
-# httpx loads its own command line, with rich and pygments, wherever rich is installed: 40 ms.
+# httpx imports its command line, with rich and pygments, wherever rich is installed: 40 ms.
 _COMMAND_LINE = "httpx._main"
 if "httpx" not in sys.modules:
     sys.modules[_COMMAND_LINE] = None  # type: ignore[assignment]

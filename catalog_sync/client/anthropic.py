@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from catalog_sync.client.walk import Query
 
 PAGE_SIZE_RANGE: Final = range(1, 1001)
-"""The limits of `limit`; the API's own default is 20."""
+"""The allowed values of `limit`; the API's default is 20."""
 
 
 class AnthropicApi:
@@ -29,30 +29,30 @@ class AnthropicApi:
         self.headers: Mapping[str, str] = {"anthropic-version": version}
 
     def first_query(self, page_size: int, lifecycle: Sequence[str]) -> Query:
-        """Return the query of the first page. Raises ValueError for a limit that it refuses."""
+        """Return the query of the first page. Raises ValueError for an invalid page size."""
         if page_size not in PAGE_SIZE_RANGE:
             raise ValueError("limit: expected 1 to 1000")
         return (("limit", str(page_size)), *(("lifecycle[]", value) for value in lifecycle))
 
     def next_query(self, fields: Mapping[str, Any] | None, query: Query) -> Query | None:
-        """Return the query after `last_id`, as long as `has_more` is true."""
+        """Return the query of the next page, or None after the last one."""
         if fields is None:
             raise BadAnswerError("the answer is not an object")
         has_more = fields.get("has_more")
         if not isinstance(has_more, bool):
-            raise BadAnswerError("has_more is missing or no boolean")
+            raise BadAnswerError("has_more is missing or not a boolean")
         for name in ("first_id", "last_id"):
             if not isinstance(fields.get(name), (str, type(None))):
                 raise BadAnswerError(f"{name} is neither a string nor null")
         if not has_more:
             return None
         if not fields.get("last_id"):
-            raise BadAnswerError("has_more is true, but no cursor says where to go on")
+            raise BadAnswerError("has_more is true, but the answer has no cursor")
         others = (pair for pair in query if pair[0] != "after_id")
         return (*others, ("after_id", fields["last_id"]))
 
     def read_model(self, payload: Mapping[str, Any]) -> ModelInfo:
-        """Return the model that an object describes. Raises ValueError, naming the field."""
+        """Decode a model. Raises ValueError, naming the field."""
         values: dict[str, Any] = {}
         name = ""
         try:
@@ -65,7 +65,7 @@ class AnthropicApi:
         return ModelInfo(id=parse_id(payload.get("id")), payload=payload, **values)
 
     def advice(self, fields: Mapping[str, Any] | None, items: Sequence[msgspec.Raw]) -> str | None:
-        """Return the setting for a list in the shape of OpenAI's API."""
+        """Return advice about a refused answer if it has the shape of OpenAI's API."""
         is_other = (fields or {}).get("object") == "list" or (items and _is_openai(items[0]))
         text = "nothing was changed; the answer has the shape of OpenAI's API: "
         return f'{text}set api = "openai" for this source' if is_other else None

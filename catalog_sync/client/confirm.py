@@ -1,8 +1,8 @@
 """Confirmation by id: whether a model that is missing from the list is gone.
 
-An answer counts only if the server can tell. Gateways answer by id in many ways: no route at all,
-an error object or a page of HTML with 200, an echo of any id, another model's object, or a router
-that does not decode `/`. Two control requests, sent before the models are requested, detect these.
+An answer counts only if the server can distinguish existing ids from others. Some gateways have no
+route by id, answer 200 with an error object or HTML, echo any id, return another model's object, or
+do not decode `/`. Two control requests, sent first, detect these.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Lookup:
     """A server's answer to a request for one model."""
 
     status: int | None = None
-    """None without an answer."""
+    """None if no answer came."""
     answer: Any = None
-    """The decoded body; None where it is not JSON."""
+    """The decoded body; None if it is not JSON."""
 
     def shows(self, model_id: str) -> bool:
         """Whether the answer is the object of the requested model."""
@@ -38,8 +38,8 @@ def confirm_absent(
     missing_ids: Collection[str],
     listed_ids: Collection[str],
 ) -> dict[str, AbsenceCheck]:
-    """Request the models that a complete walk did not see, by id; the listed ones are controls."""
-    # A gateway may pass on whatever begins with a provider that it knows ("openai/…").
+    """Request missing models by id. Listed models serve as controls."""
+    # A gateway may forward any id that begins with a provider that it knows ("openai/…").
     knows_all = {
         provider: look_up(f"{provider}catalog-sync-control-{secrets.token_hex(8)}").status
         == HTTPStatus.OK
@@ -63,14 +63,14 @@ def confirm_absent(
 
 
 def _provider(model_id: str) -> str:
-    """Return what stands before an id's name: `vendor/` of `vendor/name`, nothing of `name`."""
+    """Return the prefix of an id: `vendor/` of `vendor/name`, "" of `name`."""
     return "".join(model_id.rpartition("/")[:2])
 
 
 def _knows_listed(
     look_up: Callable[[str], Lookup], listed_ids: Collection[str], *, with_slash: bool
 ) -> bool:
-    """Whether the server answers with a listed model when that model is requested by id."""
+    """Whether the server returns a listed model when it is requested by id."""
     alike = [model_id for model_id in listed_ids if ("/" in model_id) is with_slash]
     for model_id in alike or ([] if with_slash else listed_ids):
         return look_up(model_id).shows(model_id)

@@ -1,4 +1,4 @@
-"""JSON from servers: decoded fast, and refused where a database could not store it."""
+"""Decodes JSON from servers, and refuses values that a database could not store."""
 
 from __future__ import annotations
 
@@ -16,32 +16,29 @@ _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _MAX_DEPTH: Final = 28
 """MariaDB stores 32 levels of JSON, and an event wraps an object in a few more."""
 MAX_MODEL_BYTES: Final = 2**20
-"""The size of one object. An event holds it up to three times, escaped, and MariaDB accepts
-statements of 16 MiB by default."""
+"""The largest size of one object. An event contains it up to three times, escaped, and MariaDB
+accepts statements of 16 MiB by default."""
 _STARTS_ARRAY = re.compile(rb"\s*\[")
 _MAX_MESSAGE: Final = 2000
-"""Characters of a server's error text that are examined; an error repeats fewer."""
+"""Characters of a server's error text that are read; an error quotes fewer."""
 _MAX_ERROR_DEPTH: Final = 5
 _MESSAGE_KEYS: Final = (
     "message", "msg", "detail", "details", "errormessage", "errormsg", "errordescription", "error",
     "errors", "description", "title", "reason", "fault", "faultstring", "data",
 )  # fmt: skip
-"""The keys under which servers explain an error, the most informative first.
-
-They stand here without their underscores: `error_description` beside a code in `error`.
-"""
+"""The keys under which servers explain an error, the most informative first, without underscores:
+`error_description` beside a code in `error`."""
 
 
-_ANY: Final = msgspec.json.Decoder(float_hook=float)  # infinite where msgspec would fail
+_ANY: Final = msgspec.json.Decoder(float_hook=float)  # huge numbers become inf, not an error
 _ARRAY_OF_RAW: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _OBJECT_OF_RAW: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def decode(text: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any] = _ANY) -> Any:
-    """Return the value of a JSON text. Raises BadAnswerError for anything else.
+    """Decode JSON. Raises BadAnswerError for anything else, such as NaN or a lone surrogate.
 
-    NaN, Infinity and lone surrogates are not JSON. Integers keep every digit; of a key that
-    appears twice, the last one counts.
+    Integers keep every digit. The last one of duplicate keys counts.
     """
     try:
         return decoder.decode(text)
@@ -61,14 +58,14 @@ def _text_of(body: bytes) -> bytes:
 
 
 def decode_body(body: bytes) -> Any:
-    """Return the value of a whole body. Raises BadAnswerError if it is not JSON."""
+    """Decode a whole body. Raises BadAnswerError if it is not JSON."""
     return decode(_text_of(body))
 
 
 def decode_list(body: bytes) -> tuple[dict[str, Any] | None, list[msgspec.Raw]]:
-    """Return a list's fields without `data`, None for a bare array; and its undecoded items.
+    """Return a list's other fields, or None for a bare array, and its undecoded items.
 
-    Raises BadAnswerError, also if the answer states an error: a list beside one may be incomplete.
+    Raises BadAnswerError, also if the answer states an error: its list may be incomplete.
     """
     text = _text_of(body)
     if _STARTS_ARRAY.match(text):
@@ -80,7 +77,7 @@ def decode_list(body: bytes) -> tuple[dict[str, Any] | None, list[msgspec.Raw]]:
     data = raw.pop("data", None)
     fields = {key: decode(value) for key, value in raw.items()}
     if data is None or memoryview(data)[0] != ord("["):
-        raise BadAnswerError(f"data is missing or no list{_says(text)}")
+        raise BadAnswerError(f"data is missing or not a list{_says(text)}")
     if fields.get("error") or fields.get("errors") or fields.get("success") is False:
         raise BadAnswerError(f"the answer states an error{_says(text)}")
     return fields, decode(data, _ARRAY_OF_RAW)
@@ -92,24 +89,24 @@ def _says(body: bytes) -> str:
 
 
 class ObjectReader:
-    """Decodes the objects of a list, and shares the values that they have in common."""
+    """Decodes the objects of a list. Equal values share memory."""
 
     def __init__(self) -> None:
         self._values = SharedValues(_storable_value)
 
     def read(self, item: msgspec.Raw) -> dict[str, Any]:
-        """Return an object of the list. Raises ValueError if no database keeps it."""
+        """Decode an object of the list. Raises ValueError if a database could not store it."""
         text = bytes(item)
         if text[:1] != b"{":
             raise ValueError("expected an object")
         if len(text) > MAX_MODEL_BYTES:
-            raise ValueError(f"an object of more than {MAX_MODEL_BYTES >> 20} MiB")
+            raise ValueError(f"the object is larger than {MAX_MODEL_BYTES >> 20} MiB")
         try:
             fields = decode(item, _OBJECT_OF_RAW)
             check_storable("".join(fields))
             return self._values.read(fields)
         except ValueError:
-            check_storable(decode(item))  # raises with the whole path
+            check_storable(decode(item))  # raises an error with the whole path
             raise
 
 
@@ -139,13 +136,13 @@ def check_storable(value: Any, path: str = "object", depth: int = 0) -> None:
             check_storable(item, f"{path}[{index}]", depth + 1)
 
 
-# --- what servers say about an error -------------------------------------------------------
+# --- error texts of servers ----------------------------------------------------------------
 
 
 def error_message(body: bytes) -> tuple[str, str]:
-    """Return the text of an error's body, and its request id. Empty without one.
+    """Return the error text of a body and its request id; "" if there is none.
 
-    Reads JSON of any common shape, and plain text. A page of HTML counts as empty.
+    Reads JSON in all common shapes, and plain text. HTML is ignored.
     """
     try:
         answer = decode_body(body)

@@ -1,7 +1,7 @@
 """One HTTP request under a total deadline.
 
-A request can be cancelled at any time, follows no redirect, and reads a limited body. The client,
-webhooks and the heartbeat use it. Connections and TLS certificates are shared by the whole process.
+A request can be cancelled at any time, follows no redirect and reads a limited body. The client,
+webhooks and the heartbeat use this module. The process shares connections and TLS certificates.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _CODINGS: Final = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
 _OTHER_CODINGS: Final = frozenset(
     {"br", "zstd", "compress", "x-compress", "dcb", "dcz", "exi", "pack200-gzip", "aes128gcm"}
 )
-"""Compressions that are never requested. Any other word means a plain body: identity, utf-8, …"""
+"""Compressions that are never requested. Any other word (identity, utf-8, …) is a plain body."""
 _MAX_REFUSAL_BYTES: Final = 64 * 1024
-"""The part of a refusal's body that is read."""
+"""How much of a refusal's body is read."""
 _STATED_ERROR: Final = re.compile(r"\[(?:Errno -?\d+|SSL[^\]]*)\] ([\w ,.':-]+)")
 _PROXY_ERROR: Final = re.compile(r"(?:ProxyError.*|Tunnel connection failed): (\d{3})")
 _NO_URL: Final = "the URL cannot be requested"
@@ -60,7 +60,7 @@ _HTTP_ERRORS: Final = (
     (re.compile("DecodeError|DecodingError"), "the answer is not encoded as its headers say"),
     (re.compile("ProtocolError|HTTPException|InvalidHeader"), "the answer is not HTTP"),
 )
-"""Kinds and texts of the errors of httpx, http.client and urllib3, the most specific first."""
+"""Names and texts of the errors of httpx, http.client and urllib3, the most specific first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +70,16 @@ class Deadline:
     seconds: float
     """The length of the whole period, for messages."""
     ends_at: float
-    """By `time.monotonic()`."""
+    """A value of `time.monotonic()`."""
 
     @classmethod
     def after(cls, length: timedelta) -> Deadline:
-        """Return the deadline that is `length` from now."""
+        """Return the deadline `length` from now."""
         seconds = length.total_seconds()
         return cls(seconds, time.monotonic() + seconds)
 
     def left(self) -> float:
-        """Return the seconds that are left. Raises DeadlineError if none are left."""
+        """Return the remaining seconds. Raises DeadlineError if none remain."""
         left = self.ends_at - time.monotonic()
         if left <= 0:
             raise DeadlineError(f"not finished after {self.seconds:g} s")
@@ -104,7 +104,7 @@ class Response:
 
     @property
     def server_at(self) -> datetime | None:
-        """The server's time when it answered, in UTC; None if it did not say."""
+        """The server's time when it answered, in UTC; None if it did not state it."""
         answered_at = _date(self.headers.get("date"))
         with suppress(ValueError, OverflowError):  # a cache returns the original date
             if answered_at is not None and (age := self.headers.get("age")):
@@ -130,7 +130,6 @@ class Response:
 
 
 def _date(text: str | None) -> datetime | None:
-    """Return the instant of an HTTP date, in UTC. None if it is not a date."""
     if text is None:
         return None
     with suppress(TypeError, ValueError, OverflowError, IndexError):
@@ -155,15 +154,15 @@ def exchange(
     Args:
         method: `GET`, `POST`, …
         url: An absolute `http://` or `https://` URL. Only its origin appears in errors.
-        headers: Sent as they are, beside a `user-agent`.
-        deadline: Covers everything: name resolution aside, connecting, sending and reading.
-        cancel: Ends the exchange at once when it is cancelled.
-        max_bytes: The largest body, decompressed. 0 reads no body. A refusal's body is cut.
-        content: The body to send. Its connection is not shared with other requests.
-        direct: Use no proxy of the environment.
+        headers: Sent unchanged, with a `user-agent`.
+        deadline: Covers connecting, sending and reading, but not name resolution.
+        cancel: Ends the exchange as soon as it is cancelled.
+        max_bytes: The largest decompressed body. 0 reads no body. A refusal's body is cut.
+        content: The body to send. Its connection is not used for other requests.
+        direct: Ignore the proxies of the environment.
 
     Raises:
-        UnreachableError: No answer, or not a whole one.
+        UnreachableError: No answer, or an incomplete one.
         BadAnswerError: The body of a 2xx answer is larger than `max_bytes` or wrongly compressed.
         RefusedError: The URL cannot be requested.
         DeadlineError: The deadline passed.
@@ -181,7 +180,7 @@ def exchange(
             request = httpx.Request(method, url, headers=headers, content=content)
             with closing(connections.handle_request(request)) as response:
                 body = _read(response, operation, max_bytes)
-        operation.check()  # a body that was cut by the hang-up may look complete
+        operation.check()  # a body that `hang_up` cut may look complete
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
         raise RefusedError(f"{network.origin(url)}: {_NO_URL}") from error
     except (httpx.HTTPError, OSError) as error:
@@ -197,7 +196,7 @@ def exchange(
 
 
 def _read(response: httpx.Response, operation: network.Operation, max_bytes: int) -> bytes:
-    """Return the body, decompressed. Raises BadAnswerError if a 2xx answer's body is unusable."""
+    """Return the decompressed body. Raises BadAnswerError if a 2xx answer's body is unusable."""
     if max_bytes == 0:
         return b""
     if not response.is_success:
@@ -206,7 +205,7 @@ def _read(response: httpx.Response, operation: network.Operation, max_bytes: int
         return b""  # a refusal counts, whatever its body
     body = _read_up_to(response, operation, max_bytes)
     if len(body) > max_bytes:
-        raise BadAnswerError(f"a body of more than {max_bytes >> 20} MiB")
+        raise BadAnswerError(f"the body is larger than {max_bytes >> 20} MiB")
     return body
 
 
@@ -215,7 +214,7 @@ def _read_up_to(response: httpx.Response, operation: network.Operation, max_byte
     codings = [word.strip() for word in words]
     compressions = [_CODINGS[word] for word in codings if word in _CODINGS]
     if len(compressions) > 1 or not _OTHER_CODINGS.isdisjoint(codings):
-        raise BadAnswerError("a body in an encoding that was not asked for")
+        raise BadAnswerError("the body has an encoding that was not requested")
     response.headers["content-encoding"] = compressions[0] if compressions else "identity"
     body = bytearray()
     try:
@@ -226,23 +225,23 @@ def _read_up_to(response: httpx.Response, operation: network.Operation, max_byte
                 break
     except httpx.DecodingError as error:
         raise BadAnswerError("the body is not encoded as its headers say") from error
-    return body  # type: ignore[return-value]  # bytes would be a copy of up to 32 MiB
+    return body  # type: ignore[return-value]  # bytes() would copy up to 32 MiB
 
 
 # --- why there was no answer -----------------------------------------------------------------
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why there was no answer, in words and without any part of the URL.
+    """Return why there was no answer, without any part of the URL.
 
-    Knows the errors of the system, of TLS, of httpx, and of the libraries that Apprise calls.
+    Covers the errors of the system, of TLS, of httpx, and of the libraries that Apprise calls.
     """
     if isinstance(error, ConfigError):
         return error.reason
     causes = list(_causes(error))
     if reason := next(filter(None, map(_system_reason, causes)), None):
         return reason
-    # Some libraries keep the text of a system's error alone.
+    # Some libraries keep only the text of a system error.
     if stated := next(filter(None, map(_STATED_ERROR.match, map(str, causes))), None):
         return stated[1]
     texts = [f"{' '.join(_kinds(cause))}: {cause}" for cause in causes]
@@ -270,7 +269,7 @@ def _kinds(error: BaseException) -> list[str]:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes, including those that a library keeps in `reason` or args."""
+    """Yield an error and its causes, including those in its `reason` or args."""
     waiting: list[object] = [error]
     seen: set[int] = set()
     while waiting:

@@ -48,27 +48,27 @@ _LIST: Final = "/v1/models"
 _MAX_BODY_BYTES: Final = 32 * 2**20
 _MAX_RETRIES: Final = 4
 _RETRIED: Final = frozenset({408, 409, 429})
-"""Statuses that are retried, like the official SDK's, in addition to all 5xx."""
+"""Statuses that are retried, in addition to all 5xx, as by the official SDK."""
 _FIRST_DELAY_SECONDS: Final = 0.5
 _LAST_DELAY_SECONDS: Final = 8.0
 _QUOTED_LENGTH: Final = 300
-"""Characters of a server's error text that an error repeats."""
+"""Characters of a server's error text that an error quotes."""
 _LOOPBACK: Final = re.compile(r"(.*\.)?localhost\.?|127(\.\d+){3}|::1")
 _warned: set[str] = set()
-"""Addresses without encryption that this process has warned about."""
+"""Addresses without encryption about which this process has warned."""
 
 
 class ModelsClient:
-    """One source, for one thread. Connections belong to the process.
+    """A client of one source, for one thread. The process shares its connections.
 
     Args:
-        base_url: Where the API is; a trailing `/v1` means the same as none.
+        base_url: The API's address, with or without a trailing `/v1`.
         secret_headers: Sent with every request; their values never appear in an error.
         api: The shape of the API.
-        deadline: The length of a whole walk, with the confirmation that follows it.
-        credential_origin: What an error may name in place of the credential.
-        direct: Use no proxy of the environment.
-        cancel: Ends whatever the client is doing.
+        deadline: The time for a whole walk and the confirmation that follows it.
+        credential_origin: Names the credential in errors.
+        direct: Ignore the proxies of the environment.
+        cancel: Ends requests and waits as soon as it is cancelled.
 
     Raises:
         ConfigError: The environment's proxy or TLS settings cannot be used.
@@ -109,15 +109,15 @@ class ModelsClient:
     ) -> Catalog:
         """Walk all pages and return their catalog. The deadline starts now.
 
-        If a model appears twice with different content, it changed during the walk. The walk is
-        then repeated once.
+        If a model appears twice with different content, it changed during the walk, and the walk
+        is repeated once.
 
         Args:
             page_size: Models per page, 1 to 1000.
-            lifecycle: The API's own filter; empty asks for its default.
-            known: The recorded models by id. They stand in the catalog for models whose objects
-                have not changed, which takes less memory.
-            on_page: Called after each page with the number of pages and of models so far.
+            lifecycle: The API's own filter; empty requests its default.
+            known: The recorded models by id. The catalog contains them for unchanged models, which
+                saves memory.
+            on_page: Called after each page with the numbers of pages and models so far.
 
         Raises:
             SourceError: The walk is not complete.
@@ -143,9 +143,9 @@ class ModelsClient:
     def confirm_absent(
         self, missing_ids: Collection[str], listed_ids: Collection[str]
     ) -> dict[str, AbsenceCheck]:
-        """Request missing models by id, within the rest of the walk's deadline.
+        """Request missing models by id, within the walk's deadline. Raises StoppedError.
 
-        The listed models serve as controls. Raises StoppedError.
+        Listed models serve as controls.
         """
         return confirm_absent(self._look_up, missing_ids, listed_ids)
 
@@ -178,7 +178,7 @@ class ModelsClient:
         return response
 
     def _ask(self, target: str) -> Response:
-        """Return the answer, whatever its status, when no retry is left or allowed."""
+        """Request with retries. Returns the last answer, whatever its status."""
         for attempt in itertools.count(1):
             try:
                 response = self._ask_once(target)
@@ -196,7 +196,7 @@ class ModelsClient:
         wait = delay_seconds(attempt, asked)
         if attempt > _MAX_RETRIES or wait >= self._deadline.ends_at - time.monotonic():
             return False
-        logger.info("trying again", extra=fields(reason=reason, wait_seconds=round(wait, 2)))
+        logger.info("retrying", extra=fields(reason=reason, wait_seconds=round(wait, 2)))
         self._cancel.sleep(wait)
         return True
 
@@ -251,7 +251,7 @@ class ModelsClient:
 
     @contextmanager
     def _redacted_errors(self, place: str = "") -> Iterator[None]:
-        """Prefix errors with the place and redact secrets, also in the traceback of the cause."""
+        """Prefix errors with `place`, and redact secrets, also in the traceback of the cause."""
         try:
             yield
         except SourceError as error:
@@ -264,11 +264,11 @@ class ModelsClient:
 
 
 def delay_seconds(attempt: int, asked: timedelta | None = None) -> float:
-    """Return the wait after an attempt: as long as the server asks for, otherwise exponential."""
+    """Return the wait after an attempt: the one that the server asks for, else exponential."""
     if asked is not None:
         return asked.total_seconds()
     delay = min(_FIRST_DELAY_SECONDS * 2.0 ** min(attempt - 1, 10), _LAST_DELAY_SECONDS)
-    return delay * (1 - 0.25 * random.random())  # noqa: S311  # jitter is no secret
+    return delay * (1 - 0.25 * random.random())  # noqa: S311  # jitter needs no secure source
 
 
 def _is_retried(response: Response) -> bool:
@@ -281,7 +281,6 @@ def _is_retried(response: Response) -> bool:
 
 
 def _warn_without_encryption(base_url: str) -> None:
-    """Warn once per address that a key is sent without encryption."""
     parts = urlsplit(base_url)
     is_local = _LOOPBACK.fullmatch(parts.hostname or "")
     if parts.scheme == "http" and not is_local and base_url not in _warned:

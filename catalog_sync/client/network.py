@@ -1,7 +1,7 @@
-"""Connections: one pool and one TLS context per process, proxies, deadlines and hanging up.
+"""Connections: one pool and one TLS context per process; proxies, deadlines, cancellation.
 
-httpx's timeouts cover one read or write each. The deadline of a whole exchange, and its
-cancellation, are enforced here, at each operation of the socket.
+httpx's timeouts cover single reads and writes. This module enforces the deadline of a whole
+exchange, and its cancellation, at each operation of the socket.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _thread = _Thread()
 
 
 class Operation:
-    """The exchange of a thread: its deadline, its cancellation, and the socket that it uses.
+    """The exchange of a thread: its deadline, its cancellation and its socket.
 
-    `left` returns the seconds that are left, or raises DeadlineError.
+    `left` returns the remaining seconds, or raises DeadlineError.
     """
 
     def __init__(self, left: Callable[[], float], cancel: CancelToken) -> None:
@@ -66,12 +66,12 @@ class Operation:
         _thread.operation = None
 
     def check(self) -> float:
-        """Return the seconds left. Raises DeadlineError or StoppedError if it must end."""
+        """Return the remaining seconds. Raises DeadlineError or StoppedError if it must end."""
         self._cancel.check()
         return self._left()
 
     def wait_for(self, used: socket.socket) -> float:
-        """Store the socket that is about to be waited for, and return the seconds left."""
+        """Register the socket that the thread will wait for. Returns the remaining seconds."""
         self._use(used)
         return self.check()
 
@@ -80,7 +80,7 @@ class Operation:
             self._socket = used
 
     def hang_up(self) -> None:
-        """Wake the thread that waits for the socket. Closing the socket alone would not."""
+        """Wake the thread that waits for the socket, which closing the socket would not do."""
         with self._lock:
             if self._socket is not None:
                 with suppress(OSError):
@@ -111,7 +111,7 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, *_: Any, **__: Any
     ) -> httpcore.NetworkStream:
-        # TLS takes the socket away until the handshake is over. A duplicate can still end it.
+        # The handshake detaches the socket. A duplicate of it can still end the handshake.
         with self._socket.dup() as handle:
             longest = _seconds(handle, _CONNECT_SECONDS)
             stream = _Stream(self._stream.start_tls(ssl_context, server_hostname, longest))
@@ -152,7 +152,7 @@ class _Backend(httpcore.NetworkBackend):
         raise httpcore.ConnectError(str(error)) from error
 
 
-# --- the way to a URL ------------------------------------------------------------------------
+# --- routes ----------------------------------------------------------------------------------
 
 
 def origin(url: str) -> str:
@@ -167,7 +167,7 @@ def origin(url: str) -> str:
 
 
 def route_to(url: str, *, direct: bool = False) -> tuple[httpx.HTTPTransport, str | None]:
-    """Return the connections that reach `url`, and the variable that names the proxy, if any.
+    """Return the connections for `url`, and the environment variable of the proxy, if any.
 
     `direct` uses no proxy. Raises ConfigError if the environment's settings cannot be used.
     """
@@ -192,9 +192,9 @@ def route_to(url: str, *, direct: bool = False) -> tuple[httpx.HTTPTransport, st
 def _connections(
     proxy: str | None, tls_files: tuple[str | None, ...] | None
 ) -> httpx.HTTPTransport:
-    """Return the process's connections, directly or through a proxy.
+    """Return the process's connections, direct or through a proxy.
 
-    There is no `httpx.Client`: it keeps cookies, which sources must not share, and reads redirects.
+    Not an `httpx.Client`: that keeps cookies, which sources must not share, and parses redirects.
     """
     transport = httpx.HTTPTransport(
         verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if tls_files is None else _tls(tls_files),
@@ -210,7 +210,7 @@ def _connections(
 
 @lru_cache(maxsize=1)
 def _tls(files: tuple[str | None, ...]) -> ssl.SSLContext:
-    del files  # what httpx and ssl read from the environment; here it is the key of the cache
+    del files  # only the key of the cache: httpx and ssl read the environment themselves
     return httpx.create_ssl_context()
 
 

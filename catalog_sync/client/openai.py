@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class OpenAIApi:
-    """OpenAI's API, and compatible servers. Their lists usually have one page."""
+    """OpenAI's API and compatible servers. Their lists usually have one page."""
 
     headers: Mapping[str, str] = {}
 
     def first_query(self, page_size: int, lifecycle: Sequence[str]) -> Query:  # noqa: ARG002
-        """Return an empty query: these servers know no options."""
+        """Return an empty query: these servers have no options."""
         return ()
 
     def next_query(self, fields: Mapping[str, Any] | None, query: Query) -> Query | None:  # noqa: ARG002
@@ -38,14 +38,14 @@ class OpenAIApi:
             return None
         last_id = fields.get("last_id")
         if not isinstance(last_id, str) or not last_id:
-            raise BadAnswerError("has_more is true, but no cursor says where to go on")
+            raise BadAnswerError("has_more is true, but the answer has no cursor")
         # OpenAI's lists continue after `after`, Anthropic's after `after_id`.
         return (("after" if fields.get("object") == "list" else "after_id", last_id),)
 
     def read_model(self, payload: Mapping[str, Any]) -> ModelInfo:
-        """Return the model that an object describes. Raises ValueError without an id."""
+        """Decode a model. Raises ValueError without an id."""
         return ModelInfo.from_payload(payload)
 
     def advice(self, fields: Mapping[str, Any] | None, items: Sequence[msgspec.Raw]) -> str | None:  # noqa: ARG002
-        """Return None: this shape takes any list."""
+        """Return None: this shape accepts any list."""
         return None

@@ -1,6 +1,6 @@
 """The walk over all pages of a list. A partial list cannot become a catalog.
 
-Paging is made of small values: an API turns the answer to a query into the query of the next page.
+An API class turns each answer into the query of the next page.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from catalog_sync.client.openai import OpenAIApi
 
     Api: TypeAlias = AnthropicApi | OpenAIApi
-    """A shape of API: its queries, and the reading of its answers."""
+    """Builds the queries of an API, and reads its answers."""
 
 Query: TypeAlias = "tuple[tuple[str, str], ...]"
-"""The parameters of a page's query. The last one is its cursor, if it has one."""
+"""The parameters of a request for a page. The last one is the cursor, if there is one."""
 MAX_PAGES: Final = 1_000
 MAX_WALK_BYTES: Final = 512 * 2**20
-"""The size of all pages of a walk together."""
+"""The largest size of all pages of a walk together."""
 _ID: Final = re.compile(rb'"id"\s*:\s*"([^"\\]*)"')
 _BATCH: Final = 100
 """The number of objects that are decoded between two checks of the deadline."""
@@ -51,14 +51,14 @@ class Page:
     scope: Identity
     server_at: datetime | None
     size: int
-    """Bytes of the body, decompressed."""
+    """Bytes of the decompressed body."""
 
 
 class PageReader:
     """Reads the pages of one walk.
 
-    A model whose object has not changed is represented by the `known` one, so that it is in memory
-    once. `check` is called between batches of objects, and raises when the walk is over.
+    An unchanged model is replaced by its `known` value, so that it is in memory only once. `check`
+    is called between batches of objects, and raises when the walk must end.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class PageReader:
         self._objects = ObjectReader()
 
     def page(self, response: Response, query: Query) -> Page:
-        """Return the page of an answer. Raises BadAnswerError."""
+        """Decode a page. Raises BadAnswerError."""
         fields, items = decode_list(response.body)
         try:
             next_query = self._api.next_query(fields, query)
@@ -85,7 +85,7 @@ class PageReader:
         return Page(models, next_query, scope, response.server_at, len(response.body))
 
     def models(self, items: Sequence[msgspec.Raw]) -> tuple[ModelInfo, ...]:
-        """Return the models of a page's undecoded objects. Raises BadAnswerError."""
+        """Decode the models of a page. Raises BadAnswerError."""
         models = []
         for index, item in enumerate(items):
             if index % _BATCH == 0:
@@ -94,7 +94,7 @@ class PageReader:
         return tuple(models)
 
     def _unchanged(self, item: msgspec.Raw) -> ModelInfo | None:
-        """Return the recorded model whose object has the same text: no need to decode it."""
+        """Return the recorded model if its object has the same text, which need not be decoded."""
         text = bytes(item)
         id_ = _ID.search(text)
         recorded = self._known.get(id_[1].decode(errors="replace")) if id_ else None
@@ -114,7 +114,6 @@ class PageReader:
 
 
 def _named(item: msgspec.Raw) -> str:
-    """Return the id of an object that was refused, if it has one."""
     with suppress(BadAnswerError, AttributeError):
         id_ = decode(item).get("id")
         return f" ({one_line(id_, 80)})" if isinstance(id_, str) else ""
@@ -131,10 +130,10 @@ def walk(
     place: Callable[[str], AbstractContextManager[None]],
     on_page: Callable[[int, int], None],
 ) -> Catalog:
-    """Return the catalog of all pages from `query` on.
+    """Return the catalog of all pages, the first of which is `query`'s.
 
-    `place` prefixes the errors of its block with the number of the page. Raises SourceError if a
-    page did not arrive or contradicts the ones before.
+    `place` adds a prefix, the page number, to the errors of its block. Raises SourceError if a page
+    did not arrive or contradicts an earlier one.
     """
     models: dict[str, ModelInfo] = {}
     scope, size, seen = Identity(), 0, {query}
@@ -143,20 +142,20 @@ def walk(
             page = fetch(query)
             size += page.size
             if size > MAX_WALK_BYTES:
-                raise BadAnswerError(f"a list of more than {MAX_WALK_BYTES >> 20} MiB")
+                raise BadAnswerError(f"the list is larger than {MAX_WALK_BYTES >> 20} MiB")
             if page.scope.filled_from(scope) != scope.filled_from(page.scope):
                 raise BadAnswerError(f"answered by {page.scope}, the ones before by {scope}")
             for info in page.models:
                 first = models.setdefault(info.id, info)
                 if first is not info and not same(first.payload, info.payload):
-                    text = f"the model '{info.id}' came twice with different content"
+                    text = f"the model '{info.id}' appears twice with different content"
                     raise ChangedMeanwhileError(text)
             if page.next_query in seen:
                 cursor = page.next_query[-1][1] if page.next_query else ""
-                raise BadAnswerError(f"the cursor '{one_line(cursor, 80)}' came a second time")
+                raise BadAnswerError(f"the cursor '{one_line(cursor, 80)}' is repeated")
         on_page(number, len(models))
         if page.next_query is None:
             return Catalog(models, number, page.scope.filled_from(scope), page.server_at)
         query, scope = page.next_query, page.scope.filled_from(scope)
         seen.add(query)
-    raise BadAnswerError(f"page {MAX_PAGES}: still no end of the list")
+    raise BadAnswerError(f"page {MAX_PAGES}: the list does not end")

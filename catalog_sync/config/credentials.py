@@ -1,4 +1,4 @@
-"""Secrets that authenticate a source: their origins, and how they are read."""
+"""Reads the secrets of sources and webhooks from variables, files and commands."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Credential:
     header: Literal["x-api-key", "authorization"]
     value: str = field(repr=False)
     origin: str
-    """What an error may name: the variable, file or program, never the value."""
+    """The variable, file or program, for errors. Never the value."""
 
 
 def read_credential(source: SourceSettings, cancel: CancelToken) -> Credential:
@@ -79,7 +79,7 @@ def read_credential(source: SourceSettings, cancel: CancelToken) -> Credential:
 
 
 def read_signing_secret(alert: AlertSettings) -> str | None:
-    """Read a webhook's signing secret; None without one. Raises ConfigError."""
+    """Read a webhook's signing secret. None if it has none. Raises ConfigError."""
     if alert.secret_env is None:
         return None
     secret = os.environ.get(alert.secret_env, "").strip()
@@ -111,7 +111,7 @@ def _read_file(path: Path, where: str) -> str:
 
 
 def _run_command(command: Sequence[str], program: str, cancel: CancelToken) -> str:
-    """Return a program's output. The output, errors included, is never shown."""
+    """Return a program's output. It may contain secrets, so errors never show it."""
     import subprocess  # noqa: PLC0415  # only needed for sources with a command
 
     try:
@@ -129,7 +129,7 @@ def _run_command(command: Sequence[str], program: str, cancel: CancelToken) -> s
             except BaseException:
                 process.kill()
                 raise
-        if process.returncode < 0:  # Ctrl-C ends it too, perhaps a moment before we know
+        if process.returncode < 0:  # Ctrl-C also ends it, perhaps before `cancel` is cancelled
             cancel.sleep(0.1)
         printed = output.decode("utf-8-sig")
     except subprocess.TimeoutExpired:

@@ -38,10 +38,10 @@ _SQLITE_FILE = re.compile(r"(sqlite(?:\+\w+)?:///)(file:)?(?!/|:memory:)([^?]+)(
 
 
 def load(path: Path | None = None) -> Settings:
-    """Read the configuration: `path`, else the first file found, else the defaults alone.
+    """Read the configuration: `path`, else the first file found, else the defaults.
 
-    Looked for are CATALOG_SYNC_CONFIG, ./catalog-sync.toml, the user's configuration directory and
-    /etc/catalog-sync. Secrets are not read.
+    The files are CATALOG_SYNC_CONFIG, ./catalog-sync.toml, and catalog-sync.toml in the user's
+    configuration directory and in /etc/catalog-sync. Secrets are not read.
 
     Raises:
         ConfigError: Names the file or variable, the key and what was expected.
@@ -115,7 +115,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _resolve_paths(data: dict[str, Any], directory: Path) -> None:
-    """Make the relative paths of a file relative to its directory, not to the current one."""
+    """Make the relative paths in a file relative to its directory, not to the current one."""
     if directory == Path():
         return
     url = data.get("database_url")
@@ -131,7 +131,7 @@ def _resolve_paths(data: dict[str, Any], directory: Path) -> None:
 
 
 def _variables() -> Iterator[tuple[str, Any]]:
-    """Yield the top-level keys that variables override: numbers and JSON converted."""
+    """Yield the top-level keys that variables override. Numbers and JSON are decoded."""
     fields, defaults = Settings.__struct_fields__, Settings.__struct_defaults__
     kinds = dict(zip(fields[-len(defaults) :], defaults, strict=True))
     for key in fields:
@@ -165,7 +165,7 @@ def _default_source() -> dict[str, Any]:
 
 
 def _explain(message: str, file: Path | None, variables: dict[str, Any]) -> str:
-    """Return one line with the file or variable, the key and what was expected, never the value."""
+    """Return msgspec's error as one line: file or variable, key, expectation; never the value."""
     reason, _, path = message.partition(" - at `$")
     path = path.rstrip("`")
     if match := re.match(r"((?:\.\w+|\[\d+\])(?:\.[\w-]+|\[\d+\])*): ", reason):
@@ -203,10 +203,10 @@ def _explain(message: str, file: Path | None, variables: dict[str, Any]) -> str:
 
 
 def _unless_key(name: str) -> str:
-    """Return a name for a message, unless it is a key in the place of a name."""
+    """Redact a name that is a misplaced API key."""
     return REDACTED if name.startswith(KEY_PREFIXES) else name
 
 
 def _env(name: str) -> str:
-    """Return a variable without surrounding blanks. An empty one counts as unset, as in the SDK."""
+    """Return a variable without surrounding spaces. An empty one counts as unset, as in the SDK."""
     return os.environ.get(name, "").strip()

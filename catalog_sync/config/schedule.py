@@ -1,7 +1,7 @@
-"""Schedules: when a source is synced, by an interval or by a crontab line. Pure.
+"""Schedules: when a source is synced, by an interval or by a crontab line. No I/O, no clock.
 
-A crontab line has the meaning that Debian's cron gives it. `cronsim` parses the line and steps
-through local time; this module converts local time to UTC and handles clock changes.
+Crontab lines mean what they mean in Debian's cron. `cronsim` parses a line and steps through local
+time; this module converts local time to UTC and handles clock changes.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ _FIELDS = {"minute": 59, "hour": 23, "day": 31, "month": 12, "weekday": 7}
 """The fields of a crontab line, each with its largest value."""
 _TERM = re.compile(r"(\*|\d+|[a-z]{3})(?:-(\d+|[a-z]{3}))?(?:/\d+)?", re.ASCII | re.IGNORECASE)
 _MISSED_RUNS = 3
-"""A source is stale from the third run in a row that did not succeed."""
+"""A source becomes stale with its third missed run in a row."""
 _JITTER_SHARE = 10
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _SECOND = timedelta(seconds=1)
 _MINUTE = timedelta(minutes=1)
 _CLOCK_CHANGE = timedelta(hours=3)
-"""cron compensates a change of the local clock up to this size. A larger one is a new time."""
+"""cron compensates for changes of the local clock up to this size. A larger one is a new time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """An interval, or a crontab line of five fields and its IANA time zone.
 
-    Raises ValueError for a line that is not one, or that matches no time.
+    Raises ValueError for an invalid line, or for one that matches no time.
     """
 
     every: timedelta
@@ -58,8 +58,8 @@ class Schedule:
     def interval(self, now: datetime) -> timedelta:
         """Return the time between two runs.
 
-        Of a crontab line: the shorter of the gaps before and after its last run. Otherwise the run
-        at 18:00, the last of a day, would count as fresh until the morning.
+        For a crontab line: the shorter of the gaps before and after its last run. Otherwise the
+        last run of a day, at 18:00, would count as fresh until the morning.
         """
         if self.cron is None:
             return self.every
@@ -68,11 +68,11 @@ class Schedule:
         return min(last - before, self.next_after(last) - last)
 
     def at_most(self, jitter: timedelta, now: datetime) -> timedelta:
-        """Return a jitter that keeps the intervals regular: at most a tenth of one."""
+        """Limit a jitter to a tenth of an interval, so that the runs stay regular."""
         return min(jitter, self.interval(now) / _JITTER_SHARE)
 
     def max_age(self, synced_at: datetime) -> timedelta:
-        """Return the allowed age of a success: until the third run after it."""
+        """Return the allowed age of a success: the time until the third run after it."""
         if self.cron is None:
             return _MISSED_RUNS * self.every
         run = synced_at
@@ -85,8 +85,8 @@ class Schedule:
     def _nearest_run(self, now: datetime, *, forward: bool) -> datetime:
         """Return the first run after `now`, or the last one up to `now`, in UTC.
 
-        The order of local times is the order of runs, except beside a clock change. There, all runs
-        of some hours are compared as UTC.
+        The order of local times is the order of runs, except near a clock change. There, all runs
+        within some hours are compared in UTC.
         """
         zone, now = ZoneInfo(self.timezone), now.astimezone(UTC)
         start, nearest = _local(now, zone), min if forward else max
@@ -100,13 +100,13 @@ class Schedule:
         for time in _local_times(self.cron or "", start, forward=forward):
             if runs := self.instants(time, zone):
                 return nearest(runs)
-        raise ValueError("a crontab line that never comes")
+        raise ValueError("the crontab line never matches")
 
     def instants(self, time: datetime, zone: ZoneInfo) -> set[datetime]:
-        """Return when a line that matches a local time runs, as Debian's cron does.
+        """Return when a line that matches a local time runs, as in Debian's cron.
 
-        A line with `*` as its minute or hour follows the clock: it runs in both of two equal hours
-        and not at times that are left out. Another line runs once for each local time: in the first
+        A line with `*` as its minute or hour follows the clock: it runs in both hours if an hour
+        repeats, and not at skipped times. Other lines run once for each local time: in the first
         of two equal hours, and at the end of a gap.
         """
         first, second = (
@@ -156,7 +156,7 @@ def _local_times(line: str, start: datetime, *, forward: bool) -> Iterator[datet
         yield from CronSim(line, start if forward else start + _SECOND, reverse=not forward)
     except CronSimError as error:
         raise ValueError(
-            f"not a crontab line, or one that never comes: {str(error).lower()}"
+            f"not a crontab line, or one that never matches: {str(error).lower()}"
         ) from None
 
 

@@ -1,6 +1,6 @@
 """Settings: the tables of the configuration, their defaults and their checks.
 
-Secrets are named here, not read: `SourceSettings.credential()` reads one when a run needs it.
+Settings name secrets. `SourceSettings.credential()` reads one when a run needs it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from catalog_sync.errors import ConfigError
 
 DEFAULT_EVERY = timedelta(minutes=15)
 DEFAULT_BASE_URLS = {"anthropic": "https://api.anthropic.com", "openai": "https://api.openai.com"}
-DEFAULT_VERSION = "2026-10-21"  # what SDK 2.12 sends; the first with lifecycle fields
+DEFAULT_VERSION = "2026-10-21"  # as SDK 2.12 sends; the first version with lifecycle fields
 _OPENAI_IGNORED = ("created", "created_at", "permission")
-"""Paths that compatible servers generate anew for each request."""
+"""Paths whose values compatible servers generate for each request."""
 WORDS: Mapping[str, Iterable[str]] = {
     "api": DEFAULT_BASE_URLS,
     "lifecycle": kinds.Lifecycle,
     "events": kinds.Kind,
     "fail_on": kinds.Verdict,
 }
-"""The keys whose values are words of a list."""
+"""The allowed words of the keys that have a fixed set."""
 
 
 def _cron(value: str) -> str:
@@ -41,7 +41,7 @@ def _cron(value: str) -> str:
 
 
 class _Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the file. `checks` validate and convert its values, however it is built."""
+    """A table of the configuration. `checks` validate and convert its values."""
 
     checks: ClassVar[Mapping[str, values.Check]] = {}
 
@@ -267,5 +267,5 @@ class Settings(_Table, frozen=True, kw_only=True, dict=True):
         return Schedule(self.every, self.cron, self.timezone)
 
     def max_age_of(self, source: SourceSettings, synced_at: datetime) -> timedelta:
-        """Return the allowed age of a source's success of `synced_at`."""
+        """Return how old a success at `synced_at` may become."""
         return self.max_age or self.schedule(source).max_age(synced_at)

@@ -1,7 +1,7 @@
 """Values of the configuration: their types in the schema, and the checks that convert them.
 
-A check takes a value of a file or a program and returns the converted one. It raises ValueError
-with what was expected. It never repeats the value, which may be a misplaced secret.
+A check takes a value from a file or a program and returns the converted one. Its ValueError states
+what was expected, and never repeats the value, which may be a misplaced secret.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from msgspec import Meta
 from catalog_sync.clock import parse_duration
 
 Check: TypeAlias = Callable[[Any], Any]
-_LONGEST = timedelta(days=3660)  # a later date may exceed the calendar
+_LONGEST = timedelta(days=3660)  # times further away may overflow a datetime
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([A-Za-z0-9.-]*)):(\d{1,5})", re.ASCII)
 _LAST_PORT = 65_535
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110, token
@@ -64,7 +64,7 @@ EXPECTED = {
     FILE: "the path of a file, not a key",
     HEADER: "a value of printable ASCII characters",
 }
-"""What each pattern asks for."""
+"""The expectation behind each pattern, for errors."""
 Variable = Annotated[str, Meta(pattern=VARIABLE)]
 File = Annotated[str, Meta(pattern=FILE)]
 Header = Annotated[str, Meta(pattern=HEADER)]
@@ -102,7 +102,7 @@ def duration(value: Any, *, zero: bool = False, longest: timedelta = _LONGEST) -
     """Convert a duration."""
     length = value if isinstance(value, timedelta) else parse_duration(str(value))
     if not length and not zero:
-        raise ValueError("expected a duration of more than nothing")
+        raise ValueError("expected a duration longer than zero")
     if length > longest:
         most = "ten years" if longest == _LONGEST else "a day"
         raise ValueError(f"expected a duration of at most {most}")
@@ -155,7 +155,7 @@ def http_url(example: str, *, plain: bool = True) -> Check:
         usable = parts.scheme in {"http", "https"} and host and url.isprintable() and " " not in url
         if usable and not (plain and ("@" in parts.netloc or parts.query or parts.fragment)):
             return url.rstrip("/") if plain else url
-        besides = ", without query, fragment, blanks, user name or password" if plain else ""
+        besides = ", without query, fragment, spaces, user name or password" if plain else ""
         raise ValueError(f"expected a URL such as {example}{besides}")
 
     return check
@@ -172,7 +172,7 @@ def headers(value: Mapping[str, Any]) -> Mapping[str, SecretStr]:
     """Check extra request headers and wrap their values."""
     for name in value:
         if not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no header name")
+            raise ValueError(f"{name!r} is not a header name")
     return {name: checked(f".{name}", _header_value, each) for name, each in value.items()}
 
 
@@ -186,7 +186,7 @@ def _header_value(value: Any) -> SecretStr:
 def name(value: str) -> str:
     """Check the name of a source or channel."""
     if value != value.strip() or not value.isprintable():
-        raise ValueError("expected printable characters without blanks around them")
+        raise ValueError("expected printable characters without surrounding spaces")
     if value.startswith(KEY_PREFIXES):
         raise ValueError("expected a name, not a key")
     return value
@@ -209,7 +209,7 @@ def each(check: Check) -> Check:
 
 
 def checked(place: str, check: Check, value: Any) -> Any:
-    """Return the checked value. The error begins with its place, such as `.headers.x`."""
+    """Return the checked value. The error begins with its path, such as `.headers.x`."""
     try:
         return check(value)
     except ValueError as error:

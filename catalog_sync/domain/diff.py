@@ -20,7 +20,7 @@ Path: TypeAlias = tuple[str, ...]
 Differences: TypeAlias = Mapping[Path, tuple[Any, Any]]
 """The topmost paths at which two objects differ, with the old and the new value."""
 IgnoredPaths: TypeAlias = Callable[[str], bool]
-"""Whether a path, as text, is never compared."""
+"""Returns whether a path, as text, is ignored."""
 
 
 class _Absent:
@@ -39,7 +39,7 @@ _DATE_LENGTH = len("2026-01-01T00:00:00")
 
 
 def path_text(path: Path) -> str:
-    """Return a path as text, as `changes` and the setting `ignore` name it."""
+    """Return a path as text, as in `changes` and in the setting `ignore`."""
     return ".".join(_SPECIAL.sub(r"\\\g<0>", key) for key in path)
 
 
@@ -63,7 +63,7 @@ def equal(old: Any, new: Any) -> bool:
 
 
 def _same_text(old: Any, new: Any) -> bool:
-    """Whether two values have the same JSON: much faster than a look at each part of them."""
+    """Whether two values have the same JSON. Much faster than comparing each part."""
     try:
         return _encode(old) == _encode(new)
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError):
@@ -71,7 +71,7 @@ def _same_text(old: Any, new: Any) -> bool:
 
 
 def _same_types(old: Any, new: Any) -> bool:
-    """Whether two values that Python considers equal have booleans at the same places."""
+    """Whether two values that Python considers equal have their booleans at the same paths."""
     if isinstance(old, dict):
         return all(_same_types(value, new[key]) for key, value in old.items())
     if isinstance(old, list):
@@ -91,7 +91,7 @@ def same(old: Any, new: Any) -> bool:
 
 
 def _same_number(old: Any, new: Any) -> bool:
-    """Whether two values are equal; 1e23 is the integer of 24 digits that `jsonb` makes of it."""
+    """Whether two values are equal, even if `jsonb` returned one of them (1e23) as an integer."""
     if {type(old), type(new)} == {int, float}:
         try:
             return float(old) == float(new)
@@ -116,11 +116,7 @@ def _fraction(text: str) -> str:
 
 
 def ignored_paths(globs: Sequence[str]) -> IgnoredPaths | None:
-    """Return the test for a source's `ignore` setting, or None if it ignores nothing.
-
-    Args:
-        globs: Globs of paths as text; `*` spans levels, case matters.
-    """
+    """Compile a source's `ignore` globs; None if there are none. `*` spans levels, case matters."""
     if not globs:
         return None
     pattern = re.compile("|".join(map(translate, globs)))
@@ -130,10 +126,10 @@ def ignored_paths(globs: Sequence[str]) -> IgnoredPaths | None:
 def drop_ignored(
     old: Mapping[str, Any], new: Mapping[str, Any], is_ignored: IgnoredPaths, parent: str = ""
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return two objects without their ignored paths. Parts that are equal are kept whole.
+    """Return two objects without their ignored paths. Equal parts are kept whole.
 
-    An object whose whole content is ignored is left out, and so is a None or an empty object in its
-    place: whether an API sends such an object is ignored too.
+    If the whole content of an object is ignored, the object is left out on both sides, even where
+    it is None or empty: its presence is ignored too.
     """
     kept_old: dict[str, Any] = {}
     kept_new: dict[str, Any] = {}
@@ -162,10 +158,7 @@ def _is_object_or_none(value: Any) -> bool:
 
 
 def diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> Differences:
-    """Return the topmost paths at which two JSON objects differ.
-
-    The value of a missing key is ABSENT.
-    """
+    """Return the topmost paths at which two objects differ; ABSENT stands for a missing key."""
     return dict(_differences(old, new, ()))
 
 
@@ -181,7 +174,7 @@ def _differences(
 
 
 def changes(differences: Differences) -> dict[str, dict[str, Any]]:
-    """Return differences as events store them: the path as text, with `old` and `new`."""
+    """Return differences in the form that events store: `old` and `new` by path as text."""
     return {
         path_text(path): {"old": value_or_none(before), "new": value_or_none(after)}
         for path, (before, after) in differences.items()
@@ -189,5 +182,5 @@ def changes(differences: Differences) -> dict[str, dict[str, Any]]:
 
 
 def value_or_none(value: Any) -> Any:
-    """Return a value as JSON can store it: ABSENT becomes None."""
+    """Replace ABSENT, which JSON cannot store, by None."""
     return None if value is ABSENT else value

@@ -1,4 +1,4 @@
-"""Events as text for people: values, changes and dates. Dates are days in UTC."""
+"""Events as text for people: values, changes and dates in UTC."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from catalog_sync.domain.model import Event
 
 WITH_PAYLOAD: Final = frozenset({Kind.ADDED, Kind.RETURNED, *ENDING})
-"""The kinds whose text needs the model's object, beside the changes."""
+"""The kinds whose text needs the model's object in addition to the changes."""
 _DATE_PATHS: Final = frozenset({*RETIREMENT_KEYS, "created_at", "deprecated_at", "removed_at"})
 OWN_PATHS: Final = frozenset({"removed_at", "days_left"})
 """Changes that depend on when the program ran. Texts state them in other words."""
@@ -51,12 +51,7 @@ def model_info(event: Event) -> ModelInfo | None:
 
 
 def facts(event: Event, skip: Iterable[str] = ()) -> list[str]:
-    """Return the facts that an event states in addition to its kind and its model.
-
-    Args:
-        event: Any event.
-        skip: Paths of changes that are left out.
-    """
+    """Return an event's details, beside its kind and model, without the changes of `skip` paths."""
     error = event.changes.get("error", {})
     if event.kind in {Kind.SYNC_FAILED, Kind.SYNC_HELD}:
         return [value_text(error.get("new"))]
@@ -87,7 +82,7 @@ def facts(event: Event, skip: Iterable[str] = ()) -> list[str]:
 
 
 def event_text(event: Event) -> str:
-    """Return the facts of an event on one line that is never cut."""
+    """Return the details of an event on one line that is never cut."""
     if event.kind in {Kind.ADDED, Kind.REMOVED}:
         return one_line(str((event.payload or {}).get("display_name", "")), None)
     return one_line("; ".join(facts(event)), None)
@@ -109,13 +104,13 @@ def _day(value: Any) -> date | None:
 
 
 def date_text(value: Any) -> str:
-    """Return the day in UTC of a time or a date of an API; any other value as text."""
+    """Return the date (UTC) of an API's time or date; any other value as text."""
     day = _day(value)
     return value_text(value) if day is None else day.isoformat()
 
 
 def _planned_text(value: Any, event: Event) -> str:
-    """Return what an event says about a retirement date; only a planned one is a deadline."""
+    """Return a retirement date as text; only a planned one is a deadline."""
     if (event.payload or {}).get("lifecycle") == Lifecycle.RETIRED:
         return f"retirement date {date_text(value)}"
     return f"retires {deadline_text(value, event.occurred_at)}"
@@ -146,7 +141,7 @@ def _change_text(path: str, change: Mapping[str, Any], event: Event) -> str:
 
 
 def _partial_text(change: Mapping[str, Any]) -> str:
-    """Return a change of a field of all models; a side on which they differ is missing."""
+    """Return a catalog-wide change as text. It has no `old` or no `new` where the models differ."""
     if not change:
         return "changed"
     if all(value is None for value in change.values()):

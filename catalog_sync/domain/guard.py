@@ -1,4 +1,4 @@
-"""When a run is held, or records nothing: models missing, another server, a wrong clock."""
+"""When a run is held or records nothing: models missing, another server, a wrong clock."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ CLOCK_WARNING = timedelta(minutes=5)
 CLOCK_LIMIT = timedelta(days=1)
 """With a larger difference, a run records nothing."""
 _HELD_SHARE = 30
-"""The percentage of the listed models that may leave at once without a person's consent."""
+"""The percentage of the listed models that may leave at once without a person's approval."""
 _HELD_MINIMUM = 3
-"""The number of models that may leave any catalog at once, however small it is."""
+"""The number of models that may leave at once, however small the catalog is."""
 _NAMED = 5
-"""Models that the text of a held run names; the others are counted."""
+"""The number of models that the text of a held run names. The others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ IDENTITY_CHANGED = "identity_changed"
 
 
 def drop_excluded(models: Mapping[str, T], exclude: Sequence[str]) -> dict[str, T]:
-    """Return a mapping by id without the ids that match a glob; case matters."""
+    """Drop the ids that match a glob of `exclude`; case matters."""
     return {
         id_: value
         for id_, value in models.items()
@@ -55,13 +55,13 @@ def drop_excluded(models: Mapping[str, T], exclude: Sequence[str]) -> dict[str, 
 
 
 def missing(state: SourceState, catalog: Catalog) -> list[ModelRecord]:
-    """Return the listed models that a complete walk did not see, in the order of their ids."""
+    """Return the listed models that a complete walk did not see, sorted by id."""
     absent = (id_ for id_ in state.models if id_ not in catalog.models)
     return [state.models[id_] for id_ in sorted(absent) if state.models[id_].listed]
 
 
 def ids_to_confirm(absent: Iterable[ModelRecord]) -> list[str]:
-    """Return the ids to confirm. A model that was already retired is expected to leave."""
+    """Return the ids to confirm. A retired model needs no confirmation: it is expected to leave."""
     return [record.info.id for record in absent if not record.retired]
 
 
@@ -70,9 +70,9 @@ def removal_hold(
 ) -> Hold | None:
     """Return why removals must wait for a person, or None.
 
-    Models that are retired, or past their retirement date, may leave in any number. While a source
-    is held, the models that are missing since then keep counting. `empty` says that the list
-    itself, excluded ids included, held no model.
+    Any number of models may leave that are retired or past their retirement date. While a source is
+    held, the models that went missing before count too. `empty`: the list was empty before
+    excluded ids were dropped.
     """
     absent = missing(state, catalog)
     reason = _removal_reason(state, absent, now, empty=empty)
@@ -83,7 +83,7 @@ def removal_hold(
 
 
 def named(ids: Sequence[str]) -> str:
-    """Return the first ids of a list, and the number of the others."""
+    """Return the first ids as text, and the number of the others."""
     more = len(ids) - _NAMED
     text = ", ".join(one_line(id_) for id_ in ids[:_NAMED])
     return f"{text} and {more} more" if more > 0 else text
@@ -124,7 +124,7 @@ def identity_change(
     identity does not count as another server.
 
     Returns:
-        A description of the change, or None; and the hold of the whole run, or None.
+        The change as text, or None; and the hold of the whole run, or None.
     """
     source = state.source
     before, after = source.scope, catalog.scope
@@ -153,7 +153,7 @@ def source_after_run(
 ) -> SourceRecord:
     """Return a source's row after an applied run.
 
-    Parts of the identity that the server does not state are kept, unless another server answered.
+    Parts of the identity that the server does not state stay, unless another server answered.
     """
     before = record.scope
     other = api_root(record.base_url) != api_root(base_url) or _differ(

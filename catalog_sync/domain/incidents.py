@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _COMMANDS: Final = "; to see what would happen, run: "
-"""Separates the reason of a hold from the commands."""
+"""Separates the reason for a hold from the commands."""
 
 
 def failure_event(
@@ -30,10 +30,10 @@ def failure_event(
     Args:
         now: When the run failed.
         error: The line that describes the failure.
-        code: The stable code of the error's class. Each is announced once until the next success,
+        code: The stable code of the error's class. A code is announced once until the next success,
             so that alternating errors do not repeat the alert.
-        streak: Failures in a row, this one included. Stopped runs do not count.
-        threshold: The number of failures in a row that makes an event.
+        streak: The number of failures in a row, this one included. Stopped runs do not count.
+        threshold: The streak from which a failure is announced.
         announced_codes: The codes announced since the last success.
     """
     if streak < threshold or code in announced_codes:
@@ -43,7 +43,7 @@ def failure_event(
 
 
 def held_error(source: str, reason: str) -> str:
-    """Return the line that describes a held run, with the commands to inspect and to release it."""
+    """Return the line about a held run, with the commands to inspect and to release it."""
     sync = f"catalog-sync sync --source {shlex.quote(source)}"
     return (
         f"source {source}: {reason}{_COMMANDS}{sync} --dry-run --accept-removals; "
@@ -62,5 +62,5 @@ def recovery_event(state: SourceState, now: datetime) -> Event | None:
     """Return the event of a run that succeeded after an announced failure or hold, or None."""
     if not (state.failure_announced or state.held):
         return None
-    before = state.last_error and state.last_error.partition(_COMMANDS)[0]  # no longer needed
+    before = state.last_error and state.last_error.partition(_COMMANDS)[0]
     return Event(Kind.SYNC_RECOVERED, now, changes={"error": {"old": before, "new": None}})

@@ -1,4 +1,4 @@
-"""The words of the program: event kinds, run statuses, results of a confirmation."""
+"""Enumerations of the whole program: event kinds, lifecycles, verdicts, run statuses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The kind of an event. `retiring` is the reminder that a retirement date comes closer."""
+    """The kind of an event. `retiring` is a reminder of an approaching retirement date."""
 
     ADDED = "added"
     UPDATED = "updated"
@@ -31,10 +31,10 @@ DEFAULT_ALERT_KINDS = (
     Kind.REMOVED,
     Kind.RETURNED,
 )
-"""The events that a channel is sent by default; the others are for operators."""
+"""The events that a channel receives by default."""
 
 ENDING = frozenset({Kind.DEPRECATED, Kind.RETIRING, Kind.RESCHEDULED, Kind.RETIRED, Kind.REMOVED})
-"""The events that ask a person to move to another model."""
+"""The events after which users must move to another model."""
 
 
 class Lifecycle(StrEnum):
@@ -72,7 +72,7 @@ DEFAULT_FAIL_ON = (
 
 
 class RunStatus(StrEnum):
-    """How a run over one source ended; `running` until it did."""
+    """The status of a run over one source: `running`, or how it ended."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -82,15 +82,15 @@ class RunStatus(StrEnum):
 
 
 ENDED = (RunStatus.SUCCEEDED, RunStatus.HELD, RunStatus.FAILED)
-"""How a recorded run ends. A skipped run is not recorded."""
+"""The final statuses of recorded runs. A skipped run is not recorded."""
 INTERRUPTED = "interrupted"
-"""The `error` and the code of a run whose process died. It counts as a failure."""
+"""The `error` and `error_code` of a run whose process died. It counts as a failure."""
 STOPPED = "stopped"
-"""The `error` and the code of a run that was stopped on purpose. It does not count."""
+"""The `error` and `error_code` of a run that was stopped on purpose. It is not a failure."""
 
 
 class AbsenceCheck(StrEnum):
-    """The API's answer by id about a model that its list no longer shows."""
+    """The result of requesting a missing model by id."""
 
     GONE = "gone"  # it does not exist
     ANSWERING = "answering"  # it exists: the list is wrong

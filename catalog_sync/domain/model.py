@@ -1,7 +1,7 @@
 """Immutable value types shared by all layers.
 
-None always means that the API did not say. Instants are aware and in UTC. JSON objects are treated
-as immutable although Python cannot enforce it: a change makes a new object.
+None means that the API did not say. Times are aware and in UTC. JSON objects are treated as
+immutable, although Python cannot enforce it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 JsonObject: TypeAlias = Mapping[str, Any]
 Changes: TypeAlias = Mapping[str, Mapping[str, Any]]
-"""What an event changed: a value's path (`capabilities.effort.max.supported`) → `old`, `new`."""
+"""The changes of an event: `old` and `new` by path (`capabilities.effort.max.supported`)."""
 ID_MAX_LENGTH = 255
 """Characters in a model's id: the longest key that every supported database indexes."""
 INT64_MAX = 2**63 - 1
@@ -35,14 +35,14 @@ RETIREMENT_KEYS: Final = ("retires_at", "shutdown_date", "expiration_date", "dep
 
 
 def parse_api_time(value: object) -> datetime:
-    """Return the instant of an RFC 3339 time. Raises ValueError for what databases cannot keep."""
+    """Parse an RFC 3339 time. Raises ValueError, also for a year that databases cannot store."""
     if not isinstance(value, str):
         raise ValueError("expected an RFC 3339 time")  # noqa: TRY004  # a value, not a bug
     return _parsed(value)
 
 
 def parse_id(value: object) -> str:
-    """Return a model's id. Raises ValueError for what databases cannot index."""
+    """Check a model's id. Raises ValueError for an id that databases cannot index."""
     if not isinstance(value, str) or not 1 <= len(value) <= ID_MAX_LENGTH:
         raise ValueError(f"id: expected 1 to {ID_MAX_LENGTH} characters")
     return value
@@ -52,7 +52,7 @@ def parse_id(value: object) -> str:
 def _parsed(text: str) -> datetime:
     instant = parse_rfc3339(text)
     if instant.year < _FIRST_YEAR:
-        raise ValueError(f"a date before the year {_FIRST_YEAR}, which databases cannot keep")
+        raise ValueError(f"a date before the year {_FIRST_YEAR}, which databases cannot store")
     return instant
 
 
@@ -61,7 +61,7 @@ class ModelInfo:
     """A model as its API describes it."""
 
     id: str
-    """Compared exactly: case and trailing blanks matter."""
+    """Compared exactly: case and trailing spaces matter."""
     display_name: str
     created_at: datetime
     """Release time; the epoch when the API does not know it."""
@@ -85,10 +85,10 @@ class ModelInfo:
 
     @classmethod
     def from_payload(cls, payload: Any) -> Self:
-        """Return the model that an object of an API, or one that was stored, describes.
+        """Decode a model from an API's object or a stored one, in Anthropic's or OpenAI's shape.
 
-        Reads Anthropic's and OpenAI's shape. Only `id` is required; a value that its column
-        cannot hold counts as not said. Raises ValueError without a usable id.
+        Only `id` is required. A value that does not fit its column becomes None. Raises
+        ValueError without a usable id.
         """
         if not isinstance(payload, Mapping):
             raise ValueError("expected an object")  # noqa: TRY004  # a value, not a bug
@@ -105,7 +105,7 @@ class ModelInfo:
 
 
 def _has_anthropic_shape(payload: JsonObject) -> bool:
-    """Whether an object has the fields of every version of Anthropic's API."""
+    """Whether an object has the fields that every version of Anthropic's API sends."""
     required = map(payload.get, ("display_name", "type", "created_at"))
     return all(isinstance(value, str) for value in required) and bool(_time(payload["created_at"]))
 
@@ -160,7 +160,7 @@ def _tokens(value: Any) -> int | None:
 
 
 def _time(value: Any) -> datetime | None:
-    """Return the instant of a time, a date alone, or Unix seconds; None for anything else."""
+    """Return the time of an ISO 8601 time or date, or of Unix seconds; None for anything else."""
     with suppress(ValueError, OverflowError):
         if (seconds := _number(value)) is not None:
             instant = EPOCH + timedelta(seconds=seconds)
@@ -178,13 +178,13 @@ def _lenient_time(text: str) -> datetime | None:
 
 
 def api_root(base_url: str) -> str:
-    """Return a base URL without a trailing `/v1`. Both spellings mean the same address."""
+    """Return a base URL without a trailing `/v1`: with and without it, it is the same address."""
     return base_url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The server's identity, from the answer's headers. None for parts that it does not state."""
+    """The server's identity, from the headers of its answers."""
 
     organization_id: str | None = None
     workspace_id: str | None = None
@@ -194,13 +194,13 @@ class Identity:
 
     @classmethod
     def parse(cls, text: str | None) -> Identity:
-        """Return the identity that `str` wrote, in this version or before. None is unknown."""
+        """Parse the text that `str`, in this or an earlier version, wrote. None is unknown."""
         organization_id, _, workspace_id = (text or "-/-").rpartition("/")
         parts = (organization_id, workspace_id)
         return cls(*(None if part in {"-", ""} else unquote(part) for part in parts))
 
     def filled_from(self, other: Identity) -> Identity:
-        """Return this identity, with its unknown parts taken from `other`."""
+        """Return this identity with its unknown parts filled from `other`."""
         return Identity(
             self.organization_id or other.organization_id, self.workspace_id or other.workspace_id
         )
@@ -221,7 +221,7 @@ class Catalog:
     pages: int
     scope: Identity = Identity()
     server_at: datetime | None = None
-    """The server's clock: the `Date` of the last answer. None if it did not say."""
+    """The server's time: the `Date` of the last answer. None without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,12 +239,12 @@ class ModelRecord:
 
     @property
     def listed(self) -> bool:
-        """Whether the catalog still holds the model; a missing model is not yet removed."""
+        """Whether the model is in the catalog. A missing one is, until its removal is confirmed."""
         return self.removed_at is None
 
     @property
     def retired(self) -> bool:
-        """Whether the API itself said that the model is retired."""
+        """Whether the API said that the model is retired."""
         return self.info.lifecycle == Lifecycle.RETIRED
 
 
@@ -268,7 +268,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """A row of `sources`: the recorded facts of a source, without its models."""
+    """A row of `sources`."""
 
     name: str
     base_url: str
@@ -283,7 +283,7 @@ class SourceRecord:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """The recorded past that the decisions of a run need."""
+    """The recorded state on which the decisions of a run depend."""
 
     source: SourceRecord
     models: Mapping[str, ModelRecord]
@@ -295,8 +295,9 @@ class SourceState:
     last_error: str | None = None
     """The `error` of the last run that was neither skipped nor stopped."""
     second_last_walk_at: datetime | None = None
-    """When the second-last complete walk ended. A model missing since then was missed 3 times."""
+    """When the second-last complete walk ended. The present walk is the third one without a model
+    that is missing since then."""
     latest_recorded_at: datetime | None = None
-    """The latest recorded time. None before the first. Later records never have an earlier time."""
+    """The latest recorded time. Later records never have an earlier time."""
     last_good_run_at: datetime | None = None
-    """When the last applied run began, by its host's clock. Before the present run's start."""
+    """When the last applied run began, by its host's clock; never later than the present run."""

@@ -36,14 +36,14 @@ class ChangeSet:
 
 @dataclass(frozen=True, slots=True)
 class Absences:
-    """What a run knows about the models that its list does not show."""
+    """What a run knows about the missing models."""
 
     checks: Mapping[str, AbsenceCheck] = field(default_factory=dict)
     """The answers to `ids_to_confirm`; a model without one is UNKNOWN."""
     hold: bool = False
     """Whether removals wait for a person."""
     accept: bool = False
-    """Whether a person accepted the removals. Then no answer confirms them too."""
+    """Whether a person accepted the removals. Then a removal needs no confirming answer."""
 
 
 def reconcile(
@@ -56,13 +56,8 @@ def reconcile(
 ) -> ChangeSet:
     """Compare the recorded state with a complete walk.
 
-    Args:
-        state: The recorded state of the source.
-        catalog: The result of the walk, without excluded ids.
-        now: The time of all that the run writes; later than any time in `state`.
-        absences: The known facts about the missing models.
-        reminders: The thresholds before a retirement date that make a `retiring` event.
-        ignored: The paths that are never compared; None compares all.
+    Neither contains excluded ids. `now`, the time of everything that the run writes, is later than
+    any time in `state`. `ignored` paths are not compared.
     """
     known = state.models
     baseline = state.source.baseline_at is None
@@ -106,7 +101,7 @@ def reconcile(
 def _schema_event(
     schema: SchemaPaths, listed: Mapping[str, Comparison], catalog: Catalog, now: datetime
 ) -> Event:
-    """Return the event of the whole catalog, with the objects of the models that it concerns."""
+    """Return the catalog-wide event, with the objects of the models that it concerns."""
     objects = {
         id_: catalog.models[id_].payload
         for id_, each in listed.items()
@@ -119,9 +114,9 @@ def _schema_event(
 def _compare(
     state: SourceState, catalog: Catalog, ignored: IgnoredPaths | None
 ) -> dict[str, Comparison]:
-    """Return the known models whose objects are not equal, with their differences if any.
+    """Return the known models whose objects changed, with their differences.
 
-    Most objects are equal and are left out first, because comparing is faster than a diff.
+    Most objects are equal. They are left out first, because a comparison is faster than a diff.
     """
     compared = {}
     for id_, info in catalog.models.items():
@@ -138,7 +133,7 @@ def _compare(
 def _unchanged(
     state: SourceState, catalog: Catalog, compared: Mapping[str, Comparison]
 ) -> list[Mapping[str, object]]:
-    """Return the equal objects of the models of both lists."""
+    """Return the unchanged objects of the models in both lists."""
     return [
         record.info.payload
         for id_, record in state.models.items()
@@ -158,7 +153,7 @@ def _listed_model_event(
     comparison: Comparison | None,
     schema: SchemaPaths,
 ) -> tuple[Kind | None, Changes]:
-    """Return the one event of a listed model: returned, the kind of `_move`, or updated."""
+    """Return the only event of a listed model: returned, the kind of `_move`, or updated."""
     differences = comparison.differences if comparison else {}
     if record.removed_at is not None:
         removed = {"removed_at": {"old": format_instant(record.removed_at), "new": None}}
@@ -173,16 +168,16 @@ def _listed_model_event(
 
 
 def _info(compared: Mapping[str, object], info: ModelInfo) -> ModelInfo:
-    """Return a model decoded from its compared paths: a change of an ignored date is no move."""
+    """Decode a model from its compared paths only: a change of an ignored date is not a move."""
     if compared is info.payload:
         return info
     return ModelInfo.from_payload({**compared, "id": info.id})
 
 
 def _move(before: ModelInfo, after: ModelInfo) -> Kind | None:
-    """Return the kind of a move of the lifecycle or of the retirement date, or None.
+    """Return the kind of a change of the lifecycle or of the retirement date, or None.
 
-    A lifecycle that moves back (retired to deprecated, either to active) is a change of plans.
+    A lifecycle that moves back (retired to deprecated, either to active) is `rescheduled`.
     """
     old, new = before.lifecycle, after.lifecycle
     back = old in _STAGES and new in _STAGES and _STAGES.index(new) < _STAGES.index(old)

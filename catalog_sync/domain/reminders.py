@@ -1,4 +1,4 @@
-"""When a retirement date is close enough to remind of it."""
+"""Reminders of approaching retirement dates."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from catalog_sync.domain.model import Changes, ModelRecord
 
 COVERING = frozenset({Kind.ADDED, Kind.RETURNED, Kind.DEPRECATED, Kind.RESCHEDULED})
-"""Kinds of events that state the retirement date. A reminder beside one would repeat the date."""
+"""Kinds of events that state the retirement date, so that a reminder would repeat it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reminders:
     """The thresholds that a run may cross.
 
-    Both times are the beginnings of runs by their hosts' clocks, and are never adjusted: a run
-    under a wrong clock must not silence the reminders of later runs.
+    Both times are unadjusted readings of the hosts' clocks: a run with a wrong clock must not
+    suppress the reminders of later runs.
     """
 
     thresholds: Sequence[timedelta] = ()

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def replay(events: Iterable[Event]) -> dict[tuple[str, str], ModelRecord]:
     """Rebuild the rows, by source and id, from the events up to some time, oldest first.
 
-    Of a model's own events the first, the last that shows it on the list and the last are enough.
-    Facts that no event states are unknown: `last_seen_at` is the last event that shows the model on
-    the list, `missing_since` is None, and changes without an event (an ignored path, another
-    spelling of a time) are missing from the object.
+    Of a model's own events, three are enough: the first, the last one on the list and the last.
+    The result lacks what no event states: `last_seen_at` is the time of the last event on the list,
+    `missing_since` is None, and changes without an event (an ignored path, another spelling of a
+    time) are missing from the object.
     """
     payloads: dict[tuple[str, str], JsonObject] = {}
     seen: dict[tuple[str, str], tuple[datetime, datetime]] = {}
@@ -58,12 +58,12 @@ def _objects_after(event: Event) -> dict[tuple[str, str], JsonObject]:
 def model_history(model_id: str, history: Iterable[Event]) -> list[Event]:
     """Return a model's history, newest first.
 
-    A change of the whole catalog is converted to this model's own old and new values. An object
-    that appeared or vanished is shown without its content.
+    Catalog-wide changes are converted to the model's own old and new values. An object that
+    appeared or vanished is shown without its content.
 
     Args:
         model_id: The model.
-        history: Its own events and the `schema_changed` events that hold its object.
+        history: Its own events and the `schema_changed` events that contain its object.
     """
     converted: list[Event] = []
     before: JsonObject = {}
@@ -95,7 +95,7 @@ def _own_changes(event: Event, before: JsonObject, after: JsonObject) -> dict[st
 
 
 def _left_list(event: Event) -> bool:
-    """Whether a model left the list with an event. The API's object may have a `removed_at` too."""
+    """Whether a model left the list with an event. An API may have a field `removed_at` too."""
     removed_at = event.changes.get("removed_at", {}).get("new")
     leaves = event.kind in {Kind.REMOVED, Kind.RETIRED}
     return leaves and removed_at == format_instant(event.occurred_at)

@@ -1,11 +1,11 @@
-"""Changes that concern the whole catalog, which are one event instead of one per model.
+"""Catalog-wide changes, recorded as one event instead of one per model.
 
 A path belongs to the event if it appeared, vanished or changed its value on every compared model
-that has its parent object on both sides: three models at least, or both of a list of two. A model
-whose parent object is missing or None does not count against it.
+that has its parent object on both sides: at least three models, or both models of a list of two.
+Models whose parent object is missing or None are ignored.
 
-Where some models changed a whole object and the others parts of it (`capabilities` was None here,
-and `{}` there), the object's path belongs to the event if the object is the same on all models now.
+If some models changed a whole object and others parts of it (`capabilities` was None on some and
+`{}` on others), the object's path belongs to the event if all models now have the same object.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any, TypeAlias
 from catalog_sync.domain.diff import ABSENT, Differences, Path, at, same, value_or_none
 
 SchemaPaths: TypeAlias = Mapping[Path, dict[str, Any]]
-"""The paths that changed on the whole catalog, with `old` and `new` as an event stores them."""
+"""The paths of catalog-wide changes, with `old` and `new` as events store them."""
 _MINIMUM = 3
-"""The number of models that make a change catalog-wide. Of a list of two, both are needed."""
+"""The number of models that make a change catalog-wide; two if the list has only two."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A model of both lists: its object before and after, and their differences."""
+    """A model's object before and after, and the differences."""
 
     old: Mapping[str, Any]
     new: Mapping[str, Any]
@@ -34,23 +34,23 @@ class Comparison:
 
     @cached_property
     def touched(self) -> frozenset[Path]:
-        """The paths at which the value changed: those of the differences, and their parents."""
+        """The changed paths and all their parents."""
         return frozenset(
             path[:length] for path in self.differences for length in range(1, len(path) + 1)
         )
 
     def has_object(self, path: Path) -> bool:
-        """Whether an object stands at the path on both sides."""
+        """Whether both sides have an object at the path."""
         return isinstance(at(self.old, path), Mapping) and isinstance(at(self.new, path), Mapping)
 
 
 def schema_paths(
     changed: Sequence[Comparison], unchanged: Sequence[Mapping[str, Any]]
 ) -> SchemaPaths:
-    """Return the paths that changed on the whole catalog, with `old` and `new`.
+    """Return the paths of catalog-wide changes, with `old` and `new`.
 
-    A side on which the models differ is left out. `unchanged` holds the objects of the compared
-    models that do not differ.
+    `old` or `new` is left out if the models differ in it. `unchanged` are the objects of the
+    compared models without a difference.
     """
     touching = Counter(path for each in changed for path in each.touched)
     candidates = dict.fromkeys(path for each in changed for path in each.differences)
@@ -67,14 +67,14 @@ def schema_paths(
 
 
 def covers(paths: Mapping[Path, Any], path: Path) -> bool:
-    """Whether `paths` contains a path or an object that holds it."""
+    """Whether `paths` contains a path or one of its parents."""
     return any(path[:length] in paths for length in range(1, len(path) + 1))
 
 
 def _concerned(
     path: Path, changed: Sequence[Comparison], unchanged: Sequence[Mapping[str, Any]]
 ) -> list[Comparison]:
-    """Return the models on which a path changed, or none unless it changed wherever it could."""
+    """Return the models on which a path changed; none if it did not change on all that have it."""
     parent = path[:-1]
     if any(isinstance(at(payload, parent), Mapping) for payload in unchanged):
         return []
@@ -84,7 +84,7 @@ def _concerned(
         return []
     appeared = any(at(each.old, path) is ABSENT for each in concerned)
     vanished = any(at(each.new, path) is ABSENT for each in concerned)
-    return [] if appeared and vanished else concerned  # from one to another is not one change
+    return [] if appeared and vanished else concerned  # two different changes
 
 
 def _sides(path: Path, concerned: Sequence[Comparison]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The model to move to: the newest dependable model of the same line, in the same source."""
+"""The successor of a model: the newest dependable model of the same line and source."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from catalog_sync.domain.model import ModelRecord
 
 NEAR = timedelta(days=60)
-"""Default distance below which a retirement date is near: enough time to plan a move."""
+"""A retirement within this time counts as near by default: time enough to plan a move."""
 
 
 def dependable(record: ModelRecord, now: datetime, within: timedelta = NEAR) -> bool:
-    """Whether a model is listed, neither deprecated nor retired, and does not retire soon."""
+    """Whether a model is listed, not deprecated or retired, and not near its retirement."""
     retires_at = record.info.retires_at
     ends = retires_at is not None and retires_at - now <= within
     return record.listed and not ends and record.info.lifecycle not in LEAVING
@@ -28,17 +28,10 @@ def dependable(record: ModelRecord, now: datetime, within: timedelta = NEAR) -> 
 def successor(
     record: ModelRecord, records: Collection[ModelRecord], now: datetime, within: timedelta = NEAR
 ) -> ModelRecord | None:
-    """Return the model that replaces `record`.
+    """Return the model to move to: the newest dependable later model of the same line and source.
 
-    Args:
-        record: The model that leaves.
-        records: Records of any source; only those of the model's own source count.
-        now: The present time.
-        within: Distance below which a retirement date is near.
-
-    Returns:
-        The newest dependable model of the same line that was released later. None without one, or
-            if the line or the release of `record` is unknown.
+    None if there is none, or if the line or the release of `record` is unknown. A retirement
+    `within` this time is near.
     """
     beside = [other for other in records if other.source == record.source]
     line = record.info.line or line_of(record.info.id, beside)
@@ -54,7 +47,7 @@ def leaving(record: ModelRecord) -> bool:
 def successors(
     records: Collection[ModelRecord], now: datetime
 ) -> dict[tuple[str, str], ModelRecord]:
-    """Return the successor of each leaving model that has one, by source and id."""
+    """Return the successors of the leaving models, by source and id."""
     by_source: dict[str, list[ModelRecord]] = {}
     for record in records:
         by_source.setdefault(record.source, []).append(record)
@@ -72,7 +65,7 @@ def newest_of_line(
     now: datetime,
     within: timedelta = NEAR,
 ) -> ModelRecord | None:
-    """Return the newest dependable model of a line that was released after a time, or None."""
+    """Return the newest dependable model of a line released after a time, or None."""
     if line is None or released_after is None:
         return None
     newer = (
@@ -86,7 +79,7 @@ def newest_of_line(
 
 
 def line_of(model_id: str, records: Collection[ModelRecord]) -> str | None:
-    """Return the line of a model for which the API states none, or None if it is uncertain.
+    """Infer the line of a model for which the API states none. None if it is uncertain.
 
     A line name counts if it is a word of this id and of at least one id whose line the API
     stated, and if it is the only such name.

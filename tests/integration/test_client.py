@@ -343,7 +343,7 @@ def test_model_that_keeps_changing() -> None:
     """Different content in the second walk, too, is a failure that names page and model."""
     answers = [page([model("a")], has_more=True), page([model("a", line="opus")])] * 2
     with ScriptedServer(answers) as server, connect(server.url) as client:
-        with pytest.raises(BadAnswerError, match=r"page 2: the model 'a' came twice"):
+        with pytest.raises(BadAnswerError, match=r"page 2: the model 'a' appears twice"):
             client.walk()
         assert len(server.requests) == 4
 
@@ -393,16 +393,16 @@ ONE = [model("a")]
     ("answer", "reason"),
     [
         ({"data": ONE, "first_id": "a", "last_id": "a"}, "has_more is missing"),
-        (page(ONE, has_more=None), "has_more is missing or no boolean"),
-        (page(ONE, has_more="false"), "no boolean"),
-        (page(ONE, has_more=0), "no boolean"),
+        (page(ONE, has_more=None), "has_more is missing or not a boolean"),
+        (page(ONE, has_more="false"), "not a boolean"),
+        (page(ONE, has_more=0), "not a boolean"),
         (page(ONE, has_more=True, last_id=None), "no cursor"),
         ({"data": ONE, "has_more": True}, "no cursor"),
         (page(ONE, has_more=True, last_id=""), "no cursor"),
         (page(ONE, has_more=True, last_id=7), "last_id is neither"),
         (page(ONE, first_id=["a"]), "first_id is neither"),
         ({"has_more": False}, "data is missing"),
-        (page(ONE, data=None), "data is missing or no list"),
+        (page(ONE, data=None), "data is missing or not a list"),
         (page(ONE, data={}), "no list"),
         ([], "not an object"),
         (b"null", "not an object"),
@@ -490,7 +490,7 @@ def test_object_that_is_no_model(answer: Any, reason: str) -> None:
 def test_repeated_cursor(cursors: list[str], number: int) -> None:
     """A repeated cursor would never end, so the walk fails."""
     answers = [page(ONE, has_more=True, last_id=cursor) for cursor in cursors]
-    assert f"page {number}: the cursor {cursors[-1]!r} came a second time" in refusal(*answers)
+    assert f"page {number}: the cursor {cursors[-1]!r} is repeated" in refusal(*answers)
 
 
 @pytest.mark.parametrize("cursor", ["x" * 70_000, "é" * 20_000], ids=["ascii", "escaped"])
@@ -511,7 +511,7 @@ def test_largest_body(coding: str, over: int) -> None:
         body = gzip.compress(body, 1)
     answer = Answer(body, headers={"content-encoding": coding})
     if over:
-        assert "page 1: a body of more than 32 MiB" in refusal(answer)
+        assert "page 1: the body is larger than 32 MiB" in refusal(answer)
     else:
         assert list(walked(answer).models) == ["a"]
 
@@ -615,7 +615,7 @@ def test_broken_answer_of_this_api(answer: Any) -> None:
 )
 def test_error_with_200(answer: Any, words: str) -> None:
     """An error that arrives with HTTP 200 is quoted in one line."""
-    assert f'data is missing or no list; it says "{words}"' in raised(answer)
+    assert f'data is missing or not a list; it says "{words}"' in raised(answer)
 
 
 @pytest.mark.parametrize("path", ["/v1", "/v1/", "/proxy/v1"])
@@ -641,7 +641,7 @@ def test_encoding_and_byte_order_mark(coding: str) -> None:
 def test_same_model_twice_with_another_type(first: Any, second: Any) -> None:
     """A value of another type is different content, even if Python considers them equal."""
     pages = [page([model("a", x=first)], has_more=True), page([model("a", x=second)])]
-    assert "page 2: the model 'a' came twice" in raised(*pages, *pages)
+    assert "page 2: the model 'a' appears twice" in raised(*pages, *pages)
 
 
 def test_size_of_a_walk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -656,7 +656,7 @@ def test_size_of_a_walk(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         ScriptedServer(endless) as server,
         connect(server.url) as client,
-        pytest.raises(BadAnswerError, match="page 2: a list of more than 2 MiB"),
+        pytest.raises(BadAnswerError, match="page 2: the list is larger than 2 MiB"),
     ):
         client.walk()
 
@@ -681,7 +681,7 @@ def test_largest_object(over: int) -> None:
     sent = model("odd", extra="")
     sent["extra"] = "x" * (MIB - len(json.dumps(sent)) + over)
     if over:
-        assert "page 1: data[1] (odd): an object of more than 1 MiB; " in refusal(second(sent))
+        assert "page 1: data[1] (odd): the object is larger than 1 MiB; " in refusal(second(sent))
     else:
         assert walked(second(sent)).models["odd"].payload == sent
 

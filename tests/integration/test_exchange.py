@@ -149,7 +149,7 @@ def test_encodings_that_were_not_asked_for(coding: str) -> None:
     """A compression that was not requested, and several of them, are refused."""
     with (
         ScriptedServer([Answer(b"x", headers={"content-encoding": coding})]) as server,
-        pytest.raises(BadAnswerError, match="encoding that was not asked for"),
+        pytest.raises(BadAnswerError, match="encoding that was not requested"),
     ):
         get(server.url)
 

@@ -108,7 +108,7 @@ def test_no_duration(text: str) -> None:
 
 def test_too_long_a_duration() -> None:
     """A duration beyond the calendar is refused without a crash."""
-    with pytest.raises(ValueError, match="longer than any calendar"):
+    with pytest.raises(ValueError, match="the duration is too long"):
         clock.parse_duration("999999999w")
 
 
@@ -169,7 +169,7 @@ def test_naive_times_are_errors() -> None:
     """A time without a zone is refused."""
     naive = datetime(2026, 7, 24, 12)
     for function in (clock.to_utc, clock.format_instant):
-        with pytest.raises(ValueError, match="a time without a time zone: 2026-07-24T12:00:00"):
+        with pytest.raises(ValueError, match="the time has no time zone: 2026-07-24T12:00:00"):
             function(naive)
 
 
