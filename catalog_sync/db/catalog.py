@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _BATCH = 1000
-"""Rows that are read at once. Of a long history, no more are in memory."""
+"""Rows that are read at once, so that a long history is never in memory as a whole."""
 _WRITE_BATCH = 200
-"""Rows in one statement that writes. Objects of usual size stay far below the packets that a
-server accepts by default."""
+"""Rows written by one statement. With objects of the usual size, it stays far below the packet
+size that a server accepts by default."""
 _SEEN = ("first_seen_at", "last_seen_at", "missing_since", "removed_at")
 _INFO = ModelInfo.__slots__[1:]
 _info, _seen = attrgetter(*_INFO), attrgetter(*_SEEN)
 _MODEL = tuple(models.c[name] for name in ("source", *_SEEN, *ModelInfo.__slots__))
-"""The columns in the order of `ModelRecord` and of `ModelInfo`, whose last one is the payload."""
+"""The columns in the order of `ModelRecord` and `ModelInfo`. The last one is the payload."""
 _EVENT = tuple(column.name for column in model_events.columns)
 _NEW_EVENT = tuple(name for name in _EVENT if name != "id")
 _new_event = attrgetter(*_NEW_EVENT)
@@ -40,7 +40,7 @@ _new_event = attrgetter(*_NEW_EVENT)
 def select_models(
     connection: sa.Connection, *, source: str | None = None, model_id: str | None = None
 ) -> Iterator[ModelRecord]:
-    """Yield every recorded model, or those of one source or one id."""
+    """Yield the recorded models: all, or those of one source or one id."""
     statement = select(*(_text_of(connection, column) for column in _MODEL))
     if source is not None:
         statement = statement.where(models.c.source == source)
@@ -54,10 +54,10 @@ def select_models(
 
 
 def _text_of(connection: sa.Connection, column: Any) -> Any:
-    """Return a column; of objects, their text, which `StoredObjects` reads."""
+    """Select JSON columns as text, which `StoredObjects` decodes faster."""
     if column.name != "payload":
         return column
-    # Only `jsonb` is no text on the way here.
+    # Other databases return JSON as text anyway.
     as_text = sa.cast if connection.dialect.name == "postgresql" else sa.type_coerce
     return as_text(column, sa.Text)
 
@@ -71,10 +71,10 @@ def model_names(connection: sa.Connection) -> dict[str, str]:
 def count_models(
     connection: sa.Connection, now: datetime
 ) -> list[tuple[str, str, str, int, datetime | None]]:
-    """Return for each source, state and lifecycle the number of models and the next retirement.
+    """Return the number of models and the next retirement per source, state and lifecycle.
 
-    A state is `listed`, `missing` or `removed`. A lifecycle that the API does not document counts
-    as `other`, one that it did not say as `unknown`. The retirement is None if none is after `now`.
+    A state is `listed`, `missing` or `removed`. A lifecycle is `other` if the API does not document
+    it, `unknown` if the API did not say. The retirement is None if there is none after `now`.
     """
     ahead = and_(
         models.c.retires_at > now,
@@ -111,7 +111,7 @@ def write_models(
 ) -> None:
     """Write new and changed rows, and set `last_seen_at` of the other listed models to `now`.
 
-    The transaction holds the source's lease. The rows of excluded models keep every value.
+    The transaction must hold the source's lease. Rows of excluded models are not changed.
     """
     for batch in chunks(added, _WRITE_BATCH):
         connection.execute(insert(models), [_values(record) for record in batch])
@@ -153,9 +153,10 @@ def _values(record: ModelRecord) -> dict[str, Any]:
 def insert_events(
     connection: sa.Connection, source: str, run_id: int, events: Iterable[Event]
 ) -> tuple[Event, ...]:
-    """Insert a run's events and return them with source and run.
+    """Insert a run's events. Returns them with source and run.
 
-    The objects of a catalog-wide event get separate rows, so that no row grows with the catalog.
+    The objects of a catalog-wide event get rows of their own table, so that no row grows with the
+    catalog.
     """
     recorded = tuple(replace(event, source=source, run_id=run_id) for event in events)
     plain = [event for event in recorded if event.kind is not Kind.SCHEMA_CHANGED]
@@ -181,7 +182,7 @@ def _event_values(event: Event) -> dict[str, Any]:
 
 
 def event_of(row: Any) -> Event:
-    """Return the event that a row describes; a payload that was not selected is None."""
+    """Return the event of a row. A payload that was not selected is None."""
     values = {name: row[name] for name in _EVENT if name in row}
     return Event(**{**values, "kind": Kind(row["kind"])})
 
@@ -196,10 +197,10 @@ def select_events(
     until: datetime | None = None,
     payloads: Collection[Kind] | None = None,
 ) -> Iterator[Event]:
-    """Yield events in the order of time; both ends of the time are included.
+    """Yield events, oldest first; `since` and `until` are included.
 
-    Empty values and None choose all. A long history is read in batches, so that no statement waits
-    for a slow reader. `payloads` are the kinds whose objects are read, which is most of the work.
+    Empty values and None match all. Events are read in batches, so that no statement waits for a
+    slow reader. Only events of the kinds `payloads` get their objects, which are most of the work.
     """
     statement = select(model_events).order_by(model_events.c.occurred_at, model_events.c.id)
     if payloads is not None:
@@ -234,15 +235,15 @@ def select_events(
 def select_latest_events(
     connection: sa.Connection, *, until: datetime, sources: Sequence[str] = ()
 ) -> Iterator[Event]:
-    """Yield the events that `replay` needs, up to `until` (inclusive), in the order of time.
+    """Yield the events up to `until` (inclusive) that `replay` needs, oldest first.
 
-    Per model these are its first event, its last one on the list and its latest one; also all
-    events of the whole catalog.
+    These are the first event of each model, its last one on the list and its last one, and all
+    catalog-wide events.
     """
     past = model_events.c.occurred_at <= until
     if sources:
         past = and_(past, model_events.c.source.in_(sources))
-    # "Later" is the time, and the id only among events of the same time.
+    # Events are ordered by time; only events of the same time are ordered by id.
     order = (model_events.c.occurred_at.desc(), model_events.c.id.desc())
     model = (model_events.c.source, model_events.c.model_id)
     on_the_list = case((model_events.c.kind == Kind.REMOVED.value, 1), else_=0)
@@ -275,7 +276,7 @@ def select_latest_events(
 
 
 def _events(connection: sa.Connection, statement: Any, *, whole: bool = True) -> Iterator[Event]:
-    """Yield the events of a statement; `whole`: with the objects of catalog-wide events."""
+    """Yield the events of a statement. `whole` adds the objects of catalog-wide events."""
     for row in connection.execute(statement).mappings().all():
         event = event_of(row)
         if whole and event.kind is Kind.SCHEMA_CHANGED:

@@ -1,4 +1,4 @@
-"""Transactions in a database whose schema is this program's: the check is part of each."""
+"""Transactions that check the schema of the database before they use it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 @contextmanager
 def read(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Open a transaction that reads the catalog at one time; an empty one if none is recorded yet.
+    """Open a transaction that reads one snapshot of the catalog.
 
-    It creates no file and no table. A database without a schema reads as an empty catalog.
+    Creates no file and no table. A database without a schema reads as an empty catalog.
 
     Raises:
         DatabaseError: The database cannot be used.
@@ -67,10 +67,9 @@ def run(
     *,
     landed: Callable[[sa.Connection, T], bool] | None = None,
 ) -> T:
-    """Begin something by `work`, like `engine.run`, and check the schema in its transaction.
+    """Run `work` as `engine.run` does, and check the schema in the same transaction.
 
-    An empty database is set up first. SQLite's log is not moved into the file: there is more to
-    come.
+    An empty database is set up first. There is no checkpoint: more transactions of the run follow.
 
     Raises:
         DatabaseError: The database cannot be used.
@@ -94,4 +93,4 @@ def run(
 
 
 class _OtherSchemaError(Exception):
-    """The schema is missing, or not this program's."""
+    """The schema is missing or has another revision."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _BATCH = 200
 _MODULUS = 2**256
 _EXACT = 2**53
-"""Up to here, whole numbers are exact as floating-point numbers."""
+"""Floating-point numbers represent integers up to this one exactly."""
 
 
 def copy(
@@ -34,13 +34,13 @@ def copy(
 ) -> int:
     """Copy every row of `source` into `target`, in one transaction of the target.
 
-    The source is only read. What the target holds afterwards is read again and compared with the
-    source by the number of rows and a digest of each table, before the transaction commits.
+    The source is only read. Before the transaction commits, the copied rows are read again and
+    compared with the source by their number and by a digest of each table.
 
     Args:
         source: A database with this program's schema.
         target: A database without rows; its schema is set up if it has none.
-        on_rows: Called with the number of rows copied so far, and of all.
+        on_rows: Called with the numbers of rows copied so far and in total.
 
     Returns:
         The number of rows copied.
@@ -98,13 +98,13 @@ def _verify(writer: sa.Connection, table: sa.Table, number: int, digest: int) ->
 
 
 def _digest(row: dict[str, Any]) -> int:
-    """Return a number for a row; the sum over a table does not depend on the rows' order."""
+    """Return a digest of a row. The sum over a table does not depend on the order of its rows."""
     text = json.dumps({key: _plain(value) for key, value in row.items()}, sort_keys=True)
     return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as every database returns it: `jsonb` may spell a number in another way."""
+    """Normalize a value. `jsonb` may return another notation of the same number."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
@@ -120,7 +120,7 @@ def _plain(value: Any) -> Any:
 
 
 def _continue_ids(writer: sa.Connection, table: sa.Table) -> None:
-    """Make PostgreSQL continue its ids after the copied rows. Other databases do so themselves."""
+    """Make PostgreSQL's sequences continue after the copied ids. Other databases do so anyway."""
     if writer.dialect.name != "postgresql" or table.autoincrement_column is None:
         return
     name = table.autoincrement_column.name

@@ -1,7 +1,7 @@
 """Engines and transactions: connections, settings per transaction, repeated transactions.
 
-Nothing is set in a session: behind a pooler the next transaction may run on another connection, and
-another client uses this one. Each BEGIN therefore sets what its transaction needs.
+No state is kept in a session: behind a pooler, the next transaction may use another connection, and
+another client this one. Each BEGIN therefore sets what its transaction needs.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LOCK_TIMEOUT_SECONDS = 30
-"""How long a statement waits for another process's transaction; ours take milliseconds."""
+"""How long a statement waits for the locks of other transactions, which take milliseconds."""
 _IDLE_TIMEOUT_SECONDS = 20
-"""How long the server waits for the next statement of a writing transaction. Its client may be
-gone, and other processes wait for its locks for at most LOCK_TIMEOUT_SECONDS."""
+"""How long the server waits for the next statement of a writing transaction. If its client has
+died, the others, which wait for LOCK_TIMEOUT_SECONDS, still get the locks in time."""
 _SILENCE_SECONDS = 11 * LOCK_TIMEOUT_SECONDS
-"""How long a server may take to answer: longer than it may wait for the lock of a set-up."""
+"""How long a server may take to answer. Longer than it waits for the lock of a set-up."""
 _sqlite_writer = threading.Lock()
 REPEAT_SECONDS = 10
-"""How long a transaction is repeated that conflicts with others."""
+"""How long a conflicting transaction is repeated."""
 
 
 class StaleReadError(DatabaseError):
-    """A transaction that has written read from a replica that does not show it yet."""
+    """A transaction does not see its own writes: its reads went to a replica."""
 
 
 def create_engine(url: str) -> sa.Engine:
-    """Return an engine for a database URL; nothing is connected yet.
+    """Return an engine for a database URL. It does not connect yet.
 
     Raises:
         ConfigError: The URL, or one of its options, cannot be used.
@@ -85,7 +85,7 @@ def create_engine(url: str) -> sa.Engine:
 def prepare(engine: sa.Engine, *, prepared: bool = False) -> None:
     """Configure an engine's connections and transactions.
 
-    `prepared`: the URL asks for server-side prepared statements.
+    `prepared`: the URL enables server-side prepared statements.
     """
     backend = engine.dialect.name
 
@@ -102,7 +102,7 @@ def prepare(engine: sa.Engine, *, prepared: bool = False) -> None:
             reading = bool(options.get("catalog_sync_reading"))
             snapshot = bool(options.get("catalog_sync_snapshot"))
             statement = begin(connection.dialect, reading=reading, snapshot=snapshot)
-            # A prepared statement is a single command. Without them all commands are sent at once.
+            # A prepared statement is a single command. Otherwise all commands are sent together.
             for part in statement.split("; ") if prepared else [statement]:
                 connection.exec_driver_sql(part)
 
@@ -119,14 +119,14 @@ def _translate_connecting(engine: sa.Engine) -> None:
     def _do_connect(dialect: Any, _record: Any, args: Any, options: Any) -> Any:
         try:
             if engine.dialect.name == "sqlite" and _only_to_read(args[0]):
-                # SQLite would write beside the file, only to share it with a writer.
+                # Without `immutable`, SQLite creates files beside it to share it with a writer.
                 uri = f"file:{quote(args[0])}?immutable=1"
                 return dialect.connect(uri, *args[1:], **{**options, "uri": True})
             return dialect.connect(*args, **options)
         except (*mistakes, AttributeError, TypeError, LookupError, ValueError) as error:
             # Drivers report an unusable option of the URL with various exceptions.
             reason = _without_secrets(error, engine.url)
-            raise ConfigError(f"database_url: the driver does not take it: {reason}") from None
+            raise ConfigError(f"database_url: the driver rejects an option: {reason}") from None
 
 
 def _begin_postgresql(_dialect: Any, *, reading: bool, snapshot: bool) -> str:
@@ -135,7 +135,7 @@ def _begin_postgresql(_dialect: Any, *, reading: bool, snapshot: bool) -> str:
         f"BEGIN ISOLATION LEVEL {level}{' READ ONLY' if reading else ''}",
         f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'",
         "SET LOCAL TimeZone = 'UTC'",
-        "SET LOCAL DateStyle = 'ISO'",  # the driver reads no other
+        "SET LOCAL DateStyle = 'ISO'",  # the driver parses no other
     ]
     if not reading:
         wait = f"'{_IDLE_TIMEOUT_SECONDS}s'"
@@ -144,13 +144,13 @@ def _begin_postgresql(_dialect: Any, *, reading: bool, snapshot: bool) -> str:
 
 
 def _begin_mysql(dialect: Any, *, reading: bool, snapshot: bool) -> str:
-    """Return a statement with the settings of the transaction; the next statement begins it."""
+    """Return the statement that sets up the transaction. The next statement begins it."""
     level = "REPEATABLE-READ" if snapshot else "READ-COMMITTED"
     parts = [
         f"{'tx_isolation' if dialect.is_mariadb else 'transaction_isolation'} = '{level}'",
         f"innodb_lock_wait_timeout = {LOCK_TIMEOUT_SECONDS}",
         f"lock_wait_timeout = {LOCK_TIMEOUT_SECONDS}",
-        # A value that does not fit is refused, never cut.
+        # A value that does not fit is an error, not truncated.
         "sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
     ]
     if dialect.is_mariadb and not reading:
@@ -167,31 +167,31 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
 
     @event.listens_for(engine, "checkout")
     def _checkout(_connection: sqlite3.Connection, record: Any, _proxy: Any) -> None:
-        # Writes to a file that was deleted or replaced would be lost.
+        # Writes to a file that was deleted or replaced would be lost: open the new one.
         if record.info["file"] != _file_of(engine):
-            raise exc.DisconnectionError("the file is another one")  # it is opened again
+            raise exc.DisconnectionError("the file was replaced")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        # Otherwise a reader that becomes a writer may be refused. This one waits at the start.
+        # SQLite may refuse a reader that becomes a writer. IMMEDIATE waits at the start instead.
         reading = connection.get_execution_options().get("catalog_sync_reading")
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def _only_to_read(file: str) -> bool:
-    """Whether an SQLite file is complete, and in a directory where this user may not write.
+    """Whether an SQLite file is complete and this user may not write to it or its directory.
 
-    While another process writes there is a log beside it, and with the log SQLite reads correctly.
+    While another process writes, a log exists beside the file: SQLite then reads it the usual way.
     """
     path = Path(file)
-    with suppress(OSError, ValueError):  # connecting will report it
+    with suppress(OSError, ValueError):  # reported when connecting
         writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
         return path.is_file() and not writable and not Path(f"{file}-wal").exists()
     return False
 
 
 def _file_of(engine: sa.Engine) -> tuple[int, int] | None:
-    """Return the identity of an SQLite database's file. None without a file."""
+    """Return device and inode of an SQLite file. None if there is none."""
     try:
         found = Path(engine.url.database or "").stat()
     except (OSError, ValueError):
@@ -201,9 +201,9 @@ def _file_of(engine: sa.Engine) -> tuple[int, int] | None:
 
 @contextmanager
 def read_transaction(engine: sa.Engine, *, snapshot: bool = False) -> Iterator[sa.Connection]:
-    """Open a transaction that only reads, and on SQLite never waits for a writer.
+    """Open a read-only transaction, which on SQLite never waits for a writer.
 
-    `snapshot`: all queries see one time, whatever other transactions commit. Raises DatabaseError.
+    `snapshot`: all queries see the same state of the database. Raises DatabaseError.
     """
     reading = engine.execution_options(catalog_sync_reading=True, catalog_sync_snapshot=snapshot)
     with database_errors(engine), reading.begin() as connection:
@@ -217,26 +217,26 @@ def run(
     landed: Callable[[sa.Connection, T], bool] | None = None,
     checkpoint: bool = True,
 ) -> T:
-    """Run `work` in a writing transaction, which commits as a whole or not at all.
+    """Run `work` in a writing transaction.
 
     The transaction is repeated, on a new connection if necessary, while it conflicts with others:
     `work` may be called several times, and only its last call counts.
 
     Args:
         engine: The database.
-        work: Reads and writes with the given connection, and must not touch anything else.
-        landed: Called if the answer to the commit was lost: returns whether the work is in the
-            database. Without it, a lost answer is an error.
-        checkpoint: Whether SQLite's file alone is complete afterwards.
+        work: Reads and writes with the given connection, and has no other effect.
+        landed: Called if the answer to the commit was lost. Returns whether the commit succeeded.
+            Without it, a lost answer is an error.
+        checkpoint: Whether to move SQLite's log into the file.
 
     Raises:
-        DatabaseError: The database cannot be used, or others were in the way for ten seconds.
+        DatabaseError: The database cannot be used, or the transaction conflicted for ten seconds.
         ValueRefusedError: The database refused a value.
     """
     sqlite = engine.dialect.name == "sqlite"
     until: float | None = time.monotonic() + REPEAT_SECONDS if sqlite else None
     attempt = 0
-    # A thread that waits for SQLite's own lock sleeps, also while nobody has it.
+    # Faster than SQLite's own lock, for which a thread waits by sleeping.
     with _sqlite_writer if sqlite else nullcontext(), database_errors(engine):
         while True:
             done: list[T] = []
@@ -264,7 +264,7 @@ def run(
 
 
 def _checkpoint(connection: sa.Connection) -> None:
-    """Move SQLite's log into the file. Does not wait for readers."""
+    """Move SQLite's log into the file, as far as possible without waiting for readers."""
     with suppress(connection.dialect.loaded_dbapi.Error):
         raw = connection.connection.dbapi_connection
         raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""The meaning of a driver's error: repeat, reconnect, or report to the operator."""
+"""Classifies the errors of drivers: repeat, reconnect, or report to the operator."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 _REPEATABLE = {"40001", "40P01", 1213, 1205, 1020}
 """Serialization failures and deadlocks: the same transaction may succeed when repeated."""
 _GOODBYE = {"57P01", "57P02", "57P03", 1047, 1053}
-"""The server stops, starts, or has left its cluster."""
+"""The server is stopping or starting, or has left its cluster."""
 _READ_ONLY = {"25006", 1290, 1836, sqlite3.SQLITE_READONLY}
 """The server is, or has become, a read-only replica."""
 _RIGHTS = {"42501", 1142, 1143, 1044}
 _NO_TABLE = {"42P01", "3F000", 1146}
 _MISTAKES = {1052, 1054, 1064, 1136}
-"""PyMySQL's OperationalErrors that are mistakes in a statement."""
+"""Mistakes in a statement that PyMySQL reports as OperationalErrors."""
 _UNKNOWN_ENGINE = "Could not determine version"
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
@@ -60,7 +60,7 @@ def is_disconnect(error: BaseException) -> bool:
 
 
 def is_missing_table(error: BaseException) -> bool:
-    """Whether a statement named a missing table."""
+    """Whether a statement referred to a missing table."""
     return code_of(error) in _NO_TABLE or "no such table" in str(getattr(error, "orig", ""))
 
 
@@ -79,13 +79,13 @@ def database_errors(engine: sa.Engine) -> Iterator[None]:
         cause = _cause(error, engine.url)
         raise ValueRefusedError(f"the database refused a value: {reason}") from cause
     except AssertionError as error:
-        if not str(error).startswith(_UNKNOWN_ENGINE):  # how SQLAlchemy says it
+        if not str(error).startswith(_UNKNOWN_ENGINE):  # SQLAlchemy's text
             raise
         raise DatabaseError(
             f"database {where(engine.url)}: {error}", "this engine is not supported"
         ) from error
     except (exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error, OSError) as error:
-        # The driver's own error: SQLAlchemy does not wrap it if a connection breaks during set-up.
+        # SQLAlchemy does not wrap the driver's error if a connection breaks while it is set up.
         if not _is_operational(engine, error):
             raise
         raise _unusable(engine, error) from _cause(error, engine.url)
@@ -105,14 +105,14 @@ def _is_operational(engine: sa.Engine, error: Exception) -> bool:
         return True
     if isinstance(cause, (driver.OperationalError, driver.InterfaceError, driver.InternalError)):
         return code not in _MISTAKES
-    # SQLite: a file that is no database is a plain DatabaseError.
+    # SQLite reports a file that is not a database as a plain DatabaseError.
     return isinstance(cause, sqlite3.DatabaseError) and type(cause) is sqlite3.DatabaseError
 
 
 def _unusable(engine: sa.Engine, error: Exception) -> DatabaseError:
     cause = getattr(error, "orig", None) or error
     reason = without_secrets(cause, engine.url)
-    if isinstance(cause, OSError):  # of TLS files: the system does not name the file
+    if isinstance(cause, OSError):  # the error of a TLS file does not name the file
         reason = re.sub(r" \(_ssl\.c:\d+\)$", "", reason)
         files = ", ".join(suspect_files(engine.url))
         reason = f"{reason}: {files}" if files and files not in reason else reason
@@ -125,7 +125,7 @@ def _advice(engine: sa.Engine, error: Exception, reason: str) -> str:
         (isinstance(error, OSError), "check the files that database_url names"),
         (code in _RIGHTS, "grant the right to the user of database_url"),
         (code == "3F000", "create the schema that search_path names"),
-        (is_missing_table(error), "a table is gone; restore the database, or use an empty one"),
+        (is_missing_table(error), "a table is missing; restore the database, or use an empty one"),
     )
     sqlite = (
         ("locked" in reason, "another process holds it; try again"),
@@ -141,14 +141,14 @@ def _advice(engine: sa.Engine, error: Exception, reason: str) -> str:
             "conflict with recovery" in reason,
             "the replica must follow its primary; try again, or read from the primary",
         ),
-        (is_repeatable(error), "other transactions were in the way for long; try again"),
-        (True, "check database_url and that the database is up"),
+        (is_repeatable(error), "other transactions held it for too long; try again"),
+        (True, "check database_url and that the database is running"),
     )
     more = sqlite if engine.dialect.name == "sqlite" else server
     return next(str(advice) for applies, advice in (*cases, *more) if applies)
 
 
 def _cause(error: BaseException, url: sa.URL) -> BaseException | None:
-    """Return the error that a traceback may show as the cause. None if it quotes a secret."""
+    """Return the error as a cause for tracebacks. None if it contains a secret."""
     whole = "".join(traceback.format_exception(error))
     return None if any(secret in whole for secret in secrets(url)) else error

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 HEAD: Final = "0002"
-"""The newest revision, stated here so that a start need not load Alembic. A test compares both."""
-_SETUP_LOCK = 0x636174616C6F67  # "catalog": the advisory lock under which a schema is set up
+"""The newest revision, repeated here so that most commands need not load Alembic. A test compares
+the two."""
+_SETUP_LOCK = 0x636174616C6F67  # "catalog": the advisory lock of a set-up
 _ALREADY_THERE = {"42P07", "42701", "42710", "23505", 1007, 1050, 1060, 1061, 1062, 1826}
-"""Another process made the same table, column, index or row at the same time."""
+"""Another process created the same table, column, index or row at the same time."""
 _NO_FUNCTION = "42883"
 _SETUP_SECONDS = 60
 """How long a set-up is repeated while other processes do the same."""
@@ -58,7 +59,7 @@ def current_revision(engine: sa.Engine) -> str | None:
 
     Raises:
         DatabaseError: The database cannot be used.
-        SchemaError: There are tables with the program's names that it did not make.
+        SchemaError: Tables have the program's names, but the program did not create them.
     """
     if file_missing(engine):
         return None
@@ -79,7 +80,7 @@ def file_missing(engine: sa.Engine) -> bool:
         return False
     try:
         return not Path(database).exists()
-    except ValueError:  # not even a path: connecting will report it
+    except ValueError:  # not a valid path; reported when connecting
         return False
     except OSError as error:
         raise DatabaseError(f"database {where(engine.url)}: {error.strerror}") from error
@@ -88,20 +89,20 @@ def file_missing(engine: sa.Engine) -> bool:
 def _revision(connection: sa.Connection) -> str | None:
     inspector = sa.inspect(connection)
     names = {*inspector.get_table_names(), *inspector.get_view_names()}
-    # Queried last, and again: a concurrent set-up commits this table with the others.
+    # Queried last, with a new inspector: a concurrent set-up commits this table with the others.
     if sa.inspect(connection).has_table(VERSION_TABLE):
         return connection.scalar(REVISION)
     if taken := sorted(names & {*TABLES, *VIEWS}):
         raise SchemaError(
             f"database {where(connection.engine.url)}: "
-            f"{', '.join(taken)} already there and not made by catalog-sync",
-            "give catalog-sync a database or a schema of its own",
+            f"it contains {', '.join(taken)}, not created by catalog-sync",
+            "use a separate database or schema for catalog-sync",
         )
     return None
 
 
 def ensure_schema(engine: sa.Engine) -> None:
-    """Set up an empty database; leave a current one alone.
+    """Set up an empty database, and check the schema of any other.
 
     Raises:
         DatabaseError: The database cannot be used.
@@ -126,7 +127,7 @@ def refuse_other(engine: sa.Engine, revision: str) -> None:
     text = f"database {where(engine.url)} has schema {revision}, this program has {HEAD}"
     if _known(revision):
         raise SchemaError(text, "run: catalog-sync db upgrade")
-    raise SchemaError(text, "it was made by a newer catalog-sync; upgrade the program")
+    raise SchemaError(text, "it was created by a newer catalog-sync; upgrade the program")
 
 
 def _known(revision: str) -> bool:
@@ -140,16 +141,16 @@ def _known(revision: str) -> bool:
 
 
 def upgrade(engine: sa.Engine) -> tuple[str | None, str]:
-    """Upgrade the schema to HEAD, safely when several processes do so at once.
+    """Upgrade the schema to HEAD. Several processes may do so at the same time.
 
-    Every statement can be repeated. Locks only keep processes from doing the work of others.
+    Every statement may be repeated. Locks only prevent duplicate work.
 
     Returns:
         The revisions before and after.
 
     Raises:
         DatabaseError: The database cannot be used.
-        SchemaError: The schema is newer than this program's, or not made by it.
+        SchemaError: The schema is newer than this program's, or not created by it.
     """
     before = current_revision(engine)
     if before is None and engine.dialect.name == "sqlite":
@@ -191,7 +192,7 @@ def _upgrade(engine: sa.Engine) -> str | None:
 
 @contextmanager
 def _setup_lock(connection: sa.Connection) -> Iterator[None]:
-    """Hold a transaction in which only one process sets up, on engines that have such a lock."""
+    """Hold a lock, where the engine has one, so that one process at a time sets up the schema."""
     locked = False
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
@@ -200,8 +201,8 @@ def _setup_lock(connection: sa.Connection) -> Iterator[None]:
         except exc.DBAPIError as error:
             if code_of(error) != _NO_FUNCTION:
                 raise
-            connection.rollback()  # another engine with PostgreSQL's protocol
-    elif connection.dialect.name != "sqlite":  # each DDL statement commits: a lock of the session
+            connection.rollback()  # another engine that speaks PostgreSQL's protocol
+    elif connection.dialect.name != "sqlite":  # a session lock, because DDL statements commit
         with suppress(exc.DBAPIError):  # refused by some clusters
             asked = f"SELECT GET_LOCK('catalog_sync_{_SETUP_LOCK}', {10 * LOCK_TIMEOUT_SECONDS})"
             locked = connection.scalar(sa.text(asked)) == 1
@@ -216,7 +217,7 @@ def _setup_lock(connection: sa.Connection) -> Iterator[None]:
 
 
 # --- clusters of MariaDB -----------------------------------------------------------------------
-# Their locks are per node, but all nodes execute DDL in one order: the process that creates the
+# Locks are per node, but all nodes execute DDL in the same order: the process that creates the
 # table of revisions is the first.
 
 
@@ -229,7 +230,7 @@ def _is_cluster(engine: sa.Engine) -> bool:
 
 
 def _is_first(engine: sa.Engine) -> bool:
-    """Whether this process is the first of those that set up an empty database."""
+    """Whether this process is the first to set up an empty database."""
     with database_errors(engine), engine.connect() as connection:
         if _revision(connection) is not None:
             return False
@@ -245,10 +246,10 @@ def _is_first(engine: sa.Engine) -> bool:
 
 
 def _await_setup(engine: sa.Engine) -> str | None:
-    """Wait while another process sets up, whose statements commit one by one.
+    """Wait while another process sets up the schema.
 
-    Returns the revision: HEAD, or another one if nothing has changed for some seconds. They differ
-    from process to process, so that one goes on and the others wait again.
+    Returns the revision: HEAD, or an earlier one after some seconds without a change. The number of
+    seconds is random, so that one process continues and the others wait again.
     """
     quiet = random.uniform(4, 8)  # noqa: S311
     ends_at, before = time.monotonic() + quiet, None
@@ -262,10 +263,10 @@ def _await_setup(engine: sa.Engine) -> str | None:
 
 
 def _use_wal(engine: sa.Engine) -> None:
-    """Make readers and a writer independent of each other. The file stores this mode.
+    """Set WAL mode, in which readers and a writer do not wait for each other. The file stores it.
 
-    Changing the mode needs exclusive use of the file and does not wait by itself. If the file
-    system has no shared memory, the file stays in the mode that works everywhere.
+    Setting it needs exclusive use of the file, for which SQLite does not wait. If the file system
+    has no shared memory, the file keeps the default mode.
     """
     until = time.monotonic() + LOCK_TIMEOUT_SECONDS
     with database_errors(engine), closing(engine.raw_connection()) as raw:

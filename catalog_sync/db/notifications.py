@@ -1,7 +1,7 @@
 """Statements about the next message of a channel: pick, claim, acknowledge, defer, release, expire.
 
-A channel is served in the order of time, by one process at a time. While its first message waits,
-because it failed or a process is sending it, its other entries wait too.
+One process at a time sends the messages of a channel, oldest first. While the first one waits,
+because it failed or is being sent, the others wait too.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     from catalog_sync.domain.model import Event
 
 LONGEST_WAIT: Final = timedelta(days=1)
-"""The longest wait that a receiver may ask for."""
+"""The longest wait that a receiver may request."""
 _LONGEST_WAIT: Final = LONGEST_WAIT + timedelta(minutes=2)
-"""No entry is due later: its time was written before the host's clock was set back."""
+"""A later due time was written before the host's clock was set back."""
 _RETRY_PERIOD: Final = timedelta(days=3)
 """How long an entry waits for a process that knows its channel."""
 _BACKLOG_AGE: Final = timedelta(minutes=1)
-"""Older events were delayed when they are first sent; their runs share a message."""
+"""Unsent events that are older were delayed. Their runs share a message."""
 _MAX_BACKLOG: Final = 1000
-"""The largest number of entries of several runs in one message. A run is never divided."""
+"""The largest number of entries in a message of several runs. A run is never split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """The entries of one message: of one run, or of several delayed runs."""
+    """The outbox entries of one message: of one run, or of several delayed runs."""
 
     channel: str
     deliveries: tuple[Delivery, ...]
-    """In the order of time, all of one source."""
+    """Oldest first, all of one source."""
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -58,7 +58,7 @@ class Notification:
 
     @property
     def run_id(self) -> int | None:
-        """The run that recorded the events, the last one of several."""
+        """The run that recorded the events, or the last of several runs."""
         return self.deliveries[-1].event.run_id
 
     @property
@@ -78,7 +78,7 @@ class Notification:
 
     @property
     def catching_up(self) -> bool:
-        """Whether it was delayed: sent before, or of several runs."""
+        """Whether the message was delayed: it was sent before, or covers several runs."""
         return self.attempts > 0 or len({event.run_id for event in self.events}) > 1
 
 
@@ -97,8 +97,8 @@ def next_notification(
 ) -> Notification | None:
     """Return a channel's next message, or None if none is due.
 
-    Entries that were sent before stay in the same message. New entries are sent by run; delayed
-    runs of a source share a message.
+    Entries that were sent before stay in the same message. A run's new entries share a message, and
+    so do all delayed runs of a source.
     """
     pending = and_(entries.c.status == PENDING, entries.c.channel == channel)
     waiting = and_(entries.c.attempts > 0, entries.c.refusals == 0, ~_due(now))
@@ -162,7 +162,7 @@ def claim(
 ) -> bool:
     """Claim a notification for one attempt.
 
-    Returns False if another process holds any part of it; the caller must roll back then.
+    Returns False if another process holds any part of it. The caller must then roll back.
     """
     claimed = sum(
         connection.execute(
@@ -193,13 +193,8 @@ def acknowledge(
 ) -> None:
     """Record the result of an attempt, unless another process has claimed the message since.
 
-    Args:
-        connection: A writing transaction.
-        notification: As it was before the attempt.
-        now: The present time.
-        error: Why the receiver did not accept it. None if it did.
-        refused: Whether the receiver refused it.
-        again: When to send it again. None if never.
+    `notification` is the one before the attempt. `error` is None if the receiver accepted it,
+    `again` is None if there is no further attempt.
     """
     delivered = error is None
     status = DELIVERED if delivered else PENDING if again else FAILED
@@ -218,7 +213,7 @@ def acknowledge(
 
 
 def release(connection: sa.Connection, notification: Notification, now: datetime) -> None:
-    """Release a claim. The attempt was stopped and does not count."""
+    """Release the claim of a stopped attempt, which does not count."""
     for ids in _ids(notification):
         connection.execute(
             update(entries)
@@ -258,17 +253,13 @@ def _update(connection: sa.Connection, condition: ColumnElement[bool], **values:
 
 
 def _due(now: datetime) -> ColumnElement[bool]:
-    """Return the SQL condition: the entry is due.
-
-    Times beyond the longest possible wait were written before the clock was set back, and count as
-    due.
-    """
+    """Return the SQL condition of due entries; see `_LONGEST_WAIT`."""
     at = entries.c.next_attempt_at
     return or_(at <= now, at > now + _LONGEST_WAIT)
 
 
 def _claimed(ids: Sequence[int], notification: Notification) -> ColumnElement[bool]:
-    """Return the SQL condition: pending, and claimed by the attempt after `notification`."""
+    """Return the SQL condition of entries that the attempt after `notification` has claimed."""
     return and_(
         entries.c.id.in_(ids),
         entries.c.status == PENDING,
@@ -277,9 +268,9 @@ def _claimed(ids: Sequence[int], notification: Notification) -> ColumnElement[bo
 
 
 def _ids(notification: Notification) -> Iterator[Sequence[int]]:
-    """Yield the ids of a message's rows, in order, as many at a time as a database accepts.
+    """Yield the ids of a message's rows, sorted, in chunks.
 
-    Rows are updated by primary key: an update by status would lock all due rows on MariaDB, and
+    Rows are updated by primary key: on MariaDB, an update by status would lock all due rows, and
     deadlock with concurrent claims.
     """
     return chunks(sorted(delivery.id for delivery in notification.deliveries))

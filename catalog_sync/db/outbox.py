@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 STATUSES = PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
 _OVERLAP = timedelta(days=2)
-"""How far back events are matched again. An event may become visible after a later one: its
-transaction took longer, or its host's clock is slow (by a day at most, or its run fails)."""
+"""How far back events are matched again. An event may become visible after a later one, because its
+transaction took longer or its host's clock is slow (by a day at most, or its run fails)."""
 _ENQUEUE_EVERY = timedelta(hours=1)
 """How often `enqueued_until` is written while there is nothing to enqueue."""
 
@@ -31,10 +31,7 @@ _ENQUEUE_EVERY = timedelta(hours=1)
 
 
 def register_channels(connection: sa.Connection, names: Iterable[str], now: datetime) -> None:
-    """Record that channels are notified from now on, unless they already are.
-
-    Earlier events are not sent to a new channel.
-    """
+    """Record new channels. Events before `now` are not sent to them."""
     rows = [{"name": name, "started_at": now} for name in sorted(set(names))]
     insert_new(connection, alert_channels, rows)
 
@@ -46,18 +43,11 @@ def enqueue(
     *,
     run_id: int | None = None,
 ) -> None:
-    """Add the missing outbox entries: recorded events that a channel's rule matches, due now.
+    """Add the missing outbox entries, one per event and channel whose rule matches, due now.
 
-    Any process may call it, any number of times: an event has one entry per channel. It is called
-    in the transaction that records a run's events, so that no alert is lost between the two, and
-    before each delivery, for the events of processes that do not know the channel. Channels
-    without a record (`register_channels`) get nothing.
-
-    Args:
-        connection: A writing transaction.
-        rules: The rules of the channels that this process knows.
-        now: The present time.
-        run_id: Only the events of this run, which the transaction has just recorded.
+    Called in the transaction that records a run's events, so that no alert is lost, and before each
+    delivery, for the events of processes that do not know the channel. Channels that
+    `register_channels` has not recorded get nothing. `run_id` limits it to the events of that run.
     """
     known = _channels(connection, rules)
     missing = _missing(connection, rules, known, now, run_id)
@@ -74,7 +64,7 @@ def enqueue(
 def _end_waits_of_a_wrong_clock(
     connection: sa.Connection, channels: Mapping[str, Any], now: datetime
 ) -> None:
-    """Make entries due that were deferred while the host's clock was ahead of what it is now."""
+    """Make entries due that were deferred before the host's clock was set back."""
     limit = now + _ENQUEUE_EVERY
     ahead = [n for n, row in channels.items() if row.enqueued_until and row.enqueued_until >= limit]
     if ahead:
@@ -143,20 +133,20 @@ def _missing(
 
 
 def _since(row: Any, now: datetime) -> datetime:
-    """Return from when on the events of a channel are matched.
+    """Return the time from which a channel's events are matched.
 
-    A time ahead of `now` was written before the clock was set back.
+    A time after `now` was written before the clock was set back.
     """
     matched = row.enqueued_until
     started_at: datetime = min(row.started_at, now)
     return started_at if matched is None else max(started_at, min(matched, now) - _OVERLAP)
 
 
-# --- questions ---------------------------------------------------------------------------------
+# --- queries -----------------------------------------------------------------------------------
 
 
 def count_deliveries(connection: sa.Connection) -> dict[str, int]:
-    """Return how many deliveries there are, by status; a status without any has no entry."""
+    """Return the number of deliveries by status. A status without any is missing."""
     statement = select(alert_deliveries.c.status, func.count()).group_by(alert_deliveries.c.status)
     return {status: number for status, number in connection.execute(statement)}  # noqa: C416
 
@@ -181,7 +171,7 @@ def unsent(connection: sa.Connection) -> Unsent:
 
 
 def oldest_pending(connection: sa.Connection) -> datetime | None:
-    """Return when the oldest event occurred that still has a pending delivery."""
+    """Return the time of the oldest event with a pending delivery."""
     return connection.scalar(
         select(func.min(model_events.c.occurred_at))
         .join(alert_deliveries, alert_deliveries.c.event_id == model_events.c.id)
@@ -190,7 +180,7 @@ def oldest_pending(connection: sa.Connection) -> datetime | None:
 
 
 def channels(connection: sa.Connection) -> set[str]:
-    """Return the channels that were ever notified or have an outbox entry."""
+    """Return the names of the recorded channels, those with only outbox entries included."""
     named = set(connection.scalars(select(alert_channels.c.name)))
     return named | set(connection.scalars(select(alert_deliveries.c.channel).distinct()))
 
@@ -211,7 +201,7 @@ def select_deliveries(connection: sa.Connection, *, limit: int) -> list[Delivery
 
 
 def select_entries(connection: sa.Connection, condition: Any) -> Iterator[Delivery]:
-    """Yield entries with their events, in the order of time."""
+    """Yield outbox entries with their events, oldest first."""
     own = [column.label(f"own_{column.name}") for column in alert_deliveries.c]
     statement = (
         select(*own, *model_events.c)
@@ -231,7 +221,7 @@ def select_entries(connection: sa.Connection, condition: Any) -> Iterator[Delive
 def requeue(
     connection: sa.Connection, now: datetime, *, channel: str | None = None
 ) -> tuple[int, int]:
-    """Make failed and pending entries due now. Failed ones have all their attempts again.
+    """Make failed and pending entries due now. Failed ones get all their attempts again.
 
     Returns:
         The numbers of failed entries and of pending ones that were due later.
@@ -284,7 +274,7 @@ class Unsent:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryCounts:
-    """How alerts stand: `delivered` by this run, the others as the table holds them."""
+    """Numbers of deliveries: `delivered` by this run; `pending` and `failed` in the table."""
 
     delivered: int = 0
     pending: int = 0

@@ -1,6 +1,6 @@
-"""Delete rows: old runs and delivered alerts, or a whole source.
+"""Deletes old runs and delivered alerts, or a whole source.
 
-The numbers of old rows stay in the source's row, so that no counter falls.
+The source's row counts the deleted rows, so that no counter metric decreases.
 """
 
 from __future__ import annotations
@@ -27,17 +27,16 @@ from catalog_sync.domain.kinds import RunStatus
 
 _BATCH = 500
 _KEPT_RUNS = 100
-"""The number of last runs of a source that are kept at any age: decisions read them."""
+"""The latest runs of a source that are kept at any age, because decisions read them."""
 _MATCHED_AGAIN = timedelta(days=3)
-"""How long deliveries are kept whose events may still be matched with the channels' rules.
-Without an entry, the event would be sent again."""
+"""Deliveries of younger events are kept: `outbox.enqueue` would add them again."""
 
 
 def prune(engine: sa.Engine, now: datetime, retention: timedelta) -> int:
     """Delete ended runs without events, and delivered alerts, that are older than `retention`.
 
-    Works in small transactions, so that no other process waits for long. Returns how many rows it
-    deleted.
+    Uses small transactions, so that no other process waits for long. Returns the number of deleted
+    rows.
     """
     before = now - retention
     runs = select(sync_runs.c.id, sync_runs.c.source, sync_runs.c.status)
@@ -49,7 +48,7 @@ def prune(engine: sa.Engine, now: datetime, retention: timedelta) -> int:
 
 
 def _delete(engine: sa.Engine, table: sa.Table, rows: sa.Select[Any]) -> int:
-    """Delete rows of which `rows` selects id, source and status; return how many there were."""
+    """Delete the rows whose id, source and status `rows` selects. Returns their number."""
 
     def work(connection: sa.Connection) -> int:
         found = connection.execute(rows.limit(_BATCH)).all()
@@ -110,7 +109,7 @@ def _old_deliveries(before: datetime, now: datetime) -> Any:
 
 
 def forget(connection: sa.Connection, name: str) -> int:
-    """Delete a source, its models, events, deliveries and runs; return how many models it had."""
+    """Delete a source with all its rows. Returns how many models it had."""
     counted = select(func.count()).select_from(models).where(models.c.source == name)
     number = connection.execute(counted).scalar_one()
     own_events = select(model_events.c.id).where(model_events.c.source == name)

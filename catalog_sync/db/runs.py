@@ -47,27 +47,27 @@ def begin_run(
 ) -> Begun | str:
     """Record a run and take the source's lease, or return why the source is skipped.
 
-    Nothing is written, and nothing locked, when the source is skipped. The state is read after the
-    lease was taken, in the same transaction: no other run can have changed it since, and a
-    connection that reads from a replica does not do so in a transaction that has written.
+    A skipped source is neither written nor locked. The state is read after the lease was taken, in
+    the same transaction: no other run can change it, and proxies that send reads to replicas send
+    no read of a transaction that has written.
 
     Args:
         connection: A writing transaction.
         name: The source.
-        base_url: The source's address, for a source without a row.
+        base_url: The source's address, for a new row.
         now: The host's clock.
-        lease: How long the source is held.
-        fresh: Called with the source and the time at which its last run began; returns why the
+        lease: The length of the lease.
+        fresh: Called with the source and the time at which its last run began. Returns why the
             source need not be synced yet, or None.
-        channels: Alert channels that are notified from now on, unless they already are.
+        channels: The configured alert channels; new ones are recorded.
     """
-    for lock in (False, True):  # the second time if another process was faster, or may have been
+    for lock in (False, True):  # again, with a lock, if another process may have been faster
         row = _look(connection, name, channels, lock=lock)
         if row is None:
             insert_new(connection, sources, [{"name": name, "base_url": base_url}])
             row = _look(connection, name, channels)
         if row is None:
-            break  # another process inserts it, which this transaction does not see yet
+            break  # another process has inserted it, but not committed
         if reason := fresh(source_of(row), row.tried_at):
             return str(reason)
         if _is_held(row, lease):
@@ -84,7 +84,7 @@ def begin_run(
 def _look(
     connection: sa.Connection, name: str, channels: Collection[str], *, lock: bool = False
 ) -> Any:
-    """Return a source's row with what decides whether a run begins; None without a row."""
+    """Return a source's row and the facts that decide whether a run begins; None without a row."""
     statement = _look_statement(connection.dialect.name, bool(channels), lock)
     values = {"source": name, "channels": sorted(channels)} if channels else {"source": name}
     return connection.execute(statement, values).one_or_none()
@@ -118,8 +118,8 @@ _TAKE = update(sources).where(
 def _is_held(row: Any, usual: timedelta) -> bool:
     """Whether another run holds the lease.
 
-    A lease that ends later than its own length allows was taken before the clock was set back, and
-    does not count. `usual` is the length of a lease that does not state its own.
+    A lease that ends later than its length allows was taken before the clock was set back, and does
+    not count. `usual` is the length of a lease that has none recorded.
     """
     if row.lease_run_id is None or row.lease_expires_at is None:
         return False
@@ -149,7 +149,7 @@ def _take(connection: sa.Connection, row: Any, now: datetime, lease: timedelta) 
 
 
 def _close_dead_runs(connection: sa.Connection, name: str, run_id: int, now: datetime) -> None:
-    """Close the runs whose process died with their lease."""
+    """Close the runs whose process died."""
     dead = {"status": RunStatus.FAILED.value, "finished_at": now}
     connection.execute(
         update(sync_runs)
@@ -171,7 +171,7 @@ _FINISH = update(sync_runs).where(
 
 
 def holds_lease(connection: sa.Connection, name: str, run_id: int) -> bool:
-    """Whether a run holds its source's lease, and so whether the commit of `begin_run` landed."""
+    """Whether a run holds its source's lease, which shows that `begin_run` was committed."""
     found = select(sources.c.name).where(sources.c.name == name, sources.c.lease_run_id == run_id)
     return connection.execute(found).first() is not None
 
@@ -188,7 +188,7 @@ def release(
 ) -> bool:
     """Release the lease of a run. Returns False if the run no longer holds it.
 
-    `now` is the latest time that the transaction records, `record` what the run learned.
+    `now` is the latest time that the transaction records. `record` replaces the source's row.
     """
     values: dict[str, Any] = dict.fromkeys(("lease_run_id", "lease_expires_at", "lease_seconds"))
     if now is not None:
@@ -206,10 +206,10 @@ def release(
 
 
 def finish_run(connection: sa.Connection, run_id: int, columns: Mapping[str, Any]) -> bool:
-    """Close a run with these columns of `sync_runs`. Returns False if it was closed before."""
+    """Close a run with these columns of `sync_runs`. Returns False if it is already closed."""
     return bool(connection.execute(_FINISH, {**columns, "run_id": run_id}).rowcount)
 
 
 def finished_at(connection: sa.Connection, run_id: int) -> datetime | None:
-    """Return when a run was closed, and so whether the closing commit landed."""
+    """Return when a run was closed, which shows whether that was committed."""
     return connection.scalar(select(sync_runs.c.finished_at).where(sync_runs.c.id == run_id))

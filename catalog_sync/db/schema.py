@@ -21,31 +21,31 @@ VIEWS = ("current_models", "retiring_models")
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
-    """An aware datetime, in UTC; databases without time zones store UTC. A naive one raises."""
+    """An aware datetime in UTC, also in databases without time zones. A naive one raises."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
     def bind_processor(self, dialect: sa.Dialect) -> Any:
-        """Convert a time once that many rows share."""
+        """Convert equal times once: many rows share them."""
         process = super().bind_processor(dialect)
         if process is None:
             return None
         shared = lru_cache(maxsize=_SHARED_TIMES)(process)
 
         def processed(value: datetime | None) -> Any:
-            # Equal times of UTC are the same; those of other zones may be two hours with one name.
+            # Only in UTC are equal times the same; elsewhere an hour may occur twice.
             return (shared if value is None or value.tzinfo is UTC else process)(value)
 
         return processed
 
     def result_processor(self, dialect: sa.Dialect, coltype: Any) -> Any:
-        """Convert a time once that many rows share."""
+        """Convert equal times once: many rows share them."""
         process = super().result_processor(dialect, coltype)
         return process and lru_cache(maxsize=_SHARED_TIMES)(process)
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
-        """Keep microseconds on MariaDB, which cuts them by default."""
+        """Keep microseconds on MariaDB, which drops them by default."""
         if dialect.name in {"mysql", "mariadb"}:
             from sqlalchemy.dialects import mysql  # noqa: PLC0415  # heavy: six drivers' dialects
 
@@ -53,7 +53,7 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
         return dialect.type_descriptor(sa.DateTime(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """Send UTC; drop the zone where the database has none."""
+        """Send UTC, without the zone if the database has none."""
         if value is None:
             return None
         utc = to_utc(value)
@@ -81,7 +81,7 @@ class Json(sa.TypeDecorator[Any]):
         return dialect.type_descriptor(sa.JSON(none_as_null=True))
 
 
-# SQLite numbers only INTEGER keys by itself.
+# SQLite generates only INTEGER keys.
 _BIG_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _MODEL_ID = sa.String(255)
 _SOURCE = sa.String(64)

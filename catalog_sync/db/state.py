@@ -1,4 +1,4 @@
-"""The recorded state of sources and their runs, for the decisions of a run and for queries."""
+"""The recorded state of sources and their runs, for decisions and queries."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 _WALKED = (RunStatus.SUCCEEDED, RunStatus.HELD)
 _GOOD_RUNS = 100
-"""Of so many good runs, the one that began last by its clock counts: clocks may be set back."""
+"""Among this many applied runs, the latest start counts: clocks may have been set back."""
 _COUNTS = sa.or_(sync_runs.c.error_code.is_(None), sync_runs.c.error_code != STOPPED)
-"""A stopped run says nothing about its source."""
+"""Stopped runs do not count."""
 
 
 def select_state(
     connection: sa.Connection, name: str, base_url: str, began_at: datetime
 ) -> tuple[SourceState, datetime | None]:
-    """Return the recorded state of a source, empty for an unknown one, and when its last run began.
+    """Return the state of a source, empty for an unknown one, and the start of its last run.
 
-    `began_at` is when the present run began.
+    `began_at` is the start of the present run.
     """
     tried = last_of(sync_runs.c.started_at, *ENDED).scalar_subquery().label("tried_at")
     found = select(sources, tried).where(sources.c.name == bindparam("source"))
@@ -43,16 +43,16 @@ def select_state(
 def state_of(
     connection: sa.Connection, row: Any, began_at: datetime, run_id: int | None
 ) -> SourceState:
-    """Return the recorded state of the source of a row.
+    """Return the state of the source of a row.
 
-    `began_at` is when the present run began; applied runs that began later had a wrong clock.
-    `run_id` holds the lease. Raises StaleReadError if what is read does not show that.
+    `began_at` is the start of the present run; earlier runs that began later had a wrong clock.
+    `run_id` holds the lease. Raises StaleReadError if the data that is read does not show that.
     """
     name = row.name
     found = connection.execute(_STATE, {"source": name, "began_at": began_at}).one()
     if found.lease_run_id != run_id:
         raise StaleReadError(
-            f"database {where(connection.engine.url)}: what is read does not show what was written",
+            f"database {where(connection.engine.url)}: reads do not show what was just written",
             "point database_url to the primary, without a proxy that sends reads to replicas",
         )
     return SourceState(
@@ -77,9 +77,9 @@ def last_of(column: Any, *statuses: RunStatus) -> sa.Select[Any]:
 def _last_runs(
     column: Any, statuses: Sequence[RunStatus], *conditions: Any, limit: int = 1
 ) -> sa.Subquery:
-    """Select a value of the last runs of a `source`, `limit` of each of the statuses.
+    """Select a value of the last runs of a `source`, `limit` per status.
 
-    One status at a time: with several, a database reads all runs of the source.
+    Each status has its own subquery: with several, a database reads all runs of the source.
     """
     by_status = [
         select(sync_runs.c.number, column)
@@ -123,7 +123,7 @@ def _last_event_at(kind: Kind) -> sa.Select[Any]:
 
 
 _STATE = _state()
-"""Each subquery reads one end of an index, however long the history is."""
+"""Each subquery reads only one end of an index."""
 
 
 def last_runs(connection: sa.Connection) -> dict[str, list[Any]]:
@@ -162,7 +162,7 @@ _LAST_RUNS = _last_runs_of_all()
 
 
 def source_of(row: Any) -> SourceRecord:
-    """Return the source that a row of `sources` describes."""
+    """Decode a row of `sources`."""
     return SourceRecord(
         row.name,
         row.base_url,
@@ -176,8 +176,8 @@ def source_of(row: Any) -> SourceRecord:
 def failures(connection: sa.Connection, name: str, most: int) -> tuple[int, list[str]]:
     """Return how many runs failed in a row, and the error codes announced since the last success.
 
-    A succeeded or held run ends the streak. Skipped and stopped runs do not count. More than `most`
-    are not counted.
+    A succeeded or held run ends the streak. Skipped and stopped runs do not count. The count ends
+    at `most`.
     """
     last_walk = func.coalesce(last_of(sync_runs.c.number, *_WALKED).scalar_subquery(), 0)
     after_it = sync_runs.c.number > last_walk
@@ -199,6 +199,6 @@ def latest_recorded_at(connection: sa.Connection, name: str) -> datetime | None:
 
 
 def select_sources(connection: sa.Connection) -> list[SourceRecord]:
-    """Return the recorded facts of each source, by name."""
+    """Return the recorded sources, sorted by name."""
     rows = connection.execute(select(sources))
     return sorted(map(source_of, rows), key=lambda source: source.name)

@@ -1,4 +1,4 @@
-"""Parts that the statements of several tables share."""
+"""Helpers for the statements of all tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 MAX_IDS = 500
-"""Values in one IN list: every database accepts them."""
+"""The number of values in one IN list that every database accepts."""
 
 
 def chunks(values: Sequence[Any], size: int = MAX_IDS) -> Iterator[Sequence[Any]]:
@@ -22,7 +22,7 @@ def chunks(values: Sequence[Any], size: int = MAX_IDS) -> Iterator[Sequence[Any]
 
 
 def inserted_id(result: sa.CursorResult[Any]) -> int:
-    """Return the id that the database assigned to the one inserted row."""
+    """Return the id of the inserted row."""
     key = result.inserted_primary_key
     if key is None:
         raise TypeError("no row was inserted")
@@ -30,7 +30,7 @@ def inserted_id(result: sa.CursorResult[Any]) -> int:
 
 
 def insert_new(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-    """Insert rows, except those that another process inserted at the same time."""
+    """Insert the rows that do not exist, even if another process inserts them concurrently."""
     if not rows:
         return
     dialect = connection.dialect.name
@@ -47,9 +47,9 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: list[dict[str, 
 
 
 def database_now(dialect: str) -> Any:
-    """Return the expression for the present time of the database's clock, in UTC.
+    """Return the SQL expression for the database's clock, in UTC.
 
-    Leases compare this clock: the clocks of two hosts may differ by minutes.
+    Leases use this clock, because the clocks of two hosts may differ by minutes.
     """
     text = {
         "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",

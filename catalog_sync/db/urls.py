@@ -1,4 +1,4 @@
-"""Database URLs: what a user may write, and the options that the driver gets."""
+"""Database URLs: parsing, checks, and the options of the drivers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DRIVERS = {
     "mysql": ("mysql+pymysql", "pymysql", "PyMySQL"),
     "mariadb": ("mariadb+pymysql", "pymysql", "PyMySQL"),
 }
-"""By the URL's scheme: SQLAlchemy's name, the driver, the package that holds it."""
+"""By the URL's scheme: SQLAlchemy's name, the driver, the package to install."""
 _EXPECTED = (
     "expected sqlite:///FILE, postgresql://USER:PASSWORD@HOST/DATABASE or mysql://… "
     "(CATALOG_SYNC_DATABASE_URL or the key database_url)"
 )
 _CONNECT_TIMEOUT_SECONDS = 10
 _KEEPALIVE = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 3}
-"""For libpq, which has no read timeout: a dead host is noticed within a minute and a half."""
+"""libpq has no read timeout. With these, it detects a dead host within a minute and a half."""
 _MYSQL_NUMBERS = ("connect_timeout", "read_timeout", "write_timeout", "max_allowed_packet")
 _MYSQL_FLAGS = ("ssl_check_hostname", "ssl_disabled", "ssl_verify_cert", "ssl_verify_identity")
 _MYSQL_TEXTS = (
@@ -34,7 +34,7 @@ _MYSQL_TEXTS = (
 )
 _TLS_FILES = ("ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "sslrootcert", "sslcert", "sslkey")
 _SECRET_LENGTH = 16
-"""A value of another option that is this long may be a misplaced secret."""
+"""The length from which the value of any option may be a misplaced secret."""
 _SECRET_OPTION = re.compile(r"pass(?!file)|secret|scram|token|^options$")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _MULTIPLE_HOSTS = re.compile(
@@ -43,7 +43,7 @@ _MULTIPLE_HOSTS = re.compile(
 
 
 def parse(url: str) -> sa.URL:
-    """Return a database URL with the program's driver. Raises ConfigError."""
+    """Parse a database URL and set the program's driver. Raises ConfigError."""
     url, hosts = _hosts_of(url)
     try:
         parsed = sa.make_url(url)
@@ -53,7 +53,7 @@ def parse(url: str) -> sa.URL:
         raise ConfigError("database_url: not a database URL", _EXPECTED) from None
     if "@" in (parsed.host or ""):
         raise ConfigError(
-            "database_url: more than one @; write one in a password as %40", _EXPECTED
+            "database_url: more than one @; write an @ in a password as %40", _EXPECTED
         )
     if backend not in DRIVERS:
         raise ConfigError(f"database_url: {backend} is not supported", _EXPECTED)
@@ -74,7 +74,7 @@ def parse(url: str) -> sa.URL:
 
 
 def _with_encoding(parsed: sa.URL) -> sa.URL:
-    """Refuse an encoding that cannot carry every text; MariaDB's client must be given one."""
+    """Refuse an encoding that is not UTF-8. MariaDB's client needs an explicit one."""
     names = {"mysql": "charset", "mariadb": "charset", "postgresql": "client_encoding"}
     if (name := names.get(parsed.get_backend_name())) is None:
         return parsed
@@ -82,14 +82,14 @@ def _with_encoding(parsed: sa.URL) -> sa.URL:
     given = str(parsed.query.get(name, needed))
     if given.lower().replace("-", "") not in {needed, "utf8", "utf8mb3"}:
         raise ConfigError(
-            f"database_url: {name}={given} cannot carry every text",
+            f"database_url: {name}={given} cannot encode every character",
             f"write {name}={needed}, or leave it out",
         )
     return parsed.update_query_dict({name: needed}) if name == "charset" else parsed
 
 
 def _hosts_of(url: str) -> tuple[str, list[str]]:
-    """Move several hosts in libpq's syntax out of a URL. SQLAlchemy expects them as options."""
+    """Extract several hosts in libpq's syntax from a URL. SQLAlchemy expects them as options."""
     if (found := _MULTIPLE_HOSTS.match(url)) is None:
         return url, []
     before, hosts, after = found.groups()
@@ -101,7 +101,7 @@ def _check_sqlite(url: str, parsed: sa.URL) -> None:
         raise ConfigError("database_url: an SQLite database needs a file", _EXPECTED)
     if "?" in url and "uri" not in parsed.query:
         raise ConfigError(
-            "database_url: a ? in the path of an SQLite file would name another file",
+            "database_url: an SQLite file cannot have a ? in its path",
             "rename the file; options need a URI: sqlite:///file:PATH?mode=ro&uri=true",
         )
 
@@ -109,8 +109,8 @@ def _check_sqlite(url: str, parsed: sa.URL) -> None:
 def connect_options(parsed: sa.URL, silence_seconds: int) -> tuple[sa.URL, dict[str, Any]]:
     """Return a server's URL without the converted options, and the driver's arguments.
 
-    `silence_seconds` is how long MariaDB may take to answer. Raises ConfigError for an option that
-    the driver does not know, or that is not safe.
+    `silence_seconds` is MariaDB's timeout for an answer. Raises ConfigError for an option that is
+    unknown or not safe.
     """
     options: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
     if parsed.get_backend_name() == "postgresql":
@@ -118,7 +118,7 @@ def connect_options(parsed: sa.URL, silence_seconds: int) -> tuple[sa.URL, dict[
         options |= {"client_encoding": "utf8", "prepare_threshold": None, **_KEEPALIVE}
         for name in ("autocommit", "context", "cursor_factory", "row_factory"):
             if name in parsed.query:
-                raise ConfigError(f"database_url: {name} is not an option here", "remove it")
+                raise ConfigError(f"database_url: the option {name} is not supported", "remove it")
         if "prepare_threshold" in parsed.query:
             given = _number("prepare_threshold", parsed.query["prepare_threshold"], none=True)
             parsed = parsed.difference_update_query(["prepare_threshold"])
@@ -141,7 +141,9 @@ def _mysql_options(parsed: sa.URL) -> dict[str, Any]:
             options[name] = _flag(name, value)
         elif name not in _MYSQL_TEXTS:
             known = ", ".join(sorted((*_MYSQL_NUMBERS, *_MYSQL_FLAGS, *_MYSQL_TEXTS)))
-            raise ConfigError(f"database_url: {name} is not an option here", f"known: {known}")
+            raise ConfigError(
+                f"database_url: the option {name} is not supported", f"expected one of: {known}"
+            )
     return options
 
 
@@ -149,14 +151,14 @@ def check_options(engine: sa.Engine) -> None:
     """Refuse options that libpq does not know. Raises ConfigError."""
     if engine.dialect.name != "postgresql":
         return
-    from psycopg import pq  # noqa: PLC0415  # an optional driver, loaded by now
+    from psycopg import pq  # noqa: PLC0415  # an optional driver
 
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     for name in engine.url.query:
         if name not in known:
             raise ConfigError(
                 f"database_url: {name} is not an option of PostgreSQL's client library",
-                "see its list of parameter key words",
+                "see the parameter key words in libpq's documentation",
             )
 
 
@@ -177,7 +179,7 @@ def _flag(name: str, value: Any) -> bool:
 
 
 def where(url: sa.URL) -> str:
-    """Return the part of a database URL that an error may show. It holds no secret."""
+    """Return the part of a database URL without secrets, for messages."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
     hosts = url.query.get("host", ())

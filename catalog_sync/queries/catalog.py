@@ -1,4 +1,4 @@
-"""Queries about the catalog: models, events, sources. Read-only."""
+"""Queries about models, events and sources. Read-only."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def past_notes(as_of: datetime, now: datetime, later: Mapping[str, datetime]) -> list[str]:
-    """Return remarks on an answer about the past or the future.
+    """Return notes on a list of the past or the future.
 
-    `later` holds the sources whose record begins after `as_of`, and when it does.
+    `later` are the sources whose record begins after `as_of`, and when it begins.
     """
     when = format_instant(as_of)
     notes = [
@@ -34,7 +34,7 @@ def past_notes(as_of: datetime, now: datetime, later: Mapping[str, datetime]) ->
         f"its record begins at {format_instant(begin)}"
         for source, begin in later.items()
     ]
-    return [*notes, f"{when} lies ahead: this is what is known now"] if as_of > now else notes
+    return [*notes, f"{when} is in the future: this is the present list"] if as_of > now else notes
 
 
 def list_models(
@@ -47,8 +47,8 @@ def list_models(
 ) -> list[ModelRecord]:
     """Return the models that are listed now, or were at the aware time `as_of`, newest first.
 
-    A record of the past is replayed from events: `missing_since` is None, and `last_seen_at` is a
-    time at which the model was seen, not always the last.
+    Records of the past are replayed from events: `missing_since` is None, and `last_seen_at` may be
+    earlier than the last time that the model was seen.
     """
     records: Iterable[ModelRecord]
     if as_of is None:
@@ -69,27 +69,27 @@ def list_models(
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """The requested events. Empty values and None match all."""
+    """Selects events. Empty values and None match all."""
 
     sources: Sequence[str] = ()
     kinds: Sequence[Kind] = ()
     models: str | None = None
     """A glob of ids, which events without a model never match; case matters."""
     since: datetime | None = None
-    """The first time, included."""
+    """Inclusive."""
     until: datetime | None = None
-    """The last time, excluded."""
+    """Exclusive."""
     payloads: Collection[Kind] | None = None
-    """The kinds whose objects are read, which is most of the work; None reads them all."""
+    """Only events of these kinds get their objects, which are most of the work; None reads all."""
 
 
 def model_glob(text: str | None) -> str | None:
-    """Return the glob for a person's text: without a wildcard it also matches part of an id."""
+    """Return a user's text as a glob; without a wildcard, it matches any part of an id."""
     return text if text is None or any(c in text for c in "*?[") else f"*{text}*"
 
 
 def iter_events(connection: Connection, where: EventFilter) -> Iterator[Event]:
-    """Yield what changed, oldest first. Raises ValueError for a time without a zone."""
+    """Yield events, oldest first. Raises ValueError for a time without a zone."""
     until = None if where.until is None else to_utc(where.until)
     for event in db_catalog.select_events(
         connection,
@@ -108,7 +108,7 @@ def iter_events(connection: Connection, where: EventFilter) -> Iterator[Event]:
 
 
 def list_sources(connection: Connection, *, sources: Sequence[str] = ()) -> list[SourceRecord]:
-    """Return the sources whose catalog was recorded, by name."""
+    """Return the sources with a recorded catalog, sorted by name."""
     return [
         source
         for source in db_state.select_sources(connection)
@@ -130,7 +130,7 @@ def sources_without_record(
 def show_model(connection: Connection, model_id: str) -> list[tuple[ModelRecord, list[Event]]]:
     """Return a model's rows, one per source, each with its events, newest first.
 
-    Raises NotFoundError, with the closest ids that are known, for one that was never listed.
+    Raises NotFoundError, with the closest known ids, for a model that was never listed.
     """
     found = sorted(
         db_catalog.select_models(connection, model_id=model_id), key=lambda record: record.source
@@ -145,7 +145,7 @@ def show_model(connection: Connection, model_id: str) -> list[tuple[ModelRecord,
 
 
 def _history(connection: Connection, source: str, model_id: str) -> list[Event]:
-    """Return a model's own events and those of the whole catalog, newest first."""
+    """Return a model's own events and the catalog-wide ones, newest first."""
     own = db_catalog.select_events(connection, sources=[source], model_id=model_id)
     shared = db_catalog.select_events(connection, sources=[source], kinds=[Kind.SCHEMA_CHANGED])
     touching = [event for event in shared if model_id in (event.payload or {})]

@@ -1,6 +1,6 @@
 """Rows of the tables as JSON and CSV, with every column in the order of the table.
 
-Pure. Commands print these rows, and the published site contains them.
+Commands print these rows, and the published site contains them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def capabilities(payload: Mapping[str, Any]) -> list[str]:
-    """Return the paths that a model supports, such as "effort.high"."""
+    """Return the paths of the capabilities that a model supports, such as "effort.high"."""
     stated = payload.get("capabilities")
     return list(_supported(stated, "")) if isinstance(stated, Mapping) else []
 
@@ -32,7 +32,7 @@ def capabilities_text(payload: Mapping[str, Any]) -> str:
     groups: dict[str, list[str]] = {}
     for path in capabilities(payload):
         name, _, part = path.partition(".")
-        if part and name in groups:  # thinking may be unsupported with "thinking.types.disabled"
+        if part and name in groups:  # a part may be supported without its group
             groups[name].append(part.removeprefix("types."))
         else:
             groups[path] = []
@@ -73,13 +73,13 @@ def event_row(event: Event) -> dict[str, Any]:
 
 
 def delivery_row(delivery: Delivery) -> dict[str, Any]:
-    """Return a delivery with the columns of `alert_deliveries`, and its event's facts."""
+    """Return a delivery with the columns of `alert_deliveries`, and some of its event's."""
     about = {name: getattr(delivery.event, name) for name in _EVENT_FIELDS}
     return row(DELIVERY_COLUMNS, delivery, event_id=delivery.event.id, **about)
 
 
 def row(columns: Sequence[str], value: object, **known: Any) -> dict[str, Any]:
-    """Return the attributes of a value, or the `known` ones, by column; times are RFC 3339."""
+    """Return the `known` values, or the attributes of `value`, by column; times are RFC 3339."""
     cells = {name: known[name] if name in known else getattr(value, name) for name in columns}
     return {
         key: format_instant(cell) if isinstance(cell, datetime) else cell
@@ -88,25 +88,25 @@ def row(columns: Sequence[str], value: object, **known: Any) -> dict[str, Any]:
 
 
 def json_text(value: Any, *, ascii_only: bool = False) -> str:
-    """Return one JSON value as indented lines; `ascii_only` escapes all other characters."""
+    """Encode a value as indented JSON; `ascii_only` escapes all other characters."""
     return json.dumps(value, ensure_ascii=ascii_only, indent=2)
 
 
 def json_array(rows: Iterable[Mapping[str, Any]], *, ascii_only: bool = False) -> str:
-    """Return an array of objects, one per line; `ascii_only` as in `json_text`."""
+    """Encode an array of objects, one per line; `ascii_only` as in `json_text`."""
     lines = ",\n".join(json.dumps(row, ensure_ascii=ascii_only) for row in rows)
     return f"[\n{lines}\n]" if lines else "[]"
 
 
 def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Return a header line and a record per row; None is empty, objects are JSON."""
+    """Encode a header line and a record per row; None is empty, objects are JSON."""
     cells = [[_cell(row[column]) for column in columns] for row in rows]
     return "".join(map(_record, [columns, *cells]))
 
 
 def _record(cells: Sequence[Any]) -> str:
     line = io.StringIO()
-    csv.writer(line).writerow(cells)  # before Python 3.13, only this line end, \r\n, is quoted
+    csv.writer(line).writerow(cells)  # Python before 3.13 quotes only its own line end, \r\n
     return line.getvalue().removesuffix("\r\n") + "\n"
 
 

@@ -35,26 +35,26 @@ class SourceHealth:
     last_success_at: datetime | None = None
     """When a run was last applied; None before the first."""
     max_age: timedelta | None = None
-    """The allowed age of that. None before the first."""
+    """How old that may become."""
     fresh: bool = False
     held: bool = False
     """Whether a run waits for a person."""
     held_reason: str | None = None
     held_models: tuple[str, ...] = ()
-    """Ids whose removal waits, in order; empty when another identity answered."""
+    """Ids whose removal waits, sorted; empty when another identity answered."""
     last_attempt_at: datetime | None = None
-    """When the last ended run began. None without one."""
+    """When the last ended run began. Stopped runs do not count."""
     last_duration: timedelta | None = None
-    """How long that run took, by a clock that may have been set back."""
+    """How long that run took, by the host's clock."""
     last_error: str | None = None
-    """Why the last run failed. None if it succeeded. Stopped runs do not count."""
+    """Why that run failed. None if it did not."""
     error_code: str | None = None
     clock_offset_seconds: int | None = None
     """The host's clock minus the API's at the last run; None when unknown."""
 
     @property
     def problem(self) -> str | None:
-        """The code of the reason why the source is not fresh. None if it is fresh."""
+        """The code for why the source is not fresh; None if it is."""
         if self.fresh:
             return None
         return "never_synced" if self.last_success_at is None else "stale"
@@ -110,7 +110,7 @@ class Status:
         }
 
     def healthz(self) -> dict[str, Any]:
-        """Return the text of /healthz: codes only, no text of a host, a user or the API."""
+        """Return the object for /healthz: only codes, no texts of hosts, users or the API."""
         stale = [source for source in self.configured if not source.fresh]
         return {
             "ok": self.fresh,
@@ -138,7 +138,7 @@ def status(
     runs = db_state.last_runs(connection)
     recorded = {source.name: source for source in db_state.select_sources(connection)}
     walks = {name: _last(runs[name], RunStatus.SUCCEEDED, RunStatus.HELD) for name in recorded}
-    # A list of another identity is refused, and has no length: no removal waits for a person.
+    # A run held for another identity has no `models`, and no removals wait.
     held = [name for name, walk in walks.items() if _is_held(walk) and walk.models is not None]
     waiting = _missing_models(connection, held)
     configured = {source.name: source for source in settings.sources}
@@ -155,7 +155,7 @@ def status(
         )
         if (at := health.last_success_at) is not None:
             limit = max_age or settings.max_age_of(source or settings.sources[0], at)
-            # Far ahead of the clock: written before the clock was set back.
+            # A time far in the future was written before the clock was set back.
             health = replace(health, max_age=limit, fresh=abs(now - at) <= limit)
         healths.append(health)
     unsent = outbox.unsent(connection)
@@ -164,7 +164,7 @@ def status(
 
 
 def _health(record: SourceRecord, runs: Sequence[Any], now: datetime) -> SourceHealth:
-    """Return the health that the last runs of a source show, without the judgement of its age."""
+    """Return a source's health, without `fresh` and `max_age`."""
     succeeded = _last(runs, RunStatus.SUCCEEDED)
     walk = _last(runs, RunStatus.SUCCEEDED, RunStatus.HELD)
     last = _last(runs, *ENDED)
@@ -196,7 +196,7 @@ def _is_held(walk: Any) -> bool:
 
 
 def _missing_models(connection: sa.Connection, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the ids of the missing models by source."""
+    """Return the ids of the missing models, by source."""
     if not names:
         return {}
     found: dict[str, list[str]] = defaultdict(list)
@@ -216,8 +216,8 @@ def _success_time(
 ) -> datetime | None:
     """Return the time of the last success.
 
-    Stored times never decrease. If the clock was set back and the stored time is in the future, the
-    start of the run counts, which is the unadjusted clock.
+    Recorded times never decrease. If the clock was set back and the recorded time is in the future,
+    the start of the run counts, which is never adjusted.
     """
     if synced_at is None or started_at is None or started_at > now:
         return synced_at

@@ -18,7 +18,7 @@ _CLOCK_TOLERANCE_SECONDS = 300
 
 
 def stale_text(source: SourceHealth, now: datetime) -> str:
-    """Return why a source is not fresh, with the error of its last run if that failed."""
+    """Return why a source is not fresh, with its last error."""
     last, limit = source.last_success_at, source.max_age
     if last is None or limit is None:
         text = f"source {source.name} was never synced"
@@ -48,7 +48,7 @@ def clock_text(source: SourceHealth) -> str | None:
 
 
 def problems(status: Status) -> list[str]:
-    """Return a line for each problem that needs attention. Empty if there are none."""
+    """Return a line for each problem that needs attention."""
     lines = []
     for source in status.configured:
         if not source.fresh:

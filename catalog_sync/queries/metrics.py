@@ -93,7 +93,7 @@ class SourceSnapshot:
     lifecycles: Mapping[str, int] = field(default_factory=dict)
     """Models not removed: `active`, `deprecated`, `retired`, `unknown` (not stated) or `other`."""
     next_retirement_at: datetime | None = None
-    """The next retirement of a model not removed. None if none is known."""
+    """The next retirement date of a model that is not removed."""
 
     @property
     def held_models(self) -> int:
@@ -109,9 +109,9 @@ class Snapshot:
     deliveries: Mapping[str, int] = field(default_factory=dict)
     """By status: `pending`, `delivered`, `failed`."""
     oldest_pending_at: datetime | None = None
-    """When the oldest event with a pending delivery happened. None without one."""
+    """When the oldest event with a pending delivery happened."""
     database_up: bool = True
-    """Whether the database could be read. If not, the other values have no meaning."""
+    """Whether the database could be read. If not, the other values are meaningless."""
 
 
 def snapshot(connection: sa.Connection, settings: Settings, now: datetime) -> Snapshot:
@@ -164,7 +164,7 @@ def _count_runs(connection: sa.Connection) -> tuple[dict[str, Counter[str]], int
 def exposition(snapshot: Snapshot, *, catalog: str = "") -> bytes:
     """Return a snapshot in Prometheus's text format, version 0.0.4.
 
-    `catalog` is a label of every sample, which tells several catalogs of one host apart.
+    `catalog` is a label of every sample, which distinguishes several catalogs of one host.
     """
     from prometheus_client import generate_latest  # noqa: PLC0415  # heavy
 
@@ -176,8 +176,8 @@ def registry(
 ) -> CollectorRegistry:
     """Return a registry that calls `read` for each collection.
 
-    `process` adds the values of this process and its interpreter. They are for a server: a process
-    that writes a file has ended when the file is read.
+    `process` adds the metrics of this process and its interpreter, which make sense for a server
+    only.
     """
     from prometheus_client import (  # noqa: PLC0415  # heavy
         CollectorRegistry,
@@ -186,7 +186,7 @@ def registry(
         ProcessCollector,
     )
 
-    registry = CollectorRegistry()  # the library's default one is shared with the host program
+    registry = CollectorRegistry()  # the default registry belongs to the host program
     registry.register(_Collector(read, {"catalog": catalog} if catalog else {}))
     if process:
         ProcessCollector(registry=registry)
@@ -196,14 +196,14 @@ def registry(
 
 
 class _Collector:
-    """Collects the metrics from the database; an interface of the library."""
+    """Collects the metrics; implements the library's interface."""
 
     def __init__(self, read: Callable[[], Snapshot], labels: Mapping[str, str]) -> None:
         self._read = read
         self._labels = labels
 
     def describe(self) -> list[Metric]:
-        """Return no descriptions: registering must not read the database."""
+        """Return nothing: registration must not read the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -234,7 +234,7 @@ class _Collector:
             single = [((source.health.name,), value(source)) for source in sources]
             yield self._metric(name, text, ["source"], single)
         for name, attribute, label, words, text in _PER_WORD:
-            # Also zeros: a series that begins late shows no rise.
+            # Zeros too: Prometheus sees no increase at the start of a series.
             samples = [
                 ((source.health.name, word), getattr(source, attribute).get(word, 0))
                 for source in sources
@@ -243,7 +243,7 @@ class _Collector:
             yield self._metric(name, text, ["source", label], samples)
 
     def _metric(self, name: str, text: str, labels: list[str], samples: _Samples) -> Metric:
-        """Return a metric with its samples, without those that are None."""
+        """Return a metric with its samples, except None."""
         from prometheus_client.core import (  # noqa: PLC0415  # heavy
             CounterMetricFamily,
             GaugeMetricFamily,

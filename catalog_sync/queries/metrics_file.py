@@ -23,8 +23,8 @@ _NAMED = re.compile(r"catalog[-_]sync[-_](.+)\.prom")
 def write(path: Path, snapshot: Snapshot) -> None:
     """Replace the metrics file at `path`.
 
-    node_exporter fails if two files of its directory have the same series. The samples of a file
-    `catalog-sync-NAME.prom` therefore have the label `catalog="NAME"`, and a clash is logged.
+    node_exporter fails if two files in its directory have the same series. Samples in a file
+    `catalog-sync-NAME.prom` therefore have the label `catalog="NAME"`, and a conflict is logged.
     Raises OSError.
     """
     named = _NAMED.fullmatch(path.name)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _LIMITS = {
-    "threads": 4,  # requests that are answered at the same time
-    "connection_limit": 500,  # slow or silent clients do not occupy a thread
+    "threads": 4,  # concurrent requests
+    "connection_limit": 500,  # slow or silent clients occupy no thread
     "channel_timeout": 10,  # seconds of silence after which a connection is closed
     "cleanup_interval": 5,
     "max_request_header_size": 16 * 1024,
@@ -34,8 +34,8 @@ _Answer: TypeAlias = "tuple[str, list[tuple[str, str]], bytes]"
 class Listener(Server):
     """Serves /metrics and /healthz.
 
-    `health` returns whether all is well (200 or 503), and the object that /healthz shows. Raises
-    OSError if the address cannot be bound.
+    `health` returns whether the status is 200 (or 503), and the object for /healthz. Raises OSError
+    if the address cannot be bound.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class _Application:
             return status, [*headers, ("Allow", "GET, HEAD")], body
         if environ["PATH_INFO"] == "/metrics":
             answered: list[Any] = []
-            request = {**environ, "REQUEST_METHOD": "GET"}  # waitress does not handle HEAD
+            request = {**environ, "REQUEST_METHOD": "GET"}  # its HEAD has no content length
             body = b"".join(self._metrics(request, lambda *answer: answered.extend(answer)))
             return answered[0], answered[1], body
         if environ["PATH_INFO"] == "/healthz":

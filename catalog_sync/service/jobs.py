@@ -1,4 +1,4 @@
-"""The daemon's jobs: one per source, and the deliveries between the runs."""
+"""The daemon's jobs: one per source, and one for deliveries."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ logger = logging.getLogger(__name__)
 _DELIVER_EVERY = Schedule(timedelta(seconds=10))
 """How often due alerts are delivered, in addition to after each run."""
 _RETRY = timedelta(seconds=10)
-"""How soon the first run is tried again while the database cannot be used."""
+"""The delay before a source's first run is retried if the database cannot be used."""
 _DELIVERIES = "deliveries"
 
 
 class ScheduleTrigger(BaseTrigger):  # type: ignore[misc]  # has no types
-    """Trigger that skips missed runs: every run is later than the present time.
+    """Trigger that skips missed runs: the next run is always in the future.
 
-    Each run is delayed by up to `jitter`, drawn at random and added in UTC.
+    Each run is delayed by a random time of up to `jitter`.
     """
 
     def __init__(self, schedule: Schedule, jitter: timedelta = timedelta()) -> None:
@@ -51,7 +51,7 @@ class ScheduleTrigger(BaseTrigger):  # type: ignore[misc]  # has no types
         self._jitter = jitter
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """Return the next run. APScheduler calls this after each one."""
+        """Return the time of the next run. Called by APScheduler."""
         run = self._schedule.next_after(previous_fire_time or now)
         if run <= now:
             run = self._schedule.next_after(now)
@@ -59,9 +59,9 @@ class ScheduleTrigger(BaseTrigger):  # type: ignore[misc]  # has no types
 
 
 class Jobs:
-    """One active configuration: an App, and the scheduler of its jobs.
+    """One active configuration: an App and the scheduler of its jobs.
 
-    `on_end` is called, from any thread, each time that a run or a delivery ended.
+    `on_end` is called, from any thread, whenever a run or a delivery has ended.
     """
 
     def __init__(self, app: App, on_end: Callable[[], None]) -> None:
@@ -75,7 +75,7 @@ class Jobs:
         self._running = 0
         self._stopped = False
         self._lock = threading.Lock()
-        # A delivery lasts as long as its slowest channel. A hanging one must not block the others.
+        # A delivery lasts as long as its slowest channel, which must not block the others.
         self._senders = len(app.settings.alerts) + 1
         parallel = min(len(self._schedules), app.settings.parallel)
         self._scheduler = BackgroundScheduler(
@@ -117,9 +117,9 @@ class Jobs:
         self.app.stop()
 
     def on_clock_change(self, step: timedelta) -> None:
-        """Follow a change of the system clock: APScheduler stores absolute times and would wait.
+        """Adjust the jobs to a change of the system clock, since APScheduler stores absolute times.
 
-        Intervals keep their rhythm, so that a clock that is set back again and again delays no run.
+        Intervals move with the clock, so that a clock that is set back repeatedly delays no run.
         Crontab lines are computed from the new time.
         """
         if step > timedelta():
@@ -134,7 +134,7 @@ class Jobs:
                 job.modify(next_run_time=job.next_run_time + step)
 
     def _schedule(self, source: SourceSettings, **options: datetime) -> None:
-        """Add the source's job, or compute its next time again."""
+        """Add or replace the source's job."""
         schedule = self._schedules[source.name]
         jitter = schedule.at_most(self.app.settings.jitter, self.app.clock())
         self._scheduler.add_job(
@@ -148,7 +148,6 @@ class Jobs:
         )
 
     def _log_start(self) -> None:
-        """Log a line per schedule."""
         names: dict[Schedule, list[str]] = {}
         for name, schedule in self._schedules.items():
             names.setdefault(schedule, []).append(name)
@@ -168,7 +167,7 @@ class Jobs:
     # --- the jobs ------------------------------------------------------------------------------
 
     def _run_job(self, work: Callable[..., None], *arguments: object) -> None:
-        """Do the work of a job. An unexpected error is logged, and the job stays scheduled."""
+        """Run a job. An unexpected error is logged, and the job stays scheduled."""
         with self._lock:
             if self._stopped:
                 return
@@ -183,28 +182,28 @@ class Jobs:
             self._on_end()
 
     def sync(self, source: SourceSettings) -> None:
-        """Run a source, unless it was already synced for this time, perhaps by another replica."""
+        """Run a source, unless it was already synced, perhaps by another replica."""
         try:
             options = self._options(source)
             self.app.runs.sync(options, names=[source.name], on_report=self._on_report)
         except DatabaseError as error:
-            log_failure("no run could be made", error)
+            log_failure("the run could not start", error)
             if source.name not in self._done:
                 now = self.app.clock()
                 soon = now + min(_RETRY, self._schedules[source.name].interval(now))
                 self._modify(f"run:{source.name}", soon)
         except CatalogSyncError as error:
-            log_failure("no run could be made", error)
+            log_failure("the run could not start", error)
         else:
             self._done.add(source.name)
             self._modify(_DELIVERIES, self.app.clock())  # a job: no receiver delays the next run
 
     def _options(self, source: SourceSettings) -> RunOptions:
-        """Return the option that skips an unnecessary run.
+        """Return the options that skip an unnecessary run.
 
-        A crontab line: the source was synced since the scheduled time. An interval: it was synced
-        within the interval, less the duration of a walk. After the first run, attempts count as
-        well.
+        With a crontab line, this is a source that was synced since the scheduled time; with an
+        interval, one that was synced within the interval, minus the duration of a walk. After this
+        process's first run, failed and held runs count too.
         """
         schedule, now = self._schedules[source.name], self.app.clock()
         again = source.name in self._done
@@ -219,7 +218,7 @@ class Jobs:
             return
         if report.baseline and report.source in self._recorded:
             logger.warning(
-                "the database is new: the earlier history is not in it",
+                "the database is new and does not contain the earlier history",
                 extra=fields(source=report.source, database=self.app.database),
             )
         self._recorded.add(report.source)
@@ -239,6 +238,6 @@ class Jobs:
 
 
 def log_failure(what: str, error: Exception) -> None:
-    """Log an error that does not end the daemon; its traceback only at DEBUG."""
+    """Log an error that does not end the daemon, with its traceback only at DEBUG."""
     shown = error if logger.isEnabledFor(logging.DEBUG) else None
     logger.error(what, extra=fields(reason=str(error)), exc_info=shown)

@@ -1,8 +1,7 @@
 """The daemon's process: signals, the listener, and the active configuration.
 
 The main thread waits for signals; the jobs run in threads. An error of a run is logged, and the
-source is run again when it is due. Only at the start does an unusable configuration or schema end
-the process.
+schedule continues. An unusable configuration or schema ends the process only at the start.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ logger = logging.getLogger(__name__)
 _LOOK_SECONDS = 5.0
 """How often the clock is checked."""
 _CLOCK_STEP_SECONDS = 2.0
-"""A clock that differs by more from the elapsed time was set."""
+"""If the clock differs from the elapsed time by more than this, it was set."""
 _RELOAD = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()  # not on Windows
-_NOT_RELOADED = "not reloaded; the previous configuration stays"
+_NOT_RELOADED = "not reloaded; the previous configuration stays active"
 
 
 class Daemon:
-    """The process of `catalog-sync run`. `load` returns an App; called again at each reload."""
+    """The process of `catalog-sync run`. `load` returns the App, also at each reload."""
 
     def __init__(self, load: Callable[[], App]) -> None:
         self._load = load
@@ -53,11 +52,11 @@ class Daemon:
         """Jobs of earlier configurations, some of which are still running."""
 
     def run(self) -> int:
-        """Work until a signal to stop, and return 0. Must be called in the main thread.
+        """Run until a signal to stop, and return 0. Must be called in the main thread.
 
         Raises ConfigError, and SchemaError if the schema is that of another version.
         """
-        # A reload during the start must not end the process, which is SIGHUP's default.
+        # By default, a SIGHUP during the start would end the process.
         with queue_signals(self._inbox, _RELOAD):
             app = self._load()
             app.check()
@@ -99,14 +98,14 @@ class Daemon:
                 self._jobs.on_clock_change(timedelta(seconds=ahead - before))
 
     def _end(self) -> None:
-        """Stop running work. The next process takes over work that does not end in time."""
+        """Stop the jobs. The next process takes over work that does not end in time."""
         self._jobs.stop()
         wait_for_end(self._jobs.app, lambda: self._jobs.is_busy, self._inbox)
         if self._listener is not None:
             self._listener.close()
         if self._jobs.is_busy or any(jobs.is_busy for jobs in self._replaced):
             logger.warning("work that did not end in time is left to the next process")
-            exit_at_once(0)  # the interpreter would wait for the threads
+            exit_at_once(0)  # otherwise the interpreter waits for the threads
         self._jobs.app.close()
 
     def _reload(self) -> None:
@@ -136,7 +135,7 @@ class Daemon:
         logger.info("reloaded")
 
     def _listen(self, address: Address | None) -> Listener | None:
-        """Bind the port. Requests are answered from `start` on."""
+        """Bind the address. Requests are answered after `start`."""
         if address is None:
             return None
         from catalog_sync.queries.metrics import registry  # noqa: PLC0415  # only for a server
@@ -148,9 +147,8 @@ class Daemon:
             )
         except OSError as error:
             raise ConfigError(
-                f"http_listen: {address.host}:{address.port} cannot be listened on: "
-                f"{error.strerror}",
-                "choose another address, or end the process that has it",
+                f"http_listen: cannot listen on {address.host}:{address.port}: {error.strerror}",
+                "choose another address, or stop the process that uses it",
             ) from error
         logger.info("listening", extra=fields(host=address.host or None, port=listener.port))
         return listener
@@ -163,6 +161,6 @@ class Daemon:
 
 
 def _refuse_missing(file: Path | None) -> None:
-    """Raise ConfigError for a deleted file. Without it, the defaults would be used."""
+    """Raise ConfigError if the file was deleted. `load` would use the defaults instead."""
     if file is not None and not file.exists():
-        raise ConfigError(f"configuration file {file} is gone")
+        raise ConfigError(f"configuration file {file} no longer exists")

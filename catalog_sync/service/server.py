@@ -1,4 +1,4 @@
-"""A WSGI application on a port of its own: waitress, which can be stopped from another thread."""
+"""A waitress server for a WSGI application, which another thread can stop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Server:
     """Serves a WSGI application from `start` until `close`.
 
     Args:
-        address: The host and the port to bind. `::` accepts IPv4 too; port 0 chooses a free one.
+        address: The host and port to bind. `::` accepts IPv4 too; port 0 chooses a free one.
         application: Answers the requests.
         limits: Options of waitress.
 
@@ -57,7 +57,7 @@ class Server:
             self._thread.start()
 
     def join(self) -> None:
-        """Wait until the server is closed from elsewhere."""
+        """Wait until another thread closes the server."""
         self._thread.join()
 
     def close(self) -> None:

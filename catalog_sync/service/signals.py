@@ -1,4 +1,4 @@
-"""Signals: how `run` and `sync` are stopped, and how they end in time."""
+"""Signals that stop `run` and `sync`, and the end of their work."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from catalog_sync.app import App
 
 Inbox: TypeAlias = "SimpleQueue[signal.Signals | None]"
-"""Signals, and None when something ended."""
+"""Signals, and None when a job has ended."""
 STOP = (signal.SIGTERM, signal.SIGINT)
 _GRACE = timedelta(seconds=10)
 """How long running work may take to end after a signal."""
 _SENDING_GRACE = timedelta(seconds=2)
 """The same if only messages are being sent. Their claims expire, and they are sent again."""
 _CLOSING_SHARE = 0.2
-"""The part of the grace period for closing the runs of threads that do not end."""
+"""The share of the grace period for closing the runs whose threads do not end."""
 
 
 @contextmanager
@@ -66,8 +66,7 @@ def queue_signals(inbox: Inbox, numbers: Iterable[signal.Signals]) -> Iterator[N
 def wait_for_end(app: App, is_busy: Callable[[], bool], inbox: Inbox) -> signal.Signals | None:
     """Wait until the work of a stopped App has ended, at most for the grace period.
 
-    Then close the runs that are still open, in place of their threads. Returns the last signal
-    received in this time.
+    Runs that are still open are then closed. Returns the last signal received in the meantime.
     """
     received = None
     longest = max(source.deadline for source in app.settings.sources)
@@ -90,9 +89,9 @@ def wait_for_end(app: App, is_busy: Callable[[], bool], inbox: Inbox) -> signal.
 def run_until_signal(app: App, work: Callable[[], int], on_signal: Callable[[], None]) -> int:
     """Run `work` in a thread and return its result; stop it when a signal arrives.
 
-    The main thread stays free, so it can handle a signal while the work waits for a lock or a
-    server. Returns 128 and the signal's number in that case, after `on_signal` was called. An
-    exception of `work` is raised here.
+    The main thread stays free to handle a signal while the work waits for a lock or a server. After
+    a signal, `on_signal` is called, and 128 plus the signal's number is returned. An exception of
+    `work` is raised here.
     """
     inbox: Inbox = SimpleQueue()
     outcome: Future[int] = Future()

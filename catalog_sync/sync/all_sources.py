@@ -36,14 +36,9 @@ _PRUNE_EVERY = 20
 
 
 class AllSources:
-    """Runs sources, each in a thread, and knows which runs are open.
+    """Runs sources, each in a thread, and keeps track of the open runs.
 
-    Args:
-        settings: The configuration.
-        engine: The database.
-        clock: Returns the present time.
-        cancel: Ends all runs when it is cancelled.
-        direct: Ignore the environment's proxies, as the demo does.
+    `cancel` ends all runs. `direct` ignores the proxies of the environment.
     """
 
     def __init__(
@@ -87,8 +82,7 @@ class AllSources:
     def check_credentials(self, names: Sequence[str] = ()) -> None:
         """Check the credentials of sources, except those that a command prints.
 
-        Raises:
-            ConfigError: one is missing or cannot be used, or a name is unknown.
+        Raises ConfigError if one is missing or cannot be used, or if a name is unknown.
         """
         for source in self._chosen(names):
             if not (source.api_key_command or source.auth_token_command):
@@ -102,16 +96,16 @@ class AllSources:
         on_page: Callable[[str, int, int], None] = lambda _source, _pages, _models: None,
         on_report: Callable[[RunReport], None] = lambda _report: None,
     ) -> list[RunReport]:
-        """Run the named sources, or all, once; return the reports in the configuration's order.
+        """Run all sources, or the named ones, once. Returns the reports in the sources' order.
 
-        A missing credential is an error of its source alone. An exception such as KeyboardInterrupt
-        stops all runs, closes them, and is raised again.
+        A missing credential is an error of its source only. An exception such as KeyboardInterrupt
+        stops and closes all runs, and is raised again.
 
         Args:
             options: What differs from a scheduled run.
             names: The sources; empty for all.
-            on_page: Called with the source's name, and the pages and models read so far.
-            on_report: Called as each run ends, in its thread.
+            on_page: Called with the source's name and the numbers of pages and models so far.
+            on_report: Called in the thread of a run, when the run ends.
 
         Raises:
             ConfigError: A name is unknown.
@@ -144,7 +138,7 @@ class AllSources:
         on_page: Callable[[str, int, int], None],
         on_report: Callable[[RunReport], None],
     ) -> list[RunReport]:
-        """Run the sources; `on_begin` is called when the first run begins that is not skipped."""
+        """Run the sources. `on_begin` is called when the first run begins that is not skipped."""
         cancel, first = CancelToken(), threading.Lock()
 
         def begin() -> None:
@@ -218,7 +212,7 @@ class AllSources:
         return [configured[name] for name in dict.fromkeys(names)] or list(configured.values())
 
     def _other_errors(self, sources: Sequence[SourceSettings]) -> list[str]:
-        """Return the last errors of the sources that are not part of a run.
+        """Return the last errors of the other sources.
 
         All sources share one heartbeat: a source that works must not hide one that fails.
         """
@@ -236,7 +230,7 @@ class AllSources:
 
 
 def refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
-    """Raise ConfigError for a source's name that is not known."""
+    """Raise ConfigError for an unknown source."""
     known = sorted(known)
     for name in names:
         if name not in known:

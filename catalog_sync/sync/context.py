@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """The options that a person or a schedule gives to a run."""
+    """The options of a run, from the user or the schedule."""
 
     dry_run: bool = False
     """Decide everything, write nothing."""
     accept_removals: bool = False
-    """A person accepted the held removals or another server's identity."""
+    """A person accepted the held removals, or the change of the server's identity."""
     if_older_than: timedelta | None = None
     """Skip a source that was synced more recently; None never skips."""
     after_attempts: bool = False
-    """Also skip a source whose last run failed or was held more recently: replicas share those."""
+    """Skip a source also after a failed or held run: replicas share these attempts."""
     synced_since: datetime | None = None
     """Skip a source that was synced, or tried, at or after this time; None never skips."""
 
@@ -46,8 +46,8 @@ class RunContext:
     """Which events are sent to which channel."""
     cancel: CancelToken = field(default_factory=CancelToken)
     on_begin: Callable[[], None] = lambda: None
-    """Called when a run has its lease, and so is not skipped."""
+    """Called when a run has taken its lease."""
     on_page: Callable[[str, int, int], None] = lambda _source, _pages, _models: None
-    """Called with the source's name, and the pages and models that its walk has seen so far."""
+    """Called with the source's name and the numbers of pages and models so far."""
     open_runs: dict[int, Callable[[], None]] = field(default_factory=dict)
     """The function that closes each open run, by the run's id."""

@@ -1,4 +1,4 @@
-"""Walk, confirm, reconcile: what a run saw, and what it decides. Nothing is written here."""
+"""The decisions of a run, from the result of its walk. Nothing is written here."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ class ModelsSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunDecision:
-    """The results of the walk and of the decisions."""
+    """The result of a walk, and the decisions about it."""
 
     state: SourceState
     catalog: Catalog
     now: datetime
-    """The time of everything that the run writes: later than anything written before."""
+    """The time of everything that the run writes; later than all recorded times."""
     changes: ChangeSet = field(default_factory=ChangeSet)
     events: tuple[Event, ...] = ()
-    """Of models, and of the job itself."""
+    """Events of models and of the job itself."""
     excluded_ids: tuple[str, ...] = ()
-    """Known ids that the configuration excludes now. Their rows keep everything."""
+    """Recorded ids that the configuration excludes now. Their rows are not changed."""
     hold: Hold | None = None
     """Why removals, or the whole run, wait for a person."""
     error: str | None = None
@@ -79,14 +79,14 @@ def decide(
 ) -> RunDecision:
     """Compare a complete walk with the recorded state `past`, and decide what to write.
 
-    `started_at` is the host's clock, `confirm` requests missing models by id.
+    `started_at` is the start of the run. `confirm` requests missing models by id.
 
     Raises:
         BadAnswerError: The first list of the source is empty.
         ClockError: The clocks of the host and of the server are a day apart.
     """
     if not walked.models and past.source.baseline_at is None:
-        raise BadAnswerError("the first list is empty; a catalog begins with a model")
+        raise BadAnswerError("the first list is empty; it must contain a model")
     offset = _clock_offset(source.name, context.clock(), walked.server_at)
     state = replace(
         past,
@@ -105,7 +105,7 @@ def decide(
     if hold and not accept:
         return _concluded(replace(decision, refused=True), source.name, hold)
     if change:
-        logger.warning("adopted: %s", change, extra=fields(source=source.name))
+        logger.warning("identity changed: %s", change, extra=fields(source=source.name))
 
     hold = None
     if not accept:
@@ -124,7 +124,7 @@ def decide(
 
 
 def _concluded(decision: RunDecision, name: str, hold: Hold | None) -> RunDecision:
-    """Return a decision with its hold and with the event about the job, if any."""
+    """Add the hold and the event about the job itself, if any."""
     if hold is None:
         error, event = None, incidents.recovery_event(decision.state, decision.now)
     else:
@@ -135,7 +135,7 @@ def _concluded(decision: RunDecision, name: str, hold: Hold | None) -> RunDecisi
 
 
 def _clock_offset(name: str, host_at: datetime, server_at: datetime | None) -> int | None:
-    """Return the seconds that the host's clock is ahead of the server's. Raises ClockError."""
+    """Return by how many seconds the host's clock is ahead of the server's. Raises ClockError."""
     if server_at is None:
         return None
     offset = host_at - server_at
@@ -151,5 +151,5 @@ def _clock_offset(name: str, host_at: datetime, server_at: datetime | None) -> i
 
 
 def later(now: datetime, last: datetime | None) -> datetime:
-    """Return `now`, or the first instant after `last` if the host's clock was set back."""
+    """Return `now`, or the first time after `last` if the host's clock was set back."""
     return now if last is None else max(now, last + timedelta(microseconds=1))

@@ -1,7 +1,7 @@
 """One run over one source: begin, walk, confirm, reconcile, apply.
 
-The network is never inside a transaction. A run is applied as a whole or not at all, and only by
-the process that still holds the source's lease.
+No transaction is open during requests. A run is applied as a whole or not at all, and only if the
+process still holds the source's lease.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from catalog_sync.sync.decide import ModelsSource
 
 _LEASE_MARGIN = timedelta(minutes=1)
-"""The time beyond the walk's deadline, to reconcile and to write."""
+"""The part of a lease after the walk's deadline, for decisions and writing."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRun:
-    """One run over one source."""
+    """A run over one source."""
 
     context: RunContext
     source: SourceSettings
@@ -54,10 +54,9 @@ class SourceRun:
     """Opens the client when the run needs it. Raises SourceError."""
 
     def run(self) -> RunReport:
-        """Run, and return the report.
+        """Run, and return the report, which also states errors of the source and a stop.
 
-        Errors of the source and a stop are in the report. Any other exception (an interrupt, a bug)
-        is raised after the run was closed.
+        Any other exception (an interrupt, a bug) is raised after the run was closed.
 
         Raises:
             DatabaseError: No run could be recorded. Later errors of the database are in the report.
@@ -108,16 +107,16 @@ class SourceRun:
             del self.context.open_runs[_run_id(report)]
 
     def close(self, report: RunReport) -> None:
-        """Close a run as failed, if the database can be used. Its later results are discarded."""
+        """Close a run as failed, if the database can be used. Its results are discarded."""
         with suppress(DatabaseError):
             self._close(report, self.context.clock(), announce=False)
 
     # --- 1. begin ------------------------------------------------------------------------------
 
     def _begin(self, report: RunReport) -> tuple[RunReport, SourceState | None]:
-        """Record the run, take the source's lease and read the state that the lease protects.
+        """Record the run, take the source's lease and read the source's state.
 
-        Returns no state for a source that is skipped: another process holds it, or it is fresh.
+        Returns no state if the source is skipped: another process holds it, or it is fresh.
         """
         name = self.source.name
 
@@ -146,7 +145,7 @@ class SourceRun:
     def _fresh(self, now: datetime, source: SourceRecord, tried_at: datetime | None) -> str | None:
         """Return why the source need not be synced yet, or None.
 
-        A time in the far future was written before the host's clock was set back, and is ignored.
+        A time in the future was written before the host's clock was set back, and is ignored.
         """
         limit, since = self.context.options.if_older_than, self.context.options.synced_since
         if limit is None and since is None:
@@ -163,7 +162,7 @@ class SourceRun:
     # --- 2. walk, 3. confirm, 4. reconcile -----------------------------------------------------
 
     def _decide(self, past: SourceState, started_at: datetime) -> RunDecision:
-        """Walk, confirm missing models, and decide. The lease keeps the state valid."""
+        """Walk, confirm missing models, and decide."""
         source = self.source
         client = self.open_client()
         walked = client.walk(
@@ -177,7 +176,7 @@ class SourceRun:
     # --- apply, or fail ------------------------------------------------------------------------
 
     def _apply(self, report: RunReport, decision: RunDecision) -> RunReport:
-        """Write the whole decision in one transaction, if the lease is still ours."""
+        """Write the whole decision in one transaction, if the run still holds the lease."""
         name, run_id, now = self.source.name, _run_id(report), decision.now
         record = None
         if not decision.refused:
@@ -186,7 +185,7 @@ class SourceRun:
 
         def work(connection: Connection) -> tuple[Event, ...]:
             if not runs.release(connection, name, run_id, now, record):
-                raise LeaseLostError("another process took the source over during the walk")
+                raise LeaseLostError("another process took over the source during the walk")
             if not decision.refused:
                 db_catalog.write_models(
                     connection,
@@ -207,10 +206,10 @@ class SourceRun:
         return replace(report, events=events)
 
     def _fail(self, report: RunReport) -> RunReport:
-        """Close the run as failed, and record the event of repeated failures at the threshold."""
+        """Close the run as failed, and record the event about repeated failures if it is due."""
         now = self.context.clock()
         if isinstance(report.cause, ClockError) and report.cause.server_at:
-            # Either clock may be wrong, and a time in the future would move all later ones.
+            # Either clock may be wrong. A time in the future would push all later times forward.
             now = min(now, report.cause.server_at)
         try:
             return replace(report, events=self._close(report, now, announce=True))
@@ -223,7 +222,7 @@ class SourceRun:
         def work(connection: Connection) -> tuple[Event, ...]:
             failed_at = later(now, db_state.latest_recorded_at(connection, name))
             if not runs.finish_run(connection, run_id, report.columns(failed_at)):
-                return ()  # the process that took the source over has closed the run
+                return ()  # the process that took over the source has closed the run
             event = None
             if announce:
                 threshold = self.context.settings.failure_alert_after
@@ -255,7 +254,7 @@ class SourceRun:
         return recorded
 
     def _failed(self, report: RunReport, error: CatalogSyncError) -> RunReport:
-        """Return the report of a run that an error ended, with the error's line."""
+        """Return the report of a run that failed with an error."""
         line = (
             f"source {self.source.name}: {error}" if isinstance(error, SourceError) else str(error)
         )

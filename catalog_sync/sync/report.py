@@ -1,4 +1,4 @@
-"""The result of a run: the report, its JSON form, its line and its log entry."""
+"""The report of a run, as a value, JSON, text and a log line."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class RunReport:
     status: RunStatus
     started_at: datetime
     run_id: int | None = None
-    """None if no run was recorded: skipped, a dry run, or a database that could not be used."""
+    """None if no run was recorded: skipped, a dry run, or an unusable database."""
     baseline: bool = False
     pages: int | None = None
-    """None if no complete walk was made; `models` too."""
+    """None without a complete walk, as `models`."""
     models: int | None = None
     events: tuple[Event, ...] = ()
     held: tuple[str, ...] = ()
     """The ids whose removal waits for a person, sorted."""
     error: str | None = None
     error_code: str | None = None
-    """The stable code of `error`, as `sync_runs` stores it; not part of the JSON."""
+    """The stable code of `error`, as in `sync_runs`; not part of the JSON."""
     cause: CatalogSyncError | None = None
-    """The exception behind `error`, for its exit code and its traceback. None without an error."""
+    """The exception behind `error`, for its exit code and traceback."""
     duration: timedelta = timedelta()
 
     def columns(self, finished_at: datetime) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class RunReport:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object that `sync --json` prints: ids by kind, paths of `schema_changed`."""
+        """Return the object for `sync --json`: ids by kind, and paths for `schema_changed`."""
         ids: dict[str, list[str]] = {kind.value: [] for kind in _REPORTED_KINDS}
         for event in self.events:
             if event.kind is Kind.SCHEMA_CHANGED:
@@ -95,7 +95,7 @@ _REPORTED_KINDS = (
 
 
 def log_report(report: RunReport) -> None:
-    """Log one line about a run; its level is WARNING if held, ERROR if failed, INFO otherwise."""
+    """Log a run that ended: WARNING if held, ERROR if failed, INFO otherwise."""
     level = logging.INFO
     if report.status is RunStatus.HELD:
         level = logging.WARNING

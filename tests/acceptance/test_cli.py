@@ -825,7 +825,7 @@ def test_as_of_where_nothing_is_known(history: Path) -> None:
     assert "nothing was recorded yet at 2026-01-01T00:00:00Z" in line
     assert "begins at 2026-02-01T18:00:00Z" in line
     assert [line.split()[0] for line in ahead.stdout.splitlines()[1:]] == LISTED
-    assert "lies ahead" in ahead.stderr
+    assert "is in the future" in ahead.stderr
     assert past.stderr == ""
 
 

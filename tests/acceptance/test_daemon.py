@@ -272,7 +272,7 @@ def test_a_reload_takes_the_new_configuration(api: Sandbox) -> None:
         daemon.runs("succeeded")
         for bad, wanted in (
             (good + '[[sources]]\nname = "anthropic"\n', "the name 'anthropic' is used twice"),
-            (None, "catalog-sync.toml is gone"),
+            (None, "catalog-sync.toml no longer exists"),
             ("a = " + "[" * 20_000, "nested too deeply"),
         ):
             Path("catalog-sync.toml").unlink(missing_ok=True)
@@ -360,7 +360,7 @@ def test_its_port_may_move(api: Sandbox) -> None:
         configure(f'http_listen = "127.0.0.1:{other.port}"')
         daemon.send(signal.SIGHUP)
         (refused,) = daemon.wait_for(level="error")
-        assert f"127.0.0.1:{other.port} cannot be listened on" in refused["reason"]
+        assert f"cannot listen on 127.0.0.1:{other.port}" in refused["reason"]
         assert daemon.get("/metrics").status_code == 200
         configure("")
         daemon.send(signal.SIGHUP)
@@ -377,7 +377,7 @@ def test_a_port_that_is_taken_ends_it_at_the_start(api: Sandbox) -> None:
         with Daemon() as daemon:
             assert daemon.exit_code() == 2
     (entry,) = daemon.log
-    assert f"127.0.0.1:{other.port} cannot be listened on: Address already" in entry["message"]
+    assert f"cannot listen on 127.0.0.1:{other.port}: Address already" in entry["message"]
     assert rows(URL, sync_runs) == []
 
 
@@ -445,7 +445,7 @@ def test_it_recovers_from_a_database_that_is_down(api: Sandbox, database_url: st
         through = url.set(port=gate.port).render_as_string(hide_password=False)
         write_config(api.url, top=f'database_url = "{through}"\n{OFTEN}')
         with Daemon() as daemon:
-            daemon.wait_for(3, level="error", message="no run could be made")
+            daemon.wait_for(3, level="error", message="the run could not start")
             gate.open()
             daemon.runs("succeeded", 2)
             gate.close()

@@ -198,7 +198,7 @@ def test_a_life_of_a_daemon(
                 seen = len(daemon.log)
                 daemon.send(signal.SIGHUP)
                 daemon.wait_for(
-                    after=seen, message="not reloaded; the previous configuration stays"
+                    after=seen, message="not reloaded; the previous configuration stays active"
                 )
             Path("catalog-sync.toml").write_text(good, encoding="utf-8")
             daemon.send(signal.SIGHUP)

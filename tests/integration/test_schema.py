@@ -544,7 +544,9 @@ def test_a_foreign_table_of_our_name_is_left_alone(
     engine.dispose()
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for step in (ask, migrate.ensure_schema, migrate.upgrade):
-        with pytest.raises(SchemaError, match=r"not made by catalog-sync; .* its own") as refused:
+        with pytest.raises(
+            SchemaError, match=r"not created by catalog-sync; .* separate"
+        ) as refused:
             step(engine)
         assert refused.value.exit_code == 4
         assert theirs.split()[2] in str(refused.value)
@@ -620,7 +622,7 @@ def test_an_older_schema_waits_for_db_upgrade(engine: sa.Engine, next_release: P
         ("claude-opus-4", None),
         ("claude-opus-5", None),
     ]
-    with pytest.raises(SchemaError, match="made by a newer catalog-sync"):
+    with pytest.raises(SchemaError, match="created by a newer catalog-sync"):
         migrate.ensure_schema(engine)
 
 
@@ -680,7 +682,7 @@ def test_the_password_of_a_refused_user_stays_secret(database_url: str, account:
     line = refusal(account.render_as_string(hide_password=False))
     assert "not permitted to log in" in line if postgresql else "Access denied" in line
     assert f"{account.host}:{account.port}/{account.database}: " in line
-    assert line.endswith("check database_url and that the database is up")
+    assert line.endswith("check database_url and that the database is running")
 
 
 @servers_only

@@ -57,7 +57,9 @@ def test_facts_are_single_words(value: object, word: str) -> None:
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_messages_are_single_lines(style: str) -> None:
     """A server's identity can neither forge a line of the log nor move a cursor."""
-    lines = written(style, r"ours.warning('adopted: %s', 'org\x1b[2J\r\n2026 INFO forged')")
+    lines = written(
+        style, r"ours.warning('identity changed: %s', 'org\x1b[2J\r\n2026 INFO forged')"
+    )
     assert len(lines) == 1
     assert lines[0].isprintable()
     assert "forged" in lines[0]

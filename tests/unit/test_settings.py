@@ -889,7 +889,7 @@ def test_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "[[alerts]]\nname = ' a'\nurl = 'json://h'",
             "alerts[0].name",
-            "without surrounding spaces",
+            "surrounding spaces",
         ),
         (f"[[alerts]]\nname = '{'a' * 65}'\nurl = 'json://h'", "alerts[0].name", "64 characters"),
         (CHANNEL + "webhook = 'example.com/models'", "alerts[0].webhook", "a URL such as"),
