@@ -1,7 +1,4 @@
-"""Channels: where alerts are sent, and the result of each attempt.
-
-Sending raises only StoppedError. Every answer of a receiver is returned as a result.
-"""
+"""Alert channels. Sending raises only StoppedError; every other outcome is a result."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ SEND_TIMEOUT: Final = timedelta(seconds=10)
 """The limit for a whole exchange with a webhook or a watchdog."""
 TOO_LATE: Final = f"not within {SEND_TIMEOUT.total_seconds():g} s"
 _NOT_NOW: Final = frozenset({408, 409, 425, 429})
-"""Statuses that ask to try again later: timeouts, conflicts, rate limits. They are no refusals."""
+"""Statuses that mean "try again later" (timeouts, conflicts, rate limits), not a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,7 @@ class SendResult:
     final: bool = False
     """Whether the receiver no longer exists (410)."""
     retry_after: timedelta | None = None
-    """How long the receiver asks to wait. None if it does not say."""
+    """The wait that the receiver asks for, if any."""
 
 
 class Channel(Protocol):
@@ -51,9 +48,9 @@ class Channel(Protocol):
     """The part of its address that may be shown: scheme, host and port."""
 
     def send(self, message: Message, now: datetime, cancel: CancelToken) -> SendResult:
-        """Send a message once. Raises StoppedError if `cancel` is cancelled meanwhile.
+        """Send a message once.
 
-        Whether the receiver got the message is unknown then.
+        Raises StoppedError if `cancel` is cancelled. The receiver may have got the message.
         """
         ...
 
@@ -63,7 +60,7 @@ def open_channel(alert: AlertSettings) -> Channel:
     if alert.webhook is not None:
         return _Webhook(alert.webhook.get_secret_value(), alert.secret())
     if alert.url is None:
-        raise ValueError("a channel without an address")
+        raise ValueError("the channel has no address")
     from catalog_sync.alerts.chat import Chat  # noqa: PLC0415  # heavy: Apprise
 
     return Chat(alert.name, alert.url.get_secret_value())
@@ -97,7 +94,7 @@ class _Webhook:
 
 
 def post(url: str, headers: Mapping[str, str], body: bytes, cancel: CancelToken) -> SendResult:
-    """Send one POST request and return its result; the answer's body is not read."""
+    """Send one POST request. The answer's body is not read."""
     place = network.origin(url)
     try:
         response = exchange(
@@ -117,9 +114,9 @@ def post(url: str, headers: Mapping[str, str], body: bytes, cancel: CancelToken)
 
 
 def http_result(place: str, status: int, retry_after: timedelta | None) -> SendResult:
-    """Return the result that an HTTP status stands for, with the standard phrase of the status.
+    """Return the result for an HTTP status, with the status's standard phrase.
 
-    The receiver's own text is not quoted, because it may repeat the URL.
+    The receiver's own text is not quoted: it may repeat the URL.
     """
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return SendResult()

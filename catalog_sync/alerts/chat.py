@@ -1,9 +1,9 @@
 """Channels of Apprise: chat, mail, phone.
 
-Apprise calls `requests`, which has no total deadline, reads answers without a limit and can follow
-redirects, and returns only True or False. This module therefore wraps the requests of its threads:
-each ends at a deadline, follows no redirect, and only the beginning of its answer is read. It also
-records the status or the error.
+Apprise returns only True or False, and calls `requests`, which has no total deadline, reads answers
+of any size and may follow redirects. This module therefore wraps the requests of its threads: each
+one ends at a deadline, follows no redirect and reads only the beginning of the answer. The status
+or the error is recorded.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from catalog_sync.cancel import CancelToken
 
 _LONGEST_SECONDS: Final = 240.0
-"""The limit for a message of several parts, which some services want seconds apart.
-It is shorter than a claim."""
+"""The limit for a message of several parts, which some services accept only seconds apart. It is
+shorter than a claim."""
 _MAX_ANSWER_BYTES: Final = 64 * 1024
 _REASON: Final = re.compile(
     r"(?:Socket|Connection)? ?Exception: (?:\[Errno -?\d+\] )?(.*)", re.IGNORECASE
@@ -60,7 +60,7 @@ class Chat:
             image_url_logo="",
             image_path_mask="",
             http_redirects=False,
-            async_mode=False,  # in this module's thread, not in a pool that is waited for
+            async_mode=False,  # send in the calling thread, not in a pool
             service_timeout=0,
         )
         service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
@@ -70,7 +70,7 @@ class Chat:
                 f"alert channel {name}: url: {scheme}… is not a URL that Apprise understands",
                 "see https://github.com/caronc/apprise/wiki",
             )
-        # Many services have a token where others have their host.
+        # Many services have a token in the place of the host.
         templates: Sequence[str] = service.templates
         hosted = all("{host}" in template for template in templates)
         port = f":{service.port}" if service.port else ""
@@ -78,7 +78,7 @@ class Chat:
         self._redact = Redactor(_secrets(url, self.place if hosted else ""))
         self._markdown = _wants_markdown(service)
         self._converts = type(service).dialect_convert is not apprise.NotifyBase.dialect_convert
-        """Whether the plugin turns CommonMark into the service's own markup."""
+        """Whether the plugin converts CommonMark to the service's own markup."""
         if "overflow=" not in url:  # a long message is split, not refused
             service.overflow_mode = apprise.OverflowMode.SPLIT
         self._apprise = apprise.Apprise(asset=asset)
@@ -120,7 +120,7 @@ class Chat:
                 body_format=form,
                 log_level=logging.DEBUG,
             )
-        except Exception:  # noqa: BLE001  # a bug of a plugin affects only this channel
+        except Exception:  # noqa: BLE001  # a plugin's bug must affect only this channel
             return SendResult(f"{self.place}: an unexpected error of this service's plugin")
         finally:
             attempt.close()
@@ -132,7 +132,7 @@ class Chat:
 
 
 def _wants_markdown(service: Any) -> bool:
-    """Whether a service takes Markdown only. Apprise would join the lines of converted text."""
+    """Whether a service accepts only Markdown. Apprise would join the lines of converted text."""
     formats = service.notify_format
     accepted = set(formats) if isinstance(formats, tuple) else {formats}
     markdown = apprise.NotifyFormat.MARKDOWN
@@ -140,7 +140,7 @@ def _wants_markdown(service: Any) -> bool:
 
 
 def _secrets(url: str, place: str) -> set[str]:
-    """Return the parts of a URL that may be secret: all but the host that is shown."""
+    """Return the parts of a URL that may be secret: all except the displayed host."""
     words = re.split(r"[/:@?&=+,;#]+", url.partition("://")[2])
     shown = set(re.split(r"[/:]+", place))
     return {each for word in words for each in (word, unquote(word))} - shown
@@ -160,7 +160,7 @@ def _logged_reason(entries: Iterable[Any]) -> str:
 
 @functools.cache
 def _prepare_apprise() -> None:
-    """Keep Apprise's log, which may hold tokens, to the results of sending; wrap its requests."""
+    """Hide Apprise's log, which may contain tokens, and wrap its requests."""
     logger = logging.getLogger("apprise")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
@@ -185,13 +185,13 @@ class _Attempt:
         self._over = False
 
     def connect(self, used: socket.socket) -> None:
-        """Keep a handle of a socket; TLS takes the socket itself away."""
+        """Keep a duplicate of a socket, because TLS detaches the original."""
         with self._lock:
             self._check()
             self._sockets.append(used.dup())
 
     def hang_up(self) -> None:
-        """End every connection, so that a thread that waits for one goes on; allow no other."""
+        """End all connections, which wakes threads that wait for them, and allow no new one."""
         with self._lock:
             self._over = True
             for each in self._sockets:
@@ -215,7 +215,7 @@ class _Attempt:
         timer.start()
         try:
             response = send()
-            self._check()  # headers that were cut look complete
+            self._check()  # truncated headers look complete
             response._content = _beginning_of(response.raw)  # noqa: SLF001  # as `requests` does it
         except Exception as error:
             reason = TOO_LATE if self._over else reason_of(error)
@@ -242,7 +242,7 @@ _thread = _Thread()
 
 
 def _on_audit_event(name: str, args: tuple[Any, ...]) -> None:
-    """Notice each connection of an attempt, whichever library opens it (HTTP, SMTP, MQTT)."""
+    """Register each connection of an attempt, whichever library opens it (HTTP, SMTP, MQTT)."""
     if name == "socket.connect" and (attempt := _thread.attempt) is not None:
         attempt.connect(args[0])
 
@@ -258,14 +258,14 @@ def _limited(send: Any) -> Any:
         try:
             return attempt.request(lambda: send(adapter, *args, **options))
         finally:
-            adapter.close()  # the next request opens a connection of its own
+            adapter.close()  # the next request opens a new connection
             attempt.close()
 
     return send_limited
 
 
 def _beginning_of(raw: urllib3.HTTPResponse) -> bytes:
-    """Return the beginning of an answer, as far as it arrives in time, and close it."""
+    """Read the beginning of an answer, as far as it arrives in time, and close the answer."""
     content = bytearray()
     with suppress(urllib3.exceptions.HTTPError, OSError), raw:
         while len(content) < _MAX_ANSWER_BYTES and (chunk := raw.read1(4096, decode_content=True)):

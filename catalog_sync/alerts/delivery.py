@@ -1,14 +1,14 @@
 """Deliver alerts: every outbox entry is sent at least once, in order, and none is lost.
 
-1. Enqueue: events that other processes recorded get entries for the channels of this process.
+1. Enqueue: add the missing entries for events that other processes recorded.
 
-2. Expire: entries of channels that no process has served for days fail.
+2. Expire: fail the entries of channels that no process has served for days.
 
-3. Send: one thread per channel, so that a dead receiver delays no other channel. It claims the
-channel's next message by a conditional update, sends it outside of any transaction, and
+3. Send: one thread per channel, so that a dead receiver delays no other channel. The thread claims
+the channel's next message by a conditional update, sends it without an open transaction, and
 acknowledges it as delivered, due again later, or failed.
 
-If a process dies during an attempt, its claim expires and the message is sent again under the same
+If a process dies during an attempt, its claim expires and the message is sent again with the same
 id.
 """
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _CLAIM: Final = timedelta(minutes=5)
-"""How long an attempt may take before another process may send the message too."""
+"""The time after which another process may claim the message of an unfinished attempt."""
 _PACE: Final = timedelta(minutes=1)
 """The pause between messages of a channel that catches up after an outage."""
 _STOP_SECONDS: Final = 3.0
@@ -56,7 +56,7 @@ _STOP_SECONDS: Final = 3.0
 _FIRST_DELAY: Final = timedelta(minutes=1)
 _LAST_DELAY: Final = timedelta(hours=6)
 _REFUSALS: Final = 3
-"""How many times a receiver may refuse a message before the message fails for good."""
+"""The number of refusals after which a message fails permanently."""
 
 
 def deliver_due(
@@ -69,19 +69,10 @@ def deliver_due(
     cancel: CancelToken | None = None,
     public_url: str | None = None,
 ) -> DeliveryCounts:
-    """Send the messages that are due.
+    """Send the due messages to the channels of this process.
 
-    Args:
-        engine: The database, with its schema.
-        channels: The channels that this process knows, by name.
-        clock: Returns the present time.
-        attempts: How often a message is sent before it counts as failed.
-        rules: Which events are sent to which of the channels.
-        cancel: Ends the delivery; unsent entries stay due.
-        public_url: Where the published catalog can be read, for links.
-
-    Returns:
-        The numbers of entries that receivers accepted, and of pending and failed ones afterwards.
+    A message fails after this number of `attempts`. If `cancel` is cancelled, unsent entries stay
+    due. Returns the numbers of accepted entries, and of pending and failed ones afterwards.
     """
     unsent, due = _prepare(engine, channels, rules, clock())
     if not due:
@@ -125,14 +116,14 @@ def _prepare(
 def next_attempt_at(
     result: SendResult, attempt: int, refusals: int, now: datetime, attempts: int, chance: float
 ) -> datetime | None:
-    """Return when a message is sent again; None if it was accepted or failed for good.
+    """Return when a message is sent again; None if it was accepted or has failed permanently.
 
     Args:
         result: The result of this attempt.
         attempt: The number of this attempt, from 1 on.
         refusals: How many attempts were refused, this one included.
         now: The present time.
-        attempts: How often a message is sent at most.
+        attempts: The largest number of attempts.
         chance: 0 to 1; spreads the attempts of messages that failed together.
     """
     if result.error is None or result.final or attempt >= attempts:
@@ -143,7 +134,7 @@ def next_attempt_at(
 
 
 def _delay(result: SendResult, attempt: int, chance: float) -> timedelta:
-    """Return the pause after an attempt: doubled each time, and as long as the receiver asks."""
+    """Return the pause after an attempt: exponential, and at least what the receiver asks for."""
     doubled: timedelta = _FIRST_DELAY * 2 ** min(attempt - 1, 20)
     pause = min(doubled, _LAST_DELAY) * (0.9 + 0.2 * chance)
     if result.retry_after is not None:
@@ -156,7 +147,7 @@ class _NotClaimedError(Exception):
 
 
 class _Sender:
-    """One delivery, with what its threads share."""
+    """The shared state of the threads of a delivery."""
 
     def __init__(
         self,
@@ -177,7 +168,7 @@ class _Sender:
         self._ended: SimpleQueue[str | None] = SimpleQueue()
 
     def serve_all(self, channels: Mapping[str, Channel]) -> None:
-        """Serve each channel in a thread, and wait for them; after a stop, only briefly."""
+        """Serve each channel in a thread, and wait for the threads; after a stop, only briefly."""
         threads = [
             threading.Thread(target=self._serve, args=item, name=f"alerts-{item[0]}", daemon=True)
             for item in channels.items()
@@ -189,7 +180,7 @@ class _Sender:
                 for _ in threads:
                     if self._ended.get() is None:
                         break
-        except BaseException:  # a signal's
+        except BaseException:  # raised by a signal
             self._cancel.cancel()
             raise
         finally:
@@ -199,7 +190,7 @@ class _Sender:
                     thread.join(max(0.0, ends_at - time.monotonic()))
 
     def _serve(self, name: str, channel: Channel) -> None:
-        """Send a channel's messages until none is due or its receiver does not accept one."""
+        """Send a channel's messages until none is due or the receiver does not accept one."""
         try:
             while not self._cancel.cancelled and self._send_next(name, channel):
                 pass
@@ -209,7 +200,7 @@ class _Sender:
             self._ended.put(name)
 
     def _send_next(self, name: str, channel: Channel) -> bool:
-        """Send a channel's next message; return whether to go on."""
+        """Send a channel's next message. Returns whether to continue."""
         now = self._clock()
         # Several queries choose the message: another process may acknowledge it between them.
         with db_engine.read_transaction(self._engine, snapshot=True) as connection:
@@ -230,7 +221,7 @@ class _Sender:
             self.delivered.append(len(notification.deliveries))
             return not notification.catching_up
         logger.warning(
-            "alert not delivered" if again else "alert failed for good",
+            "alert not delivered" if again else "alert failed permanently",
             extra=fields(channel=name, run_id=notification.run_id, reason=result.error),
         )
         return result.refused
@@ -261,7 +252,7 @@ class _Sender:
         return True
 
     def _record(self, notification: Notification, result: SendResult) -> datetime | None:
-        """Record the result of an attempt, and return when the message is sent again."""
+        """Record the result of an attempt. Returns when the message is sent again."""
         now, attempt = self._clock(), notification.attempts + 1
         chance = random.random()  # noqa: S311  # spreads attempts
         refusals = notification.refusals + result.refused

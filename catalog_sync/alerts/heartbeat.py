@@ -1,4 +1,4 @@
-"""Pings of a watchdog that works like healthchecks.io. They never delay a run."""
+"""Pings a watchdog such as healthchecks.io. Pings never delay a run."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _MAX_SUMMARY: Final = 10_000
-"""Characters of a summary; healthchecks.io keeps the same number."""
+"""Characters of a summary, as many as healthchecks.io stores."""
 
 
 class Heartbeat:
     """Pings a watchdog from a thread. A ping that is not accepted is only logged.
 
-    While a ping is being sent, only the two latest ones wait; older ones are out of date.
+    While a ping is being sent, only the two latest ones wait, because older ones are out of date.
 
     Args:
         url: The watchdog's address.

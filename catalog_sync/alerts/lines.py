@@ -1,6 +1,6 @@
-"""The lines of a message: the facts about each model, and the sentence that renders them.
+"""The lines of a message: the facts about each model, and their text.
 
-The same sentence is rendered as text and as Markdown. Text from APIs and servers is escaped.
+Lines are rendered as text and as Markdown. Text from APIs and servers is escaped.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ _IMPLIED: Final = {
     kind: frozenset({"lifecycle", "deprecated_at"})
     for kind in (Kind.RETIRED, Kind.REMOVED, Kind.RETIRING, Kind.DEPRECATED)
 } | {Kind.RESCHEDULED: frozenset({"deprecated_at"})}
-"""Paths of changes that the words of a kind already state."""
+"""Changed paths that the words of a kind already imply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What a message states about one model, about all models, or about the job."""
+    """The part of a message about one model, about all models, or about the job."""
 
     kind: Kind
     """The most severe kind of its events."""
@@ -87,12 +87,12 @@ def _severity(event: Event) -> str:
     info = model_info(event)
     ends = info is not None and info.lifecycle in LEAVING
     if event.kind is Kind.RETURNED and ends:
-        return "warning"  # it is listed again, but nobody should use it
+        return "warning"  # listed again, but about to leave
     return _WORDS[event.kind].severity
 
 
 def display_name(event: Event) -> str | None:
-    """Return the model's name as it was received; None without a model or its object."""
+    """Return the model's name as received; None without a model or its object."""
     info = model_info(event)
     return info.display_name if info else None
 
@@ -124,7 +124,7 @@ def whole_sentence(event: Event) -> str:
 
 
 def _line(events: Sequence[Event], successors: Mapping[str, str], max_facts: int) -> Line:
-    """Return the line of one model's events, merged into one."""
+    """Merge the events of one model into a line."""
     last = events[-1]
     if last.model_id is None:
         return Line(last.kind, _WORDS[last.kind].label, None, "", _facts(last, max_facts))
@@ -143,7 +143,7 @@ def _line(events: Sequence[Event], successors: Mapping[str, str], max_facts: int
 
 
 def _merged(events: Sequence[Event]) -> dict[str, Mapping[str, Any]]:
-    """Return the changes of a model's events as one change: first old value, last new value."""
+    """Merge the changes of a model's events: the first old value and the last new value."""
     changes: dict[str, Mapping[str, Any]] = {}
     for event in events:
         for path, change in event.changes.items():
@@ -153,7 +153,7 @@ def _merged(events: Sequence[Event]) -> dict[str, Mapping[str, Any]]:
 
 
 def _facts(event: Event, limit: int) -> tuple[str, ...]:
-    """Return the first facts of an event, each of limited length, and the number of the others."""
+    """Return the first facts of an event, shortened, and the number of the others."""
     texts = facts(event, _IMPLIED.get(event.kind, ()))
     if event.kind.startswith("sync_"):
         return tuple(texts)
@@ -165,7 +165,7 @@ def _facts(event: Event, limit: int) -> tuple[str, ...]:
 
 
 def subject_of(lines: Sequence[Line], events: Sequence[Event]) -> str:
-    """Return the only change in a few words, or the number of changes of each kind."""
+    """Summarize the only change, or count the changes of each kind."""
     if len({event.run_id for event in events}) > 1:
         length = age_text(events[-1].occurred_at - events[0].occurred_at)
         return f"{count(len(events), 'change')} in {length}"
@@ -201,9 +201,9 @@ def sentence(line: Line, mark: Callable[[str], str], strong: str = "{}") -> str:
     """Return a line's sentence: "Claude Opus 4.5 was removed (claude-opus-4-5). Successor: …".
 
     Args:
-        line: The facts.
-        mark: Prepares foreign text for the format: `chat_text` or `chat_markdown`.
-        strong: Format of the name.
+        line: The line to render.
+        mark: Escapes foreign text for the format: `chat_text` or `chat_markdown`.
+        strong: The format of the name.
     """
     name = strong.format(mark(line.name))
     stated = ", ".join(mark(fact) for fact in line.facts)
@@ -227,24 +227,24 @@ _ACTIVE: Final = re.compile(
     r"|(?<=\|)(?=\|)",  # ||hidden||
     re.IGNORECASE,
 )
-"""The positions between two characters at which a mention or a link begins."""
+"""The positions within mentions and links at which a `_BREAK` disables them."""
 _HTML: Final = re.compile(r"(?<=<)(?=[a-z/?])|(?<=&)(?=#|\w+;)", re.IGNORECASE)
 _MARKS: Final = re.compile(r"[\\`*~]|(?<![^\W_])_|_(?![^\W_])")
-"""The characters that format text. An underscore within a word does not."""
+"""The characters that format text. An underscore inside a word does not."""
 
 
 def chat_text(text: str) -> str:
-    """Return foreign text for a chat as one line without mentions and links.
+    """Return foreign text as one line without mentions and links, for chats.
 
-    It covers the syntax of Discord, Slack, Mattermost, Rocket.Chat, Zulip, ntfy, Telegram, Teams,
+    Covers the syntax of Discord, Slack, Mattermost, Rocket.Chat, Zulip, ntfy, Telegram, Teams,
     Google Chat, Matrix and Lark. Names such as `R&D <beta>` stay unchanged.
     """
     return _ACTIVE.sub(_BREAK, one_line(text))
 
 
 def chat_markdown(text: str) -> str:
-    """Return foreign text as `chat_text` does, for Markdown.
+    """Return foreign text as `chat_text` does, escaped for Markdown.
 
-    Backslashes stand only before what would be formatted: Rocket.Chat, Slack and others show them.
+    Only formatting characters are escaped: Rocket.Chat, Slack and others show other backslashes.
     """
     return _ACTIVE.sub(_BREAK, _HTML.sub(_BREAK, _MARKS.sub(r"\\\g<0>", one_line(text))))

@@ -27,7 +27,7 @@ class Message:
     """A notification in every form that a channel needs."""
 
     message_id: str
-    """The same at every attempt, so that a receiver can drop repeats."""
+    """The same for every attempt, so that the receiver can drop duplicates."""
     subject: str
     text: str
     """A line per model, capped."""
@@ -36,7 +36,7 @@ class Message:
     severity: str
     """One of Apprise's types: `failure`, `warning`, `info` or `success`."""
     body: JsonObject
-    """For webhooks: every event, with values as they were received."""
+    """For webhooks: every event, with the values as received."""
 
 
 def compose(
@@ -52,9 +52,9 @@ def compose(
     Args:
         message_id: See `Message.message_id`.
         events: The events, oldest first: of one run, or of several after an outage.
-        run_id: The run that recorded them, the last one of several.
-        public_url: Where the published catalog can be read, for a link.
-        successors: Names of the models to move to, by the id of the model that leaves.
+        run_id: The run that recorded them, or the last of several.
+        public_url: The address of the published catalog, for a link.
+        successors: Names of the successors, by the id of the leaving model.
     """
     source = events[0].source
     lines = _lines.lines_of(events, successors or {})
@@ -85,15 +85,11 @@ def compose(
 def message_id(
     channel: str, events: Sequence[Event], earlier: Mapping[tuple[str, str | None], int]
 ) -> str:
-    """Return the id of a new message, computed from its content.
+    """Compute the id of a new message from its content.
 
-    A run that a failover lost is repeated and makes the same events; their message has the same
-    id. A change that occurs again later has another one.
-
-    Args:
-        channel: Name of the channel.
-        events: The events of the message, oldest first.
-        earlier: How many events of a kind and a model were recorded before.
+    If a failover loses a run, the next run records the same events, and their message has the same
+    id. A later repetition of a change has another id, because `earlier`, the number of earlier
+    events per kind and model, differs.
     """
     numbers = Counter(earlier)
     stated: list[object] = [channel, events[0].source]
@@ -110,12 +106,12 @@ def message_id(
 
 
 def subject(events: Sequence[Event]) -> str:
-    """Return what happened in a few words: "New model: Claude Opus 5 (claude-opus-5)"."""
+    """Return a summary such as "New model: Claude Opus 5 (claude-opus-5)"."""
     return _lines.subject_of(_lines.lines_of(events, {}), events)
 
 
 def sample(channel: str, now: datetime) -> Message:
-    """Return the message of `alerts test`, which says that it is a test."""
+    """Return the message of `alerts test`."""
     title, text = "Test of catalog-sync", f"A test: catalog-sync can reach the channel {channel}."
     return Message(
         f"msg_test_{uuid.uuid4().hex}",

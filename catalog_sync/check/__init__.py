@@ -1,1 +1,1 @@
-"""`check`: fails when a model that a project depends on is not there to stay."""
+"""`check`: fails when a project depends on a model that has left or will leave."""

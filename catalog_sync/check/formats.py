@@ -1,4 +1,4 @@
-"""The report of `check` for other programs: GitHub Actions and SARIF. Pure."""
+"""The report of `check` for GitHub Actions and as SARIF."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from catalog_sync.check.report import Finding, Report
 
 _RULES = {
-    Verdict.UNKNOWN: "The catalog never held this model.",
+    Verdict.UNKNOWN: "This model was never in the catalog.",
     Verdict.DEPRECATED: "This model is deprecated.",
     Verdict.RETIRING: "This model retires soon.",
     Verdict.OVERDUE: "This model's retirement date has passed.",
@@ -32,7 +32,7 @@ _SUMMARY_ROWS = 200
 
 
 def github_annotations(report: Report) -> Iterator[str]:
-    """Yield a workflow command per finding, which GitHub shows beside the line, and a summary."""
+    """Yield a workflow command per finding, which GitHub shows at the line, and a summary."""
     for finding in report.findings:
         verdict, place = finding.verdict, finding.location
         properties = {"title": f"Model {verdict.verdict}: {verdict.model_id}"}
@@ -66,7 +66,7 @@ def github_summary(report: Report) -> str:
 
 
 def sarif(report: Report) -> dict[str, Any]:
-    """Return a SARIF 2.1.0 log. An unreadable file is a notification of its invocation."""
+    """Return a SARIF 2.1.0 log. Unreadable files are notifications of the invocation."""
     failures = [
         {
             "level": "error",
@@ -127,7 +127,7 @@ def _relative(path: str) -> str | None:
 
 
 def _uri(path: str) -> dict[str, str]:
-    """Return a path as a URI, relative to the current directory (the root of the sources)."""
+    """Return a path as a URI, relative to the current directory, which is the source root."""
     relative = _relative(path)
     if relative is None:
         return {"uri": Path(path).resolve().as_uri()}

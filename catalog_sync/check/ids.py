@@ -1,31 +1,31 @@
-r"""Model ids in text: which words are ids, and where an id begins and ends. Pure.
+r"""Model ids in text: which words are ids, and where an id begins and ends.
 
-Searched for are the ids that the catalog ever held, their aliases, and ids that look like those of
-its families but were never recorded. All are matched whole, exactly and with their case:
+The search finds all recorded ids, their aliases, and unrecorded ids in the form of a recorded
+family. Ids match as whole words, and case matters:
 
 - No letter, digit, `_` or `-` is next to an id: `claude-opus-4` is not found in
   `claude-opus-4-20250514`. A `.` before a letter or digit belongs to the word (`claude-opus-4.1`,
   `claude-opus-5.json`); a `.` that ends a sentence does not. Markdown emphasis around an id or a
   phrase (`**id**`, `_id_`) does not belong to it.
 - A provider (`anthropic/`, `anthropic:`, `models/`), an escape (`\n`, `%2F`) or the `:-` of a
-  shell may stand before an id. Bedrock's `anthropic.claude-...` and Vertex' `claude-...@20250805`
-  belong to other catalogs and are not matched. A word that goes on as a template (`{`), a glob
+  shell may precede an id. Bedrock's `anthropic.claude-...` and Vertex AI's `claude-...@20250805`
+  belong to other catalogs and are not matched. A word that continues as a template (`{`), a glob
   (`*`) or a pattern (`\.`) is not an id.
 - An id of one word with a digit, such as `o3`, is found only in quotes, after a provider, after
   `model:` or `model=`, and as an item of a list. One without a digit, such as a gateway's `fast`,
   is an ordinary word and is not searched for.
 
-A family is the first word of recorded ids that consist of it, a line's name and a version:
-`claude` of `claude-opus-4-1-20250805` and `claude-3-haiku-20240307`. An id that was never recorded
-has one of these forms:
+A family is the first word of recorded ids that consist of a family, a line and a version: `claude`
+in `claude-opus-4-1-20250805` and `claude-3-haiku-20240307`. An unrecorded id has one of these
+forms:
 
 - family, a known line, and a version, a date or `latest`, in either order: `claude-opus-4-2`,
   `claude-3-opus-20240229`, `claude-3-5-haiku-latest`;
 - family, any one word, a version and a date: `claude-epic-1-20270131`.
 
-`claude-code`, `claude-sonnet`, `claude-api-2` and `claude-opus-4-review` have none of them.
-Directories and web pages have names of these forms too: no `/` follows such an id, and no `/`
-precedes it but that of `anthropic/` and `models/`.
+`claude-code`, `claude-sonnet`, `claude-api-2` and `claude-opus-4-review` have none of these forms.
+Directories and web pages may have one, so no `/` may follow an unrecorded id, and only the `/` of
+`anthropic/` and `models/` may precede it.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _SHAPE = re.compile(
     r"([a-z]+)(?=.*\d)(?:-\d{1,2}){0,2}-([a-z]+)(?:-\d{1,2}){0,2}(?:-20\d{6}|-20\d\d-\d\d-\d\d)?",
     re.ASCII,
 )
-"""The form of an id of a family: family, version, line, version, date."""
+"""The form of ids of a family: family, version, line, version, date."""
 _SHORT = re.compile(r"[A-Za-z]+\d[A-Za-z0-9]*")
-"""An id of one word that is specific enough to be searched for."""
+"""An id of one word that is specific enough to search for."""
 _BEGIN = (
     rb"(?<![\w-]STEM)",
     rb"(?<=\\[abfnrtv]STEM)",  # "\n" of source code, "\b" of a pattern
@@ -64,10 +64,10 @@ _NO_DIRECTORY = (
         for slash in (b"/", rb"\\/", b"%2F")
     ),
 )
-"""The text that may also precede an id that was never recorded."""
-# After an id stands nothing that makes it a longer word, a glob, a template, an id of another
-# catalog or the pattern of a longer id: `claude-opus-4\.1`, `claude-opus-4[.-]1`,
-# `claude-opus-4(?:-1)?`. `**` ends an emphasis, and `*/` ends a comment.
+"""The text that may also precede an unrecorded id."""
+# The text after an id must not make it a longer word, a glob, a template, an id of another catalog
+# or a pattern of a longer id: `claude-opus-4\.1`, `claude-opus-4[.-]1`, `claude-opus-4(?:-1)?`.
+# `**` ends an emphasis, and `*/` ends a comment.
 _END = rb"(?![\w@{-]|\*(?!\*(?![\w*/.])|/(?!\w))|\.[\w*?+]|\$[\w{]|\\{1,4}[dw.-]|[(\[](?:\?:)?[.-])"
 _NUMBERS = r"(?:\d{1,2}-){0,2}"
 _DATE = r"20\d\d-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])"
@@ -77,7 +77,7 @@ _ANY_LINE = rf"(?=[a-z-]{{0,40}}\d{{1,2}}-){_NUMBERS}[a-z]{{1,32}}(?:-\d{{1,2}})
 _EMPHASIS = re.compile(
     rb"""(?<![\w*])(\*{1,3}|_{1,3})(?=[^\W_]|`)([^\n*"'<>{}]{0,300}?[^\s*_])\1(?![\w*])"""
 )
-"""Emphasis of Markdown and reStructuredText within a line. Its marks are no part of an id."""
+"""Emphasis of Markdown and reStructuredText within a line. Its marks are not part of an id."""
 
 
 class IdPattern:
@@ -109,8 +109,8 @@ class IdPattern:
         return word in self.recorded or list(self.find(text)) == [(0, len(text))]
 
     def find(self, text: bytes) -> Iterator[tuple[int, int]]:
-        """Yield the begin and end of each id in the order of the text, without overlaps."""
-        # `in` is many times faster than a pattern, and most texts contain no stem.
+        """Yield start and end of each id, in order and without overlaps."""
+        # `in` is much faster than a pattern, and most texts contain no stem.
         patterns = [pattern for stem, pattern in self._patterns.items() if stem in text]
         if not patterns:
             return
@@ -124,7 +124,7 @@ class IdPattern:
 
 
 def _without_marks(match: re.Match[bytes]) -> bytes:
-    """Replace the marks of an emphasis by the same number of blanks."""
+    """Replace the marks of an emphasis by the same number of spaces."""
     blank = b" " * len(match[1])
     return blank + match[2] + blank
 
@@ -132,7 +132,7 @@ def _without_marks(match: re.Match[bytes]) -> bytes:
 def _pattern(stem: str, exact: Iterable[str], others: Iterable[str]) -> re.Pattern[bytes]:
     """Return the pattern of the ids that begin with a stem.
 
-    It begins with the stem itself, which is found quickly. Look-behinds check what precedes it.
+    It begins with the stem, which is found quickly. Look-behinds check the text before it.
 
     Args:
         stem: The first word of the ids.
@@ -152,7 +152,7 @@ def _pattern(stem: str, exact: Iterable[str], others: Iterable[str]) -> re.Patte
 
 
 def _short_pattern(model_id: str) -> re.Pattern[bytes]:
-    """Return the pattern of an id of one word, which counts only where a model is named."""
+    """Return the pattern of an id of one word, which counts only where a model is expected."""
     word = re.escape(model_id.encode())
     return re.compile(
         rb"""(?:(?P<quote>["'`])|\b(?:openai|models)[/:]"""

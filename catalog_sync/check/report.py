@@ -1,7 +1,7 @@
-"""The report of `check`, as text and JSON. Pure.
+"""The report of `check`, as text and JSON.
 
-Paths come from the authors of the searched files, who may be strangers. No file name may forge a
-line, or a command of the program that reads the report.
+File names may come from untrusted authors. They must not forge a line or a command of a program
+that reads the report.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _OLDER = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A model that is not fine, at one place."""
+    """A model that is not fine, at one location."""
 
     verdict: ModelVerdict
     severity: Severity
@@ -49,11 +49,11 @@ class Report:
     scan: Scan = field(default_factory=Scan)
     scanned: bool = False
     ignored: int = 0
-    """Ids that were ignored."""
+    """The number of ignored ids."""
 
     @property
     def findings(self) -> list[Finding]:
-        """The models that are not fine: the named ones, then those in files, each place once."""
+        """The models that are not fine: the named ones, then one finding per location in files."""
         places = [(model_id, None) for model_id in self.named]
         places += [(one.model_id, one) for one in self.scan.found]  # type: ignore[misc]
         return [
@@ -69,7 +69,7 @@ class Report:
         return errors or bool(self.scan.unreadable)
 
     def lines(self) -> Iterator[str]:
-        """Yield a line per finding, and a summary. A named alias has a line although it is fine."""
+        """Yield a line per finding, and a summary. A named alias has a line even if it is fine."""
         for model_id in self.named:
             verdict = self.verdicts.get(model_id)
             if verdict and verdict.alias_of and verdict.verdict is Verdict.FINE:
@@ -97,7 +97,7 @@ class Report:
         return f"{', '.join(facts)}: {result}"
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return an object per checked model, fine ones included. Inapplicable values are None."""
+        """Return an object per checked model, fine ones included."""
         places: dict[str, list[Location]] = {model_id: [] for model_id in self.verdicts}
         for one in self.scan.found:
             if one.model_id in places:
@@ -132,7 +132,7 @@ class Report:
 
 
 def finding_line(finding: Finding, now: datetime) -> str:
-    """Return a finding as compilers print one, so that editors jump to it."""
+    """Return a finding in the format of compilers, which editors understand."""
     text = finding_text(finding, now)
     if (place := finding.location) is not None:
         text = f"{place.path}:{place.line}:{place.column}: {text}"
@@ -140,14 +140,14 @@ def finding_line(finding: Finding, now: datetime) -> str:
 
 
 def finding_text(finding: Finding, now: datetime) -> str:
-    """Return `id: verdict: reason`, with a mark if it is only a warning."""
+    """Return `id: verdict: reason`, with "[warning]" for a warning."""
     verdict = finding.verdict
     text = f"{verdict.model_id}: {verdict.verdict}: {verdict_text(verdict, now)}"
     return f"{text} [warning]" if finding.severity is Severity.WARNING else text
 
 
 def verdict_text(verdict: ModelVerdict, now: datetime) -> str:
-    """Return the reason of a verdict on one line: the dates, and the model to use instead."""
+    """Return the reason for a verdict on one line, with the dates and the successor."""
     facts = [f"alias of {verdict.alias_of}"] if verdict.alias_of else []
     if verdict.by_source:
         worst, *others = verdict.by_source
@@ -169,7 +169,7 @@ def verdict_text(verdict: ModelVerdict, now: datetime) -> str:
 
 
 def _record_text(one: SourceVerdict, now: datetime) -> str:
-    """Return the facts of one source about a model. Empty for a fine model that is not missing."""
+    """Return the facts about a model in one source; "" if it is fine and not missing."""
     record, info = one.record, one.record.info
     if record.removed_at is not None:
         return f"gone from the list since {date_text(record.removed_at)}"

@@ -1,11 +1,11 @@
-"""The model ids in files: which files are searched, and the positions of ids.
+"""Finds model ids in files.
 
 In a git work tree, git decides which files of a directory count: the tracked ones, and the
 untracked ones that it does not ignore. Elsewhere every file below the directory counts. Links are
 not followed, and only regular files are opened. A path that the user names is always searched.
 
-The files may come from an untrusted checkout. Its `.git/config` must not make git run a program:
-see `_git`.
+The files may be an untrusted checkout. Its `.git/config` must not make git run a program; see
+`_git`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 MAX_BYTES = 16 << 20
-"""Larger files are not searched: they are data, not written by a person."""
+"""Larger files are not searched: they contain data, not text that a person wrote."""
 _BINARY_BYTES = 8000
-"""A NUL among the first bytes means a binary file, as in git."""
+"""As in git, a NUL among the first bytes marks a binary file."""
 # A file may have become a link or a pipe since its directory was listed. Windows has neither flag.
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _IGNORE = re.compile(
@@ -46,7 +46,7 @@ _GIT = (
     *("--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
     *("-c", "submodule.recurse=false", "-c", "core.untrackedCache=keep"),
     *("-c", "protocol.allow=never", "-c", "safe.bareRepository=explicit"),
-    # The owner does not matter: with these settings nothing of the repository is executed.
+    # The owner does not matter: with these settings, git executes nothing of the repository.
     *("-c", "safe.directory=*"),
 )
 _GIT_KEPT = {"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_EXEC_PATH"}
@@ -57,7 +57,7 @@ class Location:
     """An id in a file. Lines and columns count from 1."""
 
     path: str
-    """The path as the user would name it: relative to the path that was given."""
+    """The path below the one that the user named."""
     line: int
     column: int
     """In characters."""
@@ -71,25 +71,25 @@ class Scan:
     """The result of a search."""
 
     found: list[Location] = field(default_factory=list)
-    """By path, and in the order of the file."""
+    """Sorted by path and position."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """Files and directories that could not be read, each with the reason."""
     notes: list[str] = field(default_factory=list)
-    """Notes for the user that are no problems."""
+    """Notes for the user that are not problems."""
     files: int = 0
     """Files that were opened, binary ones included."""
     binary: int = 0
 
 
 def scan(paths: Iterable[str], ids: IdPattern, today: date, *, exclude: Sequence[str] = ()) -> Scan:
-    """Search files, and directories with everything below them; each file once.
+    """Search files and directories, each file once.
 
     Args:
         paths: The files and directories that the user named.
         ids: The ids to search for.
-        today: The date by which `ignore until=DATE` is judged.
-        exclude: Patterns of `.gitignore`, relative to the current directory. They leave out files
-            that were found in a directory, not files that were named.
+        today: The date for `ignore until=DATE`.
+        exclude: Patterns in the syntax of .gitignore, relative to the current directory. They do
+            not exclude files that the user named.
 
     Raises:
         ConfigError: A path is missing, or is neither a file nor a directory; a bad pattern.
@@ -146,7 +146,7 @@ def _real(path: str) -> str:
 def _files(
     named: Iterable[tuple[str, str]], excluded: GitIgnoreSpec, result: Scan
 ) -> Iterator[tuple[str, str]]:
-    """Yield the files to search: the path to show, and the real path."""
+    """Yield the files to search: the displayed path and the real path."""
     here = os.path.realpath(Path.cwd())
     for shown, real in named:
         if not Path(real).is_dir():
@@ -162,7 +162,7 @@ def _files(
 
 
 def _walked(directory: str, result: Scan, shown: str) -> Iterator[str]:
-    """Yield every regular file below a directory, without those of `.git`."""
+    """Yield every regular file below a directory, except in `.git`."""
 
     def failed(error: OSError) -> None:
         where = Path(shown, os.path.relpath(error.filename, directory))
@@ -179,8 +179,8 @@ def _walked(directory: str, result: Scan, shown: str) -> Iterator[str]:
 def _listed_by_git(directory: str) -> list[str] | None:
     """Return the files of a directory that git tracks or does not ignore.
 
-    Returns None outside a work tree, without git, and for a directory that git ignores as a whole
-    (the user named it nevertheless).
+    Returns None outside a work tree, without git, and for a directory that git ignores as a whole:
+    the user named it explicitly.
     """
     listing = _git(directory, "ls-files", "-coz", "--exclude-standard")
     if listing is None:
@@ -206,10 +206,10 @@ def _listed_by_git(directory: str) -> list[str] | None:
 
 
 def _git(directory: str, *arguments: str) -> bytes | None:
-    """Return the output of a git command, None if it fails. Runs no program of the repository.
+    """Return the output of a git command, or None if it fails. Runs no program of the repository.
 
-    Configuration that would make git run one is overridden (`core.fsmonitor`), a missing object is
-    not fetched from a remote, and a bare repository among the files is not taken for one.
+    Configuration that would make git run a program (`core.fsmonitor`) is overridden, missing
+    objects are not fetched from a remote, and a bare repository among the files is not used.
     """
     program = shutil.which("git")
     if program is None or not Path(program).is_absolute():
@@ -236,7 +236,7 @@ def _git(directory: str, *arguments: str) -> bytes | None:
 
 
 def _read(path: str) -> bytes | None:
-    """Return the content of a regular file, None if it is too large. Never waits for a writer."""
+    """Return the content of a regular file, or None if it is too large."""
     with os.fdopen(os.open(path, _READ_ONLY), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise FileNotFoundError(path)
@@ -254,7 +254,7 @@ def _locations(
         encoding = "utf-8"
     except UnicodeDecodeError:
         encoding = "latin-1"
-    # Columns are counted from the last id on: a file of one line may hold very many.
+    # Columns are counted from the previous id: a single line may contain very many.
     line, start, ignored, at, column, unit = 1, -1, False, 0, 1, 1
     for begin, end in ids.find(content):
         line_start = content.rfind(b"\n", 0, begin) + 1

@@ -1,7 +1,7 @@
-"""Whether a project can depend on a model. Pure: decided from the records of the catalog.
+"""Verdicts: whether a project can depend on a model, decided from the records of the catalog.
 
-A model is judged in each source separately, and the most severe verdict counts. A key sees only its
-own workspace, so a model that one workspace lost is unavailable to users of that key.
+A model is judged in each source, and the most severe verdict counts: a key sees only its own
+workspace, so a model that left one workspace is unavailable to the users of that key.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ class ModelVerdict:
     by_source: tuple[SourceVerdict, ...] = ()
     """The most severe first."""
     alias_of: str | None = None
-    """The recorded id that was judged in place of `model_id`, which is its alias."""
+    """The recorded id that was judged because `model_id` is its alias."""
     successor: str | None = None
-    """The newest dependable model of the same line. None without one, or if the model is fine."""
+    """The newest dependable model of the same line, if the model is not fine."""
     closest: tuple[str, Verdict] | None = None
-    """For an unknown model: a recorded id with almost the same spelling, and its verdict."""
+    """For an unknown model: the recorded id with the most similar spelling, and its verdict."""
     older_than_record: bool = False
-    """For an unknown model: whether its date is before the first recorded model of its family."""
+    """For an unknown model: whether its date is before all recorded models of its family."""
 
 
 _SEVERITY = list(Verdict)
 _SPELLED_ALIKE = 0.9
-"""One or two typing errors in an id of twenty characters. Ids of different models differ more."""
+"""Allows one or two typing errors in twenty characters. Ids of different models differ more."""
 _DATE = r"-20\d\d(?:\d{4}|-\d\d-\d\d)"
 _DATED = re.compile(rf"(?P<stem>.+)(?P<date>{_DATE})", re.ASCII)
 _ANY_DATE = re.compile(rf"({_DATE})(?!\d)", re.ASCII)
@@ -85,13 +85,9 @@ class Judge:
         *,
         resolve_aliases: bool = True,
     ) -> None:
-        """Index the records.
+        """Index the records, which include removed models. A retirement `within` this time is near.
 
-        Args:
-            records: All records of the sources, removed models included.
-            now: The present time.
-            within: Distance below which a retirement date is near.
-            resolve_aliases: Judge an alias as the model that it stands for.
+        `resolve_aliases` judges an alias as the model that it stands for.
         """
         self._records = records
         self._now = now
@@ -176,7 +172,7 @@ class Judge:
 
 
 def _date_in(model_id: str) -> datetime | None:
-    """Return the date that an id holds, at midnight UTC."""
+    """Return the date in an id, at midnight UTC."""
     found = _ANY_DATE.search(model_id)
     try:
         digits = found[1].replace("-", "") if found else ""
@@ -186,7 +182,7 @@ def _date_in(model_id: str) -> datetime | None:
 
 
 def severity(verdict: Verdict, fail_on: Collection[str] = DEFAULT_FAIL_ON) -> Severity:
-    """Return whether a verdict fails the check, is worth a warning, or neither."""
+    """Return whether a verdict is an error, a warning or neither."""
     if verdict is Verdict.FINE:
         return Severity.OK
     return Severity.ERROR if verdict in fail_on else Severity.WARNING

@@ -1,7 +1,7 @@
 """The command line: options, output and exit codes. Only this package catches errors.
 
-A module per group of commands. A command's function imports what it needs, so that `--help` and
-errors of usage load nothing heavy.
+Each group of commands has a module. A command's function imports what it needs, so that `--help`
+and usage errors load nothing heavy.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ The global options are also accepted after the command."""
 
 
 class _LazyGroup(Group):
-    """Loads a command's module when the command is asked for."""
+    """Imports a command's module when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(_COMMANDS)
@@ -109,13 +109,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
     0 fine, 1 a source or a check failed, 2 configuration or usage, 3 held, 4 database.
     """
-    gc.disable()  # start-up allocates much and frees nothing; `Context.app` enables it again
+    gc.disable()  # start-up allocates much and frees little; `Context.app` enables it again
     _prepare_streams()
     _stop_on_signals()
     try:
         exit_code = _invoke(None if arguments is None else list(arguments))
         return _flush() or exit_code
-    except SignalReceived as error:  # while it reported an error, or flushed
+    except SignalReceived as error:  # during `_report` or `_flush`
         return error.exit_code
     finally:
         _handle_signals(lambda number, _frame: os._exit(128 + number))  # everything is done
@@ -136,7 +136,7 @@ def _suggestion(match: re.Match[str]) -> str:
 
 
 def _report(error: BaseException) -> int:
-    """Print what ended the command, on one line; return the exit code."""
+    """Print the error that ended the command, on one line. Returns the exit code."""
     exit_code = getattr(error, "exit_code", 1)
     match error:
         case click.exceptions.NoArgsIsHelpError():
@@ -166,7 +166,7 @@ def _report(error: BaseException) -> int:
 
 
 def _flush() -> int:
-    """Flush the output, so that the interpreter reports no error at exit."""
+    """Flush the output, so that the interpreter does not report an error at exit."""
     try:
         write("", end="")
     except OutputError as error:
@@ -175,7 +175,7 @@ def _flush() -> int:
 
 
 def _prepare_streams() -> None:
-    """Make standard output and error accept any character, whatever the terminal's encoding."""
+    """Make standard output and error accept any character in any encoding."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the parent process

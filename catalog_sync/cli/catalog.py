@@ -1,4 +1,4 @@
-"""`models`, `show` and `events`: the catalog. They need no key."""
+"""`models`, `show` and `events`: print the catalog. They need no key."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _write_events(
 ) -> None:
     from catalog_sync.domain.event_text import event_text
 
-    # A narrow terminal has room either for the time or for the ids of models.
+    # A narrow terminal has no room for both the time of day and the ids of models.
     narrow = with_model and not plain and render.width() < _WIDE
     when = render.day if narrow else render.instant
     table = []

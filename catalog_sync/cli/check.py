@@ -1,7 +1,4 @@
-"""`check`: fails when a model that a project depends on is not there to stay.
-
-It reads the catalog and the files that it is given, and needs no key.
-"""
+"""`check`: fails when a project depends on a model that has left or will leave. It needs no key."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
     from catalog_sync.domain.model import ModelRecord
 
 _FROM_WORDS = "--"
-"""The value of `--scan` if an option or `--` follows it. The paths are then among the words."""
+"""The value of `--scan` if an option or `--` follows it. The paths are then in `words`."""
 _VERDICTS = tuple(verdict.value for verdict in Verdict if verdict is not Verdict.FINE)
 
 
@@ -152,7 +149,7 @@ def _checked(
     ignore: Sequence[str],
     exclude: Sequence[str],
 ) -> Report:
-    """Search the files, judge every id, and return the report. None is the configuration's rule."""
+    """Search the files, judge every id, and return the report. None uses the configuration."""
     from catalog_sync.check.ids import IdPattern
     from catalog_sync.check.report import Report, printable
     from catalog_sync.check.scan import Scan, scan
@@ -198,8 +195,8 @@ def _models_and_paths(
 ) -> tuple[list[str], list[str]]:
     """Separate models from paths, so that `--scan src/ config/` searches both directories.
 
-    With --scan, a word that names a file or a directory is a path. It is checked as a model too if
-    the catalog ever held it. A word with a slash that is neither is a missing path.
+    With --scan, a word that names a file or directory is a path. It is also checked as a model if
+    the catalog has recorded it. A word with a slash that is neither is a missing path.
 
     Raises:
         ConfigError: A path is missing, or --scan has no path.

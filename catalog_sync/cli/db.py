@@ -1,4 +1,4 @@
-"""`db`: the schema of the database, and a copy of it all."""
+"""`db`: upgrade the schema, print its revision, copy the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`demo`: the whole story on the sandbox API, or the sandbox alone."""
+"""`demo`: replay the recorded history on the sandbox API, or run only the sandbox."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _write_run(step: Step, report: RunReport) -> None:
 
 
 def _program() -> str:
-    """Return how the program was started."""
+    """Return the command that started the program."""
     started = Path(sys.argv[0])
     if started.name == "__main__.py":
         return f"{shlex.quote(sys.executable)} -m catalog_sync"

@@ -29,14 +29,14 @@ _COMPLETION_SECONDS = 5
 
 @dataclass(slots=True)
 class Context:
-    """The global options, and the program that they configure."""
+    """The global options, and the App that they configure."""
 
     config: Path | None = None
     verbose: bool = False
     log_format: Literal["text", "json"] = "text"
 
     def app(self) -> App:
-        """Load the configuration and return the program, to be used as a context manager."""
+        """Load the configuration and return the App, a context manager."""
         from catalog_sync.app import App
         from catalog_sync.config.load import load
 
@@ -84,7 +84,7 @@ def global_options(*, hidden: bool = False) -> list[click.Parameter]:
 
 
 class Group(click.Group):
-    """A group whose commands take the global options too."""
+    """A group whose commands also accept the global options."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command with the global options added."""
@@ -105,7 +105,7 @@ def moment(text: str) -> datetime:
 def recorded(
     what: Literal["models", "sources", "channels"],
 ) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """Return a completion from the database. Whatever fails, it completes nothing."""
+    """Return a completion from the database. If anything fails, it completes nothing."""
 
     def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
         names: list[str] = []
@@ -139,7 +139,7 @@ source_option = click.option(
 
 
 def format_option(*formats: str) -> Callable[[Any], Any]:
-    """Add `--format` and `--json`; the command gets `format_`, None if none was asked for."""
+    """Add `--format` and `--json`. The command gets `format_`, which is None by default."""
     long = click.option(
         "--format",
         "format_",

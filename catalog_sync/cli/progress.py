@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Line(logging.Handler):
-    """The text beside the spinner: what the walk does, and for how long."""
+    """The text beside the spinner: the progress and duration of the walk."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -31,7 +31,7 @@ class _Line(logging.Handler):
         return Text(f"{seconds}, {self._text}", no_wrap=True, overflow="ellipsis")
 
     def page(self, source: str, pages: int, models: int) -> None:
-        """Show the progress of a walk of several pages, of many sources the latest."""
+        """Show the progress of a walk of several pages; the latest one if there are several."""
         so_far = f"{source}: {models} models on {pages} pages so far"
         self._text = so_far if pages > 1 else "walking the list"
 
@@ -45,7 +45,7 @@ class _Line(logging.Handler):
 
 @contextmanager
 def progress(*, verbose: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Show a spinner while a sync walks. Yields the function that takes its progress."""
+    """Show a spinner during a sync. Yields the function to report progress to."""
     if verbose or not sys.stderr.isatty():  # the log replaces the spinner
         yield lambda _source, _pages, _models: None
         return

@@ -1,4 +1,4 @@
-"""`publish`: a static site from the database. It needs no key."""
+"""`publish`: write a static site from the database. It needs no key."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The layout of results: tables that fit a terminal, aligned lines in a pipe, JSON and CSV.
 
-Nothing is cut: text that does not fit a line of the terminal is folded. Control characters of
-foreign text are escaped, and foreign text is never read as markup.
+Nothing is cut: text that is too wide for the terminal is folded. In foreign text, control
+characters are escaped, and nothing is markup.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MIDNIGHT = time(0)
 _NARROWEST = 9
 """The smallest number of columns in which folded text is readable."""
 _BATCH = 1000
-"""Rows that are written at once while a long history is read."""
+"""Rows that are written at once."""
 _STYLES = {
     **dict.fromkeys(("deprecated", "retiring", "held", "stale"), "yellow"),
     **dict.fromkeys(("retired", "removed", "overdue", "failed", "never synced"), "red"),
@@ -47,13 +47,12 @@ def on_terminal() -> bool:
 
 
 def write(text: str, end: str = "\n") -> bool:
-    """Print to standard output, and flush it. Return False if its reader has closed it.
+    """Print to standard output, and flush it. Returns False if its reader has closed it.
 
-    Raises:
-        OutputError: It cannot be written for another reason.
+    Raises OutputError if it cannot be written for another reason.
     """
     try:
-        if text or end:  # on a full disk, even nothing cannot be written
+        if text or end:  # on a full disk, even printing nothing fails
             print(text, end=end)  # noqa: T201
         sys.stdout.flush()
     except OSError as error:
@@ -66,12 +65,12 @@ def write(text: str, end: str = "\n") -> bool:
 
 
 def note(text: str) -> None:
-    """Print a remark for people on standard error."""
+    """Print a note on standard error."""
     print(escape_controls(text), file=sys.stderr)  # noqa: T201
 
 
 def instant(at: datetime | None) -> str:
-    """Return a time for people: in their zone on a terminal, in UTC elsewhere."""
+    """Return a time as text: in the local zone on a terminal, in UTC elsewhere."""
     if at is None:
         return "-"
     return (
@@ -82,12 +81,12 @@ def instant(at: datetime | None) -> str:
 
 
 def date(at: datetime | None) -> str:
-    """Return a time of the API for people. Midnight UTC is shown as a date alone."""
+    """Return a time of the API as text. Midnight UTC is shown as a date."""
     return instant(at) if at is None or at.time() != _MIDNIGHT else f"{at:%Y-%m-%d}"
 
 
 def day(at: datetime | None) -> str:
-    """Return only the day of a time on a terminal, which is narrow; elsewhere the whole time."""
+    """Return the day of a time on a terminal, which is narrow; elsewhere the whole time."""
     return instant(at)[:10] if on_terminal() else instant(at)
 
 
@@ -107,7 +106,7 @@ def write_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], format
                     for row in batch
                 ]
             records = csv_text(batch, columns).partition("\n")[2]
-            # Objects are JSON text only now.
+            # Escaped again: objects have become JSON text.
             if not write(escape_controls(records, "\n") if on_terminal() else records, end=""):
                 return
         return
@@ -121,7 +120,7 @@ def write_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], format
 
 
 def write_json(value: Any) -> None:
-    """Print one JSON value, escaped where the terminal's encoding is smaller than Unicode."""
+    """Print one JSON value, escaped if the encoding of the output is not UTF-8."""
     from catalog_sync.queries.export import json_text
 
     write(_harmless_json(json_text(value, ascii_only=not _unicode())))
@@ -158,15 +157,15 @@ def write_table(
     header: bool = True,
     plain: bool = False,
 ) -> None:
-    """Print a table that is fitted to the width of a terminal; elsewhere one line per row.
+    """Print a table that fits the width of a terminal; elsewhere one line per row.
 
     Args:
         table: The cells of each row by column.
-        text: Columns that may be folded; an id or a time stands whole, to be copied.
-        spare: Columns that are left out to keep a row on one line, the last one first.
+        text: Columns that may be folded. Ids and times are never folded, so they can be copied.
+        spare: Columns that may be left out to keep a row on one line, the last one first.
         without: Columns that are not printed.
-        header: Whether the names of the columns are printed.
-        plain: One line per row on a terminal too.
+        header: Whether to print the names of the columns.
+        plain: Whether to print one line per row on a terminal too.
     """
     if not table:
         return
@@ -206,7 +205,7 @@ def write_table(
 
 
 def write_facts(facts: Mapping[str, str], *, title: str = "") -> None:
-    """Print names and values, one pair per line, folded at blanks on a terminal.
+    """Print names and values, one pair per line, folded at spaces on a terminal.
 
     A value with a word that does not fit beside the names is printed below its name.
     """
@@ -242,7 +241,7 @@ def _styled(cell: str, column: str = "") -> Text:
 
 
 def _print(renderable: RenderableType) -> None:
-    """Print what rich lays out, without the blanks at the end of its lines."""
+    """Print rich's layout without trailing spaces."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False, width=width())
@@ -252,7 +251,7 @@ def _print(renderable: RenderableType) -> None:
 
 
 def width() -> int:
-    """Return the columns of the terminal. COLUMNS=0 is ignored."""
+    """Return the width of the terminal. COLUMNS=0 is ignored."""
     return max(shutil.get_terminal_size().columns, 2)
 
 
@@ -268,7 +267,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _cells(text: str) -> int:
-    """Return the number of columns of a text: two per wide character, none per combining one."""
+    """Return the width of a text: two columns per wide character, none per combining one."""
     if text.isascii():
         return len(text)
     return sum(

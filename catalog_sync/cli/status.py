@@ -1,4 +1,4 @@
-"""`status`: whether the sync is alive, for people and for health checks."""
+"""`status`: the health of the sync, for people and for health checks."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _state(source: SourceHealth) -> str:
 
 
 def _write_leaving(records: Sequence[ModelRecord], now: datetime, within: timedelta) -> None:
-    """Print the listed models that somebody has to move away from, the most urgent first."""
+    """Print the listed models that users must migrate from, the most urgent first."""
     from catalog_sync.domain.event_text import deadline_text
     from catalog_sync.domain.successor import dependable, successors
 

@@ -1,4 +1,4 @@
-"""`sync`: one run over the sources, and the alerts that are due. `run`: the same as a daemon."""
+"""`sync`: one run over the sources, and due alerts. `run`: the same as a daemon."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _sync(
     *,
     as_json: bool,
 ) -> int:
-    """Run the sources once, deliver, and print the results; return the exit code."""
+    """Run the sources once, deliver alerts, and print the results. Returns the exit code."""
     from catalog_sync.cli.progress import progress
     from catalog_sync.config.load import ignoring_base_url
     from catalog_sync.sync.report import log_report
@@ -156,7 +156,7 @@ def _sync(
 
 
 def _write_metrics(app: App, path: Path | None) -> list[OutputError]:
-    """Write the metrics, also after a failure. Prints an error, and returns it."""
+    """Write the metrics, also after a failure. Errors are printed and returned."""
     if path is None:
         return []
     from catalog_sync.queries import metrics_file

@@ -70,12 +70,12 @@ BY_ID: Final[Mapping[str, Callable[[str, Models], Answer]]] = {
     "other": lambda _id, models: (200, models[0]),
     "undecoded": _slash_undecoded,
 }
-"""How Get a Model answers: as the API does, or as gateways were seen to."""
+"""How Get a Model answers: like the API, or like gateways that exist."""
 SHAPES: Final = ("anthropic", "openai")
 
 
 def answer(target: str, headers: Mapping[str, str], sandbox: Sandbox) -> Answer:
-    """Answer a GET of `target`, newest first; names in `headers` are lower case."""
+    """Answer a GET of `target`. Names in `headers` are lower case."""
     path, _, query = target.partition("?")
     openai = sandbox.shape == "openai"
     if openai:
@@ -110,7 +110,7 @@ def _authenticate(headers: Mapping[str, str], key: str) -> None:
 
 
 def _page(query: Mapping[str, list[str]], models: Models, *, whole: bool) -> dict[str, Any]:
-    """Return one page: after the cursor, before it, or from the top; always newest first."""
+    """Return one page: after the cursor, before it, or the first one; newest first."""
     limit = len(models) if whole else _limit(query)
     wanted = frozenset(query.get("lifecycle[]", ())) or _LISTED_BY_DEFAULT
     if not wanted <= _LIFECYCLES:
@@ -147,7 +147,7 @@ def _limit(query: Mapping[str, list[str]]) -> int:
 
 
 def _shape(model: Mapping[str, Any], version: str, *, openai: bool) -> Mapping[str, Any]:
-    """Return the fields of a model that the API's version, or OpenAI's API, knows."""
+    """Return a model with the fields that the API's version, or OpenAI's API, has."""
     if openai and "created_at" in model:
         retires_at = model.get("retires_at")
         return {
@@ -162,7 +162,7 @@ def _shape(model: Mapping[str, Any], version: str, *, openai: bool) -> Mapping[s
 
 
 def error_body(status: int, message: str, request_id: str, shape: str) -> dict[str, Any]:
-    """Return an error as the API of a shape describes it."""
+    """Return the body of an error in a shape."""
     types = {401: "authentication_error", 404: "not_found_error"}
     error = {"type": types.get(status, "invalid_request_error"), "message": message}
     if shape == "openai":

@@ -1,7 +1,7 @@
-"""The models that the API listed in 2026, day by day, for a replay. The record is `history.toml`.
+"""The models that the API listed in 2026, for a replay. The record is `history.toml`.
 
-The steps after the end of the record are made up, and marked by `Step.recorded`. They show the
-lifecycle fields, which are newer than the record. This module reads no clock and no socket.
+The steps after the end of the record are made up, and have `Step.recorded` false. They show the
+lifecycle fields, which are newer than the record.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ class Step:
     """One run of the replay: the time, and the API's answer."""
 
     at: datetime
-    """The time of the run, UTC. To the minute if the record has it, otherwise 18:00."""
+    """The time of the run in UTC: to the minute if the record has it, otherwise 18:00."""
     headline: str
     """What happened since the previous step, in one sentence without a full stop."""
     models: tuple[dict[str, Any], ...]
-    """The objects that the API lists then, newest first, with the fields that it had then."""
+    """The objects that the API listed, newest first, with the fields that it had then."""
     anthropic_version: str
     """The `anthropic-version` that the source sends."""
     recorded: bool
-    """Whether it really happened. False: made up, to show the lifecycle fields."""
+    """Whether it really happened, or is made up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class _Invented:
 
 
 def _invented(end: datetime) -> _Invented:
-    """Return the times for a story that ends at `end`, or later if the record is too close."""
+    """Return the times of a replay that ends at `end`, or later if the record ends too late."""
     record_end = max(
         _time(release["left"]) for release in _record()["releases"] if "left" in release
     )

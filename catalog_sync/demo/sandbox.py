@@ -29,18 +29,18 @@ _NO_DATE: Final = "-"  # without a `date` waitress would send its own
 
 
 class Sandbox:
-    """The Models API on a loopback port, with a catalog that can be exchanged at any time.
+    """The Models API on a loopback port, with a catalog that can be replaced at any time.
 
-    The port is taken at once, and answers come from `start` on, which `with` calls.
+    The port is bound immediately. Requests are answered after `start`, which `with` calls.
 
     Args:
         models: The catalog, see the property.
-        api_key: The only key that it accepts, as `x-api-key` or as a bearer token.
+        api_key: The only accepted key, as `x-api-key` or as a bearer token.
         organization_id: Sent as `anthropic-organization-id`; None sends no such header.
         workspace_id: Sent as `anthropic-workspace-id`; None sends no such header.
-        by_id: How Get a Model answers, a key of `answers.BY_ID`.
-        shape: The API whose answers it gives, one of `answers.SHAPES`.
-        port: 0 takes a free one, which `url` then names.
+        by_id: How Get a Model answers: a key of `answers.BY_ID`.
+        shape: The shape of the answers: one of `answers.SHAPES`.
+        port: 0 takes a free one, which is part of `url`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Sandbox:
         self.by_id = by_id
         self.shape = shape
         self.clock: Clock | None = None
-        """Dates the answers; None sends no date, for programs whose clock is moved."""
+        """The clock for the header `date`; None sends no date."""
         self.models = models
         self._server = Server(("127.0.0.1", port), self._answer, **_LIMITS)
         self.url = f"http://127.0.0.1:{self._server.port}"
@@ -78,11 +78,11 @@ class Sandbox:
         self._models: answers.Models = tuple(copies)
 
     def start(self) -> None:
-        """Answer from now on, in a thread."""
+        """Answer requests, in a thread."""
         self._server.start()
 
     def serve_forever(self) -> None:
-        """Answer until `stop` is called from elsewhere, or the calling thread is interrupted."""
+        """Answer until another thread calls `stop`, or the calling thread is interrupted."""
         self.start()
         self._server.join()
 

@@ -1,7 +1,6 @@
-"""The demo: the recorded history, replayed by the same code that a user runs.
+"""The demo: a replay of the recorded history by `App.sync`, against the sandbox.
 
-The sandbox answers on a loopback port, the clock shows each recorded time, and `App.sync` does the
-rest.
+The clock shows the time of each step.
 """
 
 from __future__ import annotations
@@ -32,12 +31,9 @@ MODEL_TO_SHOW = "claude-sonnet-4-5-20250929"
 
 @contextmanager
 def new_file(directory: Path) -> Iterator[Path]:
-    """Yield an empty file in `directory`, under a new name: a demo overwrites nothing.
+    """Yield an empty file in `directory` with a new name, so that the demo overwrites nothing.
 
-    If the block fails, the file is deleted: a part of the story would mislead.
-
-    Raises:
-        OutputError: It cannot be created.
+    If the block fails, the incomplete file is deleted. Raises OutputError if it cannot be created.
     """
     numbers = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
     for number in numbers:
@@ -61,11 +57,10 @@ def new_file(directory: Path) -> Iterator[Path]:
 
 
 def replay(database: Path | str, end: datetime | None = None) -> Iterator[tuple[Step, RunReport]]:
-    """Sync once per step of the history, and yield the report of each run; raise its error.
+    """Sync once per step of the history, and yield the report of each run. Raises its error.
 
-    Args:
-        database: An SQLite file, or the URL of any database.
-        end: When the story ends. None for the day that the tests use.
+    `database` is an SQLite file or a database URL. `end` is the end of the history; None for the
+    day that the tests use.
     """
     url = f"sqlite:///{database}" if isinstance(database, Path) else database
     with Sandbox() as sandbox, TemporaryDirectory() as directory:

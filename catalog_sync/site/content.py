@@ -1,4 +1,4 @@
-"""The content of a published site: the models, the sources, and the facts of their events."""
+"""The content of a published site: the models, the sources, and their history."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 KINDS: Final = tuple(kind for kind in Kind if not kind.value.startswith("sync_"))
-"""The published kinds. Events about the job quote errors and addresses, which stay private."""
+"""The published kinds. Events about the job contain errors and addresses, which stay private."""
 PAGE: Final = "index.html"
 CHANGES: Final = "changes.html"
 MAX_CHANGES: Final = 5000
@@ -33,7 +33,7 @@ _JOINERS: Final = "\u200c\u200d"
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """The current retirement date of a model, as its events state it."""
+    """The current retirement date of a model, from its events."""
 
     retires_at: datetime | None
     number: int
@@ -45,7 +45,7 @@ class Revision:
 
 @dataclass(slots=True)
 class History:
-    """The facts that the site shows of the events, collected in one reading.
+    """The parts of the history that the site shows, collected in one pass over the events.
 
     Memory grows with the number of models, not with the number of events.
     """
@@ -54,9 +54,9 @@ class History:
     """When the first list of each source was recorded."""
     events: int = 0
     baseline_models: Counter[str] = field(default_factory=Counter)
-    """Models of each source's first list, which are not new."""
+    """The number of models on the first list of each source."""
     latest: deque[Event] = field(default_factory=lambda: deque(maxlen=MAX_CHANGES))
-    """The latest events apart from those of a first list, oldest first, without large values."""
+    """The latest events, without those of a first list, oldest first, without large values."""
     retired_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
     deprecated_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
     """When a model had its latest event of this kind, by source and id."""
@@ -67,7 +67,7 @@ class History:
     """The number of events of each model."""
 
     def add(self, event: Event) -> None:
-        """Add the next event. Events must be in the order of their times."""
+        """Add the next event. Events must be added oldest first."""
         self.events += 1
         for model_id, payload in _objects(event):
             self._revise((event.source, model_id), payload, event.occurred_at)
@@ -126,14 +126,14 @@ class SiteContent:
     """The published data, read in one transaction."""
 
     models: tuple[ModelRecord, ...]
-    """Every model that was ever listed, newest first."""
+    """All models ever listed, newest first."""
     sources: tuple[SourceRecord, ...]
     """The sources with a recorded list, by name."""
     title: str = "Model catalog"
     public_url: str | None = None
-    """The address of the site, without a slash at its end. None: links are relative."""
+    """The address of the site, without a trailing slash. If None, links are relative."""
     chosen: tuple[str, ...] = ()
-    """The sources that were requested by name. Empty: all."""
+    """The sources that the user chose; empty for all."""
 
     @property
     def several(self) -> bool:
@@ -142,7 +142,7 @@ class SiteContent:
 
     @property
     def as_of(self) -> datetime:
-        """The last sync of any source, which is the latest time that the site knows."""
+        """The time of the last sync of any source: the present time of the site."""
         return max(source.last_synced_at or baseline for source, baseline in self._recorded())
 
     @property
@@ -160,12 +160,12 @@ class SiteContent:
         return f"{base}{file}{'#' if fragment else ''}{fragment}"
 
     def successors(self) -> dict[tuple[str, str], ModelRecord]:
-        """Return the successor of each leaving model that has one, by source and id."""
+        """Return the successors of the leaving models, by source and id."""
         return successors(self.models, self.as_of)
 
 
 def anchor(source: str, model_id: str) -> str:
-    """Return the fragment of a model on the page. No two models have the same."""
+    """Return the unique fragment of a model on the page."""
     return f"{quote(source, safe='')}/{quote(model_id, safe='/:@')}"
 
 

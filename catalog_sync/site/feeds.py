@@ -1,7 +1,7 @@
 """The feed of changes (Atom) and the calendar of retirements (RFC 5545).
 
-A feed entry keeps its id, and a calendar entry its UID, whatever changes later. A model has no
-calendar entry if its date was withdrawn or it left before the date.
+Feed entries never change their ids, nor calendar entries their UIDs. A model has no calendar entry
+if its date was withdrawn or it left before the date.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Entry:
     """A change: an entry of the feed, and a row of the page of changes."""
 
     id: str
-    """A URN, the same at every run and on every machine."""
+    """A URN, the same in every run and on every machine."""
     title: str
     at: datetime
     text: str
@@ -58,7 +58,7 @@ class Entry:
     fragment: str
     """The address of its model on the page."""
     name: str
-    """The model, or what has no model."""
+    """The model's name, or a title if the change has no model."""
     model_id: str | None = None
     facts: str = ""
 
@@ -127,8 +127,8 @@ def _baseline_entry(source: str, number: int, at: datetime) -> Entry:
 def feed(content: SiteContent, shown: Sequence[Entry]) -> bytes:
     """Return `feed.xml`.
 
-    The id of the feed is made of the first recorded list. It stays when sources are added, when
-    the site moves and when `public_url` is set.
+    The id of the feed depends on the first recorded list only, so that it stays the same when
+    sources are added, the site moves, or `public_url` is set.
     """
     source, at = next(iter(content.baselines.items()))
     return fill(
@@ -169,7 +169,7 @@ _EMPTY: Final = (
 
 
 def calendar(content: SiteContent, history: History) -> bytes:
-    """Return `retirements.ics`: a whole day for each retirement date."""
+    """Return `retirements.ics`: an all-day entry for each retirement date."""
     dated = [
         (retires_at, record)
         for record in content.models
@@ -228,7 +228,7 @@ def _text(value: str) -> str:
 
 
 def _folded(line: str) -> bytes:
-    """Return a content line with its end, folded between characters."""
+    """Return a content line with its line end, folded between characters."""
     parts = [b""]
     for character in line:
         octets = character.encode()

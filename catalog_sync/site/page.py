@@ -1,7 +1,7 @@
-"""The pages: the models on a timeline, and all changes. Each is one file that requests nothing.
+"""The pages: the models on a timeline, and all changes. Each is one self-contained file.
 
-A page contains its style and its script; its policy allows these texts by their hashes. The HTML
-holds all content. The script filters, sorts and compares, and counts days.
+A page contains its style and its script, which its content security policy allows by their hashes.
+The HTML contains all content. The script filters, sorts and compares, and counts days.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _LATEST: Final = 6
 """Changes on the page of models."""
 _UPCOMING: Final = 4
 _LONG: Final = 40
-"""From this number of models on, they stand in sections, one per year of release."""
+"""With more models than this, the page has a section per year of release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ class Row:
     bar: Bar
     successor: ModelRecord | None
     before: bool
-    """Whether the model was on the first list, so that it was listed before it was first seen."""
+    """Whether the model was on the first list, so that it may have been listed earlier."""
     capabilities: str
-    """A list to read; empty without capabilities."""
+    """As text; empty without capabilities."""
     changes: tuple[Event, ...]
     """The latest events, newest first."""
     earlier: int
@@ -90,7 +90,7 @@ class Row:
 
     @property
     def year(self) -> str:
-        """The section in which the model stands on a long page."""
+        """The section of the model on a long page."""
         released = self.record.info.released_at
         return f"Released {released.year}" if released else "Release unknown"
 
@@ -161,7 +161,7 @@ def _summary(content: SiteContent, listed: int, upcoming: Sequence[Row]) -> str:
 
 
 def _axis_style(axis: Axis) -> str:
-    """Return the grid of the timeline as backgrounds, so that no row repeats it."""
+    """Return the grid of the timeline as CSS backgrounds, so that no row repeats it."""
     lines = [
         f"linear-gradient(var(--rule),var(--rule)) {tick.x}% 0/1px 100% no-repeat"
         for tick in axis.ticks()

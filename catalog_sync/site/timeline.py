@@ -1,7 +1,6 @@
-"""The timeline: a bar per model, from its release to its retirement, on one axis of time.
+"""The geometry of the timeline: a bar per model, from its release to its retirement.
 
-Geometry only. Positions along the axis are percentages of its width, so that text keeps its size
-on every screen.
+Positions are percentages of the width, so that text keeps its size on every screen.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ if TYPE_CHECKING:
 Stage = Literal["live", "late", "ahead", "gone"]
 _FARTHEST_BACK: Final = timedelta(days=12 * 366)
 _FARTHEST_AHEAD: Final = timedelta(days=8 * 366)
-"""Limits for an absurd date of one model, which must not compress all others. Bars are cut here."""
+"""Bars are cut at these limits, so that one absurd date does not compress all other bars."""
 _STEPS: Final = (1, 3, 6, 12, 24, 60)
 """Months between two ticks. The first step whose labels fit is used."""
 _COLUMN: Final = 2.4
-"""Percent of the width that a character of a label takes on a phone."""
+"""The width of a label's character on a phone, in percent."""
 _MARGIN: Final = 0.07
-"""The share of the width on the right in which bars without an end fade out."""
+"""The share of the width, on the right, in which bars without an end fade out."""
 _LEAST: Final = 0.6
-"""Percent of the width of the shortest bar."""
+"""The width of the shortest bar, in percent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Lifespan:
     """When a model was released and when it leaves."""
 
     start: datetime
-    """The release, or if that is unknown, when the model was first seen."""
+    """The release, or when the model was first seen if the release is unknown."""
     released: bool
     """Whether `start` is the release."""
     end: datetime
@@ -55,7 +54,7 @@ class Lifespan:
 
 
 def lifespan(record: ModelRecord, history: History, as_of: datetime) -> Lifespan:
-    """Return the life of a model as known at a time."""
+    """Return a model's lifespan as known at `as_of`."""
     info, key = record.info, (record.source, record.info.id)
     retires_at = info.retires_at
     end = as_of
@@ -98,7 +97,7 @@ class Bar:
     start: float
     end: float
     retires: float | None
-    """The position of the retirement date; None without one within the axis."""
+    """The position of the retirement date; None if there is none on the axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ class Axis:
 
     @classmethod
     def of(cls, lives: Sequence[Lifespan], as_of: datetime) -> Axis:
-        """Return an axis on which all lives have room."""
+        """Return an axis with room for all lifespans, within the limits."""
         first = min([life.start for life in lives], default=as_of)
         last = max([life.retires_at or life.end for life in lives], default=as_of)
         begin = max(min(first, as_of - timedelta(days=30)), as_of - _FARTHEST_BACK)
@@ -128,7 +127,7 @@ class Axis:
         return cls(begin, farthest + (farthest - begin) * _MARGIN, as_of)
 
     def x(self, at: datetime) -> float:
-        """Return the position of a time in percent, at the edge if it is outside."""
+        """Return the position of a time in percent; times outside are at the edge."""
         share = (at - self.begin) / (self.end - self.begin)
         return round(100 * min(max(share, 0), 1), 1)
 

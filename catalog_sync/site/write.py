@@ -1,4 +1,4 @@
-"""The files of a site. Each is replaced as a whole. Other files of the directory are kept."""
+"""Writes the files of a site. Each is replaced atomically; other files in the directory stay."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FILES: Final = (
     PAGE,  # last, because it links to the others
 )
 _DIRECTORY_MODE: Final = 0o755
-"""A web server of another user can read the site, whatever the umask."""
+"""A web server that runs as another user can read the site, whatever the umask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +52,10 @@ class Published:
 def publish(directory: Path, content: SiteContent, events: Iterable[Event]) -> Published:
     """Write the site into a directory, which is created if necessary.
 
-    `models.json`, `models.csv` and `events.json` hold what the commands `models --all` and
-    `events` print, without the events about the job.
+    `models.json`, `models.csv` and `events.json` contain the output of `models --all` and `events`,
+    without the events about the job. `events`, oldest first, are read once and not kept.
 
-    Args:
-        directory: Where the site goes.
-        content: The models and sources.
-        events: The events of `KINDS`, oldest first. They are read once, and not kept.
-
-    Raises:
-        OutputError: The directory or a file cannot be written.
+    Raises OutputError if the directory or a file cannot be written.
     """
     history = History(content.baselines)
     changed = []
@@ -76,14 +70,14 @@ def publish(directory: Path, content: SiteContent, events: Iterable[Event]) -> P
                 changed.append(name)
     except OSError as error:
         raise OutputError(
-            f"{directory} cannot be published to: {error.strerror or error}",
+            f"the site cannot be written to {directory}: {error.strerror or error}",
             "check the directory's owner and the free space",
         ) from error
     return Published(len(content.models), history.events, tuple(changed))
 
 
 def _event_lines(events: Iterable[Event], history: History) -> Iterator[bytes]:
-    """Yield a JSON array with an event per line, and fill the history."""
+    """Yield a JSON array with one event per line, and add the events to the history."""
     before = "[\n"
     for event in events:
         history.add(event)
@@ -93,7 +87,7 @@ def _event_lines(events: Iterable[Event], history: History) -> Iterator[bytes]:
 
 
 def _texts(content: SiteContent, history: History) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and the content of each other file, in the order of `FILES`."""
+    """Yield name and content of the other files, in the order of `FILES`."""
     rows = [export.model_row(record) for record in content.models]
     yield "models.json", f"{export.json_array(rows)}\n".encode()
     yield "models.csv", export.csv_text(rows, export.MODEL_COLUMNS).encode()
