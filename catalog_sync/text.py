@@ -109,7 +109,6 @@ def _part(short: str, long: str) -> bool:
 
 
 def _dated(one: str, other: str) -> bool:
-    """Whether two ids differ only in a date."""
     short, long = sorted((one, other), key=len)
     return re.fullmatch(rf"{re.escape(short)}[-@]\d{{8}}", long) is not None
 

@@ -147,7 +147,6 @@ def _secrets(url: str, place: str) -> set[str]:
 
 
 def _logged_reason(entries: Iterable[Any]) -> str:
-    """Return what Apprise logged about a failure."""
     reason, warning = "", "not accepted"
     for entry in entries:
         text = one_line(str(entry.message), 200)
@@ -199,7 +198,6 @@ class _Attempt:
                     each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the handles."""
         with self._lock:
             while self._sockets:
                 self._sockets.pop().close()

@@ -84,7 +84,6 @@ class IdPattern:
     """Finds model ids in bytes of an encoding that agrees with ASCII (UTF-8, Latin-1)."""
 
     def __init__(self, recorded: Iterable[str]) -> None:
-        """Compile the patterns for all ids that the catalog ever held."""
         self.recorded = frozenset(recorded)
         exact: dict[str, set[str]] = defaultdict(set)
         others: dict[str, set[str]] = defaultdict(set)

@@ -172,7 +172,6 @@ class Judge:
 
 
 def _date_in(model_id: str) -> datetime | None:
-    """Return the date in an id, at midnight UTC."""
     found = _ANY_DATE.search(model_id)
     try:
         digits = found[1].replace("-", "") if found else ""

@@ -235,7 +235,6 @@ def _write_model(record: ModelRecord, now: datetime, newer: ModelRecord | None) 
 
 
 def _nothing(connection: Connection, what: str, sources: Sequence[str]) -> str:
-    """Return why nothing is printed."""
     from catalog_sync.queries import catalog
 
     if catalog.list_sources(connection, sources=sources):

@@ -80,7 +80,6 @@ def _write_run(step: Step, report: RunReport) -> None:
 
 
 def _program() -> str:
-    """Return the command that started the program."""
     started = Path(sys.argv[0])
     if started.name == "__main__.py":
         return f"{shlex.quote(sys.executable)} -m catalog_sync"

@@ -256,7 +256,6 @@ def width() -> int:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a line per row, with the columns aligned."""
     widths = [max(map(_cells, column)) + 2 for column in zip(*rows, strict=True)]
     return [
         "".join(

@@ -52,7 +52,6 @@ def list_(context: Context, format_: str | None) -> None:
 
 
 def _rows(app: App) -> list[Mapping[str, Any]]:
-    """Return the recorded and the configured sources by name."""
     from catalog_sync.db import state
 
     with app.read_transaction() as connection:

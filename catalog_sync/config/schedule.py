@@ -141,7 +141,6 @@ def _local(instant: datetime, zone: ZoneInfo) -> datetime:
 
 
 def _clock_changes(now: datetime, zone: ZoneInfo) -> bool:
-    """Whether the clock of a zone changes within some hours of `now`."""
     before, after = ((now + step).astimezone(zone) for step in (-_CLOCK_CHANGE, _CLOCK_CHANGE))
     return before.utcoffset() != after.utcoffset()
 

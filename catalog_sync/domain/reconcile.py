@@ -133,7 +133,6 @@ def _compare(
 def _unchanged(
     state: SourceState, catalog: Catalog, compared: Mapping[str, Comparison]
 ) -> list[Mapping[str, object]]:
-    """Return the unchanged objects of the models in both lists."""
     return [
         record.info.payload
         for id_, record in state.models.items()

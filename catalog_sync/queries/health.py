@@ -186,7 +186,6 @@ def _health(record: SourceRecord, runs: Sequence[Any], now: datetime) -> SourceH
 
 
 def _last(runs: Sequence[Any], *statuses: RunStatus) -> Any:
-    """Return the last of the runs with one of the statuses, or None."""
     ended = (run for run in runs if run.status in statuses)
     return max(ended, key=lambda run: run.number, default=None)
 
@@ -196,7 +195,6 @@ def _is_held(walk: Any) -> bool:
 
 
 def _missing_models(connection: sa.Connection, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the ids of the missing models, by source."""
     if not names:
         return {}
     found: dict[str, list[str]] = defaultdict(list)

@@ -49,8 +49,6 @@ class Listener(Server):
 
 
 class _Application:
-    """The WSGI application of the two paths."""
-
     def __init__(
         self,
         metrics: CollectorRegistry,

@@ -134,7 +134,6 @@ class Jobs:
                 job.modify(next_run_time=job.next_run_time + step)
 
     def _schedule(self, source: SourceSettings, **options: datetime) -> None:
-        """Add or replace the source's job."""
         schedule = self._schedules[source.name]
         jitter = schedule.at_most(self.app.settings.jitter, self.app.clock())
         self._scheduler.add_job(

@@ -103,7 +103,6 @@ class History:
 
 
 def _objects(event: Event) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield each model object of an event, with its id."""
     if event.kind is Kind.SCHEMA_CHANGED:
         yield from (event.payload or {}).items()
     elif event.model_id is not None and event.payload is not None:

@@ -36,7 +36,7 @@ _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:catalog-sync:publish")
 
 
 def name_uuid(*names: str) -> uuid.UUID:
-    """Return the constant id for these names."""
+    """Return the id for these names, which never changes."""
     return uuid.uuid5(_NAMESPACE, "\x00".join(names))
 
 
@@ -186,7 +186,6 @@ def calendar(content: SiteContent, history: History) -> bytes:
 
 
 def _was_listed(record: ModelRecord, retires_at: datetime) -> bool:
-    """Whether the model was still listed on the day of its retirement."""
     removed_at = record.removed_at
     return removed_at is None or to_utc(retires_at).date() <= to_utc(removed_at).date()
 

@@ -65,7 +65,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The display name."""
+        """The display name or the id."""
         return name_of(self.record)
 
     @property

@@ -162,7 +162,6 @@ class SourceRun:
     # --- 2. walk, 3. confirm, 4. reconcile -----------------------------------------------------
 
     def _decide(self, past: SourceState, started_at: datetime) -> RunDecision:
-        """Walk, confirm missing models, and decide."""
         source = self.source
         client = self.open_client()
         walked = client.walk(
@@ -254,7 +253,6 @@ class SourceRun:
         return recorded
 
     def _failed(self, report: RunReport, error: CatalogSyncError) -> RunReport:
-        """Return the report of a run that failed with an error."""
         line = (
             f"source {self.source.name}: {error}" if isinstance(error, SourceError) else str(error)
         )

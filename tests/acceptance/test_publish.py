@@ -153,6 +153,6 @@ def test_a_directory_that_cannot_be_written() -> None:
     done = run("publish", "file/site")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(
-        "catalog-sync: file/site cannot be published to: Not a directory; "
+        "catalog-sync: the site cannot be written to file/site: Not a directory; "
     )
     assert done.stderr.count("\n") == 1

@@ -123,7 +123,7 @@ def test_a_directory_in_place_of_a_file() -> None:
     """A directory named index.html is an error that names it."""
     (SITE / "index.html").mkdir(parents=True)
     with pytest.raises(
-        OutputError, match=r"site cannot be published to: index\.html is a directory"
+        OutputError, match=r"cannot be written to .*/site: index\.html is a directory"
     ):
         write()
 
@@ -133,7 +133,7 @@ def test_a_path_where_no_directory_can_be(path: str) -> None:
     """A path through a file, a link to nothing and a name too long are errors of one line."""
     Path("file").touch()
     Path("dangling").symlink_to("nowhere")
-    with pytest.raises(OutputError, match="cannot be published to") as caught:
+    with pytest.raises(OutputError, match="the site cannot be written to") as caught:
         write(path=Path(path))
     assert "\n" not in str(caught.value)
 
