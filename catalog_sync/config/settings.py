@@ -261,7 +261,7 @@ class Settings(_Table, frozen=True, kw_only=True, dict=True):
             raise ConfigError(f"{self.file}: {error}" if self.file else str(error)) from None
 
     def schedule(self, source: SourceSettings) -> Schedule:
-        """Return the schedule of a source: its own, or the top level's one."""
+        """Return the schedule of a source: its own, or the top-level one."""
         if source.every or source.cron:
             return Schedule(source.every or DEFAULT_EVERY, source.cron, self.timezone)
         return Schedule(self.every, self.cron, self.timezone)
