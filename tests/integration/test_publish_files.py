@@ -122,9 +122,7 @@ def test_a_failure_leaves_the_file_as_it_was() -> None:
 def test_a_directory_in_place_of_a_file() -> None:
     """A directory named index.html is an error that names it."""
     (SITE / "index.html").mkdir(parents=True)
-    with pytest.raises(
-        OutputError, match=r"cannot be written to .*/site: index\.html is a directory"
-    ):
+    with pytest.raises(OutputError, match=r"cannot be written to site: index\.html is a directory"):
         write()
 
 
