@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from catalog_sync.cli import render
-from catalog_sync.cli.options import Context, moment, recorded, row_format, source_option
+from catalog_sync.cli.options import Context, recorded, row_format, source_option, time_option
 from catalog_sync.domain.kinds import ENDING, Kind, Lifecycle
 from catalog_sync.text import distance_text
 
@@ -28,7 +28,9 @@ _WIDE = 100
 @click.command(epilog="Example: catalog-sync models --all --as-of 2026-06-01")
 @source_option
 @click.option("--all", "removed", is_flag=True, help="Include removed models.")
-@click.option("--as-of", type=moment, metavar="TIME", help="The catalog at a time, date or age.")
+@click.option(
+    "--as-of", type=time_option, metavar="TIME", help="The catalog at a time, date or age."
+)
 @click.option(
     "--lifecycle",
     "lifecycles",
@@ -90,9 +92,11 @@ def _write_models(records: Sequence[ModelRecord], *, removed: bool, plain: bool)
 
 
 @click.command(epilog="Example: catalog-sync events --since 7d --kind removed --model opus")
-@click.option("--since", type=moment, metavar="7d", help="Only events since a time, date or age.")
 @click.option(
-    "--until", type=moment, metavar="TIME", help="Only events before a time, date or age."
+    "--since", type=time_option, metavar="7d", help="Only events since a time, date or age."
+)
+@click.option(
+    "--until", type=time_option, metavar="TIME", help="Only events before a time, date or age."
 )
 @click.option(
     "--kind",

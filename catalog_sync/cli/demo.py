@@ -40,10 +40,10 @@ _QUERY = "SELECT id, display_name, lifecycle, first_seen_at FROM current_models"
 )
 def demo(serve: bool, **sandbox: Any) -> int:
     """Replay half a year of real releases; needs no key and no network."""
-    return _serve(**sandbox) if serve else _tell()
+    return _serve(**sandbox) if serve else _replay()
 
 
-def _tell() -> int:
+def _replay() -> int:
     from catalog_sync.demo import story
 
     with story.new_file(Path()) as file:

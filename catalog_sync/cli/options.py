@@ -94,7 +94,7 @@ class Group(click.Group):
         return command
 
 
-def moment(text: str) -> datetime:
+def time_option(text: str) -> datetime:
     """Parse the time of an option: RFC 3339, a date, or an age such as "7d"."""
     return parse_time(text, utc_now())
 

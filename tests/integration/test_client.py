@@ -281,7 +281,7 @@ def test_unknown_fields_are_kept() -> None:
 
 
 def test_ids_are_exact() -> None:
-    """Ids that differ only in case, blanks or normal form are different models."""
+    """Ids that differ only in case, spaces or normal form are different models."""
     names = ["a", "A", "a ", " a", "é", "e\u0301", "ﬁ", "fi"]
     assert list(walked(page(map(model, names))).models) == names
 

@@ -416,7 +416,7 @@ def test_no_answer_is_no_news(known: Bench) -> None:
 
 
 def test_ids_that_look_alike(bench: Bench) -> None:
-    """Ids that differ in case, blanks or accents are different models in all events."""
+    """Ids that differ in case, spaces or accents are different models in all events."""
     ids = ["claude", "Claude", "claude ", "clàude", "cla\u0300ude", "🦊", "نموذج", "a/b?c#d%20"]
     bench.api.models = [model(id_) for id_ in ids]
     assert events_of(bench.sync()) == [("added", id_) for id_ in ids]

@@ -363,7 +363,7 @@ INSTANTS = [
 
 
 def test_ids_compare_exactly(filled: sa.Engine) -> None:
-    """Ids that differ in case, blanks, accents or emoji are different models, found by equality."""
+    """Ids that differ in case, spaces, accents or emoji are different models, found by equality."""
     models = table("models")
     for id_ in LOOKALIKES[1:]:
         insert(filled, "models", id=id_)
@@ -373,7 +373,7 @@ def test_ids_compare_exactly(filled: sa.Engine) -> None:
 
 
 def test_other_names_compare_exactly(filled: sa.Engine) -> None:
-    """Sources and channels that differ in case or in trailing blanks are different ones."""
+    """Sources and channels that differ in case or in trailing spaces are different ones."""
     for number, suffix in enumerate((" ", "  ", "É", "é", "🦊"), 10):
         insert(filled, "sources", name=f"anthropic{suffix}")
         insert(filled, "alert_deliveries", id=number, channel=f"team{suffix}")

@@ -26,7 +26,7 @@ def test_json_keeps_every_value(value: Any) -> None:
 
 
 def test_json_is_written_as_python_writes_it() -> None:
-    """The text has a blank after each comma and colon, and characters stand as themselves."""
+    """The text has a space after each comma and colon, and characters stand as themselves."""
     assert to_json(VALUES[1]) == json.dumps(VALUES[1], ensure_ascii=False)
 
 
@@ -51,5 +51,5 @@ def test_json_of_older_versions_is_read() -> None:
     ],
 )
 def test_text_of_a_value(value: Any, text: str, same: bool) -> None:
-    """A text is that of a value only if it is valid and differs in nothing but its blanks."""
+    """A text is that of a value only if it is valid and differs in nothing but its spaces."""
     assert has_text(value, text.encode()) is same

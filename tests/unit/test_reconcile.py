@@ -205,7 +205,7 @@ def test_baseline() -> None:
 
 
 def test_ids_compare_exactly() -> None:
-    """Ids that differ in case or in trailing blanks are different models."""
+    """Ids that differ in case or in trailing spaces are different models."""
     result = decide(state(row("m")), catalog(info("M"), info("m "), info("m")))
     assert recorded(result) == [("added", "M"), ("added", "m ")]
 
