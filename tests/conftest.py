@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import uuid
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ SERVERS = {
     ),
     "mariadb": os.environ.get("CATALOG_SYNC_TEST_MARIADB", "mysql://root@127.0.0.1:3306/test"),
 }
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background job ignores SIGINT, and so would the programs under test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Where the servers are promised, a test that skips for want of one has failed.
 REQUIRED = os.environ.get("CATALOG_SYNC_TEST_REQUIRE_SERVERS") == "1"
 # Prometheus's own judge of metrics and rules, which comes with it.
