@@ -1,14 +1,16 @@
-"""A token that is cancelled once and wakes everything that waits for it."""
+"""How work is stopped: a token that wakes everything that waits for it, and the first signal."""
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from catalog_sync.errors import StoppedError
 
-SAME_SIGNAL_SECONDS = 1.0
+_SAME_SIGNAL_SECONDS = 1.0
 """A signal that is repeated within this time is one signal: `timeout` sends its signal to the
 process and to the process's group."""
 
@@ -63,3 +65,19 @@ class CancelToken:
         finally:
             with self._lock:
                 self._callbacks.pop(key, None)
+
+
+class FirstSignal:
+    """Tells the first signal to stop from later ones."""
+
+    def __init__(self) -> None:
+        self._at: float | None = None
+
+    def is_first(self, number: int) -> bool:
+        """Return whether no signal came before. A second one ends the process at once."""
+        if self._at is None:
+            self._at = time.monotonic()
+            return True
+        if time.monotonic() - self._at > _SAME_SIGNAL_SECONDS:
+            os._exit(128 + number)
+        return False

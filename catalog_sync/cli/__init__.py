@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ import click
 
 from catalog_sync import logs
 from catalog_sync._version import __version__
-from catalog_sync.cancel import SAME_SIGNAL_SECONDS
+from catalog_sync.cancel import FirstSignal
 from catalog_sync.cli.options import Context, Group, global_options
 from catalog_sync.cli.render import write
 from catalog_sync.errors import CatalogSyncError, OutputError
@@ -189,15 +188,11 @@ def _stop_on_signals() -> None:
 
     A second signal ends the process at once, unless it is the same one again.
     """
-    first_at: float | None = None
+    stopping = FirstSignal()
 
     def stop(number: int, _frame: object) -> None:
-        nonlocal first_at
-        if first_at is None:
-            first_at = time.monotonic()
+        if stopping.is_first(number):
             raise SignalReceived(number)
-        if time.monotonic() - first_at > SAME_SIGNAL_SECONDS:
-            os._exit(128 + number)
 
     _handle_signals(stop)
 

@@ -21,7 +21,7 @@ from catalog_sync.client.confirm import Lookup, confirm_absent
 from catalog_sync.client.decode import decode_body, error_message
 from catalog_sync.client.exchange import Deadline, Response, exchange
 from catalog_sync.client.walk import ChangedMeanwhileError, PageReader, walk
-from catalog_sync.domain.model import api_root
+from catalog_sync.domain.guard import api_root
 from catalog_sync.errors import (
     BadAnswerError,
     OverloadedError,

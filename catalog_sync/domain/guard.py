@@ -7,7 +7,6 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
-from catalog_sync.domain.model import api_root
 from catalog_sync.text import one_line
 
 if TYPE_CHECKING:
@@ -166,3 +165,8 @@ def source_after_run(
         baseline_at=record.baseline_at or now,
         last_synced_at=now,
     )
+
+
+def api_root(base_url: str) -> str:
+    """Return a base URL without a trailing `/v1`: with and without it, it is the same address."""
+    return base_url.rstrip("/").removesuffix("/v1").rstrip("/")

@@ -177,11 +177,6 @@ def _lenient_time(text: str) -> datetime | None:
     return instant if instant.year >= _FIRST_YEAR else None
 
 
-def api_root(base_url: str) -> str:
-    """Return a base URL without a trailing `/v1`: with and without it, it is the same address."""
-    return base_url.rstrip("/").removesuffix("/v1").rstrip("/")
-
-
 @dataclass(frozen=True, slots=True)
 class Identity:
     """The server's identity, from the headers of its answers."""

@@ -13,7 +13,7 @@ from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
-from catalog_sync.cancel import SAME_SIGNAL_SECONDS
+from catalog_sync.cancel import FirstSignal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,18 +38,11 @@ def queue_signals(inbox: Inbox, numbers: Iterable[signal.Signals]) -> Iterator[N
     A second signal to stop ends the process at once, unless it is the same one again.
     `SimpleQueue.put` is reentrant, hence safe in a handler.
     """
-    stopped_at: float | None = None
+    stopping = FirstSignal()
 
     def take(number: int, _frame: object) -> None:
-        nonlocal stopped_at
-        if number in STOP:
-            if stopped_at is None:
-                stopped_at = time.monotonic()
-            elif time.monotonic() - stopped_at > SAME_SIGNAL_SECONDS:
-                os._exit(128 + number)
-            else:
-                return
-        inbox.put(signal.Signals(number))
+        if number not in STOP or stopping.is_first(number):
+            inbox.put(signal.Signals(number))
 
     before = {
         number: signal.signal(number, take)
