@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 1.0
 _DRAIN_SECONDS = 1.0
 """How long `close` waits for answers in progress."""
+_MEMORY_BYTES = 2**30
+"""Buffers stay in memory: waitress leaves temporary files open where it closes a connection early."""
 
 
 class Server:
@@ -46,6 +48,8 @@ class Server:
             sockets=[listening],
             ident=None,
             clear_untrusted_proxy_headers=True,
+            inbuf_overflow=_MEMORY_BYTES,
+            outbuf_overflow=_MEMORY_BYTES,
             **limits,
         )
         self._closing = threading.Event()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import socket
 import struct
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import anthropic
@@ -401,6 +402,28 @@ def test_clients_that_hang_up(
     assert ids(client.models.list(limit=1)) == ["m-0"]
     sandbox.stop()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="reads Linux's list of open files")
+def test_answers_stay_in_memory(sandbox: Sandbox) -> None:
+    """Answers that a client has not read yet are kept in memory, not in temporary files."""
+    sandbox.models = [model(f"m-{number}", display_name="x" * 4000) for number in range(1000)]
+    request = f"GET /v1/models?limit=1000 HTTP/1.1\r\nx-api-key: {KEY}\r\n"
+    request += "anthropic-version: 2026-10-21\r\n\r\n"
+    before = temporary_files()
+    with socket.create_connection(address(sandbox), timeout=10) as connection:
+        connection.sendall(request.encode() * 9)
+        assert connection.recv(1)
+        assert temporary_files() == before
+
+
+def temporary_files() -> set[str]:
+    """Return the open files that have no name."""
+    files = set()
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # the descriptor that reads the directory
+            files.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return {file for file in files if file.endswith("(deleted)")}
 
 
 def test_quiet(client: anthropic.Anthropic, capfd: pytest.CaptureFixture[str]) -> None:
