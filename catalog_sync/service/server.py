@@ -15,7 +15,7 @@ _POLL_SECONDS = 1.0
 _DRAIN_SECONDS = 1.0
 """How long `close` waits for answers in progress."""
 _MEMORY_BYTES = 2**30
-"""Buffers stay in memory: waitress leaves temporary files open where it closes a connection early."""
+"""Answers wait in memory: waitress leaves temporary files open when it closes a connection."""
 
 
 class Server:

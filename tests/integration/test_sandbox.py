@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import socket
 import struct
 import threading
 import time
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anthropic
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 NEWEST = steps()[-1].models
 IDS = [model["id"] for model in NEWEST]
 KEY = "sk-test-only"
+OPEN_FILES = Path("/proc/self/fd")
 
 
 @pytest.fixture
@@ -404,7 +405,7 @@ def test_clients_that_hang_up(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="reads Linux's list of open files")
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="no list of open files here")
 def test_answers_stay_in_memory(sandbox: Sandbox) -> None:
     """Answers that a client has not read yet are kept in memory, not in temporary files."""
     sandbox.models = [model(f"m-{number}", display_name="x" * 4000) for number in range(1000)]
@@ -420,9 +421,9 @@ def test_answers_stay_in_memory(sandbox: Sandbox) -> None:
 def temporary_files() -> set[str]:
     """Return the open files that have no name."""
     files = set()
-    for descriptor in os.listdir("/proc/self/fd"):
+    for descriptor in OPEN_FILES.iterdir():
         with suppress(OSError):  # the descriptor that reads the directory
-            files.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+            files.add(str(descriptor.readlink()))
     return {file for file in files if file.endswith("(deleted)")}
 
 
