@@ -11,7 +11,7 @@ from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import checked, migrate, outbox
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import state as db_state
-from catalog_sync.db.urls import where
+from catalog_sync.db.urls import display_url
 from catalog_sync.errors import DatabaseError
 from catalog_sync.queries import catalog, health
 from catalog_sync.sync.all_sources import AllSources, refuse_unknown
@@ -64,7 +64,7 @@ class App:
     @property
     def database(self) -> str:
         """The database's address for messages, without user and password."""
-        return where(self.engine.url)
+        return display_url(self.engine.url)
 
     # --- runs and deliveries -------------------------------------------------------------------
 

@@ -76,6 +76,6 @@ def parse_time(text: str, now: datetime) -> datetime:
         ) from error
 
 
-def format_instant(at: datetime) -> str:
+def format_time(at: datetime) -> str:
     """Return a time as RFC 3339 in UTC, ending in Z, with microseconds if there are any."""
     return to_utc(at).isoformat().replace("+00:00", "Z")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from catalog_sync.alerts import lines as _lines
-from catalog_sync.clock import format_instant
+from catalog_sync.clock import format_time
 from catalog_sync.domain.event_text import OWN_PATHS
 
 if TYPE_CHECKING:
@@ -120,14 +120,14 @@ def sample(channel: str, now: datetime) -> Message:
         title,
         _lines.chat_markdown(text),
         "info",
-        {"type": "catalog.test", "timestamp": format_instant(now), "data": {"message": text}},
+        {"type": "catalog.test", "timestamp": format_time(now), "data": {"message": text}},
     )
 
 
 def _body(events: Sequence[Event], source: str, run_id: int | None) -> JsonObject:
     return {
         "type": "catalog.changed",
-        "timestamp": format_instant(max(event.occurred_at for event in events)),
+        "timestamp": format_time(max(event.occurred_at for event in events)),
         "data": {
             "source": source,
             "run_id": run_id,
@@ -137,7 +137,7 @@ def _body(events: Sequence[Event], source: str, run_id: int | None) -> JsonObjec
                     "model_id": event.model_id,
                     "display_name": _lines.display_name(event),
                     "changes": event.changes,
-                    "occurred_at": format_instant(event.occurred_at),
+                    "occurred_at": format_time(event.occurred_at),
                 }
                 for event in events
             ],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from catalog_sync.check.scan import Scan
 from catalog_sync.check.verdicts import ModelVerdict, Severity, SourceVerdict, severity
-from catalog_sync.clock import format_instant, to_utc
+from catalog_sync.clock import format_time, to_utc
 from catalog_sync.domain.event_text import date_text
 from catalog_sync.domain.kinds import Verdict
 from catalog_sync.text import count, escape_controls
@@ -212,4 +212,4 @@ def printable(text: str) -> str:
 
 
 def _time(instant: datetime | None) -> str | None:
-    return format_instant(instant) if instant else None
+    return format_time(instant) if instant else None

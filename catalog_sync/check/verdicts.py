@@ -74,7 +74,7 @@ def aliases(model_id: str) -> tuple[str, ...]:
     return (dated["stem"], f"{dated['stem']}-latest", f"{dated['stem']}-0") if dated else ()
 
 
-class Judge:
+class Verdicts:
     """Judges model ids by the records of the sources that count."""
 
     def __init__(
@@ -87,7 +87,7 @@ class Judge:
     ) -> None:
         """Index the records, which include removed models. A retirement `within` this time is near.
 
-        `resolve_aliases` judges an alias as the model that it stands for.
+        `resolve_aliases` judges an alias as its model.
         """
         self._records = records
         self._now = now
@@ -99,7 +99,7 @@ class Judge:
             for alias in aliases(record.info.id) if resolve_aliases else ():
                 self._by_alias[alias].append(record)
 
-    def judge(self, model_id: str) -> ModelVerdict:
+    def of(self, model_id: str) -> ModelVerdict:
         """Return the verdict on an id, which may be an alias or unknown."""
         own = self._by_id.get(model_id)
         if own is not None:
@@ -111,7 +111,7 @@ class Judge:
             return replace(verdict, model_id=model_id, alias_of=newest)
         return self._unknown(model_id)
 
-    def judge_record(self, record: ModelRecord) -> Verdict:
+    def of_record(self, record: ModelRecord) -> Verdict:
         """Return the verdict on a model in one source. A missing model is still listed."""
         retires_at = record.info.retires_at
         if record.retired:
@@ -125,7 +125,7 @@ class Judge:
         return Verdict.FINE if dependable(record, self._now, self._within) else Verdict.DEPRECATED
 
     def _known(self, model_id: str, own: Iterable[ModelRecord]) -> ModelVerdict:
-        by_source = [SourceVerdict(self.judge_record(record), record) for record in own]
+        by_source = [SourceVerdict(self.of_record(record), record) for record in own]
         by_source.sort(key=lambda one: (-_SEVERITY.index(one.verdict), one.record.source))
         worst = by_source[0]
         newer = None
@@ -137,7 +137,7 @@ class Judge:
     def _unknown(self, model_id: str) -> ModelVerdict:
         """Judge an id without a record: a similar recorded id, and the models released after it."""
         like = self._closest(model_id)
-        near = self.judge(like) if like is not None else None
+        near = self.of(like) if like is not None else None
         released_at = _date_in(model_id)
         newer = near.successor if near else None
         if newer is None and released_at and (near is None or near.verdict is not Verdict.FINE):

@@ -73,7 +73,9 @@ def list_(context: Context, format_: str | None) -> None:
             "kind": delivery.event.kind.value,
             "model": delivery.event.model_id or "-",
             "attempts": str(delivery.attempts),
-            "delivered, or next": render.instant(delivery.delivered_at or delivery.next_attempt_at),
+            "delivered, or next": render.local_time(
+                delivery.delivered_at or delivery.next_attempt_at
+            ),
             "last error": delivery.last_error or "-",
         }
         for delivery in found

@@ -163,9 +163,9 @@ def _write_events(
 ) -> None:
     from catalog_sync.domain.event_text import event_text
 
-    # A narrow terminal has no room for both the time of day and the ids of models.
+    # A narrow terminal cannot show both the time of day and the ids of models.
     narrow = with_model and not plain and render.width() < _WIDE
-    when = render.day if narrow else render.instant
+    when = render.day if narrow else render.local_time
     table = []
     for event in found:
         what = [f"baseline: {event_text(event)}" if event.baseline else event_text(event)]

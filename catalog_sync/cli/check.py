@@ -153,7 +153,7 @@ def _checked(
     from catalog_sync.check.ids import IdPattern
     from catalog_sync.check.report import Report, printable
     from catalog_sync.check.scan import Scan, scan
-    from catalog_sync.check.verdicts import Judge
+    from catalog_sync.check.verdicts import Verdicts
 
     defaults, now = app.settings.check, app.clock()
     ids = IdPattern(record.info.id for record in records)
@@ -166,11 +166,11 @@ def _checked(
         for note in found.notes:
             print_error(printable(note))
     within = defaults.within if within is None else within
-    judge = Judge(records, now, within, resolve_aliases=not no_aliases)
+    judged = Verdicts(records, now, within, resolve_aliases=not no_aliases)
     every = dict.fromkeys([*named, *(one.model_id for one in found.found)])
     globs = [*defaults.ignore, *ignore]
     kept = [id_ for id_ in every if not any(fnmatchcase(id_, glob) for glob in globs)]
-    verdicts = {model_id: judge.judge(model_id) for model_id in kept}
+    verdicts = {model_id: judged.of(model_id) for model_id in kept}
     for model_id, verdict in verdicts.items():
         for one in verdict.by_source:
             if one.record.missing_since is not None and one.record.listed:

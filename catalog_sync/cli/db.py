@@ -52,7 +52,7 @@ def copy(context: Context, url: str) -> None:
     """
     from catalog_sync.db import copy as db_copy
     from catalog_sync.db import engine
-    from catalog_sync.db.urls import where
+    from catalog_sync.db.urls import display_url
 
     def show(done: int, total: int) -> None:
         if sys.stderr.isatty():
@@ -63,7 +63,7 @@ def copy(context: Context, url: str) -> None:
     try:
         with context.app() as app:
             rows = db_copy.copy(app.engine, target, on_rows=show)
-            place = where(target.url)
+            place = display_url(target.url)
             render.write(f"copied {rows} rows from {app.database} to {place}, and compared them")
     finally:
         target.dispose()

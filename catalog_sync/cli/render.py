@@ -16,7 +16,7 @@ from datetime import time
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from catalog_sync.clock import format_instant
+from catalog_sync.clock import format_time
 from catalog_sync.errors import OutputError
 from catalog_sync.text import escape_controls
 
@@ -69,25 +69,25 @@ def note(text: str) -> None:
     print(escape_controls(text), file=sys.stderr)  # noqa: T201
 
 
-def instant(at: datetime | None) -> str:
+def local_time(at: datetime | None) -> str:
     """Return a time as text: in the local zone on a terminal, in UTC elsewhere."""
     if at is None:
         return "-"
     return (
         f"{at.astimezone():%Y-%m-%d %H:%M}"
         if on_terminal()
-        else format_instant(at.replace(microsecond=0))
+        else format_time(at.replace(microsecond=0))
     )
 
 
 def date(at: datetime | None) -> str:
     """Return a time of the API as text. Midnight UTC is shown as a date."""
-    return instant(at) if at is None or at.time() != _MIDNIGHT else f"{at:%Y-%m-%d}"
+    return local_time(at) if at is None or at.time() != _MIDNIGHT else f"{at:%Y-%m-%d}"
 
 
 def day(at: datetime | None) -> str:
     """Return the day of a time on a terminal, which is narrow; elsewhere the whole time."""
-    return instant(at)[:10] if on_terminal() else instant(at)
+    return local_time(at)[:10] if on_terminal() else local_time(at)
 
 
 # --- formats -----------------------------------------------------------------------------------

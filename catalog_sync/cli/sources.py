@@ -9,7 +9,7 @@ import click
 
 from catalog_sync.cli import render
 from catalog_sync.cli.options import Context, Group, recorded, row_format
-from catalog_sync.clock import format_instant
+from catalog_sync.clock import format_time
 from catalog_sync.errors import ConfigError, NotFoundError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def list_(context: Context, format_: str | None) -> None:
         found = _rows(app)
     if format_ in {"json", "csv"}:
         times = ("baseline_at", "last_synced_at")
-        texts = ({name: row[name] and format_instant(row[name]) for name in times} for row in found)
+        texts = ({name: row[name] and format_time(row[name]) for name in times} for row in found)
         rows = ({**row, **text} for row, text in zip(found, texts, strict=True))
         render.write_rows(rows, _COLUMNS, format_)
         return
@@ -44,7 +44,7 @@ def list_(context: Context, format_: str | None) -> None:
             "configured": "yes" if row["configured"] else "no",
             "base_url": row["base_url"],
             "since": render.day(row["baseline_at"]),
-            "last synced": render.instant(row["last_synced_at"]),
+            "last synced": render.local_time(row["last_synced_at"]),
         }
         for row in found
     ]

@@ -63,7 +63,7 @@ def _write(found: Status) -> None:
         {
             "source": source.name,
             "state": _state(source),
-            "last success": render.instant(source.last_success_at),
+            "last success": render.local_time(source.last_success_at),
             "age": since_text(source.last_success_at, found.at) if source.last_success_at else "-",
             "last error": source.last_error or "-",
         }

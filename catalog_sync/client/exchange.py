@@ -202,7 +202,7 @@ def _read(response: httpx.Response, operation: network.Operation, max_bytes: int
     if not response.is_success:
         with suppress(SourceError, httpx.HTTPError):
             return _read_up_to(response, operation, _MAX_REFUSAL_BYTES)[:_MAX_REFUSAL_BYTES]
-        return b""  # a refusal counts, whatever its body
+        return b""  # the status of a refusal counts, not its body
     body = _read_up_to(response, operation, max_bytes)
     if len(body) > max_bytes:
         raise BadAnswerError(f"the body is larger than {max_bytes >> 20} MiB")

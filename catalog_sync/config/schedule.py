@@ -98,11 +98,11 @@ class Schedule:
                 return nearest(near)
             start += span if forward else -span
         for time in _local_times(self.cron or "", start, forward=forward):
-            if runs := self.instants(time, zone):
+            if runs := self.run_times(time, zone):
                 return nearest(runs)
         raise ValueError("the crontab line never matches")
 
-    def instants(self, time: datetime, zone: ZoneInfo) -> set[datetime]:
+    def run_times(self, time: datetime, zone: ZoneInfo) -> set[datetime]:
         """Return when a line that matches a local time runs, as in Debian's cron.
 
         A line with `*` as its minute or hour follows the clock: it runs in both hours if an hour
@@ -132,12 +132,12 @@ def _runs_around(schedule: Schedule, hour: datetime) -> tuple[datetime, ...]:
     for time in _local_times(schedule.cron or "", hour - 3 * _CLOCK_CHANGE, forward=True):
         if time > end:
             break
-        found.update(schedule.instants(time, zone))
+        found.update(schedule.run_times(time, zone))
     return tuple(found)
 
 
-def _local(instant: datetime, zone: ZoneInfo) -> datetime:
-    return instant.astimezone(zone).replace(tzinfo=None, fold=0)
+def _local(time: datetime, zone: ZoneInfo) -> datetime:
+    return time.astimezone(zone).replace(tzinfo=None, fold=0)
 
 
 def _clock_changes(now: datetime, zone: ZoneInfo) -> bool:

@@ -14,7 +14,7 @@ from catalog_sync.db import migrate
 from catalog_sync.db.engine import read_transaction
 from catalog_sync.db.failures import database_errors
 from catalog_sync.db.schema import metadata
-from catalog_sync.db.urls import where
+from catalog_sync.db.urls import display_url
 from catalog_sync.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def copy(
         SchemaError: A schema is not this program's.
     """
     if migrate.current_revision(source) is None:
-        raise DatabaseError(f"database {where(source.url)}: there is nothing to copy")
+        raise DatabaseError(f"database {display_url(source.url)}: there is nothing to copy")
     migrate.ensure_schema(source)
     migrate.ensure_schema(target)
     with read_transaction(source, snapshot=True) as reader:
@@ -60,7 +60,8 @@ def copy(
         with database_errors(target), target.begin() as writer:
             if any(_count(writer, table) for table in metadata.sorted_tables):
                 raise DatabaseError(
-                    f"database {where(target.url)} is not empty", "copy into an empty database"
+                    f"database {display_url(target.url)} is not empty",
+                    "copy into an empty database",
                 )
             for table in metadata.sorted_tables:
                 digest, number = 0, 0
@@ -92,7 +93,7 @@ def _verify(writer: sa.Connection, table: sa.Table, number: int, digest: int) ->
         found = (found + sum(map(_digest, rows))) % _MODULUS
     if (copied, found) != (number, digest):
         raise DatabaseError(
-            f"database {where(writer.engine.url)}: table {table.name} differs after the copy",
+            f"database {display_url(writer.engine.url)}: table {table.name} differs after the copy",
             "nothing was written; please report it",
         )
 

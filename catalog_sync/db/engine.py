@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 
 from catalog_sync.db.failures import database_errors, is_disconnect, is_repeatable
-from catalog_sync.db.urls import DRIVERS, check_options, connect_options, parse, where
+from catalog_sync.db.urls import DRIVERS, check_options, connect_options, display_url, parse
 from catalog_sync.db.urls import without_secrets as _without_secrets
 from catalog_sync.errors import ConfigError, DatabaseError, DriverMissingError
 from catalog_sync.json_values import from_json, to_json
@@ -74,7 +74,7 @@ def create_engine(url: str) -> sa.Engine:
             install_command(package) if package else None,
         ) from error
     except OSError as error:  # a relative path in a deleted working directory
-        raise DatabaseError(f"database {where(parsed)}: {error.strerror}") from error
+        raise DatabaseError(f"database {display_url(parsed)}: {error.strerror}") from error
     except (exc.SQLAlchemyError, TypeError, ValueError) as error:
         raise ConfigError(f"database_url: not usable: {_without_secrets(error, parsed)}") from None
     asked = options.get("connect_args", {}).get("prepare_threshold") is not None

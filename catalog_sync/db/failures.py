@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import exc
 
-from catalog_sync.db.urls import secrets, suspect_files, where, without_secrets
+from catalog_sync.db.urls import display_url, secrets, suspect_files, without_secrets
 from catalog_sync.errors import DatabaseError, ValueRefusedError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def database_errors(engine: sa.Engine) -> Iterator[None]:
         if not str(error).startswith(_UNKNOWN_ENGINE):  # SQLAlchemy's text
             raise
         raise DatabaseError(
-            f"database {where(engine.url)}: {error}", "this engine is not supported"
+            f"database {display_url(engine.url)}: {error}", "this engine is not supported"
         ) from error
     except (exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error, OSError) as error:
         # SQLAlchemy does not wrap the driver's error if a connection breaks while it is set up.
@@ -116,7 +116,9 @@ def _unusable(engine: sa.Engine, error: Exception) -> DatabaseError:
         reason = re.sub(r" \(_ssl\.c:\d+\)$", "", reason)
         files = ", ".join(suspect_files(engine.url))
         reason = f"{reason}: {files}" if files and files not in reason else reason
-    return DatabaseError(f"database {where(engine.url)}: {reason}", _advice(engine, error, reason))
+    return DatabaseError(
+        f"database {display_url(engine.url)}: {reason}", _advice(engine, error, reason)
+    )
 
 
 def _advice(engine: sa.Engine, error: Exception, reason: str) -> str:

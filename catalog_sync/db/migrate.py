@@ -16,7 +16,7 @@ from sqlalchemy import exc
 from catalog_sync.db.engine import LOCK_TIMEOUT_SECONDS, read_transaction
 from catalog_sync.db.failures import code_of, database_errors, is_missing_table, is_repeatable
 from catalog_sync.db.schema import TABLES, VERSION_TABLE, VIEWS
-from catalog_sync.db.urls import where
+from catalog_sync.db.urls import display_url
 from catalog_sync.errors import DatabaseError, SchemaError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def file_missing(engine: sa.Engine) -> bool:
     except ValueError:  # not a valid path; reported when connecting
         return False
     except OSError as error:
-        raise DatabaseError(f"database {where(engine.url)}: {error.strerror}") from error
+        raise DatabaseError(f"database {display_url(engine.url)}: {error.strerror}") from error
 
 
 def _revision(connection: sa.Connection) -> str | None:
@@ -94,7 +94,7 @@ def _revision(connection: sa.Connection) -> str | None:
         return connection.scalar(REVISION)
     if taken := sorted(names & {*TABLES, *VIEWS}):
         raise SchemaError(
-            f"database {where(connection.engine.url)}: "
+            f"database {display_url(connection.engine.url)}: "
             f"it contains {', '.join(taken)}, not created by catalog-sync",
             "use a separate database or schema for catalog-sync",
         )
@@ -124,7 +124,7 @@ def refuse_other(engine: sa.Engine, revision: str) -> None:
     """Raise SchemaError for a revision that is not this program's."""
     if revision == HEAD:
         return
-    text = f"database {where(engine.url)} has schema {revision}, this program has {HEAD}"
+    text = f"database {display_url(engine.url)} has schema {revision}, this program has {HEAD}"
     if _known(revision):
         raise SchemaError(text, "run: catalog-sync db upgrade")
     raise SchemaError(text, "it was created by a newer catalog-sync; upgrade the program")

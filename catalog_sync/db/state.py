@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, func, select
 from catalog_sync.db.catalog import select_models
 from catalog_sync.db.engine import StaleReadError
 from catalog_sync.db.schema import model_events, sources, sync_runs
-from catalog_sync.db.urls import where
+from catalog_sync.db.urls import display_url
 from catalog_sync.domain.kinds import ENDED, STOPPED, Kind, RunStatus
 from catalog_sync.domain.model import Identity, SourceRecord, SourceState
 
@@ -52,7 +52,7 @@ def state_of(
     found = connection.execute(_STATE, {"source": name, "began_at": began_at}).one()
     if found.lease_run_id != run_id:
         raise StaleReadError(
-            f"database {where(connection.engine.url)}: reads do not show what was just written",
+            f"database {display_url(connection.engine.url)}: reads do not show the last write",
             "point database_url to the primary, without a proxy that sends reads to replicas",
         )
     return SourceState(

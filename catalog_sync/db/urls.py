@@ -178,7 +178,7 @@ def _flag(name: str, value: Any) -> bool:
     return word in _TRUE
 
 
-def where(url: sa.URL) -> str:
+def display_url(url: sa.URL) -> str:
     """Return the part of a database URL without secrets, for messages."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)

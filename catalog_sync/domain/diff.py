@@ -80,7 +80,7 @@ def _same_types(old: Any, new: Any) -> bool:
 
 
 def same(old: Any, new: Any) -> bool:
-    """Whether two JSON values are equal, or two spellings of the same instant."""
+    """Whether two JSON values are equal, or two spellings of the same time."""
     if isinstance(old, str) and isinstance(new, str):
         return old == new or _same_instant(old, new)
     if isinstance(old, list) and isinstance(new, list):

@@ -50,10 +50,10 @@ def parse_id(value: object) -> str:
 
 @lru_cache(maxsize=4096)  # models share most of their dates
 def _parsed(text: str) -> datetime:
-    instant = parse_rfc3339(text)
-    if instant.year < _FIRST_YEAR:
+    time = parse_rfc3339(text)
+    if time.year < _FIRST_YEAR:
         raise ValueError(f"a date before the year {_FIRST_YEAR}, which databases cannot store")
-    return instant
+    return time
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +163,8 @@ def _time(value: Any) -> datetime | None:
     """Return the time of an ISO 8601 time or date, or of Unix seconds; None for anything else."""
     with suppress(ValueError, OverflowError):
         if (seconds := _number(value)) is not None:
-            instant = EPOCH + timedelta(seconds=seconds)
-            return instant if instant > EPOCH else None
+            time = EPOCH + timedelta(seconds=seconds)
+            return time if time > EPOCH else None
         if isinstance(value, str):
             return _lenient_time(value)
     return None
@@ -172,9 +172,9 @@ def _time(value: Any) -> datetime | None:
 
 @lru_cache(maxsize=4096)
 def _lenient_time(text: str) -> datetime | None:
-    instant = datetime.fromisoformat(text.strip().upper())
-    instant = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC)
-    return instant if instant.year >= _FIRST_YEAR else None
+    time = datetime.fromisoformat(text.strip().upper())
+    time = (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    return time if time.year >= _FIRST_YEAR else None
 
 
 @dataclass(frozen=True, slots=True)

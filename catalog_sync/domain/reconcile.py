@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from catalog_sync.clock import format_instant
+from catalog_sync.clock import format_time
 from catalog_sync.domain.diff import IgnoredPaths, changes, diff, drop_ignored, equal, path_text
 from catalog_sync.domain.guard import missing
 from catalog_sync.domain.kinds import AbsenceCheck, Kind, Lifecycle
@@ -155,7 +155,7 @@ def _listed_model_event(
     """Return the only event of a listed model: returned, the kind of `_move`, or updated."""
     differences = comparison.differences if comparison else {}
     if record.removed_at is not None:
-        removed = {"removed_at": {"old": format_instant(record.removed_at), "new": None}}
+        removed = {"removed_at": {"old": format_time(record.removed_at), "new": None}}
         return Kind.RETURNED, {**changes(differences), **removed}
     if comparison is None or not differences:
         return None, {}
@@ -196,7 +196,7 @@ def _missing_model_update(
     if absences.hold:
         return still_listed, None, {}
     gone = replace(record, missing_since=since, removed_at=now)
-    removed = {"removed_at": {"old": None, "new": format_instant(now)}}
+    removed = {"removed_at": {"old": None, "new": format_time(now)}}
     if check is AbsenceCheck.RETIRED and not record.retired:
         payload = {**record.info.payload, "lifecycle": Lifecycle.RETIRED.value}
         moved = changes(diff(record.info.payload, payload))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from catalog_sync.clock import format_instant
+from catalog_sync.clock import format_time
 from catalog_sync.domain.diff import at, path_of, same, value_or_none
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event, JsonObject, ModelInfo, ModelRecord
@@ -98,4 +98,4 @@ def _left_list(event: Event) -> bool:
     """Whether a model left the list with an event. An API may have a field `removed_at` too."""
     removed_at = event.changes.get("removed_at", {}).get("new")
     leaves = event.kind in {Kind.REMOVED, Kind.RETIRED}
-    return leaves and removed_at == format_instant(event.occurred_at)
+    return leaves and removed_at == format_time(event.occurred_at)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from catalog_sync.clock import format_instant, to_utc
+from catalog_sync.clock import format_time, to_utc
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import state as db_state
 from catalog_sync.domain import replay
@@ -28,10 +28,10 @@ def past_notes(as_of: datetime, now: datetime, later: Mapping[str, datetime]) ->
 
     `later` are the sources whose record begins after `as_of`, and when it begins.
     """
-    when = format_instant(as_of)
+    when = format_time(as_of)
     notes = [
         f"source {source}: nothing was recorded yet at {when}; "
-        f"its record begins at {format_instant(begin)}"
+        f"its record begins at {format_time(begin)}"
         for source, begin in later.items()
     ]
     return [*notes, f"{when} is in the future: this is the present list"] if as_of > now else notes

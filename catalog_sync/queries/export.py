@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from catalog_sync.clock import format_instant
+from catalog_sync.clock import format_time
 from catalog_sync.domain.model import Event, ModelInfo, ModelRecord
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def row(columns: Sequence[str], value: object, **known: Any) -> dict[str, Any]:
     """Return the `known` values, or the attributes of `value`, by column; times are RFC 3339."""
     cells = {name: known[name] if name in known else getattr(value, name) for name in columns}
     return {
-        key: format_instant(cell) if isinstance(cell, datetime) else cell
+        key: format_time(cell) if isinstance(cell, datetime) else cell
         for key, cell in cells.items()
     }
 

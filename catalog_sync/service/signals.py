@@ -36,7 +36,7 @@ def queue_signals(inbox: Inbox, numbers: Iterable[signal.Signals]) -> Iterator[N
     """Queue the given signals until the block ends, then restore the previous handlers.
 
     A second signal to stop ends the process at once, unless it is the same one again.
-    `SimpleQueue.put` is reentrant, hence safe in a handler.
+    `SimpleQueue.put` is reentrant, so it is safe in a handler.
     """
     stopping = FirstSignal()
 

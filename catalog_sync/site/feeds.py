@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from catalog_sync.alerts import lines, message
-from catalog_sync.clock import format_instant, to_utc
+from catalog_sync.clock import format_time, to_utc
 from catalog_sync.domain.event_text import date_text, facts
 from catalog_sync.domain.kinds import ENDING
 from catalog_sync.site.content import PAGE, anchor, escape_invisible, name_of
@@ -83,7 +83,7 @@ def entries(content: SiteContent, history: History) -> list[Entry]:
 
 
 def _event_entry(event: Event, successors: dict[tuple[str, str], str]) -> Entry:
-    at = format_instant(event.occurred_at)
+    at = format_time(event.occurred_at)
     key = (event.source, str(event.id), at, event.kind.value, event.model_id or "")
     newer = successors.get((event.source, event.model_id or ""))
     text, stated = [lines.whole_sentence(event)], [change_text(event)]
@@ -112,7 +112,7 @@ def change_text(event: Event) -> str:
 def _baseline_entry(source: str, number: int, at: datetime) -> Entry:
     models = count(number, "model")
     return Entry(
-        name_uuid("baseline", source, format_instant(at)).urn,
+        name_uuid("baseline", source, format_time(at)).urn,
         f"Baseline of {models}: source {source}",
         at,
         f"{models} on the first list. Changes are recorded from here on.\nSource: {source}",
@@ -133,7 +133,7 @@ def feed(content: SiteContent, shown: Sequence[Entry]) -> bytes:
     source, at = next(iter(content.baselines.items()))
     return fill(
         FEED,
-        id=name_uuid("feed", source, format_instant(at), *sorted(set(content.chosen))).urn,
+        id=name_uuid("feed", source, format_time(at), *sorted(set(content.chosen))).urn,
         updated=shown[0].at if shown else at,
         entries=shown[:_MAX_ENTRIES],
         content=content,

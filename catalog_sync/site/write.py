@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from catalog_sync.clock import format_instant
+from catalog_sync.clock import format_time
 from catalog_sync.domain.event_text import date_text
 from catalog_sync.domain.successor import dependable
 from catalog_sync.errors import OutputError
@@ -114,7 +114,7 @@ def _renovate(content: SiteContent) -> dict[str, Any]:
         if record.listed and not record.retired:
             release: dict[str, Any] = {"version": record.info.id}
             if (released := record.info.released_at) is not None:
-                release["releaseTimestamp"] = format_instant(released)
+                release["releaseTimestamp"] = format_time(released)
             if not dependable(record, content.as_of):
                 release["isDeprecated"] = True
             releases.setdefault(record.info.id, release)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from catalog_sync.clock import format_instant
+from catalog_sync.clock import format_time
 from catalog_sync.domain.kinds import STOPPED, Kind, RunStatus
 from catalog_sync.logs import fields
 from catalog_sync.text import count
@@ -75,7 +75,7 @@ class RunReport:
             **ids,
             "held": list(self.held),
             "error": self.error,
-            "started_at": format_instant(self.started_at),
+            "started_at": format_time(self.started_at),
             "duration_seconds": round(self.duration.total_seconds(), 3),
         }
 

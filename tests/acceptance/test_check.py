@@ -21,7 +21,7 @@ from pre_commit.clientlib import load_manifest
 from pydantic_sarif.model import StaticAnalysisResultsFormatSarifVersion210JsonSchema as Sarif
 
 from catalog_sync.app import App
-from catalog_sync.clock import format_instant
+from catalog_sync.clock import format_time
 from catalog_sync.demo import story
 from catalog_sync.demo.sandbox import Sandbox
 from docs import page
@@ -35,7 +35,7 @@ NOW = datetime.now(UTC)
 
 
 def ahead(days: int) -> str:
-    return format_instant((NOW + timedelta(days=days)).replace(hour=0, minute=0, second=0))
+    return format_time((NOW + timedelta(days=days)).replace(hour=0, minute=0, second=0))
 
 
 def claude(name: str, created: str, **fields: Any) -> dict[str, Any]:

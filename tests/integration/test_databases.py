@@ -24,7 +24,7 @@ from catalog_sync.db import migrate, retention, runs
 from catalog_sync.db import state as db_state
 from catalog_sync.db.outbox import DeliveryCounts
 from catalog_sync.db.schema import alert_deliveries, model_events, sources, sync_runs
-from catalog_sync.db.urls import secrets, where
+from catalog_sync.db.urls import display_url, secrets
 from catalog_sync.domain.kinds import RunStatus
 from catalog_sync.errors import ConfigError, DatabaseError
 from catalog_sync.queries import health
@@ -111,7 +111,7 @@ def test_several_hosts() -> None:
     """Several hosts as libpq writes them are all tried, and all named."""
     url = "postgresql://u:secret@h1:5432,h2:5433/d?target_session_attrs=read-write"
     engine = db_engine.create_engine(url)
-    assert where(engine.url) == "postgresql://h1:5432,h2:5433/d"
+    assert display_url(engine.url) == "postgresql://h1:5432,h2:5433/d"
     _, options = engine.dialect.create_connect_args(engine.url)
     assert (options["host"], options["port"]) == ("h1,h2", "5432,5433")
 

@@ -33,7 +33,7 @@ from catalog_sync.alerts.delivery import deliver_due
 from catalog_sync.alerts.message import Message
 from catalog_sync.app import App, RunOptions
 from catalog_sync.cancel import CancelToken
-from catalog_sync.clock import format_instant
+from catalog_sync.clock import format_time
 from catalog_sync.config.settings import AlertSettings, Settings
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
@@ -367,7 +367,7 @@ def facts(event: Event) -> dict[str, Any]:
         "kind": event.kind.value,
         "model_id": event.model_id,
         "changes": json.loads(json.dumps(event.changes)),
-        "occurred_at": format_instant(event.occurred_at),
+        "occurred_at": format_time(event.occurred_at),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from catalog_sync.check.report import verdict_text
-from catalog_sync.check.verdicts import Judge, Severity, severity
+from catalog_sync.check.verdicts import Severity, Verdicts, severity
 from catalog_sync.domain.kinds import Verdict
 from catalog_sync.domain.model import ModelInfo, ModelRecord
 from support import model
@@ -88,7 +88,7 @@ DEPRECATED = {"lifecycle": "deprecated", "deprecated_at": "2026-05-01T00:00:00Z"
 )
 def test_one_source(fields: dict[str, Any], verdict: str, text: str | None) -> None:
     """Lifecycle, dates and removal decide the verdict; its text states the deciding date."""
-    judged = Judge([record("m", **fields)], NOW, 60 * DAY).judge("m")
+    judged = Verdicts([record("m", **fields)], NOW, 60 * DAY).of("m")
     assert judged.verdict == verdict
     if text is not None:
         assert verdict_text(judged, NOW) == text
@@ -98,7 +98,7 @@ def test_missing_is_not_removed() -> None:
     """A missing model counts as listed until its removal is confirmed."""
     info = ModelInfo.from_payload(model("m"))
     missing = ModelRecord("s", info, SEEN, SEEN, missing_since=NOW - DAY)
-    assert Judge([missing], NOW, DAY).judge("m").verdict is Verdict.FINE
+    assert Verdicts([missing], NOW, DAY).of("m").verdict is Verdict.FINE
 
 
 def test_the_most_severe_source_counts() -> None:
@@ -108,11 +108,11 @@ def test_the_most_severe_source_counts() -> None:
         record("m", source="b", removed_at=NOW - DAY),
         record("m", source="c", **DEPRECATED),
     ]
-    verdict = Judge(records, NOW, DAY).judge("m")
+    verdict = Verdicts(records, NOW, DAY).of("m")
     assert verdict.verdict is Verdict.REMOVED
     assert [one.record.source for one in verdict.by_source] == ["b", "c", "a"]
     assert verdict_text(verdict, NOW) == "source b: gone from the list since 2026-06-14; fine in a"
-    assert Judge(records[:1], NOW, DAY).judge("m").verdict is Verdict.FINE
+    assert Verdicts(records[:1], NOW, DAY).of("m").verdict is Verdict.FINE
 
 
 @pytest.mark.parametrize(
@@ -132,18 +132,18 @@ def test_the_most_severe_source_counts() -> None:
 def test_the_successor(others: list[ModelRecord], successor: str | None) -> None:
     """The successor is the newest listed and fine model of the line in the same source."""
     gone = opus(1, removed_at=NOW)
-    assert Judge([gone, *others], NOW, 60 * DAY).judge("claude-opus-1").successor == successor
+    assert Verdicts([gone, *others], NOW, 60 * DAY).of("claude-opus-1").successor == successor
 
 
 def test_a_fine_model_has_no_successor() -> None:
     """A fine model needs no successor."""
-    assert Judge([opus(1), opus(2)], NOW, DAY).judge("claude-opus-1").successor is None
+    assert Verdicts([opus(1), opus(2)], NOW, DAY).of("claude-opus-1").successor is None
 
 
 def test_an_unknown_release_has_no_successor() -> None:
     """If the release of a model is unknown, no other model is certainly newer."""
     gone = opus(1, removed_at=NOW, created_at="1970-01-01T00:00:00Z")
-    assert Judge([gone, opus(2)], NOW, DAY).judge("claude-opus-1").successor is None
+    assert Verdicts([gone, opus(2)], NOW, DAY).of("claude-opus-1").successor is None
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_line_that_the_api_does_not_state(
 ) -> None:
     """A record without a line gets it from its id if that is certain."""
     gone = record(id_, created_at="2025-05-14T00:00:00Z", line=None, removed_at=NOW)
-    assert Judge([gone, *others], NOW, DAY).judge(id_).successor == successor
+    assert Verdicts([gone, *others], NOW, DAY).of(id_).successor == successor
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_unknown(id_: str, text: str) -> None:
         record("claude-3-haiku-20240307", removed_at=NOW, created_at="2024-03-07T00:00:00Z"),
         record("claude-haiku-4", line="haiku", created_at="2026-01-01T00:00:00Z"),
     ]
-    verdict = Judge(records, NOW, DAY).judge(id_)
+    verdict = Verdicts(records, NOW, DAY).of(id_)
     assert verdict.verdict is Verdict.UNKNOWN
     assert verdict_text(verdict, NOW) == text
 
@@ -204,12 +204,12 @@ def test_aliases(end: str, date: str) -> None:
         record(dated, line="opus", created_at="2025-05-14T00:00:00Z", removed_at=NOW),
         opus(5),
     ]
-    verdict = Judge(records, NOW, DAY).judge(f"claude-opus-4{end}")
+    verdict = Verdicts(records, NOW, DAY).of(f"claude-opus-4{end}")
     assert (verdict.verdict, verdict.alias_of) == (Verdict.REMOVED, dated)
     assert verdict_text(verdict, NOW) == (
         f"alias of {dated}; gone from the list since 2026-06-15; successor: claude-opus-5"
     )
-    plain = Judge(records, NOW, DAY, resolve_aliases=False).judge(f"claude-opus-4{end}")
+    plain = Verdicts(records, NOW, DAY, resolve_aliases=False).of(f"claude-opus-4{end}")
     assert (plain.verdict, plain.alias_of) == (Verdict.UNKNOWN, None)
 
 
@@ -221,7 +221,7 @@ def test_the_model_behind_an_alias() -> None:
     exact = record("m-1", **DEPRECATED)
 
     def behind(*records: ModelRecord) -> str | None:
-        return Judge(records, NOW, DAY).judge("m-1").alias_of
+        return Verdicts(records, NOW, DAY).of("m-1").alias_of
 
     assert behind(third, first, second) == "m-1-20250101"
     assert behind(third) == "m-1-20260101"
@@ -232,7 +232,7 @@ def test_a_missing_model_is_named() -> None:
     """The text says that a model is missing although its removal is not confirmed."""
     info = ModelInfo.from_payload(model("m", **DEPRECATED))
     missing = ModelRecord("s", info, SEEN, SEEN, missing_since=NOW - DAY)
-    assert verdict_text(Judge([missing], NOW, DAY).judge("m"), NOW).endswith(
+    assert verdict_text(Verdicts([missing], NOW, DAY).of("m"), NOW).endswith(
         "missing from the list since 2026-06-14, not confirmed"
     )
 
@@ -252,6 +252,6 @@ def test_hostile_names_stay_on_one_line() -> None:
         record("m", removed_at=NOW, line="x", created_at="2025-01-01T00:00:00Z"),
         record("n\n::error::\x1b[2J", line="x"),
     ]
-    assert verdict_text(Judge(records, NOW, DAY).judge("m"), NOW).endswith(
+    assert verdict_text(Verdicts(records, NOW, DAY).of("m"), NOW).endswith(
         r"successor: n\n::error::\x1b[2J"
     )
