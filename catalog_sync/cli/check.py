@@ -98,7 +98,7 @@ def check(
     """Fail when a model is unknown, retiring, retired or removed.
 
     Checks the named models and, with --scan, the ids in files. An alias is checked as the model
-    that it stands for.
+    that it names.
 
     A comment "catalog-sync: ignore" or "catalog-sync: ignore until=2027-01-31" skips its line.
 

@@ -56,7 +56,7 @@ def test_the_generated_parts_are_up_to_date(document: Page) -> None:
 
 
 def test_every_command_is_documented() -> None:
-    """The page of commands has each command and subcommand, under a heading of its own."""
+    """The page of commands has each command and subcommand, under a separate heading."""
     for words, _ in commands():
         heading = f"catalog-sync {words}".strip()
         assert f"help {words}".strip() + " -->" in page("reference/commands.md").section(heading)

@@ -293,7 +293,7 @@ class Interrupted(types.ModuleType):
 def test_interrupted_while_it_is_imported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """SIGINT in the program's first moments, too, is one line and exit code 130."""
+    """SIGINT in the program's first milliseconds, too, is one line and exit code 130."""
     monkeypatch.setitem(sys.modules, "catalog_sync.cli", Interrupted("catalog_sync.cli"))
     with pytest.raises(SystemExit) as caught:
         main()

@@ -26,7 +26,7 @@ servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], ind
 
 
 class Rights:
-    """The documented roles, in a database of their own; `grant` gives one what the table says."""
+    """The documented roles, in a separate database; `grant` gives one what the table says."""
 
     def __init__(self, url: str) -> None:
         self._url = sa.make_url(url)
@@ -118,7 +118,7 @@ def test_documented_rights_are_enough(rights: Rights) -> None:
 
 @servers
 def test_a_first_command_without_the_right_to_set_up(rights: Rights) -> None:
-    """A role that may not create tables is told so by the first command."""
+    """A role that may not create tables gets the reason from the first command."""
     url = rights.grant("catalog_writer")
     with Sandbox() as sandbox, App(settings_for(url, sandbox.url)) as app:
         with pytest.raises(DatabaseError, match=r"denied.*; grant the right to the user"):
