@@ -153,7 +153,7 @@ def test_errors(tmp_path: Path) -> None:
 
 
 def test_events_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
-    """The first event arrives before the last is read, and an iterator that is not finished holds nothing."""
+    """The first event arrives before the last is read; an unfinished iterator holds nothing."""
     assert [r.error for _, r in story.replay(tmp_path / "catalog.db") if r.error] == []
     with App(settings_for(f"sqlite:///{tmp_path}/catalog.db", "http://127.0.0.1:9")) as app:
         events = app.events(models="claude-opus-4-*", since=datetime(2026, 2, 5, 18, tzinfo=UTC))
