@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import logging
 import re
-import socket
 import sys
 import threading
 from contextlib import suppress
@@ -26,11 +25,13 @@ from requests.adapters import HTTPAdapter
 
 from catalog_sync.alerts.channels import SEND_TIMEOUT, TOO_LATE, SendResult, http_result
 from catalog_sync.client.exchange import Response, reason_of
+from catalog_sync.client.network import abort
 from catalog_sync.errors import ConfigError
 from catalog_sync.redact import Redactor
 from catalog_sync.text import one_line
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
@@ -194,8 +195,7 @@ class _Attempt:
         with self._lock:
             self._over = True
             for each in self._sockets:
-                with suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
+                abort(each)
 
     def close(self) -> None:
         with self._lock:

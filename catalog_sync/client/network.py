@@ -11,6 +11,7 @@ import ipaddress
 import os
 import socket
 import ssl
+import struct
 import threading
 from contextlib import suppress
 from functools import lru_cache
@@ -83,8 +84,18 @@ class Operation:
         """Wake the thread that waits for the socket, which closing the socket would not do."""
         with self._lock:
             if self._socket is not None:
-                with suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
+                abort(self._socket)
+
+
+def abort(used: socket.socket) -> None:
+    """Wake the threads that wait for a socket, and make its later close a reset.
+
+    Without a reset, a peer that waits for buffer space notices the close only when it probes the
+    connection again, which may take two minutes.
+    """
+    with suppress(OSError):
+        used.shutdown(socket.SHUT_RDWR)
+        used.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _seconds(used: socket.socket, longest: float) -> float:
