@@ -25,10 +25,10 @@ _WRITE_BATCH = 200
 """Rows written by one statement. With objects of the usual size, it stays far below the packet
 size that a server accepts by default."""
 _SEEN = ("first_seen_at", "last_seen_at", "missing_since", "removed_at")
-_INFO = ModelInfo.__slots__[1:]
-_info, _seen = attrgetter(*_INFO), attrgetter(*_SEEN)
-_MODEL = tuple(models.c[name] for name in ("source", *_SEEN, *ModelInfo.__slots__))
+_info, _seen = attrgetter(*ModelInfo.__slots__), attrgetter(*_SEEN)
+_NAMES = ("source", *_SEEN, *ModelInfo.__slots__)
 """The columns in the order of `ModelRecord` and `ModelInfo`. The last one is the payload."""
+_MODEL = tuple(models.c[name] for name in _NAMES)
 _EVENT = tuple(column.name for column in model_events.columns)
 _NEW_EVENT = tuple(name for name in _EVENT if name != "id")
 _new_event = attrgetter(*_NEW_EVENT)
@@ -142,9 +142,8 @@ def write_models(
 
 
 def _values(record: ModelRecord) -> dict[str, Any]:
-    values = dict(zip(_INFO, _info(record.info), strict=True))
-    values |= zip(_SEEN, _seen(record), strict=True)
-    return {**values, "source": record.source, "id": record.info.id}
+    values = (record.source, *_seen(record), *_info(record.info))
+    return dict(zip(_NAMES, values, strict=True))
 
 
 # --- events ------------------------------------------------------------------------------------
@@ -153,13 +152,19 @@ def _values(record: ModelRecord) -> dict[str, Any]:
 def insert_events(
     connection: sa.Connection, source: str, run_id: int, events: Iterable[Event]
 ) -> tuple[Event, ...]:
-    """Insert a run's events. Returns them with source and run.
+    """Insert a run's events, after its models. Returns them with source and run.
 
     The objects of a catalog-wide event get rows of their own table, so that no row grows with the
     catalog.
     """
     recorded = tuple(replace(event, source=source, run_id=run_id) for event in events)
-    plain = [event for event in recorded if event.kind is not Kind.SCHEMA_CHANGED]
+    if first := next(filter(_is_of_first_list, recorded), None):
+        _copy_first_list(connection, first)
+    plain = [
+        event
+        for event in recorded
+        if event.kind is not Kind.SCHEMA_CHANGED and not _is_of_first_list(event)
+    ]
     for batch in chunks(plain, _WRITE_BATCH):
         connection.execute(insert(model_events), [_event_values(event) for event in batch])
     for event in recorded:
@@ -174,6 +179,27 @@ def insert_events(
         for batch in chunks(rows, _WRITE_BATCH):
             connection.execute(insert(model_event_payloads), list(batch))
     return recorded
+
+
+def _is_of_first_list(event: Event) -> bool:
+    return event.baseline and event.kind is Kind.ADDED
+
+
+def _copy_first_list(connection: sa.Connection, event: Event) -> None:
+    """Insert the events of a source's first list, of which `event` is one, in the order of ids.
+
+    The database copies the objects from the rows of the models: half of the work of a first run.
+    """
+    copied = {"model_id": models.c.id, "payload": models.c.payload}
+    values = {
+        name: sa.literal(value, model_events.c[name].type)
+        for name, value in _event_values(event).items()
+    } | copied
+    added = select(*values.values()).where(
+        models.c.source == event.source, models.c.first_seen_at == event.occurred_at
+    )
+    statement = insert(model_events).from_select(list(values), added.order_by(models.c.id))
+    connection.execute(statement)
 
 
 def _event_values(event: Event) -> dict[str, Any]:
