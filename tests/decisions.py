@@ -13,6 +13,7 @@ from catalog_sync.domain.diff import (
 from catalog_sync.domain.kinds import AbsenceCheck
 from catalog_sync.domain.model import (
     Catalog,
+    Event,
     Identity,
     ModelInfo,
     ModelRecord,
@@ -75,6 +76,11 @@ def state(
     last = None if baseline_at is None else LAST
     source = SourceRecord("s", URL, baseline_at=baseline_at, last_synced_at=last)
     return SourceState(source, {each.info.id: each for each in rows}, held=held, **fields)
+
+
+def event(*values: Any, **fields: Any) -> Event:
+    """An event of the source of `state`."""
+    return Event(*values, source="s", **fields)
 
 
 def catalog(*listed: ModelInfo | dict[str, Any], scope: Identity = UNKNOWN) -> Catalog:

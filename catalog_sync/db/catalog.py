@@ -16,7 +16,7 @@ from catalog_sync.domain.model import Event, ModelInfo, ModelRecord
 from catalog_sync.json_values import StoredObjects
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
 
 _BATCH = 1000
@@ -149,25 +149,19 @@ def _values(record: ModelRecord) -> dict[str, Any]:
 # --- events ------------------------------------------------------------------------------------
 
 
-def insert_events(
-    connection: sa.Connection, source: str, run_id: int, events: Iterable[Event]
-) -> tuple[Event, ...]:
-    """Insert a run's events, after its models. Returns them with source and run.
+def insert_events(connection: sa.Connection, events: Sequence[Event]) -> None:
+    """Insert a run's events, after its models.
 
     The objects of a catalog-wide event get rows of their own table, so that no row grows with the
     catalog.
     """
-    recorded = tuple(replace(event, source=source, run_id=run_id) for event in events)
-    if first := next(filter(_is_of_first_list, recorded), None):
+    if first := next(filter(_is_of_first_list, events), None):
         _copy_first_list(connection, first)
-    plain = [
-        event
-        for event in recorded
-        if event.kind is not Kind.SCHEMA_CHANGED and not _is_of_first_list(event)
-    ]
+    rest = [event for event in events if not _is_of_first_list(event)]
+    plain = [event for event in rest if event.kind is not Kind.SCHEMA_CHANGED]
     for batch in chunks(plain, _WRITE_BATCH):
         connection.execute(insert(model_events), [_event_values(event) for event in batch])
-    for event in recorded:
+    for event in rest:
         if event.kind is not Kind.SCHEMA_CHANGED:
             continue
         values = {**_event_values(event), "payload": None}
@@ -178,7 +172,6 @@ def insert_events(
         ]
         for batch in chunks(rows, _WRITE_BATCH):
             connection.execute(insert(model_event_payloads), list(batch))
-    return recorded
 
 
 def _is_of_first_list(event: Event) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -27,14 +27,6 @@ _LEASE_HELD = "another process is syncing it"
 # --- begin -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A run that holds its source's lease, and the state that the lease protects."""
-
-    run_id: int
-    state: SourceState
-
-
 def begin_run(
     connection: sa.Connection,
     name: str,
@@ -44,8 +36,10 @@ def begin_run(
     lease: timedelta,
     fresh: Any = lambda _source, _tried_at: None,
     channels: Collection[str] = (),
-) -> Begun | str:
-    """Record a run and take the source's lease, or return why the source is skipped.
+) -> SourceState | str:
+    """Record a run, take the source's lease and return the state that the lease protects.
+
+    Returns text, the reason, if the source is skipped.
 
     A skipped source is neither written nor locked. The state is read after the lease was taken, in
     the same transaction: no other run can change it, and proxies that send reads to replicas send
@@ -77,7 +71,7 @@ def begin_run(
                 _close_dead_runs(connection, name, run_id, now)
             if row.channels < len(channels):
                 register_channels(connection, channels, now)
-            return Begun(run_id, state_of(connection, row, now, run_id))
+            return replace(state_of(connection, row, now, run_id), run_id=run_id)
     return _LEASE_HELD
 
 

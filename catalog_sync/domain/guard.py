@@ -44,13 +44,17 @@ REMOVALS_HELD = "removals_held"
 IDENTITY_CHANGED = "identity_changed"
 
 
-def drop_excluded(models: Mapping[str, T], exclude: Sequence[str]) -> dict[str, T]:
+def drop_excluded(models: Mapping[str, T], exclude: Sequence[str]) -> Mapping[str, T]:
     """Drop the ids that match a glob of `exclude`; case matters."""
-    return {
-        id_: value
-        for id_, value in models.items()
-        if not any(fnmatchcase(id_, pattern) for pattern in exclude)
-    }
+    return (
+        models
+        if not exclude
+        else {
+            id_: value
+            for id_, value in models.items()
+            if not any(fnmatchcase(id_, pattern) for pattern in exclude)
+        }
+    )
 
 
 def missing(state: SourceState, catalog: Catalog) -> list[ModelRecord]:

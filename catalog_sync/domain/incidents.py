@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event, SourceState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
 _COMMANDS: Final = "; to see what would happen, run: "
@@ -55,7 +55,7 @@ def held_event(state: SourceState, now: datetime, error: str) -> Event | None:
     """Return the event of the first held run since the last success, or None."""
     if state.held:
         return None
-    return Event(Kind.SYNC_HELD, now, changes={"error": {"old": None, "new": error}})
+    return _event(Kind.SYNC_HELD, state, now, {"old": None, "new": error})
 
 
 def recovery_event(state: SourceState, now: datetime) -> Event | None:
@@ -63,4 +63,9 @@ def recovery_event(state: SourceState, now: datetime) -> Event | None:
     if not (state.failure_announced or state.held):
         return None
     before = state.last_error and state.last_error.partition(_COMMANDS)[0]
-    return Event(Kind.SYNC_RECOVERED, now, changes={"error": {"old": before, "new": None}})
+    return _event(Kind.SYNC_RECOVERED, state, now, {"old": before, "new": None})
+
+
+def _event(kind: Kind, state: SourceState, now: datetime, error: Mapping[str, Any]) -> Event:
+    source, changes = state.source.name, {"error": error}
+    return Event(kind, now, changes=changes, source=source, run_id=state.run_id)

@@ -294,5 +294,7 @@ class SourceState:
     that is missing since then."""
     latest_recorded_at: datetime | None = None
     """The latest recorded time. Later records never have an earlier time."""
+    run_id: int | None = None
+    """The present run; None for a dry run."""
     last_good_run_at: datetime | None = None
     """When the last applied run began, by its host's clock; never later than the present run."""

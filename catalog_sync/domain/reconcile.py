@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _NO_REMINDERS = Reminders()
 _STAGES = tuple(Lifecycle)
+_NO_CHANGES: Changes = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +68,27 @@ def reconcile(
 
     added: list[ModelRecord] = []
     changed: list[ModelRecord] = []
-    events = [_schema_event(schema, listed, catalog, now)] if schema else []
+    events = [_schema_event(schema, listed, state, catalog, now)] if schema else []
+
+    def append(kind: Kind, record: ModelRecord, values: Changes, *, baseline: bool) -> None:
+        info, source, run_id = record.info, record.source, state.run_id
+        events.append(
+            Event(kind, now, info.id, values, info.payload, source, run_id, None, baseline)
+        )
 
     def record_event(kind: Kind | None, record: ModelRecord, values: Changes) -> None:
         if kind is not None:
-            events.append(_event(kind, record, now, values, baseline=baseline))
+            append(kind, record, values, baseline=baseline)
         reminder = None if kind in COVERING else reminders.changes(record)
         if reminder and record.listed:
-            events.append(_event(Kind.RETIRING, record, now, reminder))
+            append(Kind.RETIRING, record, reminder, baseline=False)
 
     for id_, info in catalog.models.items():
         record = known.get(id_)
         if record is None:
             record = ModelRecord(state.source.name, info, first_seen_at=now, last_seen_at=now)
             added.append(record)
-            record_event(Kind.ADDED, record, {})
+            record_event(Kind.ADDED, record, _NO_CHANGES)
             continue
         seen = record
         if id_ in compared or not record.listed or record.missing_since is not None:
@@ -99,7 +106,11 @@ def reconcile(
 
 
 def _schema_event(
-    schema: SchemaPaths, listed: Mapping[str, Comparison], catalog: Catalog, now: datetime
+    schema: SchemaPaths,
+    listed: Mapping[str, Comparison],
+    state: SourceState,
+    catalog: Catalog,
+    now: datetime,
 ) -> Event:
     """Return the catalog-wide event, with the objects of the models that it concerns."""
     objects = {
@@ -108,7 +119,8 @@ def _schema_event(
         if any(covers(schema, path) for path in each.differences)
     }
     texts = {path_text(path): sides for path, sides in schema.items()}
-    return Event(Kind.SCHEMA_CHANGED, now, changes=texts, payload=objects)
+    source, run_id = state.source.name, state.run_id
+    return Event(Kind.SCHEMA_CHANGED, now, None, texts, objects, source, run_id)
 
 
 def _compare(
@@ -138,12 +150,6 @@ def _unchanged(
         for id_, record in state.models.items()
         if record.listed and id_ in catalog.models and id_ not in compared
     ]
-
-
-def _event(
-    kind: Kind, record: ModelRecord, now: datetime, values: Changes, *, baseline: bool = False
-) -> Event:
-    return Event(kind, now, record.info.id, values, record.info.payload, baseline=baseline)
 
 
 def _listed_model_event(

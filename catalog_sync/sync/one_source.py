@@ -134,7 +134,7 @@ class SourceRun:
             if isinstance(begun, str):
                 skipped = replace(report, status=RunStatus.SKIPPED, error=begun, started_at=now)
                 return skipped, None
-            return replace(report, run_id=begun.run_id, started_at=now), begun.state
+            return replace(report, run_id=begun.run_id, started_at=now), begun
 
         def landed(connection: Connection, done: tuple[RunReport, SourceState | None]) -> bool:
             run_id = done[0].run_id
@@ -182,7 +182,7 @@ class SourceRun:
             scope, base_url = decision.catalog.scope, self.source.base_url
             record = guard.source_after_run(decision.state.source, scope, base_url, now)
 
-        def work(connection: Connection) -> tuple[Event, ...]:
+        def work(connection: Connection) -> None:
             if not runs.release(connection, name, run_id, now, record):
                 raise LeaseLostError("another process took over the source during the walk")
             if not decision.refused:
@@ -195,14 +195,14 @@ class SourceRun:
                     excluded_ids=decision.excluded_ids,
                 )
             runs.finish_run(connection, run_id, report.columns(now))
-            return self._record(connection, run_id, decision.events)
+            self._record(connection, run_id, decision.events)
 
-        events = db_engine.run(
+        db_engine.run(
             self.context.engine,
             work,
             landed=lambda found, _: runs.finished_at(found, run_id) == now,
         )
-        return replace(report, events=events)
+        return report
 
     def _fail(self, report: RunReport) -> RunReport:
         """Close the run as failed, and record the event about repeated failures if it is due."""
@@ -235,7 +235,9 @@ class SourceRun:
                     announced_codes=announced_codes,
                 )
             runs.release(connection, name, run_id, failed_at if event else None)
-            return self._record(connection, run_id, [event] if event else [])
+            events = (replace(event, source=name, run_id=run_id),) if event else ()
+            self._record(connection, run_id, events)
+            return events
 
         return db_engine.run(
             self.context.engine,
@@ -243,14 +245,11 @@ class SourceRun:
             landed=lambda found, _: runs.finished_at(found, run_id) is not None,
         )
 
-    def _record(
-        self, connection: Connection, run_id: int, events: Sequence[Event]
-    ) -> tuple[Event, ...]:
+    def _record(self, connection: Connection, run_id: int, events: Sequence[Event]) -> None:
         """Insert the events and their outbox entries together, so that no alert is lost."""
-        recorded = db_catalog.insert_events(connection, self.source.name, run_id, events)
-        if recorded:
+        db_catalog.insert_events(connection, events)
+        if events:
             outbox.enqueue(connection, self.context.rules, self.context.clock(), run_id=run_id)
-        return recorded
 
     def _failed(self, report: RunReport, error: CatalogSyncError) -> RunReport:
         line = (

@@ -152,8 +152,8 @@ class World:
             )
             run_id = inserted_id(connection.execute(made))
             ids = [f"m-{run_id}-{number}" for number in range(models)]
-            news = [Event(kind, at, id_, payload=model(id_)) for id_ in ids]
-            db_catalog.insert_events(connection, "anthropic", run_id, news)
+            news = [Event(kind, at, id_, {}, model(id_), "anthropic", run_id) for id_ in ids]
+            db_catalog.insert_events(connection, news)
         return run_id
 
     def enqueue(self, *channels: str, models: int = 1, at: datetime | None = None) -> int:

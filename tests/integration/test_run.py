@@ -225,6 +225,18 @@ def test_the_baseline(bench: Bench) -> None:
         "missing_since": None,
         "removed_at": None,
     }
+    [_, event] = bench.rows("model_events")  # in the order of ids
+    assert event == {
+        "id": event["id"],
+        "run_id": report.run_id,
+        "source": "anthropic",
+        "model_id": "claude-opus-5",
+        "kind": "added",
+        "occurred_at": bench.clock.now,
+        "changes": {},
+        "payload": sent,
+        "baseline": True,
+    }
     assert bench.source["baseline_at"] == bench.source["last_synced_at"] == bench.clock.now
     assert bench.run["baseline"] is True
     assert bench.rows("alert_deliveries") == []

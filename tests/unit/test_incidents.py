@@ -12,6 +12,7 @@ from catalog_sync.domain.model import (
 from decisions import (
     NOW,
     change,
+    event,
     state,
 )
 
@@ -34,7 +35,7 @@ def test_failures(threshold: int, classes: str, announced: list[int]) -> None:
     announced_codes: list[str] = []
     when: list[int] = []
     for streak, error_class in enumerate(classes, 1):
-        event = incidents.failure_event(
+        failure = incidents.failure_event(
             NOW,
             "it broke",
             error_class,
@@ -42,10 +43,10 @@ def test_failures(threshold: int, classes: str, announced: list[int]) -> None:
             threshold=threshold,
             announced_codes=announced_codes,
         )
-        if event is not None:
+        if failure is not None:
             changes = {"error": change(None, "it broke")}
             payload = {"error_code": error_class}
-            assert event == Event(Kind.SYNC_FAILED, NOW, None, changes, payload)
+            assert failure == Event(Kind.SYNC_FAILED, NOW, None, changes, payload)
             announced_codes.append(error_class)
             when.append(streak)
     assert when == announced
@@ -57,7 +58,7 @@ def test_recovery(incident: dict[str, bool]) -> None:
     assert incidents.recovery_event(state(last_error="it broke"), NOW) is None
     known = state(last_error="it broke", **incident)
     changes = {"error": change("it broke", None)}
-    assert incidents.recovery_event(known, NOW) == Event(Kind.SYNC_RECOVERED, NOW, changes=changes)
+    assert incidents.recovery_event(known, NOW) == event(Kind.SYNC_RECOVERED, NOW, changes=changes)
 
 
 def test_held() -> None:
@@ -66,8 +67,8 @@ def test_held() -> None:
     assert error.startswith("source my source: half of it left; ")
     assert "run: catalog-sync sync --source 'my source' --accept-removals" in error
     changes = {"error": change(None, error)}
-    event = incidents.held_event(state(), NOW, error)
-    assert event == Event(Kind.SYNC_HELD, NOW, changes=changes)
+    held = incidents.held_event(state(), NOW, error)
+    assert held == event(Kind.SYNC_HELD, NOW, changes=changes)
     assert incidents.held_event(state(held=True), NOW, error) is None
 
 

@@ -10,7 +10,6 @@ import pytest
 from catalog_sync.domain import guard
 from catalog_sync.domain.kinds import AbsenceCheck, Kind
 from catalog_sync.domain.model import (
-    Event,
     ModelRecord,
 )
 from catalog_sync.domain.reconcile import ChangeSet
@@ -31,6 +30,7 @@ from decisions import (
     catalog,
     change,
     decide,
+    event,
     info,
     record,
     recorded,
@@ -183,7 +183,7 @@ def test_one_event_per_model(
     """A listed model gets one event: returned, retired, deprecated or updated, with all changes."""
     seen = info(**{"display_name": "M", **after})
     result = decide(state(row(**{"display_name": "M", **before})), catalog(seen))
-    expected = [] if kind is None else [Event(Kind(kind), NOW, "m", changes, seen.payload)]
+    expected = [] if kind is None else [event(Kind(kind), NOW, "m", changes, seen.payload)]
     assert list(result.events) == expected
 
 
@@ -193,7 +193,7 @@ def test_added() -> None:
     result = decide(state(row("known")), catalog(info("known"), seen))
     assert result == ChangeSet(
         added=(ModelRecord("s", seen, first_seen_at=NOW, last_seen_at=NOW),),
-        events=(Event(Kind.ADDED, NOW, "m", {}, seen.payload),),
+        events=(event(Kind.ADDED, NOW, "m", {}, seen.payload),),
     )
 
 
@@ -302,7 +302,7 @@ def test_missing(
     removed_at = None if kind is None else NOW
     left = row(**{**before, "missing_since": missing_since, "removed_at": removed_at})
     assert result.changed == (() if left == known.models["m"] else (left,))
-    expected = [] if kind is None else [Event(Kind(kind), NOW, "m", GONE_NOW, left.info.payload)]
+    expected = [] if kind is None else [event(Kind(kind), NOW, "m", GONE_NOW, left.info.payload)]
     assert list(result.events) == expected
 
 
@@ -318,7 +318,7 @@ def test_retired_by_id() -> None:
     result = decide(known, catalog(), absences={"m": AbsenceCheck.RETIRED}, reminders=REMINDERS)
     retired = info(line="opus", lifecycle="retired")
     changes = {"lifecycle": change("active", "retired"), **GONE_NOW}
-    assert result.events == (Event(Kind.RETIRED, NOW, "m", changes, retired.payload),)
+    assert result.events == (event(Kind.RETIRED, NOW, "m", changes, retired.payload),)
     assert result.changed == (
         ModelRecord("s", retired, FIRST, LAST, missing_since=NOW, removed_at=NOW),
     )

@@ -11,7 +11,6 @@ import pytest
 from catalog_sync.domain.kinds import AbsenceCheck, Kind
 from catalog_sync.domain.model import (
     Catalog,
-    Event,
     SourceState,
 )
 from catalog_sync.domain.reconcile import Absences, ChangeSet, reconcile
@@ -26,6 +25,7 @@ from decisions import (
     catalog,
     change,
     decide,
+    event,
     info,
     recorded,
     row,
@@ -76,7 +76,7 @@ def test_reminder_event() -> None:
     seen = info(**RETIRES)
     result = decide(known, catalog(seen), reminders=REMINDERS)
     changes = {"days_left": change(30, 30)}
-    assert result == ChangeSet(events=(Event(Kind.RETIRING, NOW, "m", changes, seen.payload),))
+    assert result == ChangeSet(events=(event(Kind.RETIRING, NOW, "m", changes, seen.payload),))
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from decisions import (
     catalog,
     change,
     decide,
+    event,
     record,
     recorded,
     state,
@@ -121,7 +122,7 @@ def test_schema_changed(
     seen = [bare(f"m{n}", **fields) for n, fields in enumerate(after)]
     result = decide(state(*rows), catalog(*seen))
     objects = {payload["id"]: payload for payload in seen}
-    assert result.events == (Event(Kind.SCHEMA_CHANGED, NOW, None, changes, objects),)
+    assert result.events == (event(Kind.SCHEMA_CHANGED, NOW, None, changes, objects),)
     assert [each.info.payload for each in result.changed] == seen
 
 
@@ -150,7 +151,7 @@ def test_schema_and_a_value_of_its_own() -> None:
     result = decide(state(*rows), catalog(*seen))
     assert schema_event(result).changes == {"beta": change(None, 1)}
     own = [event for event in result.events if event.kind is not Kind.SCHEMA_CHANGED]
-    assert own == [Event(Kind.UPDATED, NOW, "a", {"display_name": change("M", "New")}, seen[0])]
+    assert own == [event(Kind.UPDATED, NOW, "a", {"display_name": change("M", "New")}, seen[0])]
 
 
 @pytest.mark.parametrize("lifecycle", ["deprecated", "retired"])
