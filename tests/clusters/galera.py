@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
 
 import pymysql
@@ -26,7 +26,7 @@ import pymysql
 from catalog_sync.demo.sandbox import Sandbox
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from receivers import Receiver  # what the tests share
+from receivers import Receiver, write_config  # what the tests share
 from support import model
 
 NODES = 3
@@ -134,9 +134,9 @@ def models(number: int) -> list[dict]:
     return [model("claude-one", display_name=f"One {number}"), *added]
 
 
-def sync(urls: list[str], config: Path) -> Counter:
+def sync(urls: list[str]) -> Counter:
     """Run one process for each URL at once; return how often each exit code came."""
-    command = [sys.executable, "-m", "catalog_sync", "--config", str(config), "sync"]
+    command = [sys.executable, "-m", "catalog_sync", "sync"]
     common = {**os.environ, "ANTHROPIC_API_KEY": "sandbox-key"}
     processes = [
         subprocess.Popen(
@@ -162,19 +162,15 @@ def main(rounds: int, *, empty: bool) -> None:
         nodes = stack.enter_context(cluster())
         sandbox = stack.enter_context(Sandbox(models(0)))
         receiver = stack.enter_context(Receiver())
-        config = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "catalog-sync.toml"
-        config.write_text(
-            f'[[sources]]\nname = "a"\nbase_url = "{sandbox.url}"\n'
-            'api_key_env = "ANTHROPIC_API_KEY"\n[[alerts]]\nname = "hook"\n'
-            f'webhook = "{receiver.url}"\nevents = ["added", "updated"]\n',
-            encoding="utf-8",
-        )
-        codes: Counter = Counter() if empty else sync([nodes[0].url], config)
+        stack.enter_context(chdir(stack.enter_context(tempfile.TemporaryDirectory())))
+        hook = f'name = "hook"\nwebhook = "{receiver.url}"\nevents = ["added", "updated"]'
+        write_config(sandbox.url, hook)
+        codes: Counter = Counter() if empty else sync([nodes[0].url])
         for number in range(rounds + 1):
             sandbox.models = models(number)
-            codes += sync([nodes[n % NODES].url for n in range(PROCESSES)], config)
+            codes += sync([nodes[n % NODES].url for n in range(PROCESSES)])
             print(f"round {number}: exit codes {dict(codes)}", flush=True)
-        codes += sync([nodes[0].url], config)  # delivers what is left
+        codes += sync([nodes[0].url])  # delivers what is left
         report(nodes[0], receiver, rounds, codes)
 
 
