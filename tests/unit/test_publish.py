@@ -400,6 +400,20 @@ def test_a_row_opens_with_capabilities_and_history() -> None:
     assert "and 2 earlier" in shown
 
 
+def test_the_first_list_is_no_news_in_a_row() -> None:
+    """The history of a model of the first list begins with "baseline"; of a later one, "added"."""
+    models = [record("first"), record("later", seen=day("2026-03-01"))]
+    events = [
+        event
+        for each in models
+        for event in (added(each), later_event(each, Kind.UPDATED, "2026-04-01"))
+    ]
+    page = Page(render(contents(models, events)))
+    kinds = [text for text in page.text.splitlines() if text in {"baseline", "added", "updated"}]
+    rows = kinds[-4:]
+    assert rows == ["updated", "baseline", "updated", "added"]
+
+
 @pytest.mark.parametrize(
     ("name", "tags"), [("index.html", ["style", "script"]), ("changes.html", ["style"])]
 )
