@@ -202,6 +202,19 @@ def test_named_files_and_tests_exist(document: Page) -> None:
             assert test in {getattr(node, "name", None) for node in ast.walk(tree)}, test
 
 
+def test_the_recipes_name_what_the_code_has() -> None:
+    """A name in a recipe of CONTRIBUTING is in one of the files that its step names."""
+    text = CHECKOUT.joinpath("CONTRIBUTING.md").read_text(encoding="utf-8")
+    recipes = re.findall(r"^\d\. .*(?:\n   .*)*", text, re.MULTILINE)
+    assert recipes
+    for step in recipes:
+        words = re.findall(r"`([^`]+)`", step)
+        files = [CHECKOUT / word for word in words if re.fullmatch(r"[\w/]+\.py", word)]
+        code = "".join(path.read_text(encoding="utf-8") for path in files)
+        for name in filter(str.isidentifier, words if files else ()):
+            assert name in code, name
+
+
 def test_every_page_can_be_reached() -> None:
     """The README, or a page that can be reached from it, links to each page."""
     seen, waiting = set(), [README.path]
