@@ -101,8 +101,8 @@ def _check_sqlite(url: str, parsed: sa.URL) -> None:
         raise ConfigError("database_url: an SQLite database needs a file", _EXPECTED)
     if "?" in url and "uri" not in parsed.query:
         raise ConfigError(
-            "database_url: an SQLite file cannot have a ? in its path",
-            "rename the file; options need a URI: sqlite:///file:PATH?mode=ro&uri=true",
+            "database_url: a ? ends the path of an SQLite file",
+            "write %3F for a ? in its path; options need a URI: sqlite:///file:PATH?mode=ro&uri=true",
         )
 
 

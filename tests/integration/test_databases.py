@@ -96,8 +96,8 @@ def test_options_of_postgresql(database_url: str, api: ScriptedServer, options: 
         ("postgresql://u@h/d?prepare_threshold=x", "expected a number"),
         ("postgresql://u@h/d?row_factory=x", "the option row_factory is not supported"),
         ("postgresql://u@h/d?colour=blue", "colour is not an option"),
-        ("sqlite:///a?b.db", "in its path"),
-        ("sqlite:///a?.db", "in its path"),
+        ("sqlite:///a?b.db", "write %3F for a [?] in its path"),
+        ("sqlite:///a?.db", "write %3F for a [?] in its path"),
     ],
 )
 def test_what_is_refused(url: str, advice: str) -> None:
