@@ -41,7 +41,7 @@ class Context:
         from catalog_sync.config.load import load
 
         gc.freeze()  # imported modules stay loaded
-        gc.set_threshold(10_000)
+        gc.set_threshold(10_000)  # a list is thousands of objects, none of them in a cycle
         gc.enable()
         return App(load(self.config))
 

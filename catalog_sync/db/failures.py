@@ -152,5 +152,7 @@ def _advice(engine: sa.Engine, error: Exception, reason: str) -> str:
 
 def _cause(error: BaseException, url: sa.URL) -> BaseException | None:
     """Return the error as a cause for tracebacks. None if it contains a secret."""
+    if not (hidden := secrets(url)):
+        return error  # a traceback reads the source of every frame: 1 MB
     whole = "".join(traceback.format_exception(error))
-    return None if any(secret in whole for secret in secrets(url)) else error
+    return None if any(secret in whole for secret in hidden) else error
