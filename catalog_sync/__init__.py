@@ -51,25 +51,17 @@ __all__ = [
     "load",
 ]
 
-_HOMES = {
-    "AlertSettings": "config.settings",
-    "App": "app",
-    "CatalogSyncError": "errors",
-    "ConfigError": "errors",
-    "DatabaseError": "errors",
-    "DeliveryCounts": "db.outbox",
-    "Event": "domain.model",
-    "Kind": "domain.kinds",
-    "ModelInfo": "domain.model",
-    "ModelRecord": "domain.model",
-    "RunOptions": "sync.context",
-    "RunReport": "sync.report",
-    "RunStatus": "domain.kinds",
-    "SecretStr": "config.values",
-    "Settings": "config.settings",
-    "SourceError": "errors",
-    "SourceSettings": "config.settings",
-    "load": "config.load",
+_MODULES = {
+    "app": ["App"],
+    "config.load": ["load"],
+    "config.settings": ["AlertSettings", "Settings", "SourceSettings"],
+    "config.values": ["SecretStr"],
+    "db.outbox": ["DeliveryCounts"],
+    "domain.kinds": ["Kind", "RunStatus"],
+    "domain.model": ["Event", "ModelInfo", "ModelRecord"],
+    "errors": ["CatalogSyncError", "ConfigError", "DatabaseError", "SourceError"],
+    "sync.context": ["RunOptions"],
+    "sync.report": ["RunReport"],
 }
 """The module of each public name. Importing the package alone loads none of these modules."""
 _NAMES_OF_0_1 = {"PassOptions": "RunOptions"}
@@ -79,9 +71,10 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
     from importlib import import_module  # noqa: PLC0415
 
-    name = _NAMES_OF_0_1.get(name, name)
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    public = _NAMES_OF_0_1.get(name, name)
+    for module, names in _MODULES.items():
+        if public in names:
+            return getattr(import_module(f"{__name__}.{module}"), public)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

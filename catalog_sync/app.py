@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+import sqlalchemy as sa
 
 from catalog_sync.cancel import CancelToken
 from catalog_sync.clock import Clock, utc_now
+from catalog_sync.config.settings import Settings
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import checked, migrate, outbox
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import state as db_state
 from catalog_sync.db.urls import display_url
+from catalog_sync.domain.kinds import Kind
+from catalog_sync.domain.model import Event, ModelRecord
 from catalog_sync.errors import DatabaseError
 from catalog_sync.queries import catalog, health
+from catalog_sync.queries.health import SourceHealth
 from catalog_sync.sync.all_sources import AllSources, refuse_unknown
 from catalog_sync.sync.context import RunOptions
+from catalog_sync.sync.report import RunReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-    from datetime import datetime, timedelta
-
-    import sqlalchemy as sa
-    from sqlalchemy import Connection
-
     from catalog_sync.alerts.channels import Channel
-    from catalog_sync.config.settings import Settings
-    from catalog_sync.db.outbox import DeliveryCounts
-    from catalog_sync.domain.kinds import Kind
-    from catalog_sync.domain.model import Event, ModelRecord
-    from catalog_sync.queries.health import SourceHealth, Status
     from catalog_sync.queries.metrics import Snapshot
-    from catalog_sync.sync.report import RunReport
 
 T = TypeVar("T")
 
@@ -92,7 +89,7 @@ class App:
             self.channels()
         return self.runs.sync(options, names=names, on_page=on_page, on_report=on_report)
 
-    def deliver(self) -> DeliveryCounts:
+    def deliver(self) -> outbox.DeliveryCounts:
         """Send the due alerts. Returns the numbers of delivered, pending and failed ones."""
         from catalog_sync.alerts.delivery import deliver_due  # noqa: PLC0415  # heavy
 
@@ -131,14 +128,14 @@ class App:
 
         return self._write(lambda connection: forget(connection, source))
 
-    def _write(self, work: Callable[[Connection], T]) -> T:
+    def _write(self, work: Callable[[sa.Connection], T]) -> T:
         migrate.ensure_schema(self.engine)
         return db_engine.run(self.engine, work)
 
     # --- queries -------------------------------------------------------------------------------
 
     @contextmanager
-    def read_transaction(self, sources: Sequence[str] = ()) -> Iterator[Connection]:
+    def read_transaction(self, sources: Sequence[str] = ()) -> Iterator[sa.Connection]:
         """Yield a connection whose queries all see one snapshot; a missing database reads as empty.
 
         Raises ConfigError for a name in `sources` that is neither configured nor recorded.
@@ -178,7 +175,7 @@ class App:
         with self.read_transaction(sources) as connection:
             yield from catalog.iter_events(connection, where)
 
-    def delivery_counts(self) -> DeliveryCounts:
+    def delivery_counts(self) -> outbox.DeliveryCounts:
         """Return how many deliveries are pending and failed."""
         with self.read_transaction() as connection:
             return outbox.unsent(connection).counts()
@@ -195,7 +192,7 @@ class App:
             configured = {s.name for s in self.settings.sources if self.settings.file}
             return sorted({s.name for s in db_state.select_sources(connection)} | configured)
 
-    def status(self, max_age: timedelta | None = None) -> Status:
+    def status(self, max_age: timedelta | None = None) -> health.Status:
         """Return the health of each source and of the alerts; `max_age` overrides the settings."""
         with self.read_transaction() as connection:
             return health.status(connection, self.settings, self.clock(), max_age)

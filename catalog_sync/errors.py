@@ -40,6 +40,10 @@ class CatalogSyncError(Exception):
     exit_code: ClassVar[int] = 1
     advice: ClassVar[str] = ""
 
+    def __init_subclass__(cls, **attributes: str | int) -> None:
+        for name, value in attributes.items():
+            setattr(cls, name, value)
+
     def __init__(self, message: str, advice: str | None = None) -> None:
         self.reason = one_line(message)
         """What happened, without the advice."""
@@ -47,129 +51,94 @@ class CatalogSyncError(Exception):
         super().__init__(one_line(f"{message}; {next_step}" if next_step else message))
 
 
-class ConfigError(CatalogSyncError):
+class ConfigError(CatalogSyncError, code="config", exit_code=2):
     """The configuration or the command line cannot be used."""
 
-    code = "config"
-    exit_code = 2
 
-
-class OutputError(CatalogSyncError):
+class OutputError(CatalogSyncError, code="output"):
     """Standard output or an output file could not be written. All other work is done."""
 
-    code = "output"
 
-
-class NotFoundError(CatalogSyncError):
+class NotFoundError(CatalogSyncError, code="not_found"):
     """The requested data is not in the catalog."""
 
-    code = "not_found"
 
-
-class SourceError(CatalogSyncError):
+class SourceError(CatalogSyncError, code="source"):
     """A source could not be synced; its catalog was not changed."""
 
-    code = "source"
 
-
-class UnreachableError(SourceError):
+class UnreachableError(SourceError, code="unreachable", advice="check the network and base_url"):
     """No answer came: name resolution, connection, TLS or a broken transfer."""
 
-    code = "unreachable"
-    advice = "check the network and base_url"
 
-
-class UnauthorizedError(SourceError):
+class UnauthorizedError(SourceError, code="unauthorized"):
     """The server refused the credential (401 or 403)."""
 
-    code = "unauthorized"
 
-
-class RefusedError(SourceError):
+class RefusedError(SourceError, code="refused", advice="check base_url and the source's settings"):
     """The server refused the request for a reason other than the credential."""
 
-    code = "refused"
-    advice = "check base_url and the source's settings"
 
-
-class OverloadedError(SourceError):
+class OverloadedError(SourceError, code="overloaded", advice="the next run tries again"):
     """The server was rate limited, overloaded or broken during all retries."""
 
-    code = "overloaded"
-    advice = "the next run tries again"
 
-
-class BadAnswerError(SourceError):
+class BadAnswerError(
+    SourceError,
+    code="bad_answer",
+    advice="nothing was changed; check that base_url speaks the Models API",
+):
     """The answer does not follow the Models API."""
 
-    code = "bad_answer"
-    advice = "nothing was changed; check that base_url speaks the Models API"
 
-
-class DeadlineError(SourceError):
+class DeadlineError(
+    SourceError,
+    code="deadline",
+    advice="the next run tries again; a larger `deadline` gives it longer",
+):
     """The walk did not end within the source's deadline."""
 
-    code = "deadline"
-    advice = "the next run tries again; a larger `deadline` gives it longer"
 
-
-class ClockError(SourceError):
+class ClockError(
+    SourceError, code="clock", advice="nothing was recorded; set the clock of this host"
+):
     """The clocks of host and server differ so much that every recorded time would be wrong."""
-
-    code = "clock"
-    advice = "nothing was recorded; set the clock of this host"
 
     server_at: datetime | None = None
     """The server's time, which dates the events about this error."""
 
 
-class LeaseLostError(SourceError):
+class LeaseLostError(
+    SourceError,
+    code="lease_lost",
+    advice="nothing was written; a larger `deadline` holds the source for longer",
+):
     """Another process took over the source during the walk."""
 
-    code = "lease_lost"
-    advice = "nothing was written; a larger `deadline` holds the source for longer"
 
-
-class SecretError(SourceError):
+class SecretError(SourceError, code="secret"):
     """A source's secret could not be read. The other sources are not affected."""
 
-    code = "secret"
 
-
-class ValueRefusedError(SourceError):
+class ValueRefusedError(SourceError, code="value_refused", advice="nothing was changed"):
     """The database refused a value that the API sent."""
 
-    code = "value_refused"
-    advice = "nothing was changed"
 
-
-class HeldError(CatalogSyncError):
+class HeldError(CatalogSyncError, code="held", exit_code=3):
     """A run waits for a person: too many removals, or another organisation or address."""
 
-    code = "held"
-    exit_code = 3
 
-
-class StoppedError(CatalogSyncError):
+class StoppedError(CatalogSyncError, code="stopped"):
     """The process was asked to stop while the source was being synced."""
 
-    code = "stopped"
 
-
-class DatabaseError(CatalogSyncError):
+class DatabaseError(CatalogSyncError, code="database", exit_code=4):
     """The database could not be used: unreachable, locked, full, or another program's."""
 
-    code = "database"
-    exit_code = 4
 
-
-class SchemaError(DatabaseError):
+class SchemaError(DatabaseError, code="schema"):
     """The database's schema is older or newer than this program's, or another program's."""
 
-    code = "schema"
 
-
-class DriverMissingError(DatabaseError):
+class DriverMissingError(DatabaseError, code="driver_missing"):
     """The Python driver for this kind of database is not installed."""
-
-    code = "driver_missing"

@@ -15,24 +15,20 @@ _MODE = 0o644
 """The reader, such as a web server or a metrics collector, may be another user."""
 
 
-def atomic_write(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, chunks: Iterable[bytes], *, unless_equal: bool = False) -> bool:
     """Replace the file at `path` in one step; all users may read it, whatever the umask.
 
     A link at `path` is replaced, not followed. Raises OSError and leaves the file unchanged.
+
+    Args:
+        path: The file.
+        chunks: The parts of the new content. They are not kept in memory.
+        unless_equal: Leave a file that has this content as it is.
+
+    Returns:
+        Whether the file was replaced.
     """
-    _replace(path, [content], unless_equal=False)
-
-
-def write_if_changed(path: Path, chunks: Iterable[bytes]) -> bool:
-    """Write like `atomic_write`, unless the file has this content. Returns whether it was written.
-
-    `chunks` are the parts of the content. They are not kept in memory.
-    """
-    return _replace(path, chunks, unless_equal=True)
-
-
-def _replace(path: Path, chunks: Iterable[bytes], *, unless_equal: bool) -> bool:
-    """Write a hidden file beside `path`, then rename it. Returns False if nothing changed."""
+    # A hidden file beside `path`, which is then renamed.
     descriptor, name = tempfile.mkstemp(".tmp", ".catalog-sync-", path.parent)
     staged = Path(name)
     try:

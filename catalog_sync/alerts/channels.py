@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Any, Final, Protocol
 
+from catalog_sync.alerts.message import Message
+from catalog_sync.cancel import CancelToken
 from catalog_sync.client import network
-from catalog_sync.client.exchange import Deadline, exchange, reason_of
+from catalog_sync.client.exchange import Deadline, Response, exchange, reason_of
+from catalog_sync.config.settings import AlertSettings
 from catalog_sync.errors import ConfigError, DeadlineError, SourceError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from catalog_sync.alerts.message import Message
-    from catalog_sync.cancel import CancelToken
-    from catalog_sync.config.settings import AlertSettings
 
 SEND_TIMEOUT: Final = timedelta(seconds=10)
 """The limit for a whole exchange with a webhook or a watchdog."""
-TOO_LATE: Final = f"not within {SEND_TIMEOUT.total_seconds():g} s"
+_TOO_LATE: Final = f"not within {SEND_TIMEOUT.total_seconds():g} s"
 _NOT_NOW: Final = frozenset({408, 409, 425, 429})
 """Statuses that mean "try again later" (timeouts, conflicts, rate limits), not a refusal."""
 
@@ -95,34 +92,37 @@ class _Webhook:
 
 def post(url: str, headers: Mapping[str, str], body: bytes, cancel: CancelToken) -> SendResult:
     """Send one POST request. The answer's body is not read."""
-    place = network.origin(url)
+    return request(network.origin(url), "POST", url, headers, body, cancel, max_bytes=0)[0]
+
+
+def request(
+    place: str,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    cancel: CancelToken,
+    **options: Any,
+) -> tuple[SendResult, Response | None]:
+    """Send one request. Returns its result, and the answer if one came.
+
+    The result states the HTTP status with its standard phrase. The receiver's own text is not
+    quoted: it may repeat the URL. `options` are those of `exchange`.
+    """
+    deadline = Deadline.after(SEND_TIMEOUT)
     try:
         response = exchange(
-            "POST",
-            url,
-            headers=headers,
-            content=body,
-            deadline=Deadline.after(SEND_TIMEOUT),
-            cancel=cancel,
-            max_bytes=0,
+            method, url, headers=headers, content=body, deadline=deadline, cancel=cancel, **options
         )
-    except DeadlineError:
-        return SendResult(f"{place}: no answer ({TOO_LATE})")
     except (SourceError, ConfigError) as error:
-        return SendResult(f"{place}: no answer ({reason_of(error)})")
-    return http_result(place, response.status, response.retry_after)
-
-
-def http_result(place: str, status: int, retry_after: timedelta | None) -> SendResult:
-    """Return the result for an HTTP status, with the status's standard phrase.
-
-    The receiver's own text is not quoted: it may repeat the URL.
-    """
-    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        return SendResult()
+        reason = _TOO_LATE if isinstance(error, DeadlineError) else reason_of(error)
+        return SendResult(f"{place}: no answer ({reason})"), None
+    if response.is_success:
+        return SendResult(), response
+    status = response.status
     return SendResult(
         f"{place}: HTTP {status} {http.client.responses.get(status, '')}".strip(),
         refused=status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _NOT_NOW,
         final=status == HTTPStatus.GONE,
-        retry_after=retry_after,
-    )
+        retry_after=response.retry_after,
+    ), response

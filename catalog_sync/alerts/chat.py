@@ -1,9 +1,9 @@
 """Channels of Apprise: chat, mail, phone.
 
 Apprise returns only True or False, and calls `requests`, which has no total deadline, reads answers
-of any size and may follow redirects. This module therefore wraps the requests of its threads: each
-one ends at a deadline, follows no redirect and reads only the beginning of the answer. The status
-or the error is recorded.
+of any size and may follow redirects. This module therefore sends the requests of its threads as a
+webhook's: each one ends at a deadline, follows no redirect and reads only the beginning of the
+answer. The status or the error is recorded.
 """
 
 from __future__ import annotations
@@ -11,37 +11,30 @@ from __future__ import annotations
 import functools
 import logging
 import re
-import sys
 import threading
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import Any, Final
 from urllib.parse import unquote
 
 import apprise
 import requests
-import urllib3
 from requests.adapters import HTTPAdapter
 
-from catalog_sync.alerts.channels import SEND_TIMEOUT, TOO_LATE, SendResult, http_result
-from catalog_sync.client.exchange import Response, reason_of
-from catalog_sync.client.network import abort
+from catalog_sync.alerts import channels
+from catalog_sync.alerts.channels import SendResult
+from catalog_sync.alerts.message import Message
+from catalog_sync.cancel import CancelToken
 from catalog_sync.errors import ConfigError
 from catalog_sync.redact import Redactor
 from catalog_sync.text import one_line
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Iterable, Sequence
-    from datetime import datetime
-
-    from catalog_sync.alerts.message import Message
-    from catalog_sync.cancel import CancelToken
 
 _LONGEST_SECONDS: Final = 240.0
 """The limit for a message of several parts, which some services accept only seconds apart. It is
 shorter than a claim."""
 _MAX_ANSWER_BYTES: Final = 64 * 1024
+_send: Final = HTTPAdapter.send
 _REASON: Final = re.compile(
     r"(?:Socket|Connection)? ?Exception: (?:\[Errno -?\d+\] )?(.*)", re.IGNORECASE
 )
@@ -101,7 +94,7 @@ class Chat:
             ended.wait(_LONGEST_SECONDS)
         if results:
             return results[0]
-        attempt.hang_up()  # so that the thread ends
+        attempt.cancel.cancel()  # so that the thread ends
         cancel.check()
         return SendResult(f"{self.place}: no answer in {_LONGEST_SECONDS:g} s")
 
@@ -123,12 +116,10 @@ class Chat:
             )
         except Exception:  # noqa: BLE001  # a plugin's bug must affect only this channel
             return SendResult(f"{self.place}: an unexpected error of this service's plugin")
-        finally:
-            attempt.close()
-        if attempt.failure and (attempt.redirected or not result):
-            return attempt.failure
         if result:
             return SendResult()
+        if attempt.failure:
+            return attempt.failure
         return SendResult(f"{self.place}: {self._redact(_logged_reason(result.logs()))}")
 
 
@@ -165,70 +156,45 @@ def _prepare_apprise() -> None:
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
     logger.setLevel(logging.DEBUG)
-    HTTPAdapter.send = _limited(HTTPAdapter.send)  # type: ignore[method-assign]
-    sys.addaudithook(_on_audit_event)
+    HTTPAdapter.send = _send_limited  # type: ignore[method-assign,assignment]
 
 
-# --- the connections and requests of this module's threads -----------------------------------
+# --- the requests of this module's threads ---------------------------------------------------
 
 
 class _Attempt:
-    """The connections and the failed request of one message."""
+    """The requests of one message. A cancelled attempt makes no more of them."""
 
     def __init__(self, place: str) -> None:
         self.place = place
+        self.cancel = CancelToken()
         self.failure: SendResult | None = None
         """The result of the last request that failed."""
-        self.redirected = False
-        self._lock = threading.Lock()
-        self._sockets: list[socket.socket] = []
-        self._over = False
 
-    def connect(self, used: socket.socket) -> None:
-        """Keep a duplicate of a socket, because TLS detaches the original."""
-        with self._lock:
-            self._check()
-            self._sockets.append(used.dup())
-
-    def hang_up(self) -> None:
-        """End all connections, which wakes threads that wait for them, and allow no new one."""
-        with self._lock:
-            self._over = True
-            for each in self._sockets:
-                abort(each)
-
-    def close(self) -> None:
-        with self._lock:
-            while self._sockets:
-                self._sockets.pop().close()
-
-    def _check(self) -> None:
-        if self._over:
-            raise requests.ReadTimeout  # which is an OSError
-
-    def request(self, send: Callable[[], requests.Response]) -> requests.Response:
-        """Make a request and read the beginning of its answer, within `SEND_TIMEOUT`."""
-        timer = threading.Timer(SEND_TIMEOUT.total_seconds(), self.hang_up)
-        timer.daemon = True
-        timer.start()
-        try:
-            response = send()
-            self._check()  # truncated headers look complete
-            response._content = _beginning_of(response.raw)  # noqa: SLF001  # as `requests` does it
-        except Exception as error:
-            reason = TOO_LATE if self._over else reason_of(error)
-            self.failure = SendResult(f"{self.place}: no answer ({reason})")
-            raise
-        finally:
-            timer.cancel()
-        response._content_consumed = True  # noqa: SLF001
-        response.headers.pop("location", None)
-        status = response.status_code
-        wait = Response(status, "", response.headers, b"").retry_after
-        found = http_result(self.place, status, wait)
-        if found.error is not None:
-            self.failure = found
-            self.redirected = self.redirected or status < HTTPStatus.BAD_REQUEST
+    def request(self, prepared: requests.PreparedRequest, *, verify: bool) -> requests.Response:
+        headers = {str(name).lower(): str(text) for name, text in prepared.headers.items()}
+        body: Any = prepared.body
+        result, answer = channels.request(
+            self.place,
+            prepared.method or "",
+            prepared.url or "",
+            {**headers, "accept-encoding": "gzip, deflate"},
+            body.encode() if isinstance(body, str) else body,
+            self.cancel,
+            max_bytes=_MAX_ANSWER_BYTES,
+            cut=True,
+            verify=verify,
+        )
+        if result.error is not None:
+            self.failure = result
+        # Some plugins accept a redirect.
+        if answer is None or 300 <= answer.status < 400:  # noqa: PLR2004  # HTTP's own classes
+            raise requests.ConnectionError(result.error)
+        response = requests.Response()
+        response.request, response.url = prepared, prepared.url or ""
+        response.status_code, response.reason = answer.status, answer.reason
+        response.headers.update(answer.headers)
+        response._content = answer.body  # noqa: SLF001  # no public way
         return response
 
 
@@ -239,33 +205,10 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
-def _on_audit_event(name: str, args: tuple[Any, ...]) -> None:
-    """Register each connection of an attempt, whichever library opens it (HTTP, SMTP, MQTT)."""
-    if name == "socket.connect" and (attempt := _thread.attempt) is not None:
-        attempt.connect(args[0])
-
-
-def _limited(send: Any) -> Any:
-    """Wrap `HTTPAdapter.send`; requests of other threads pass unchanged."""
-
-    @functools.wraps(send)
-    def send_limited(adapter: HTTPAdapter, *args: Any, **options: Any) -> Any:
-        attempt = _thread.attempt
-        if attempt is None:
-            return send(adapter, *args, **options)
-        try:
-            return attempt.request(lambda: send(adapter, *args, **options))
-        finally:
-            adapter.close()  # the next request opens a new connection
-            attempt.close()
-
-    return send_limited
-
-
-def _beginning_of(raw: urllib3.HTTPResponse) -> bytes:
-    """Read the beginning of an answer, as far as it arrives in time, and close the answer."""
-    content = bytearray()
-    with suppress(urllib3.exceptions.HTTPError, OSError), raw:
-        while len(content) < _MAX_ANSWER_BYTES and (chunk := raw.read1(4096, decode_content=True)):
-            content += chunk
-    return bytes(content[:_MAX_ANSWER_BYTES])
+def _send_limited(
+    adapter: HTTPAdapter, request: requests.PreparedRequest, **options: Any
+) -> requests.Response:
+    """Replace `HTTPAdapter.send`; requests of other threads pass unchanged."""
+    if _thread.attempt is None:
+        return _send(adapter, request, **options)
+    return _thread.attempt.request(request, verify=options.get("verify") is not False)

@@ -18,33 +18,29 @@ import logging
 import random
 import threading
 import time
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+import sqlalchemy as sa
 
 from catalog_sync.alerts import message
+from catalog_sync.alerts.channels import Channel, SendResult
 from catalog_sync.alerts.lines import full_name
+from catalog_sync.alerts.message import Message
 from catalog_sync.cancel import CancelToken
+from catalog_sync.clock import Clock
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import notifications, outbox
+from catalog_sync.db.notifications import Notification
+from catalog_sync.domain.alert_rules import AlertRule
 from catalog_sync.domain.kinds import ENDING
 from catalog_sync.domain.successor import successors
 from catalog_sync.errors import StoppedError
 from catalog_sync.logs import fields
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-
-    import sqlalchemy as sa
-
-    from catalog_sync.alerts.channels import Channel, SendResult
-    from catalog_sync.alerts.message import Message
-    from catalog_sync.clock import Clock
-    from catalog_sync.db.notifications import Notification
-    from catalog_sync.db.outbox import DeliveryCounts, Unsent
-    from catalog_sync.domain.alert_rules import AlertRule
 
 logger = logging.getLogger(__name__)
 _CLAIM: Final = timedelta(minutes=5)
@@ -68,7 +64,7 @@ def deliver_due(
     rules: Sequence[AlertRule] = (),
     cancel: CancelToken | None = None,
     public_url: str | None = None,
-) -> DeliveryCounts:
+) -> outbox.DeliveryCounts:
     """Send the due messages to the channels of this process.
 
     A message fails after this number of `attempts`. If `cancel` is cancelled, unsent entries stay
@@ -87,7 +83,7 @@ def deliver_due(
 
 def _prepare(
     engine: sa.Engine, channels: Mapping[str, Channel], rules: Sequence[AlertRule], now: datetime
-) -> tuple[Unsent, list[str]]:
+) -> tuple[outbox.Unsent, list[str]]:
     """Enqueue and expire; return the unsent, and the channels that may have something to send."""
     with db_engine.read_transaction(engine) as connection:
         missing = bool(rules) and outbox.needs_enqueue(connection, rules, now)
@@ -118,13 +114,8 @@ def next_attempt_at(
 ) -> datetime | None:
     """Return when a message is sent again; None if it was accepted or has failed permanently.
 
-    Args:
-        result: The result of this attempt.
-        attempt: The number of this attempt, from 1 on.
-        refusals: How many attempts were refused, this one included.
-        now: The present time.
-        attempts: The largest number of attempts.
-        chance: 0 to 1; spreads the attempts of messages that failed together.
+    `attempt` counts from 1 up to `attempts`, and `refusals` includes this one. `chance`, 0 to 1,
+    spreads the attempts of messages that failed together.
     """
     if result.error is None or result.final or attempt >= attempts:
         return None
@@ -146,26 +137,19 @@ class _NotClaimedError(Exception):
     """Another process holds a part of the message."""
 
 
+@dataclass
 class _Sender:
     """The shared state of the threads of a delivery."""
 
-    def __init__(
-        self,
-        engine: sa.Engine,
-        clock: Clock,
-        attempts: int,
-        cancel: CancelToken,
-        public_url: str | None,
-    ) -> None:
-        self._cancel = cancel
-        self.delivered: list[int] = []
-        """The number of entries of each accepted message."""
-        self.errors: list[BaseException] = []
-        self._engine = engine
-        self._clock = clock
-        self._attempts = attempts
-        self._public_url = public_url
-        self._ended: SimpleQueue[str | None] = SimpleQueue()
+    engine: sa.Engine
+    clock: Clock
+    attempts: int
+    cancel: CancelToken
+    public_url: str | None
+    delivered: list[int] = field(default_factory=list)
+    """The number of entries of each accepted message."""
+    errors: list[BaseException] = field(default_factory=list)
+    ended: SimpleQueue[str | None] = field(default_factory=SimpleQueue)
 
     def serve_all(self, channels: Mapping[str, Channel]) -> None:
         """Serve each channel in a thread, and wait for the threads; after a stop, only briefly."""
@@ -174,14 +158,14 @@ class _Sender:
             for item in channels.items()
         ]
         try:
-            with self._cancel.on_cancel(lambda: self._ended.put(None)):
+            with self.cancel.on_cancel(lambda: self.ended.put(None)):
                 for thread in threads:
                     thread.start()
                 for _ in threads:
-                    if self._ended.get() is None:
+                    if self.ended.get() is None:
                         break
         except BaseException:  # raised by a signal
-            self._cancel.cancel()
+            self.cancel.cancel()
             raise
         finally:
             ends_at = time.monotonic() + _STOP_SECONDS
@@ -192,18 +176,18 @@ class _Sender:
     def _serve(self, name: str, channel: Channel) -> None:
         """Send a channel's messages until none is due or the receiver does not accept one."""
         try:
-            while not self._cancel.cancelled and self._send_next(name, channel):
+            while not self.cancel.cancelled and self._send_next(name, channel):
                 pass
         except BaseException as error:  # noqa: BLE001  # raised again in the waiting thread
             self.errors.append(error)
         finally:
-            self._ended.put(name)
+            self.ended.put(name)
 
     def _send_next(self, name: str, channel: Channel) -> bool:
         """Send a channel's next message. Returns whether to continue."""
-        now = self._clock()
+        now = self.clock()
         # Several queries choose the message: another process may acknowledge it between them.
-        with db_engine.read_transaction(self._engine, snapshot=True) as connection:
+        with db_engine.read_transaction(self.engine, snapshot=True) as connection:
             notification = notifications.next_notification(connection, name, now)
             if notification is None:
                 return False
@@ -211,10 +195,10 @@ class _Sender:
         if not self._claim(notification, composed.message_id, now):
             return False
         try:
-            result = channel.send(composed, self._clock(), self._cancel)
+            result = channel.send(composed, self.clock(), self.cancel)
         except StoppedError:
-            now = self._clock()
-            db_engine.run(self._engine, lambda c: notifications.release(c, notification, now))
+            now = self.clock()
+            db_engine.run(self.engine, lambda c: notifications.release(c, notification, now))
             return False
         again = self._record(notification, result)
         if result.error is None:
@@ -237,7 +221,7 @@ class _Sender:
             for (_, model_id), newer in successors(records, events[-1].occurred_at).items():
                 names[model_id] = full_name(newer.info.display_name, newer.info.id)
         return message.compose(
-            id_, events, notification.run_id, public_url=self._public_url, successors=names
+            id_, events, notification.run_id, public_url=self.public_url, successors=names
         )
 
     def _claim(self, notification: Notification, id_: str, now: datetime) -> bool:
@@ -246,17 +230,17 @@ class _Sender:
                 raise _NotClaimedError
 
         try:
-            db_engine.run(self._engine, work)
+            db_engine.run(self.engine, work)
         except _NotClaimedError:
             return False
         return True
 
     def _record(self, notification: Notification, result: SendResult) -> datetime | None:
         """Record the result of an attempt. Returns when the message is sent again."""
-        now, attempt = self._clock(), notification.attempts + 1
+        now, attempt = self.clock(), notification.attempts + 1
         chance = random.random()  # noqa: S311  # spreads attempts
         refusals = notification.refusals + result.refused
-        again = next_attempt_at(result, attempt, refusals, now, self._attempts, chance)
+        again = next_attempt_at(result, attempt, refusals, now, self.attempts, chance)
         resting = None
         if result.error is None:
             resting = now + _PACE if notification.catching_up else None
@@ -271,5 +255,5 @@ class _Sender:
             if resting is not None:
                 notifications.defer(connection, notification.channel, resting)
 
-        db_engine.run(self._engine, work)
+        db_engine.run(self.engine, work)
         return again

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 from urllib.parse import urlsplit
 
 from catalog_sync.alerts.channels import post
@@ -14,9 +15,6 @@ from catalog_sync.domain.kinds import RunStatus
 from catalog_sync.errors import StoppedError
 from catalog_sync.logs import fields
 from catalog_sync.sync.report import RunReport, report_text
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 logger = logging.getLogger(__name__)
 _MAX_SUMMARY: Final = 10_000
@@ -27,9 +25,6 @@ class Heartbeat:
     """Pings a watchdog from a thread. A ping that is not accepted is only logged.
 
     While a ping is being sent, only the two latest ones wait, because older ones are out of date.
-
-    Args:
-        url: The watchdog's address.
     """
 
     def __init__(self, url: str) -> None:
@@ -45,9 +40,7 @@ class Heartbeat:
     def finish(self, reports: Sequence[RunReport], others: Sequence[str] = ()) -> None:
         """Ping how the run ended, with its summary. Skipped and stopped runs ping nothing.
 
-        Args:
-            reports: The runs of the sources.
-            others: The errors of failing sources that were not part of the run.
+        `others` are the errors of failing sources that were not part of the run.
         """
         made = [
             report

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from catalog_sync.domain.event_text import deadline_text, facts, model_info
 from catalog_sync.domain.kinds import ENDING, LEAVING, Kind
+from catalog_sync.domain.model import Event
 from catalog_sync.text import age_text, count, one_line
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from catalog_sync.domain.model import Event
 
 _MAX_FACTS: Final = 3
 _MAX_FACT_LENGTH: Final = 200

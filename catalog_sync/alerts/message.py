@@ -6,18 +6,15 @@ import hashlib
 import json
 import uuid
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
 from catalog_sync.alerts import lines as _lines
 from catalog_sync.clock import format_time
 from catalog_sync.domain.event_text import OWN_PATHS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
-
-    from catalog_sync.domain.model import Event, JsonObject
+from catalog_sync.domain.model import Event, JsonObject
 
 _MAX_LINES: Final = 20
 
@@ -49,34 +46,26 @@ def compose(
 ) -> Message:
     """Return the message about events of one source.
 
-    Args:
-        message_id: See `Message.message_id`.
-        events: The events, oldest first: of one run, or of several after an outage.
-        run_id: The run that recorded them, or the last of several.
-        public_url: The address of the published catalog, for a link.
-        successors: Names of the successors, by the id of the leaving model.
+    The events, oldest first, are those of one run, or of several after an outage; `run_id` is the
+    last one. `public_url` adds a link. `successors` are names by the id of the leaving model.
     """
     source = events[0].source
     lines = _lines.lines_of(events, successors or {})
     subject = _lines.subject_of(lines, events)
-    more = [f"+{len(lines) - _MAX_LINES} more"] if len(lines) > _MAX_LINES else []
-    link = [f"Catalog: {public_url}"] if public_url else []
 
-    def footer(mark: Callable[[str], str]) -> list[str]:
-        return [f"Source: {mark(source)}", *link]
+    def content(mark: Callable[[str], str], name: str, item: str, gap: str) -> str:
+        texts = [item + _lines.sentence(line, mark, name) for line in lines[:_MAX_LINES]]
+        if len(lines) > _MAX_LINES:
+            texts.append(f"{item}+{len(lines) - _MAX_LINES} more")
+        link = f"\nCatalog: {public_url}" if public_url else ""
+        return "\n".join(texts) + f"{gap}\nSource: {mark(source)}{link}"
 
-    text = [_lines.sentence(line, _lines.chat_text) for line in lines[:_MAX_LINES]]
-    markdown = [
-        _lines.sentence(line, _lines.chat_markdown, "**{}**") for line in lines[:_MAX_LINES]
-    ]
     return Message(
         message_id,
         _lines.chat_text(subject),
-        "\n".join([*text, *more, *footer(_lines.chat_text)]),
+        content(_lines.chat_text, "{}", item="", gap=""),
         _lines.chat_markdown(subject),
-        "\n".join(
-            [*(f"- {line}" for line in [*markdown, *more]), "", *footer(_lines.chat_markdown)]
-        ),
+        content(_lines.chat_markdown, "**{}**", item="- ", gap="\n"),
         _lines.severity_of(events),
         _body(events, source, run_id),
     )

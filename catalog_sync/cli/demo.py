@@ -112,7 +112,8 @@ def _serve(port: int, **answers: Any) -> int:
     render.write(f"The sandbox answers the Models API at {sandbox.url}; Ctrl-C ends it.")
     render.write(f"  export ANTHROPIC_BASE_URL={sandbox.url} ANTHROPIC_API_KEY={sandbox.api_key}")
     try:
-        sandbox.serve_forever()
+        sandbox.start()
+        sandbox.join()
     except SignalReceived:
-        sandbox.stop()
+        sandbox.close()
     return 0

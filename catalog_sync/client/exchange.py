@@ -148,6 +148,8 @@ def exchange(
     max_bytes: int,
     content: bytes | None = None,
     direct: bool = False,
+    cut: bool = False,
+    verify: bool = True,
 ) -> Response:
     """Send one request and return the answer, whatever its status.
 
@@ -160,6 +162,8 @@ def exchange(
         max_bytes: The largest decompressed body. 0 reads no body. A refusal's body is cut.
         content: The body to send. Its connection is not used for other requests.
         direct: Ignore the proxies of the environment.
+        cut: Only the status counts: any body is cut, and one that does not arrive is left out.
+        verify: Whether to verify the server's certificate.
 
     Raises:
         UnreachableError: No answer, or an incomplete one.
@@ -169,7 +173,7 @@ def exchange(
         StoppedError: `cancel` was cancelled.
         ConfigError: The environment's proxy or TLS settings cannot be used.
     """
-    connections, proxy_variable = network.route_to(url, direct=direct)
+    connections, proxy_variable = network.route_to(url, direct=direct, verify=verify)
     headers = {"user-agent": f"catalog-sync/{__version__}", **headers}
     if content is not None:
         headers["connection"] = "close"
@@ -179,8 +183,10 @@ def exchange(
             operation.check()
             request = httpx.Request(method, url, headers=headers, content=content)
             with closing(connections.handle_request(request)) as response:
-                body = _read(response, operation, max_bytes)
-        operation.check()  # a body that `hang_up` cut may look complete
+                if response.is_success and not cut:
+                    body = _read(response, operation, max_bytes)
+                else:
+                    body = _beginning(response, operation, max_bytes)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
         raise RefusedError(f"{network.origin(url)}: {_NO_URL}") from error
     except (httpx.HTTPError, OSError) as error:
@@ -196,17 +202,22 @@ def exchange(
 
 
 def _read(response: httpx.Response, operation: network.Operation, max_bytes: int) -> bytes:
-    """Return the decompressed body. Raises BadAnswerError if a 2xx answer's body is unusable."""
+    """Return the decompressed body. Raises BadAnswerError if it is unusable."""
     if max_bytes == 0:
         return b""
-    if not response.is_success:
-        with suppress(SourceError, httpx.HTTPError):
-            return _read_up_to(response, operation, _MAX_REFUSAL_BYTES)[:_MAX_REFUSAL_BYTES]
-        return b""  # the status of a refusal counts, not its body
     body = _read_up_to(response, operation, max_bytes)
+    operation.check()  # a body that `hang_up` cut may look complete
     if len(body) > max_bytes:
         raise BadAnswerError(f"the body is larger than {max_bytes >> 20} MiB")
     return body
+
+
+def _beginning(response: httpx.Response, operation: network.Operation, max_bytes: int) -> bytes:
+    """Return the beginning of a body; nothing if it does not arrive or cannot be decompressed."""
+    longest = min(max_bytes, _MAX_REFUSAL_BYTES)
+    with suppress(SourceError, httpx.HTTPError):
+        return _read_up_to(response, operation, longest)[:longest] if longest else b""
+    return b""
 
 
 def _read_up_to(response: httpx.Response, operation: network.Operation, max_bytes: int) -> bytes:

@@ -81,21 +81,17 @@ class Operation:
             self._socket = used
 
     def hang_up(self) -> None:
-        """Wake the thread that waits for the socket, which closing the socket would not do."""
-        with self._lock:
+        """Wake the thread that waits for the socket, and make its later close a reset.
+
+        Without a reset, a peer that waits for buffer space notices the close only when it probes
+        the connection again, which may take two minutes.
+        """
+        with self._lock, suppress(OSError):
             if self._socket is not None:
-                abort(self._socket)
-
-
-def abort(used: socket.socket) -> None:
-    """Wake the threads that wait for a socket, and make its later close a reset.
-
-    Without a reset, a peer that waits for buffer space notices the close only when it probes the
-    connection again, which may take two minutes.
-    """
-    with suppress(OSError):
-        used.shutdown(socket.SHUT_RDWR)
-        used.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self._socket.shutdown(socket.SHUT_RDWR)
+                self._socket.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
 
 
 def _seconds(used: socket.socket, longest: float) -> float:
@@ -177,17 +173,20 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}"
 
 
-def route_to(url: str, *, direct: bool = False) -> tuple[httpx.HTTPTransport, str | None]:
+def route_to(
+    url: str, *, direct: bool = False, verify: bool = True
+) -> tuple[httpx.HTTPTransport, str | None]:
     """Return the connections for `url`, and the environment variable of the proxy, if any.
 
-    `direct` uses no proxy. Raises ConfigError if the environment's settings cannot be used.
+    `direct` uses no proxy, and `verify` checks certificates. Raises ConfigError if the
+    environment's settings cannot be used.
     """
     variable, proxy = (None, None) if direct else _proxy_of(url)
     encrypted = url.lower().startswith("https:") or (proxy or "").startswith("https:")
     files = tuple(os.environ.get(name) for name in _TLS_VARIABLES) if encrypted else None
     with _lock:
         try:
-            return _connections(proxy, files), variable
+            return _connections(proxy, files, verify), variable
         except ImportError:
             text = f"{variable} names a SOCKS proxy, for which a package is missing"
             raise ConfigError(text, install_command("httpx[socks]")) from None
@@ -201,14 +200,16 @@ def route_to(url: str, *, direct: bool = False) -> tuple[httpx.HTTPTransport, st
 
 @lru_cache(maxsize=16)
 def _connections(
-    proxy: str | None, tls_files: tuple[str | None, ...] | None
+    proxy: str | None, tls_files: tuple[str | None, ...] | None, verify: bool
 ) -> httpx.HTTPTransport:
     """Return the process's connections, direct or through a proxy.
 
     Not an `httpx.Client`: that keeps cookies, which sources must not share, and parses redirects.
     """
     transport = httpx.HTTPTransport(
-        verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if tls_files is None else _tls(tls_files),
+        verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if tls_files is None
+        else _tls(tls_files, verify),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
         proxy=proxy,
     )
@@ -219,10 +220,10 @@ def _connections(
     return transport
 
 
-@lru_cache(maxsize=1)
-def _tls(files: tuple[str | None, ...]) -> ssl.SSLContext:
+@lru_cache(maxsize=2)
+def _tls(files: tuple[str | None, ...], verify: bool) -> ssl.SSLContext:
     del files  # only the key of the cache: httpx and ssl read the environment themselves
-    return httpx.create_ssl_context()
+    return httpx.create_ssl_context(verify)
 
 
 # --- proxies of the environment: HTTP_PROXY, ALL_PROXY and NO_PROXY --------------------------

@@ -32,8 +32,19 @@ from catalog_sync.text import did_you_mean
 ENV_PREFIX = "CATALOG_SYNC_"
 FILE_NAME = "catalog-sync.toml"
 _TABLES = {"sources": SourceSettings, "alerts": AlertSettings, "check": CheckSettings}
-_EXPECTED = {"str": "a valid string", "int": "a valid integer", "array": "a list"}
-_EXPECTED |= {"object": "a table", "bool": "true or false"}
+_REASONS = {
+    r"Expected `int` >= (\d+)": "expected greater than or equal to {}",
+    r"Expected `int` <= (\d+)": "expected less than or equal to {}",
+    r"Expected `str` of length >= 1": "expected at least 1 character",
+    r"Expected `str` of length <= (\d+)": "expected at most {} characters",
+    r"Expected `array` of length >= 1": "expected at least 1 item",
+    r"Expected `str`": "expected a valid string",
+    r"Expected `int`": "expected a valid integer",
+    r"Expected `bool`": "expected true or false",
+    r"Expected `array`": "expected a list",
+    r"Expected `object`": "expected a table",
+}
+"""msgspec's errors in the words of TOML, the most specific first."""
 _SQLITE_FILE = re.compile(r"(sqlite(?:\+\w+)?:///)(file:)?(?!/|:memory:)([^?]+)(.*)", re.DOTALL)
 
 
@@ -75,10 +86,13 @@ def ignoring_base_url(settings: Settings) -> list[str]:
 
 
 def _find(path: Path | None) -> Path | None:
-    named = _env("CATALOG_SYNC_CONFIG")
-    if path is not None or named:
+    if path is not None or (named := _env("CATALOG_SYNC_CONFIG")):
         return path or Path(named)
-    return next((place for place in _places() if _is_file(place)), None)
+    for place in _places():
+        with suppress(OSError):  # such as a directory that may not be searched
+            if place.is_file():
+                return place
+    return None
 
 
 def _places() -> Iterator[Path]:
@@ -88,13 +102,6 @@ def _places() -> Iterator[Path]:
     with suppress(RuntimeError, KeyError, OSError):  # no home directory, as in a container
         yield platformdirs.user_config_path("catalog-sync") / FILE_NAME
     yield Path("/etc/catalog-sync", FILE_NAME)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # such as a directory that may not be searched
-        return False
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -132,23 +139,20 @@ def _resolve_paths(data: dict[str, Any], directory: Path) -> None:
 
 def _variables() -> Iterator[tuple[str, Any]]:
     """Yield the top-level keys that variables override. Numbers and JSON are decoded."""
-    fields, defaults = Settings.__struct_fields__, Settings.__struct_defaults__
-    kinds = dict(zip(fields[-len(defaults) :], defaults, strict=True))
-    for key in fields:
-        text = _env(ENV_PREFIX + key.upper())
-        default = kinds.get(key)
-        if not text:
+    for key in msgspec.structs.fields(Settings):
+        variable = ENV_PREFIX + key.name.upper()
+        value: Any = _env(variable)
+        if not value:
             continue
-        if isinstance(default, int):
-            yield key, int(text) if re.fullmatch(r"[+-]?\d+", text, re.ASCII) else text
-        elif key in _TABLES or isinstance(default, tuple):
+        if isinstance(key.default, int) and re.fullmatch(r"[+-]?\d+", value, re.ASCII):
+            value = int(value)
+        elif key.name in _TABLES or isinstance(key.default, tuple):
             try:
-                yield key, json.loads(text)
+                value = json.loads(value)
             except ValueError:
-                kind = "object" if key == "check" else "array"
-                raise ConfigError(f"{ENV_PREFIX}{key.upper()}: expected a JSON {kind}") from None
-        else:
-            yield key, text
+                kind = "object" if key.name == "check" else "array"
+                raise ConfigError(f"{variable}: expected a JSON {kind}") from None
+        yield key.name, value
 
 
 def _default_source() -> dict[str, Any]:
@@ -175,25 +179,17 @@ def _explain(message: str, file: Path | None, variables: dict[str, Any]) -> str:
         close = did_you_mean(match[1], owner.__struct_fields__)
         reason = f"unknown key; {close}" if close else "unknown key"
         path += f".{_unless_key(match[1])}"
-    elif match := re.match(r"Object missing required field `(\w+)`", reason):
-        path, reason = f"{path}.{match[1]}", "missing"
     elif reason.startswith("Expected `str` matching regex"):
         expected = next(text for pattern, text in EXPECTED.items() if repr(pattern) in reason)
         reason = f"expected {expected}"
     elif reason.startswith("Invalid enum value"):
         *others, last = (f"'{word}'" for word in WORDS[re.findall(r"[a-z_]+", path)[-1]])
         reason = f"expected {', '.join(others)} or {last}"
-    elif match := re.match(r"Expected `(\w+)[^`]*`(?:, got| of length)? ?(>=|<=)?\s?(\d*)", reason):
-        kind, sign, limit = match.groups()
-        if sign and kind == "int":
-            order = "greater" if sign == ">=" else "less"
-            reason = f"expected {order} than or equal to {limit}"
-        elif sign:
-            items = "character" if kind == "str" else "item"
-            most = "least" if sign == ">=" else "most"
-            reason = f"expected at {most} {limit} {items}{'' if limit == '1' else 's'}"
-        else:
-            reason = f"expected {_EXPECTED.get(kind, kind)}"
+    elif match := re.match(r"Object missing required field `(\w+)`", reason):
+        path, reason = f"{path}.{match[1]}", "missing"
+    else:
+        found = ((re.match(pattern, reason), words) for pattern, words in _REASONS.items())
+        reason = next((words.format(*match.groups()) for match, words in found if match), reason)
     path = path.removeprefix(".")
     top = re.split(r"[.\[]", path)[0]
     origin = str(file or "configuration")

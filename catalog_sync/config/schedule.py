@@ -7,10 +7,9 @@ time; this module converts local time to UTC and handles clock changes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 _FIELDS = {"minute": 59, "hour": 23, "day": 31, "month": 12, "weekday": 7}
@@ -85,22 +84,22 @@ class Schedule:
     def _nearest_run(self, now: datetime, *, forward: bool) -> datetime:
         """Return the first run after `now`, or the last one up to `now`, in UTC.
 
-        The order of local times is the order of runs, except near a clock change. There, all runs
-        within some hours are compared in UTC.
+        The order of local times is the order of runs, except within the size of a clock change.
         """
         zone, now = ZoneInfo(self.timezone), now.astimezone(UTC)
-        start, nearest = _local(now, zone), min if forward else max
-        if _clock_changes(now, zone):
-            span = 2 * _CLOCK_CHANGE
-            around = _runs_around(self, start.replace(minute=0, second=0, microsecond=0))
-            near = [run for run in around if (run > now) is forward]
-            if near:
-                return nearest(near)
-            start += span if forward else -span
+        nearest: Callable[[set[datetime]], datetime] = min if forward else max
+        change = _clock_change(now, zone)
+        start = _local(now, zone) + (-change if forward else change)
+        found: set[datetime] = set()
         for time in _local_times(self.cron or "", start, forward=forward):
-            if runs := self.run_times(time, zone):
-                return nearest(runs)
-        raise ValueError("the crontab line never matches")
+            if found and abs(time - _local(nearest(found), zone)) > change:
+                break
+            found.update(run for run in self.run_times(time, zone) if (run > now) is forward)
+            if found and not change:
+                break
+        if not found:
+            raise ValueError("the crontab line never matches")
+        return nearest(found)
 
     def run_times(self, time: datetime, zone: ZoneInfo) -> set[datetime]:
         """Return when a line that matches a local time runs, as in Debian's cron.
@@ -124,25 +123,14 @@ class Schedule:
         return {time.replace(tzinfo=zone).astimezone(UTC)}
 
 
-@lru_cache(maxsize=64)
-def _runs_around(schedule: Schedule, hour: datetime) -> tuple[datetime, ...]:
-    """Return the runs of a crontab line within some hours of a local time. Cached: called often."""
-    found: set[datetime] = set()
-    zone, end = ZoneInfo(schedule.timezone), hour + 3 * _CLOCK_CHANGE
-    for time in _local_times(schedule.cron or "", hour - 3 * _CLOCK_CHANGE, forward=True):
-        if time > end:
-            break
-        found.update(schedule.run_times(time, zone))
-    return tuple(found)
-
-
 def _local(time: datetime, zone: ZoneInfo) -> datetime:
     return time.astimezone(zone).replace(tzinfo=None, fold=0)
 
 
-def _clock_changes(now: datetime, zone: ZoneInfo) -> bool:
-    before, after = ((now + step).astimezone(zone) for step in (-_CLOCK_CHANGE, _CLOCK_CHANGE))
-    return before.utcoffset() != after.utcoffset()
+def _clock_change(now: datetime, zone: ZoneInfo) -> timedelta:
+    """Return the size of a change of the local clock around a time, or zero."""
+    before, after = (_local(now + step, zone) for step in (-_CLOCK_CHANGE, _CLOCK_CHANGE))
+    return abs(after - before - 2 * _CLOCK_CHANGE)
 
 
 def _local_times(line: str, start: datetime, *, forward: bool) -> Iterator[datetime]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
@@ -109,14 +110,8 @@ def duration(value: Any, *, zero: bool = False, longest: timedelta = _LONGEST) -
     return length
 
 
-def jitter(value: Any) -> timedelta:
-    """Convert a duration that may be zero."""
-    return duration(value, zero=True)
-
-
-def deadline(value: Any) -> timedelta:
-    """Convert a duration of at most a day."""
-    return duration(value, longest=timedelta(days=1))
+jitter: Check = partial(duration, zero=True)
+deadline: Check = partial(duration, longest=timedelta(days=1))
 
 
 def time_zone(value: str) -> str:

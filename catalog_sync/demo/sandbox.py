@@ -9,29 +9,24 @@ from __future__ import annotations
 import copy
 import json
 import uuid
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from email.utils import format_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final
+from wsgiref.types import StartResponse, WSGIEnvironment
 
+from catalog_sync.clock import Clock
 from catalog_sync.demo import answers
 from catalog_sync.service.server import Server
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from wsgiref.types import StartResponse, WSGIEnvironment
-
-    from catalog_sync.clock import Clock
 
 _LIMITS: Final = {"threads": 32, "channel_timeout": 600}
 _NO_DATE: Final = "-"  # without a `date` waitress would send its own
 
 
-class Sandbox:
+class Sandbox(Server):
     """The Models API on a loopback port, with a catalog that can be replaced at any time.
-
-    The port is bound immediately. Requests are answered after `start`, which `with` calls.
 
     Args:
         models: The catalog, see the property.
@@ -62,8 +57,8 @@ class Sandbox:
         self.clock: Clock | None = None
         """The clock for the header `date`; None sends no date."""
         self.models = models
-        self._server = Server(("127.0.0.1", port), self._answer, **_LIMITS)
-        self.url = f"http://127.0.0.1:{self._server.port}"
+        super().__init__(("127.0.0.1", port), self._answer, **_LIMITS)
+        self.url = f"http://127.0.0.1:{self.port}"
 
     @property
     def models(self) -> answers.Models:
@@ -76,26 +71,6 @@ class Sandbox:
         with suppress(KeyError):  # objects in OpenAI's shape keep their order
             copies.sort(key=lambda m: datetime.fromisoformat(m["created_at"]), reverse=True)
         self._models: answers.Models = tuple(copies)
-
-    def start(self) -> None:
-        """Answer requests, in a thread."""
-        self._server.start()
-
-    def serve_forever(self) -> None:
-        """Answer until another thread calls `stop`, or the calling thread is interrupted."""
-        self.start()
-        self._server.join()
-
-    def stop(self) -> None:
-        """Close every connection and release the port."""
-        self._server.close()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         """Answer a request; the WSGI application."""

@@ -6,11 +6,12 @@ The clock shows the time of each step.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from catalog_sync.app import App
 from catalog_sync.config.settings import Settings, SourceSettings
@@ -18,12 +19,7 @@ from catalog_sync.config.values import SecretStr
 from catalog_sync.demo.history import Step, steps
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.errors import OutputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-
-    from catalog_sync.sync.report import RunReport
+from catalog_sync.sync.report import RunReport
 
 MODEL_TO_SHOW = "claude-sonnet-4-5-20250929"
 """The model with the longest history."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from catalog_sync.domain.kinds import Kind
-    from catalog_sync.domain.model import Event
+from catalog_sync.domain.kinds import Kind
+from catalog_sync.domain.model import Event
 
 
 @dataclass(frozen=True, slots=True)

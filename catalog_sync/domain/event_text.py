@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from catalog_sync.clock import parse_rfc3339, to_utc
 from catalog_sync.domain.kinds import ENDING, Kind, Lifecycle
-from catalog_sync.domain.model import RETIREMENT_KEYS, ModelInfo
+from catalog_sync.domain.model import RETIREMENT_KEYS, Event, ModelInfo
 from catalog_sync.text import count, one_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from catalog_sync.domain.model import Event
 
 WITH_PAYLOAD: Final = frozenset({Kind.ADDED, Kind.RETURNED, *ENDING})
 """The kinds whose text needs the model's object in addition to the changes."""
 _DATE_PATHS: Final = frozenset({*RETIREMENT_KEYS, "created_at", "deprecated_at", "removed_at"})
+_DATE_LENGTH: Final = len("2026-01-01")
 OWN_PATHS: Final = frozenset({"removed_at", "days_left"})
 """Changes that depend on when the program ran. Texts state them in other words."""
 
@@ -91,16 +89,12 @@ def event_text(event: Event) -> str:
 def _day(value: Any) -> date | None:
     if isinstance(value, datetime):
         return to_utc(value).date()
-    if not isinstance(value, str):
-        return None
-    try:
-        return parse_rfc3339(value).date()
-    except ValueError:
-        pass
-    try:
-        return datetime.strptime(value, "%Y-%m-%d").date()  # noqa: DTZ007  # a date has no zone
-    except ValueError:
-        return None
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return parse_rfc3339(
+                f"{value}T00:00:00Z" if len(value) == _DATE_LENGTH else value
+            ).date()
+    return None
 
 
 def date_text(value: Any) -> str:

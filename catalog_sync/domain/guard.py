@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from catalog_sync.domain.model import Catalog, Identity, ModelRecord, SourceRecord, SourceState
 from catalog_sync.text import one_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
-
-    from catalog_sync.domain.model import Catalog, Identity, ModelRecord, SourceRecord, SourceState
-
 
 T = TypeVar("T")
 CLOCK_WARNING = timedelta(minutes=5)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, Final
 
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event, SourceState
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from datetime import datetime
 
 _COMMANDS: Final = "; to see what would happen, run: "
 """Separates the reason for a hold from the commands."""
@@ -27,14 +25,9 @@ def failure_event(
 ) -> Event | None:
     """Return the event of a run that failed, or None if it is too early or already announced.
 
-    Args:
-        now: When the run failed.
-        error: The line that describes the failure.
-        code: The stable code of the error's class. A code is announced once until the next success,
-            so that alternating errors do not repeat the alert.
-        streak: The number of failures in a row, this one included. Stopped runs do not count.
-        threshold: The streak from which a failure is announced.
-        announced_codes: The codes announced since the last success.
+    It is too early before the `threshold` of failures in a row, this one included (`streak`). A
+    code is announced once until the next success, so that alternating errors do not repeat the
+    alert.
     """
     if streak < threshold or code in announced_codes:
         return None

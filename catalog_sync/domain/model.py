@@ -11,14 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 from urllib.parse import unquote
 
 from catalog_sync.clock import parse_rfc3339
-from catalog_sync.domain.kinds import Lifecycle
-
-if TYPE_CHECKING:
-    from catalog_sync.domain.kinds import Kind
+from catalog_sync.domain.kinds import Kind, Lifecycle
 
 JsonObject: TypeAlias = Mapping[str, Any]
 Changes: TypeAlias = Mapping[str, Mapping[str, Any]]

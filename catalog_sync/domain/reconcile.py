@@ -5,8 +5,9 @@ The rules are those of docs/reference/events.md and docs/explanation/removals.md
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from catalog_sync.clock import format_time
 from catalog_sync.domain.diff import IgnoredPaths, changes, diff, drop_ignored, equal, path_text
@@ -15,10 +16,6 @@ from catalog_sync.domain.kinds import AbsenceCheck, Kind, Lifecycle
 from catalog_sync.domain.model import Catalog, Changes, Event, ModelInfo, ModelRecord, SourceState
 from catalog_sync.domain.reminders import COVERING, Reminders
 from catalog_sync.domain.schema_changes import Comparison, SchemaPaths, covers, schema_paths
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
 
 _NO_REMINDERS = Reminders()
 _STAGES = tuple(Lifecycle)

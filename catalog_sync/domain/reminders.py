@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
 from catalog_sync.domain.kinds import Kind
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime, timedelta
-
-    from catalog_sync.domain.model import Changes, ModelRecord
+from catalog_sync.domain.model import Changes, ModelRecord
 
 COVERING = frozenset({Kind.ADDED, Kind.RETURNED, Kind.DEPRECATED, Kind.RESCHEDULED})
 """Kinds of events that state the retirement date, so that a reminder would repeat it."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 from catalog_sync.clock import format_time
 from catalog_sync.domain.diff import at, path_of, same, value_or_none
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event, JsonObject, ModelInfo, ModelRecord
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 
 def replay(events: Iterable[Event]) -> dict[tuple[str, str], ModelRecord]:

@@ -39,10 +39,6 @@ class Comparison:
             path[:length] for path in self.differences for length in range(1, len(path) + 1)
         )
 
-    def has_object(self, path: Path) -> bool:
-        """Whether both sides have an object at the path."""
-        return isinstance(at(self.old, path), Mapping) and isinstance(at(self.new, path), Mapping)
-
 
 def schema_paths(
     changed: Sequence[Comparison], unchanged: Sequence[Mapping[str, Any]]
@@ -75,10 +71,13 @@ def _concerned(
     path: Path, changed: Sequence[Comparison], unchanged: Sequence[Mapping[str, Any]]
 ) -> list[Comparison]:
     """Return the models on which a path changed; none if it did not change on all that have it."""
-    parent = path[:-1]
-    if any(isinstance(at(payload, parent), Mapping) for payload in unchanged):
+
+    def has_parent(payload: Mapping[str, Any]) -> bool:
+        return isinstance(at(payload, path[:-1]), Mapping)
+
+    if any(map(has_parent, unchanged)):
         return []
-    concerned = [each for each in changed if each.has_object(parent)]
+    concerned = [each for each in changed if has_parent(each.old) and has_parent(each.new)]
     enough = len(concerned) >= _MINIMUM or len(concerned) == len(changed) + len(unchanged) > 1
     if not enough or any(path not in each.touched for each in concerned):
         return []

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from datetime import datetime, timedelta
 
 from catalog_sync.domain.kinds import LEAVING
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import datetime
-
-    from catalog_sync.domain.model import ModelRecord
+from catalog_sync.domain.model import ModelRecord
 
 NEAR = timedelta(days=60)
 """A retirement within this time counts as near by default: time enough to plan a move."""

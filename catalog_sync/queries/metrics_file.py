@@ -29,7 +29,7 @@ def write(path: Path, snapshot: Snapshot) -> None:
     """
     named = _NAMED.fullmatch(path.name)
     content = exposition(snapshot, catalog=named[1] if named else "")
-    atomic_write(path, content)
+    atomic_write(path, [content])
     (series,) = re.findall(rb"^catalog_sync_database_up.* ", content, re.MULTILINE)
     for other in sorted(path.parent.glob("*.prom")):
         with suppress(OSError):

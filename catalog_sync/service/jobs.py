@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, timedelta
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.base import JobLookupError
@@ -15,21 +15,14 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from catalog_sync._version import __version__
+from catalog_sync.app import App
 from catalog_sync.config.schedule import Schedule
+from catalog_sync.config.settings import SourceSettings
 from catalog_sync.domain.kinds import RunStatus
 from catalog_sync.errors import CatalogSyncError, DatabaseError
 from catalog_sync.logs import fields
 from catalog_sync.sync.context import RunOptions
-from catalog_sync.sync.report import log_report
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from catalog_sync.app import App
-    from catalog_sync.config.settings import SourceSettings
-    from catalog_sync.sync.report import RunReport
-
+from catalog_sync.sync.report import RunReport, log_report
 
 logger = logging.getLogger(__name__)
 

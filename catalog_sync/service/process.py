@@ -11,8 +11,9 @@ import signal
 import time
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from catalog_sync.config.load import ignoring_base_url
 from catalog_sync.db import migrate
@@ -23,11 +24,9 @@ from catalog_sync.service.signals import STOP, exit_at_once, queue_signals, wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from catalog_sync.app import App
     from catalog_sync.config.values import Address
-    from catalog_sync.queries.metrics import Snapshot
     from catalog_sync.service.http import Listener
     from catalog_sync.service.signals import Inbox
 
@@ -143,7 +142,9 @@ class Daemon:
 
         try:
             listener = Listener(
-                address, metrics=registry(self._snapshot, process=True), health=self._health
+                address,
+                metrics=registry(lambda: self._jobs.app.snapshot(), process=True),  # noqa: PLW0108  # a reload changes the App
+                health=lambda: self._jobs.app.health(),  # noqa: PLW0108
             )
         except OSError as error:
             raise ConfigError(
@@ -152,12 +153,6 @@ class Daemon:
             ) from error
         logger.info("listening", extra=fields(host=address.host or None, port=listener.port))
         return listener
-
-    def _snapshot(self) -> Snapshot:
-        return self._jobs.app.snapshot()
-
-    def _health(self) -> tuple[bool, dict[str, Any]]:
-        return self._jobs.app.health()
 
 
 def _refuse_missing(file: Path | None) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+from wsgiref.types import WSGIApplication
 
 from waitress import create_server, wasyncore
-
-if TYPE_CHECKING:
-    from wsgiref.types import WSGIApplication
 
 _POLL_SECONDS = 1.0
 _DRAIN_SECONDS = 1.0
@@ -19,7 +17,7 @@ _MEMORY_BYTES = 2**30
 
 
 class Server:
-    """Serves a WSGI application from `start` until `close`.
+    """Serves a WSGI application from `start`, which `with` calls, until `close`.
 
     Args:
         address: The host and port to bind. `::` accepts IPv4 too; port 0 chooses a free one.

@@ -7,18 +7,15 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
+from catalog_sync.app import App
 from catalog_sync.cancel import FirstSignal
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from catalog_sync.app import App
 
 Inbox: TypeAlias = "SimpleQueue[signal.Signals | None]"
 """Signals, and None when a job has ended."""

