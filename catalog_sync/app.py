@@ -98,7 +98,7 @@ class App:
             self.channels(),
             self.clock,
             attempts=self.settings.delivery_attempts,
-            rules=self.runs.rules,
+            rules=self.settings.alerts,
             cancel=self.cancel,
             public_url=self.settings.public_url,
         )

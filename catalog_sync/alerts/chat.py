@@ -172,7 +172,10 @@ class _Attempt:
         """The result of the last request that failed."""
 
     def request(self, prepared: requests.PreparedRequest, *, verify: bool) -> requests.Response:
-        headers = {str(name).lower(): str(text) for name, text in prepared.headers.items()}
+        headers: Any = {
+            name.lower(): text.encode("latin-1") if isinstance(text, str) else text
+            for name, text in prepared.headers.items()
+        }
         body: Any = prepared.body
         result, answer = channels.request(
             self.place,

@@ -32,11 +32,11 @@ from catalog_sync.alerts.lines import full_name
 from catalog_sync.alerts.message import Message
 from catalog_sync.cancel import CancelToken
 from catalog_sync.clock import Clock
+from catalog_sync.config.settings import AlertSettings
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import notifications, outbox
 from catalog_sync.db.notifications import Notification
-from catalog_sync.domain.alert_rules import AlertRule
 from catalog_sync.domain.kinds import ENDING
 from catalog_sync.domain.successor import successors
 from catalog_sync.errors import StoppedError
@@ -61,7 +61,7 @@ def deliver_due(
     clock: Clock,
     *,
     attempts: int,
-    rules: Sequence[AlertRule] = (),
+    rules: Sequence[AlertSettings] = (),
     cancel: CancelToken | None = None,
     public_url: str | None = None,
 ) -> outbox.DeliveryCounts:
@@ -82,7 +82,10 @@ def deliver_due(
 
 
 def _prepare(
-    engine: sa.Engine, channels: Mapping[str, Channel], rules: Sequence[AlertRule], now: datetime
+    engine: sa.Engine,
+    channels: Mapping[str, Channel],
+    rules: Sequence[AlertSettings],
+    now: datetime,
 ) -> tuple[outbox.Unsent, list[str]]:
     """Enqueue and expire; return the unsent, and the channels that may have something to send."""
     with db_engine.read_transaction(engine) as connection:
@@ -96,7 +99,7 @@ def _prepare(
 
     def work(connection: sa.Connection) -> None:
         if missing:
-            outbox.register_channels(connection, [rule.channel for rule in rules], now)
+            outbox.register_channels(connection, [rule.name for rule in rules], now)
             outbox.enqueue(connection, rules, now)
         if unserved:
             notifications.expire(connection, unserved)

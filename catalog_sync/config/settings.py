@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -18,6 +19,7 @@ from catalog_sync.config import credentials, values
 from catalog_sync.config.schedule import Schedule
 from catalog_sync.config.values import Duration, SecretStr
 from catalog_sync.domain import kinds
+from catalog_sync.domain.model import Event
 from catalog_sync.domain.successor import NEAR
 from catalog_sync.errors import ConfigError
 
@@ -156,6 +158,19 @@ class AlertSettings(_Table, frozen=True, kw_only=True):
             raise ValueError("expected either url or webhook")
         if self.secret_env is not None and self.webhook is None:
             raise ValueError("secret_env is for a webhook")
+
+    def matches(self, event: Event) -> bool:
+        """Whether the channel gets the event. The models of a first list are not sent."""
+        return (
+            event.kind in self.events
+            and not event.baseline
+            and (not self.sources or event.source in self.sources)
+            and (
+                event.model_id is None
+                or not self.models
+                or any(fnmatchcase(event.model_id, glob) for glob in self.models)
+            )
+        )
 
     def secret(self) -> str | None:
         """Read the signing secret. None without one. Raises ConfigError if it is unusable."""

@@ -16,7 +16,7 @@ from catalog_sync.db.statements import chunks, insert_new
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from catalog_sync.domain.alert_rules import AlertRule
+    from catalog_sync.config.settings import AlertSettings
     from catalog_sync.domain.model import Event
 
 STATUSES = PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
@@ -38,7 +38,7 @@ def register_channels(connection: sa.Connection, names: Iterable[str], now: date
 
 def enqueue(
     connection: sa.Connection,
-    rules: Sequence[AlertRule],
+    rules: Sequence[AlertSettings],
     now: datetime,
     *,
     run_id: int | None = None,
@@ -77,11 +77,11 @@ def _end_waits_of_a_wrong_clock(
         )
 
 
-def needs_enqueue(connection: sa.Connection, rules: Sequence[AlertRule], now: datetime) -> bool:
+def needs_enqueue(connection: sa.Connection, rules: Sequence[AlertSettings], now: datetime) -> bool:
     """Return whether `register_channels` or `enqueue` would have something to write."""
     known = _channels(connection, rules)
     return (
-        len(known) < len({rule.channel for rule in rules})
+        len(known) < len({rule.name for rule in rules})
         or any(
             row.enqueued_until is None or abs(now - row.enqueued_until) >= _ENQUEUE_EVERY
             for row in known.values()
@@ -90,23 +90,23 @@ def needs_enqueue(connection: sa.Connection, rules: Sequence[AlertRule], now: da
     )
 
 
-def _channels(connection: sa.Connection, rules: Sequence[AlertRule]) -> dict[str, Any]:
+def _channels(connection: sa.Connection, rules: Sequence[AlertSettings]) -> dict[str, Any]:
     """Return the rows of the rules' channels, by name."""
-    names = sorted({rule.channel for rule in rules})
+    names = sorted({rule.name for rule in rules})
     rows = connection.execute(select(alert_channels).where(alert_channels.c.name.in_(names)))
     return {row.name: row for row in rows}
 
 
 def _missing(
     connection: sa.Connection,
-    rules: Sequence[AlertRule],
+    rules: Sequence[AlertSettings],
     channels: Mapping[str, Any],
     now: datetime,
     run_id: int | None,
 ) -> list[tuple[Event, str]]:
     """Return the events without an outbox entry, with the channel whose rule matches them."""
     since = {name: _since(row, now) for name, row in channels.items()}
-    kinds = sorted({kind.value for rule in rules for kind in rule.kinds})
+    kinds = sorted({kind for rule in rules for kind in rule.events})
     if not since or not kinds:
         return []
     entries, wanted = alert_deliveries.c, {"changes", "payload"}
@@ -126,9 +126,9 @@ def _missing(
         event = event_of(row)
         present.add((event.id, row["channel"]))
         for rule in rules:
-            begins_at = since.get(rule.channel)
+            begins_at = since.get(rule.name)
             if begins_at is not None and event.occurred_at >= begins_at and rule.matches(event):
-                missing[event.id, rule.channel] = event
+                missing[event.id, rule.name] = event
     return [(event, key[1]) for key, event in missing.items() if key not in present]
 
 

@@ -118,11 +118,9 @@ def identity_change(
 ) -> tuple[str | None, Hold | None]:
     """Compare the server's identity with that of the last applied run.
 
-    Another organisation with the same list does not hold the run. A server that does not state its
-    identity does not count as another server.
-
-    Returns:
-        The change as text, or None; and the hold of the whole run, or None.
+    Returns the change as text, and the hold of the whole run, if any. Another organisation with the
+    same list does not hold the run. A server that does not state its identity does not count as
+    another server.
     """
     source = state.source
     before, after = source.scope, catalog.scope

@@ -118,13 +118,11 @@ class Jobs:
         if step > timedelta():
             self._scheduler.wakeup()  # a job that is already due runs late
             return
+        for job in self._scheduler.get_jobs():
+            job.modify(next_run_time=job.next_run_time + step)
         for source in self.app.settings.sources:
             if self._schedules[source.name].cron:
                 self._schedule(source)
-        for job in self._scheduler.get_jobs():
-            schedule = self._schedules.get(job.id.removeprefix("run:"))
-            if schedule is None or not schedule.cron:
-                job.modify(next_run_time=job.next_run_time + step)
 
     def _schedule(self, source: SourceSettings, **options: datetime) -> None:
         schedule = self._schedules[source.name]

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
@@ -20,12 +19,12 @@ from catalog_sync.cancel import FirstSignal
 Inbox: TypeAlias = "SimpleQueue[signal.Signals | None]"
 """Signals, and None when a job has ended."""
 STOP = (signal.SIGTERM, signal.SIGINT)
-_GRACE = timedelta(seconds=10)
+_GRACE_SECONDS = 8.0
 """How long running work may take to end after a signal."""
-_SENDING_GRACE = timedelta(seconds=2)
+_SENDING_SECONDS = 2.0
 """The same if only messages are being sent. Their claims expire, and they are sent again."""
-_CLOSING_SHARE = 0.2
-"""The share of the grace period for closing the runs whose threads do not end."""
+_CLOSING_SECONDS = 2.0
+"""How long it may then take to close the runs whose threads did not end."""
 
 
 @contextmanager
@@ -59,12 +58,10 @@ def wait_for_end(app: App, is_busy: Callable[[], bool], inbox: Inbox) -> signal.
     Runs that are still open are then closed. Returns the last signal received in the meantime.
     """
     received = None
-    longest = max(source.deadline for source in app.settings.sources)
-    grace = min(_GRACE, longest)
     began = time.monotonic()
     while is_busy() and received not in STOP:
-        limit = grace * (1 - _CLOSING_SHARE) if app.runs.has_open_runs else _SENDING_GRACE
-        left = began + min(limit, grace).total_seconds() - time.monotonic()
+        longest = _GRACE_SECONDS if app.runs.has_open_runs else _SENDING_SECONDS
+        left = began + longest - time.monotonic()
         if left <= 0:
             break
         with suppress(Empty):
@@ -72,7 +69,7 @@ def wait_for_end(app: App, is_busy: Callable[[], bool], inbox: Inbox) -> signal.
     if app.runs.has_open_runs:
         closing = threading.Thread(target=app.runs.close_open_runs, daemon=True)
         closing.start()
-        closing.join((grace * _CLOSING_SHARE).total_seconds())
+        closing.join(_CLOSING_SECONDS)
     return received
 
 

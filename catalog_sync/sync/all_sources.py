@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from catalog_sync import logs
 from catalog_sync.cancel import CancelToken
 from catalog_sync.db import checked, migrate, retention
-from catalog_sync.domain.alert_rules import AlertRule
-from catalog_sync.domain.kinds import Kind, RunStatus
+from catalog_sync.domain.kinds import RunStatus
 from catalog_sync.errors import ConfigError, DatabaseError, SecretError
 from catalog_sync.queries import health
 from catalog_sync.sync.context import RunContext, RunOptions
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from catalog_sync.alerts.heartbeat import Heartbeat
     from catalog_sync.clock import Clock
-    from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
+    from catalog_sync.config.settings import Settings, SourceSettings
     from catalog_sync.sync.decide import ModelsSource
 
 _PING_SECONDS = 2.0
@@ -55,7 +54,6 @@ class AllSources:
         self._clock = clock
         self._cancel = cancel
         self._direct = direct
-        self.rules = [_rule(alert) for alert in settings.alerts]
         self._open: dict[int, Callable[[], None]] = {}
         """The function that closes each open run, by the run's id."""
         self._heartbeat: Heartbeat | None = None
@@ -150,7 +148,6 @@ class AllSources:
             self._clock,
             self._settings,
             options,
-            self.rules,
             cancel,
             begin,
             on_page,
@@ -235,8 +232,3 @@ def refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
     for name in names:
         if name not in known:
             raise ConfigError(f"no source is named {name!r}", f"known are: {', '.join(known)}")
-
-
-def _rule(alert: AlertSettings) -> AlertRule:
-    kinds = frozenset(Kind(kind) for kind in alert.events)
-    return AlertRule(alert.name, kinds, alert.models, alert.sources)

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from catalog_sync.cancel import CancelToken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from datetime import datetime, timedelta
 
     import sqlalchemy as sa
 
     from catalog_sync.clock import Clock
     from catalog_sync.config.settings import Settings
-    from catalog_sync.domain.alert_rules import AlertRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,6 @@ class RunContext:
     clock: Clock
     settings: Settings
     options: RunOptions = RunOptions()
-    rules: Sequence[AlertRule] = ()
-    """Which events are sent to which channel."""
     cancel: CancelToken = field(default_factory=CancelToken)
     on_begin: Callable[[], None] = lambda: None
     """Called when a run has taken its lease."""

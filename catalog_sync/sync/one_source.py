@@ -129,7 +129,7 @@ class SourceRun:
                 now,
                 lease=self.source.deadline + _LEASE_MARGIN,
                 fresh=partial(self._fresh, now),
-                channels={rule.channel for rule in self.context.rules},
+                channels={alert.name for alert in self.context.settings.alerts},
             )
             if isinstance(begun, str):
                 skipped = replace(report, status=RunStatus.SKIPPED, error=begun, started_at=now)
@@ -249,7 +249,8 @@ class SourceRun:
         """Insert the events and their outbox entries together, so that no alert is lost."""
         db_catalog.insert_events(connection, events)
         if events:
-            outbox.enqueue(connection, self.context.rules, self.context.clock(), run_id=run_id)
+            alerts, now = self.context.settings.alerts, self.context.clock()
+            outbox.enqueue(connection, alerts, now, run_id=run_id)
 
     def _failed(self, report: RunReport, error: CatalogSyncError) -> RunReport:
         line = (

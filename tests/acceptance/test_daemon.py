@@ -238,7 +238,7 @@ def test_a_watchdog_that_hangs_delays_nothing(api: Sandbox) -> None:
 
 
 def test_a_transaction_that_waits_does_not_hold_it(api: Sandbox) -> None:
-    """A locked database delays the end by the walk's deadline at most."""
+    """A locked database delays the end by seconds only."""
     write_config(api.url, top=OFTEN)
     config = Path("catalog-sync.toml")
     config.write_text(config.read_text().replace("[[sources]]", '[[sources]]\ndeadline = "500ms"'))

@@ -31,7 +31,6 @@ from catalog_sync.db.outbox import Delivery
 from catalog_sync.db.schema import sources, sync_runs
 from catalog_sync.db.statements import insert_new, inserted_id
 from catalog_sync.demo.sandbox import Sandbox
-from catalog_sync.domain.alert_rules import AlertRule
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event
 from receivers import PATIENCE_SECONDS, Receiver, Reply, write_config
@@ -203,8 +202,9 @@ class World:
             return outbox.requeue(connection, self.clock.now, channel=channel)
 
 
-def rules_for(channels: Iterable[str]) -> list[AlertRule]:
-    return [AlertRule(channel, frozenset({Kind.ADDED, Kind.REMOVED})) for channel in channels]
+def rules_for(channels: Iterable[str]) -> list[AlertSettings]:
+    url, kinds = SecretStr("json://localhost"), (Kind.ADDED, Kind.REMOVED)
+    return [AlertSettings(name=channel, url=url, events=kinds) for channel in channels]
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ import pytest
 
 from catalog_sync.app import App
 from catalog_sync.config.load import load
-from catalog_sync.domain.alert_rules import AlertRule
+from catalog_sync.config.settings import AlertSettings
+from catalog_sync.config.values import SecretStr
 from catalog_sync.domain.incidents import recovery_event
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Catalog, Event, ModelInfo, SourceRecord, SourceState
 from catalog_sync.domain.reconcile import Absences, reconcile
 from catalog_sync.errors import ConfigError
-from catalog_sync.sync.all_sources import _rule
 from support import model
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -31,15 +31,20 @@ def event(kind: Kind = Kind.ADDED, id_: str = "claude-opus-5") -> Event:
 
 
 def sent(
-    rule: AlertRule, *events: Event, source: str = "anthropic", baseline: bool = False
+    rule: AlertSettings, *events: Event, source: str = "anthropic", baseline: bool = False
 ) -> list[Event]:
     """Return the events that the rule's channel gets."""
     said = [replace(event, source=source, baseline=baseline) for event in events]
     return [event for event, each in zip(events, said, strict=True) if rule.matches(each)]
 
 
-def rule(*kinds: Kind, models: tuple[str, ...] = (), sources: tuple[str, ...] = ()) -> AlertRule:
-    return AlertRule("team", frozenset(kinds or Kind), models, sources)
+def rule(
+    *kinds: Kind, name: str = "team", models: tuple[str, ...] = (), sources: tuple[str, ...] = ()
+) -> AlertSettings:
+    url = SecretStr("json://localhost")
+    return AlertSettings(
+        name=name, url=url, events=kinds or tuple(Kind), models=models, sources=sources
+    )
 
 
 def configured(text: str) -> Any:
@@ -134,24 +139,12 @@ def test_each_event_and_matching_channel() -> None:
     """Each channel gets the events that its own rule matches, whatever other channels get."""
     opus, sonnet = event(id_="claude-opus-5"), event(Kind.REMOVED, "claude-sonnet-4")
     rules = [
-        AlertRule("all", frozenset(Kind)),
-        AlertRule("opus", frozenset(Kind), ("*opus*",)),
-        AlertRule("gone", frozenset({Kind.REMOVED})),
+        rule(name="all"),
+        rule(name="opus", models=("*opus*",)),
+        rule(Kind.REMOVED, name="gone"),
     ]
-    got = {rule.channel: sent(rule, opus, sonnet) for rule in rules}
+    got = {each.name: sent(each, opus, sonnet) for each in rules}
     assert got == {"all": [opus, sonnet], "opus": [opus], "gone": [sonnet]}
-
-
-def test_settings_become_rules() -> None:
-    """A rule is loaded from its table in the configuration."""
-    text = (
-        '[[alerts]]\nname = "team"\nwebhook = "http://127.0.0.1/x"\n'
-        'events = ["removed"]\nmodels = ["claude-*"]\nsources = ["anthropic"]\n'
-    )
-    (alert,) = configured(text).alerts
-    assert _rule(alert) == AlertRule(
-        "team", frozenset({Kind.REMOVED}), ("claude-*",), ("anthropic",)
-    )
 
 
 # --- a baseline --------------------------------------------------------------------------------
