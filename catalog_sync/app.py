@@ -207,12 +207,6 @@ class App:
                     return metrics.snapshot(connection, self.settings, self.clock())
         return metrics.Snapshot(database_up=False)
 
-    def metrics(self) -> bytes:
-        """Return the metrics in Prometheus's text format."""
-        from catalog_sync.queries import metrics  # noqa: PLC0415  # rarely used
-
-        return metrics.exposition(self.snapshot())
-
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Return whether every configured source is fresh, and the object for /healthz."""
         try:

@@ -17,14 +17,8 @@ _RFC3339 = re.compile(
 )
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d|w)", re.ASCII)
-_UNITS = {
-    "ms": timedelta(milliseconds=1),
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-    "w": timedelta(weeks=1),
-}
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+"""Seconds."""
 
 
 def utc_now() -> datetime:
@@ -55,7 +49,7 @@ def parse_duration(text: str) -> timedelta:
     if not match:
         raise ValueError('expected a duration such as "90s", "15m", "12h" or "7d"')
     try:
-        return float(match[1]) * _UNITS[match[2]]
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
     except OverflowError as error:
         raise ValueError("the duration is too long") from error
 

@@ -23,14 +23,8 @@ IgnoredPaths: TypeAlias = Callable[[str], bool]
 """Returns whether a path, as text, is ignored."""
 
 
-class _Absent:
-    """The value of a missing key, which is not None."""
-
-    def __repr__(self) -> str:
-        return "absent"
-
-
-ABSENT: Final = _Absent()
+ABSENT: Final[Any] = object()
+"""The value of a missing key, which is not None."""
 _encode = msgspec.json.Encoder(order="sorted").encode
 _SPECIAL = re.compile(r"[.\\]")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)

@@ -18,7 +18,7 @@ from catalog_sync.db import migrate
 from catalog_sync.db.schema import alert_deliveries, model_events, models, sources, sync_runs
 from catalog_sync.demo import story
 from catalog_sync.queries import metrics
-from catalog_sync.queries.metrics import Snapshot
+from catalog_sync.queries.metrics import Snapshot, exposition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -196,7 +196,7 @@ def test_the_demos_story_is_counted(tmp_path: Path) -> None:
     file = tmp_path / "catalog.db"
     assert [report.error for _, report in story.replay(file) if report.error] == []
     with App(settings(f"sqlite:///{file}")) as app:
-        lines = app.metrics().decode().splitlines()
+        lines = exposition(app.snapshot()).decode().splitlines()
     assert set(lines) >= {
         'catalog_sync_runs_total{source="anthropic",status="succeeded"} 18.0',
         'catalog_sync_models{source="anthropic",state="listed"} 10.0',
@@ -210,7 +210,7 @@ def test_an_empty_database_is_up(database_url: str) -> None:
     """A new database without rows has its counts at 0; reading writes nothing."""
     with App(settings(database_url, "anthropic", "gateway")) as app:
         migrate.ensure_schema(app.engine)
-        text = app.metrics()
+        text = exposition(app.snapshot())
         assert b'catalog_sync_runs_total{source="gateway",status="failed"} 0.0' in text
         assert b"catalog_sync_database_up 1.0" in text
         with db_engine.read_transaction(app.engine) as connection:
@@ -220,7 +220,7 @@ def test_an_empty_database_is_up(database_url: str) -> None:
 def test_a_database_that_is_not_set_up_is_down(database_url: str, tmp_path: Path) -> None:
     """A database without a schema counts as down, and none is created."""
     with App(settings(database_url)) as app:
-        assert names_in(app.metrics()) == DOWN
+        assert names_in(exposition(app.snapshot())) == DOWN
         assert migrate.current_revision(app.engine) is None
     assert not (tmp_path / "catalog.db").exists()
 
@@ -236,7 +236,7 @@ def test_a_database_that_is_not_set_up_is_down(database_url: str, tmp_path: Path
 def test_a_database_out_of_reach_is_shown(url: str) -> None:
     """A database out of reach is a metric, not an error, and contains no secret."""
     with App(settings(url)) as app:
-        text = app.metrics()
+        text = exposition(app.snapshot())
     assert b"catalog_sync_database_up 0.0" in text
     assert b"hunter2" not in text
     assert names_in(text) == DOWN
@@ -247,4 +247,4 @@ def test_a_schema_of_another_version_is_shown(engine: sa.Engine, database_url: s
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE catalog_sync_version SET version_num = '9999'"))
     with App(settings(database_url)) as app:
-        assert names_in(app.metrics()) == DOWN
+        assert names_in(exposition(app.snapshot())) == DOWN

@@ -18,6 +18,7 @@ from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.errors import DatabaseError
+from catalog_sync.queries.metrics import exposition
 from receivers import Receiver
 from support import model, run, settings_for
 
@@ -102,7 +103,7 @@ def test_documented_rights_are_enough(rights: Rights) -> None:
             assert len(app.models()) == 2
             assert len(list(app.events())) == 3
             assert app.status().ok
-            assert b"catalog_sync_database_up 1.0" in app.metrics()
+            assert b"catalog_sync_database_up 1.0" in exposition(app.snapshot())
             [report] = app.sync()
             assert isinstance(report.cause, DatabaseError)
             assert re.search(r"denied.*; grant the right to the user", str(report.error))

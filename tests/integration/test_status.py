@@ -12,6 +12,7 @@ from catalog_sync.app import App
 from catalog_sync.db import migrate
 from catalog_sync.db.schema import models, sources, sync_runs
 from catalog_sync.domain.kinds import RunStatus
+from catalog_sync.queries.metrics import exposition
 from support import Answer, ScriptedServer, model, page, settings_for
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -83,7 +84,7 @@ def test_a_success_in_the_far_future_does_not_count(database_url: str) -> None:
         (source,) = app.status().sources
         assert (source.fresh, source.last_success_at) == (True, clock.now)
         gauge = r'catalog_sync_last_success_timestamp_seconds{source="anthropic"} (\S+)'
-        (shown,) = re.findall(gauge, app.metrics().decode())
+        (shown,) = re.findall(gauge, exposition(app.snapshot()).decode())
         assert float(shown) == clock.now.timestamp()
         clock.now += timedelta(hours=1)
         assert not app.status().fresh
@@ -192,6 +193,6 @@ def test_the_number_of_statements_is_constant(database_url: str) -> None:
                 add_source(app, f"source {number}", ("succeeded", None), ("held", "held"))
             statements.clear()
             app.status()
-            app.metrics()
+            exposition(app.snapshot())
             counts.append(len(statements))
     assert counts[0] == counts[1]
