@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -145,3 +146,27 @@ def _statements_of(engine: sa.Engine) -> Iterator[str]:
 def promtool() -> str:
     """Give the path of promtool."""
     return need(PROMTOOL)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1, and its key."""
+    directory = tmp_path_factory.mktemp("tls")
+    paths = directory / "certificate.pem", directory / "key.pem"
+    curve = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    names = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-out", str(paths[0]), "-keyout", str(paths[1])]
+    command = [
+        need("openssl"),
+        "req",
+        "-x509",
+        "-nodes",
+        "-days",
+        "2",
+        "-newkey",
+        *curve,
+        *names,
+        *files,
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    return paths

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
@@ -187,3 +189,14 @@ def run_all(*command_lines: str, **variables: str) -> list[subprocess.CompletedP
     """Run the program once for each, all at the same time."""
     with ThreadPoolExecutor() as threads:
         return list(threads.map(lambda line: run(*shlex.split(line), **variables), command_lines))
+
+
+def with_tls(server: Any, certificate: tuple[Path, Path]) -> Any:
+    """Serve a server's answers by TLS. It must not have been started."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    server._server.socket = context.wrap_socket(
+        server._server.socket, server_side=True, do_handshake_on_connect=False
+    )
+    server.url = server.url.replace("http:", "https:")
+    return server

@@ -92,28 +92,20 @@ class _Webhook:
 
 def post(url: str, headers: Mapping[str, str], body: bytes, cancel: CancelToken) -> SendResult:
     """Send one POST request. The answer's body is not read."""
-    return request(network.origin(url), "POST", url, headers, body, cancel, max_bytes=0)[0]
+    place = network.origin(url)
+    return request(place, "POST", url, headers=headers, content=body, cancel=cancel, max_bytes=0)[0]
 
 
 def request(
-    place: str,
-    method: str,
-    url: str,
-    headers: Mapping[str, str],
-    body: bytes | None,
-    cancel: CancelToken,
-    **options: Any,
+    place: str, method: str, url: str, **options: Any
 ) -> tuple[SendResult, Response | None]:
     """Send one request. Returns its result, and the answer if one came.
 
     The result states the HTTP status with its standard phrase. The receiver's own text is not
     quoted: it may repeat the URL. `options` are those of `exchange`.
     """
-    deadline = Deadline.after(SEND_TIMEOUT)
     try:
-        response = exchange(
-            method, url, headers=headers, content=body, deadline=deadline, cancel=cancel, **options
-        )
+        response = exchange(method, url, deadline=Deadline.after(SEND_TIMEOUT), **options)
     except (SourceError, ConfigError) as error:
         reason = _TOO_LATE if isinstance(error, DeadlineError) else reason_of(error)
         return SendResult(f"{place}: no answer ({reason})"), None

@@ -172,7 +172,7 @@ class _Attempt:
         """The result of the last request that failed."""
 
     def request(self, prepared: requests.PreparedRequest, *, verify: bool) -> requests.Response:
-        headers: Any = {
+        headers = {
             name.lower(): text.encode("latin-1") if isinstance(text, str) else text
             for name, text in prepared.headers.items()
         }
@@ -181,9 +181,9 @@ class _Attempt:
             self.place,
             prepared.method or "",
             prepared.url or "",
-            {**headers, "accept-encoding": "gzip, deflate"},
-            body.encode() if isinstance(body, str) else body,
-            self.cancel,
+            headers={**headers, "accept-encoding": "gzip, deflate"},
+            content=body.encode() if isinstance(body, str) else body,
+            cancel=self.cancel,
             max_bytes=_MAX_ANSWER_BYTES,
             cut=True,
             verify=verify,

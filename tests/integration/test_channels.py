@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote_plus
 
@@ -48,7 +49,7 @@ from receivers import (
     Reply,
     closed_port,
 )
-from support import model, settings_for
+from support import model, settings_for, with_tls
 
 # Apprise imports it where the mail plugin may sign mails.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -570,6 +571,15 @@ def test_reason(url: str, reason: str) -> None:
     assert reason in str(outcome.error)
     assert "T0KEN" not in str(outcome.error)
     assert (outcome.refused, outcome.final) == (False, False)
+
+
+@pytest.mark.parametrize(("option", "accepted"), [("", False), ("?verify=no", True)])
+def test_certificate_of_a_chat(certificate: tuple[Path, Path], option: str, accepted: bool) -> None:
+    """A chat's certificate is verified, unless its URL says `verify=no`."""
+    with with_tls(Receiver(), certificate) as receiver:
+        outcome = send(service(f"jsons://127.0.0.1:{receiver.port}/x{option}"))
+    assert (outcome.error is None) is accepted
+    assert accepted or "TLS: self-signed certificate" in str(outcome.error)
 
 
 def test_other_requests_are_untouched(receiver: Receiver) -> None:

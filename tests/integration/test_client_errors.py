@@ -6,11 +6,8 @@ import email.utils
 import logging
 import os
 import re
-import shutil
 import socket
 import socketserver
-import ssl
-import subprocess
 import threading
 import time
 import traceback
@@ -39,7 +36,7 @@ from catalog_sync.errors import (
     UnauthorizedError,
     UnreachableError,
 )
-from support import KEY, Answer, Request, ScriptedServer, model, page
+from support import KEY, Answer, Request, ScriptedServer, model, page, with_tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -348,31 +345,6 @@ class Tunnel(socketserver.StreamRequestHandler):
 
 class Proxy(socketserver.ThreadingTCPServer):
     daemon_threads = True
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl command makes a certificate")
-    directory = tmp_path_factory.mktemp("tls")
-    paths = directory / "certificate.pem", directory / "key.pem"
-    curve = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-    names = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-out", str(paths[0]), "-keyout", str(paths[1])]
-    command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-newkey", *curve, *names, *files]
-    subprocess.run(command, check=True, capture_output=True)
-    return paths
-
-
-def with_tls(server: ScriptedServer, certificate: tuple[Path, Path]) -> ScriptedServer:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    server._server.socket = context.wrap_socket(
-        server._server.socket, server_side=True, do_handshake_on_connect=False
-    )
-    server.url = server.url.replace("http:", "https:")
-    return server
 
 
 @pytest.fixture(params=["http", "https", "https through a proxy"])
