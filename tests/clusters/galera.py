@@ -31,7 +31,7 @@ from support import model
 
 NODES = 3
 PROCESSES = 8
-FIRST_PORT = 47100
+FIRST_PORT = 24100  # below the ports that the system gives to clients
 PROVIDER = "/usr/lib/galera/libgalera_smm.so"
 START_SECONDS = 120
 

@@ -31,7 +31,7 @@ from receivers import Receiver, write_config  # what the tests share
 from support import model
 
 PROCESSES = 4
-PRIMARY, REPLICA = 47200, 47201
+PRIMARY, REPLICA = 24300, 24301  # below the ports that the system gives to clients
 DELAY_SECONDS = 3
 PATIENCE_SECONDS = 300  # of a busy machine
 SETTINGS = """
