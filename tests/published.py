@@ -29,6 +29,20 @@ def record(id_: str, source: str = "anthropic", *, seen=BASELINE, removed=None, 
     return ModelRecord(source, info, seen, NOW, removed, removed)
 
 
+def many_records(number: int) -> list[ModelRecord]:
+    """Return listed models of several years; the first eight of them retire soon."""
+    capabilities = ["batch", "citations", "effort", "image_input", "pdf_input", "thinking"]
+    return [
+        record(
+            f"vendor/some-model-{each}",
+            created_at=f"20{26 - each // 60 % 20:02}-03-01T00:00:00Z",
+            retires_at=f"2027-01-{10 + each}T00:00:00Z" if each < 8 else None,
+            capabilities={name: {"supported": True} for name in capabilities},
+        )
+        for each in range(number)
+    ]
+
+
 def added(found: ModelRecord) -> Event:
     payload = found.info.payload
     return Event(Kind.ADDED, found.first_seen_at, found.info.id, {}, payload, found.source)

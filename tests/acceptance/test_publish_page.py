@@ -18,7 +18,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from catalog_sync.site.write import publish
-from published import NOW, catalog, contents, hostile, record, source
+from published import NOW, catalog, contents, hostile, many_records, source
 
 ARGUMENTS = [
     "--no-sandbox",  # tests may run as root
@@ -30,7 +30,6 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
-CAPABILITIES = ["batch", "citations", "effort", "image_input", "pdf_input", "thinking"]
 NAMES = ["Claude Opus 5", "Claude Late", "Local/Phi", "Claude Old", "Local/Llama"]
 
 
@@ -54,20 +53,11 @@ def browser() -> Iterator[Browser]:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """Publish several catalogs; yield their directory and its address."""
     directory = tmp_path_factory.mktemp("site")
-    many = [
-        record(
-            f"vendor/some-model-{number}",
-            created_at=f"20{26 - number // 60}-03-01T00:00:00Z",
-            retires_at=f"2027-01-{10 + number}T00:00:00Z" if number < 8 else None,
-            capabilities={name: {"supported": True} for name in CAPABILITIES},
-        )
-        for number in range(1000)
-    ]
     several = [source(), source("gateway")]
     sites = {
         ".": catalog(),
         "hostile": hostile(),
-        "many": contents(many, sources=several),
+        "many": contents(many_records(1000), sources=several),
         "none": contents([]),
     }
     for name, each in sites.items():
@@ -108,14 +98,6 @@ def opened(browser: Browser, url: str, **options) -> Iterator[Page]:
 
 def names(page: Page) -> list[str]:
     return page.locator("#models li[id]:visible .name b").all_inner_texts()
-
-
-def painted(browser: Browser, url: str) -> float:
-    """Return the milliseconds to the first paint. A busy machine needs more than the page does."""
-    with opened(browser, url) as page:
-        page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
-        paint = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
-        return page.evaluate(paint)
 
 
 def assert_labels_are_whole(page: Page) -> None:
@@ -223,9 +205,8 @@ def test_two_models_side_by_side(browser: Browser, site) -> None:
 
 
 def test_a_thousand_models(browser: Browser, site) -> None:
-    """A page of a thousand models is below a megabyte, and is painted within a second."""
+    """A page of a thousand models is below a megabyte, and shows one section of them at first."""
     assert (site[0] / "many" / "index.html").stat().st_size < 1_000_000
-    assert any(painted(browser, f"{site[1]}many/index.html") < 1000 for _ in range(5))
     with opened(browser, f"{site[1]}many/index.html") as page:
         assert page.locator("#count").inner_text() == "1,000 models"
         assert 0 < len(names(page)) < 100  # the section of the latest year
