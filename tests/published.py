@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,7 +45,10 @@ def many_records(number: int) -> list[ModelRecord]:
 
 def added(found: ModelRecord) -> Event:
     payload = found.info.payload
-    return Event(Kind.ADDED, found.first_seen_at, found.info.id, {}, payload, found.source)
+    seen_at = found.first_seen_at
+    return Event(
+        Kind.ADDED, seen_at, found.info.id, {}, payload, found.source, baseline=seen_at == BASELINE
+    )
 
 
 def later_event(found: ModelRecord, kind: Kind, at: str, **changes: Any) -> Event:
@@ -73,7 +76,7 @@ class Site:
 
     @property
     def history(self) -> History:
-        history = History(self.content.baselines)
+        history = History()
         for event in self.events:
             history.add(event)
         return history
@@ -95,10 +98,7 @@ def contents(
     """The models, their `added` events unless others are given, with ids as a database has them."""
     models = tuple(models)
     events = map(added, models) if events is None else events
-    numbered = tuple(
-        Event(e.kind, e.occurred_at, e.model_id, e.changes, e.payload, e.source, 1, number)
-        for number, e in enumerate(events, 1)
-    )
+    numbered = tuple(replace(event, run_id=1, id=number) for number, event in enumerate(events, 1))
     return Site(models, numbered, tuple(sources) or (source(),), **fields)
 
 

@@ -49,39 +49,39 @@ _SHAPE = re.compile(
 _SHORT = re.compile(r"[A-Za-z]+\d[A-Za-z0-9]*")
 """An id of one word that is specific enough to search for."""
 _BEGIN = (
-    rb"(?<![\w-]STEM)",
-    rb"(?<=\\[abfnrtv]STEM)",  # "\n" of source code, "\b" of a pattern
-    rb"(?<=\\u[0-9A-Fa-f]{4}STEM)",  # "\u0022" of JSON
-    rb"(?<=%[0-9A-F]{2}STEM)",  # "%2F" of a URL
-    rb"(?<=:-STEM)",  # "${MODEL:-claude-opus-5}" of a shell
+    r"(?<![\w-]STEM)",
+    r"(?<=\\[abfnrtv]STEM)",  # "\n" of source code, "\b" of a pattern
+    r"(?<=\\u[0-9A-Fa-f]{4}STEM)",  # "\u0022" of JSON
+    r"(?<=%[0-9A-F]{2}STEM)",  # "%2F" of a URL
+    r"(?<=:-STEM)",  # "${MODEL:-claude-opus-5}" of a shell
 )
 """The text that may precede an id, as look-behinds from the end of its stem."""
 _NO_DIRECTORY = (
-    rb"(?<!/STEM)(?<!%2FSTEM)",
+    r"(?<!/STEM)(?<!%2FSTEM)",
     *(
-        rb"(?<=\b%b%bSTEM)" % (directory, slash)
-        for directory in (b"anthropic", b"models")
-        for slash in (b"/", rb"\\/", b"%2F")
+        rf"(?<=\b{directory}{slash}STEM)"
+        for directory in ("anthropic", "models")
+        for slash in ("/", r"\\/", "%2F")
     ),
 )
 """The text that may also precede an unrecorded id."""
 # The text after an id must not make it a longer word, a glob, a template, an id of another catalog
 # or a pattern of a longer id: `claude-opus-4\.1`, `claude-opus-4[.-]1`, `claude-opus-4(?:-1)?`.
 # `**` ends an emphasis, and `*/` ends a comment.
-_END = rb"(?![\w@{-]|\*(?!\*(?![\w*/.])|/(?!\w))|\.[\w*?+]|\$[\w{]|\\{1,4}[dw.-]|[(\[](?:\?:)?[.-])"
+_END = r"(?![\w@{-]|\*(?!\*(?![\w*/.])|/(?!\w))|\.[\w*?+]|\$[\w{]|\\{1,4}[dw.-]|[(\[](?:\?:)?[.-])"
 _NUMBERS = r"(?:\d{1,2}-){0,2}"
 _DATE = r"20\d\d-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])"
 _LINE = rf"(?=[a-z-]{{0,40}}(?:\d|-latest)){_NUMBERS}%s(?:-\d{{1,2}}){{0,2}}(?:-{_DATE}|-latest)?"
 _ANY_LINE = rf"(?=[a-z-]{{0,40}}\d{{1,2}}-){_NUMBERS}[a-z]{{1,32}}(?:-\d{{1,2}}){{0,2}}-{_DATE}"
 """The text after the family in an id of a known line, and of any line."""
 _EMPHASIS = re.compile(
-    rb"""(?<![\w*])(\*{1,3}|_{1,3})(?=[^\W_]|`)([^\n*"'<>{}]{0,300}?[^\s*_])\1(?![\w*])"""
+    r"""(?<![\w*])(\*{1,3}|_{1,3})(?=[^\W_]|`)([^\n*"'<>{}]{0,300}?[^\s*_])\1(?![\w*])""", re.ASCII
 )
 """Emphasis of Markdown and reStructuredText within a line. Its marks are not part of an id."""
 
 
 class IdPattern:
-    """Finds model ids in bytes of an encoding that agrees with ASCII (UTF-8, Latin-1)."""
+    """Finds model ids in text. Only letters of ASCII are parts of a word."""
 
     def __init__(self, recorded: Iterable[str]) -> None:
         self.recorded = frozenset(recorded)
@@ -93,27 +93,22 @@ class IdPattern:
                 (exact if model_id in self.recorded else others)[stem[0]].add(rest)
             if shape := _SHAPE.fullmatch(model_id):
                 others[f"{shape[1]}-"].add(_LINE % shape[2])
-        self._patterns = {
-            stem.encode(): _pattern(stem, exact[stem], others[stem]) for stem in exact
-        }
+        self._patterns = {stem: _pattern(stem, exact[stem], others[stem]) for stem in exact}
         self._patterns |= {
-            model_id.encode(): _short_pattern(model_id)
-            for model_id in self.recorded
-            if _SHORT.fullmatch(model_id)
+            id_: _short_pattern(id_) for id_ in filter(_SHORT.fullmatch, self.recorded)
         }
 
     def matches(self, word: str) -> bool:
         """Whether a word is exactly one id."""
-        text = word.encode(errors="surrogateescape")
-        return word in self.recorded or list(self.find(text)) == [(0, len(text))]
+        return word in self.recorded or list(self.find(word)) == [(0, len(word))]
 
-    def find(self, text: bytes) -> Iterator[tuple[int, int]]:
+    def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield start and end of each id, in order and without overlaps."""
         # `in` is much faster than a pattern, and most texts contain no stem.
         patterns = [pattern for stem, pattern in self._patterns.items() if stem in text]
         if not patterns:
             return
-        text = _EMPHASIS.sub(_without_marks, text)
+        text = _EMPHASIS.sub(lambda match: match[2].center(len(match[0])), text)
         spans = [match.span("id") for pattern in patterns for match in pattern.finditer(text)]
         end = 0
         for span in sorted(spans, key=lambda span: (span[0], -span[1])):
@@ -122,13 +117,7 @@ class IdPattern:
                 yield span
 
 
-def _without_marks(match: re.Match[bytes]) -> bytes:
-    """Replace the marks of an emphasis by the same number of spaces."""
-    blank = b" " * len(match[1])
-    return blank + match[2] + blank
-
-
-def _pattern(stem: str, exact: Iterable[str], others: Iterable[str]) -> re.Pattern[bytes]:
+def _pattern(stem: str, exact: Iterable[str], others: Iterable[str]) -> re.Pattern[str]:
     """Return the pattern of the ids that begin with a stem.
 
     It begins with the stem, which is found quickly. Look-behinds check the text before it.
@@ -138,24 +127,22 @@ def _pattern(stem: str, exact: Iterable[str], others: Iterable[str]) -> re.Patte
         exact: Patterns of the rest of recorded ids.
         others: Patterns of the rest of aliases, and of ids that look like those of the family.
     """
-    first = re.escape(stem.encode())
-    begin = b"|".join(_BEGIN).replace(b"STEM", first)
-    begin = rb"(?:%b)(?<!anthropic\.%b)" % (begin, first)
-    known = "|".join(sorted(exact, reverse=True)).encode()
-    whole = rb"%b%b(?:%b)%b" % (first, begin, known, _END)
+    first = re.escape(stem)
+    begin = rf"(?:{'|'.join(_BEGIN)})(?<!anthropic\.STEM)".replace("STEM", first)
+    known = "|".join(sorted(exact, reverse=True))
+    whole = rf"{first}{begin}(?:{known}){_END}"
     if others:
-        alone = rb"(?:%b)" % b"|".join(_NO_DIRECTORY).replace(b"STEM", first)
-        unseen = "|".join([*sorted(others, reverse=True), _ANY_LINE]).encode()
-        whole += rb"|%b%b%b(?:%b)(?!/)%b" % (first, begin, alone, unseen, _END)
-    return re.compile(rb"(?P<id>%b)" % whole)
+        alone = "|".join(_NO_DIRECTORY).replace("STEM", first)
+        unseen = "|".join([*sorted(others, reverse=True), _ANY_LINE])
+        whole += rf"|{first}{begin}(?:{alone})(?:{unseen})(?!/){_END}"
+    return re.compile(rf"(?P<id>{whole})", re.ASCII)
 
 
-def _short_pattern(model_id: str) -> re.Pattern[bytes]:
+def _short_pattern(model_id: str) -> re.Pattern[str]:
     """Return the pattern of an id of one word, which counts only where a model is expected."""
-    word = re.escape(model_id.encode())
     return re.compile(
-        rb"""(?:(?P<quote>["'`])|\b(?:openai|models)[/:]"""
-        rb"""|(?i:model)\w*["']?\s{0,8}[:=]\s{0,8}["']?|--model\s|^\s{0,40}[-*]\s{1,4})"""
-        rb"""(?P<id>%b)(?![\w-])(?(quote)(?P=quote)|(?!\.\w))""" % word,
-        re.MULTILINE,
+        r"""(?:(?P<quote>["'`])|\b(?:openai|models)[/:]"""
+        r"""|(?i:model)\w*["']?\s{0,8}[:=]\s{0,8}["']?|--model\s|^\s{0,40}[-*]\s{1,4})"""
+        rf"""(?P<id>{re.escape(model_id)})(?![\w-])(?(quote)(?P=quote)|(?!\.\w))""",
+        re.MULTILINE | re.ASCII,
     )

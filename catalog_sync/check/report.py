@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from catalog_sync.check.scan import Scan
 from catalog_sync.check.verdicts import ModelVerdict, Severity, SourceVerdict, severity
-from catalog_sync.clock import format_time, to_utc
+from catalog_sync.clock import to_utc
 from catalog_sync.domain.event_text import date_text
 from catalog_sync.domain.kinds import Verdict
+from catalog_sync.queries import export
 from catalog_sync.text import count, escape_controls
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _OLDER = (
     'older models are recorded when a source sets lifecycle = ["active", "deprecated", "retired"]'
 )
+_RECORD_COLUMNS = ("lifecycle", "deprecated_at", "retires_at", "missing_since", "removed_at")
+"""The columns of the model's row that the JSON contains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,8 @@ class Report:
     @property
     def findings(self) -> list[Finding]:
         """The models that are not fine: the named ones, then one finding per location in files."""
-        places = [(model_id, None) for model_id in self.named]
-        places += [(one.model_id, one) for one in self.scan.found]  # type: ignore[misc]
+        places: list[tuple[str, Location | None]] = [(model_id, None) for model_id in self.named]
+        places += [(one.model_id, one) for one in self.scan.found]
         return [
             Finding(verdict, severity(verdict.verdict, self.fail_on), place)
             for model_id, place in places
@@ -85,8 +88,6 @@ class Report:
             facts.append(f"{self.ignored} ignored")
         if self.scanned:
             facts.append(f"{count(self.scan.files, 'file')} scanned")
-        if self.scan.binary:
-            facts.append(f"{self.scan.binary} of them binary")
         if self.scan.unreadable:
             facts.append(f"{len(self.scan.unreadable)} unreadable")
         severities = [one.severity for one in self.findings]
@@ -98,16 +99,15 @@ class Report:
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return an object per checked model, fine ones included."""
-        places: dict[str, list[Location]] = {model_id: [] for model_id in self.verdicts}
+        places: dict[str, list[dict[str, Any]]] = {model_id: [] for model_id in self.verdicts}
         for one in self.scan.found:
             if one.model_id in places:
-                places[one.model_id].append(one)
+                place = {"path": one.path, "line": one.line, "column": one.column}
+                places[one.model_id].append(place)
         return [self._entry(self.verdicts[id_], found) for id_, found in places.items()]
 
-    def _entry(self, verdict: ModelVerdict, found: Sequence[Location]) -> dict[str, Any]:
-        record = verdict.by_source[0].record if verdict.by_source else None
-        info = record.info if record else None
-        first = found[0] if found else None
+    def _entry(self, verdict: ModelVerdict, locations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        worst = export.model_row(verdict.by_source[0].record) if verdict.by_source else {}
         return {
             "model_id": verdict.model_id,
             "verdict": verdict.verdict.value,
@@ -116,17 +116,9 @@ class Report:
             "alias_of": verdict.alias_of,
             "successor": verdict.successor,
             "closest": verdict.closest and verdict.closest[0],
-            "path": first and first.path,
-            "line": first and first.line,
-            "column": first and first.column,
-            "locations": [
-                {"path": one.path, "line": one.line, "column": one.column} for one in found
-            ],
-            "lifecycle": info.lifecycle if info else None,
-            "deprecated_at": _time(info.deprecated_at if info else None),
-            "retires_at": _time(info.retires_at if info else None),
-            "missing_since": _time(record.missing_since if record else None),
-            "removed_at": _time(record.removed_at if record else None),
+            **(locations[0] if locations else dict.fromkeys(("path", "line", "column"))),
+            "locations": locations,
+            **{name: worst.get(name) for name in _RECORD_COLUMNS},
             "sources": {one.record.source: one.verdict.value for one in verdict.by_source},
         }
 
@@ -195,11 +187,11 @@ def _retirement_text(one: SourceVerdict, now: datetime) -> str:
     retires_at = one.record.info.retires_at
     if retires_at is None:
         return "no retirement date yet"
-    overdue = one.verdict is Verdict.OVERDUE
     days = (to_utc(retires_at).date() - to_utc(now).date()).days
-    distance = f"{count(days, 'day')} left" if days >= 0 else f"{count(-days, 'day')} overdue"
-    left = f" ({distance})" if days or not overdue else ""
-    return f"{'was to retire' if overdue else 'retires'} {date_text(retires_at)}{left}"
+    if one.verdict is Verdict.OVERDUE:
+        late = f" ({count(-days, 'day')} overdue)" if days else ""
+        return f"was to retire {date_text(retires_at)}{late}"
+    return f"retires {date_text(retires_at)} ({count(days, 'day')} left)"
 
 
 def printable(text: str) -> str:
@@ -209,7 +201,3 @@ def printable(text: str) -> str:
     """
     text = escape_controls(text).replace("##[", "#\\x23[")
     return f"./{text}" if text.lstrip().startswith("::") else text
-
-
-def _time(instant: datetime | None) -> str | None:
-    return format_time(instant) if instant else None

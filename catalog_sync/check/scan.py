@@ -10,15 +10,16 @@ The files may be an untrusted checkout. Its `.git/config` must not make git run 
 
 from __future__ import annotations
 
-import codecs
 import logging
 import os
 import re
 import shutil
 import stat
 import subprocess
+from bisect import bisect
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,10 +38,10 @@ MAX_BYTES = 16 << 20
 """Larger files are not searched: they contain data, not text that a person wrote."""
 _BINARY_BYTES = 8000
 """As in git, a NUL among the first bytes marks a binary file."""
-# A file may have become a link or a pipe since its directory was listed. Windows has neither flag.
+# A file may become a link or a pipe just before it is opened. Windows has neither flag.
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _IGNORE = re.compile(
-    rb"catalog-sync:[ \t]*ignore(?![\w-])(?:[ \t]+until=([^\s*<>)}#]*))?", re.IGNORECASE
+    r"catalog-sync:[ \t]*ignore(?![\w-])(?:[ \t]+until=([^\s*<>)}#]*))?", re.ASCII | re.IGNORECASE
 )
 _GIT = (
     *("--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
@@ -78,7 +79,6 @@ class Scan:
     """Notes for the user that are not problems."""
     files: int = 0
     """Files that were opened, binary ones included."""
-    binary: int = 0
 
 
 def scan(paths: Iterable[str], ids: IdPattern, today: date, *, exclude: Sequence[str] = ()) -> Scan:
@@ -106,18 +106,15 @@ def scan(paths: Iterable[str], ids: IdPattern, today: date, *, exclude: Sequence
     for real, shown in files.items():
         try:
             content = _read(real)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            continue  # removed, or no longer a file, since the directory was listed
         except OSError as error:
-            if not Path(real).is_symlink():
-                result.unreadable.append((shown, _reason(error)))
+            result.unreadable.append((shown, _reason(error)))
+            continue
+        if content is None:
             continue
         result.files += 1
-        if content is None:
+        if len(content) > MAX_BYTES:
             result.notes.append(f"{shown}: larger than 16 MiB, not searched")
-        elif b"\0" in content[:_BINARY_BYTES]:
-            result.binary += 1
-        else:
+        elif b"\0" not in content[:_BINARY_BYTES]:
             result.found += _locations(shown, content, ids, today, result.notes)
     result.found.sort(key=lambda one: (os.fsencode(one.path).split(b"/"), one.line, one.column))
     result.unreadable.sort()
@@ -132,7 +129,7 @@ def _real(path: str) -> str:
     """Return the real path of a file or directory that the user named."""
     try:
         real = os.path.realpath(path, strict=True)
-        mode = Path(real).stat().st_mode
+        mode = os.stat(real).st_mode  # noqa: PTH116
     except (OSError, ValueError) as error:
         reason = _reason(error) if isinstance(error, OSError) else "not a path"
         raise ConfigError(
@@ -162,7 +159,7 @@ def _files(
 
 
 def _walked(directory: str, result: Scan, shown: str) -> Iterator[str]:
-    """Yield every regular file below a directory, except in `.git`."""
+    """Yield every file below a directory, except in `.git`."""
 
     def failed(error: OSError) -> None:
         where = Path(shown, os.path.relpath(error.filename, directory))
@@ -170,10 +167,11 @@ def _walked(directory: str, result: Scan, shown: str) -> Iterator[str]:
 
     for root, directories, files in os.walk(directory, onerror=failed):
         directories[:] = [name for name in directories if name != ".git"]
-        for name in files:
-            path = Path(root, name)
-            if name != ".git" and path.is_file() and not path.is_symlink():
-                yield os.path.relpath(path, directory)
+        yield from (
+            os.path.relpath(os.path.join(root, name), directory)  # noqa: PTH118
+            for name in files
+            if name != ".git"
+        )
 
 
 def _listed_by_git(directory: str) -> list[str] | None:
@@ -188,18 +186,14 @@ def _listed_by_git(directory: str) -> list[str] | None:
     if not listing and _git(directory, "check-ignore", "-q", ".") is not None:
         return None
     found: list[str] = []
-    real_parents: dict[str, bool] = {}
+    is_real = cache(lambda parent: os.path.realpath(parent) == parent)
     for name in sorted({os.fsdecode(one) for one in listing.split(b"\0") if one}):
         path = os.path.join(directory, name.rstrip("/"))  # noqa: PTH118
-        parent = os.path.dirname(path)  # noqa: PTH120
-        if parent not in real_parents:  # a directory may have been replaced by a link
-            real_parents[parent] = os.path.realpath(parent) == parent
-        if not real_parents[parent]:
-            continue
-        mode = os.lstat(path).st_mode if os.path.lexists(path) else 0
-        if stat.S_ISREG(mode):
+        if not is_real(os.path.dirname(path)):  # noqa: PTH120
+            continue  # a directory was replaced by a link
+        if not os.path.isdir(path) or os.path.islink(path):  # noqa: PTH112, PTH114
             found.append(name)
-        elif stat.S_ISDIR(mode) and os.path.lexists(os.path.join(path, ".git")):  # noqa: PTH118
+        elif os.path.lexists(os.path.join(path, ".git")):  # noqa: PTH118
             below = _listed_by_git(path) or []  # a submodule or another repository
             found += [os.path.join(name, one) for one in below]  # noqa: PTH118
     return found
@@ -236,49 +230,47 @@ def _git(directory: str, *arguments: str) -> bytes | None:
 
 
 def _read(path: str) -> bytes | None:
-    """Return the content of a regular file, or None if it is too large."""
-    with os.fdopen(os.open(path, _READ_ONLY), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise FileNotFoundError(path)
-        content = file.read(MAX_BYTES + 1)
-    return content if len(content) <= MAX_BYTES else None
+    """Return the content of a file, up to a byte more than the limit; None for anything else.
+
+    It may have been removed or replaced since its directory was listed.
+    """
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return None
+        with os.fdopen(os.open(path, _READ_ONLY), "rb") as file:
+            is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            return file.read(MAX_BYTES + 1) if is_file else None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _locations(
     shown: str, content: bytes, ids: IdPattern, today: date, notes: list[str]
 ) -> Iterator[Location]:
     """Yield the positions of ids in a text (UTF-8, else Latin-1), without ignored lines."""
-    content = content.removeprefix(codecs.BOM_UTF8)
     try:
-        content.decode()
-        encoding = "utf-8"
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        encoding = "latin-1"
-    # Columns are counted from the previous id: a single line may contain very many.
-    line, start, ignored, at, column, unit = 1, -1, False, 0, 1, 1
-    for begin, end in ids.find(content):
-        line_start = content.rfind(b"\n", 0, begin) + 1
-        if line_start != start:
-            line += content.count(b"\n", max(start, 0), line_start)
-            start = at = line_start
-            column = unit = 1
-            line_end = content.find(b"\n", end)
-            text = content[line_start : line_end if line_end >= 0 else len(content)]
-            ignored = _is_ignored(text, today, f"{shown}:{line}", notes)
-        before = content[at:begin].decode(encoding)
-        at, column = begin, column + len(before)
-        unit += len(before.encode("utf-16-le", "surrogatepass")) // 2
-        if not ignored:
-            yield Location(shown, line, column, unit, content[begin:end].decode(encoding))
+        text = content.decode("latin-1")
+    if not any(ids.find(text)):  # most files: a search by lines is slower
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        spans = list(ids.find(line))
+        if not spans or _is_ignored(line, today, f"{shown}:{number}", notes):
+            continue
+        wide = [] if line.isascii() else [at for at, c in enumerate(line) if c > "\uffff"]
+        for begin, end in spans:
+            unit = begin + bisect(wide, begin)
+            yield Location(shown, number, begin + 1, unit + 1, line[begin:end])
 
 
-def _is_ignored(line: bytes, today: date, where: str, notes: list[str]) -> bool:
+def _is_ignored(line: str, today: date, where: str, notes: list[str]) -> bool:
     """Whether a comment on a line excludes its ids from the check."""
     comment = _IGNORE.search(line)
     if comment is None or comment[1] is None:
         return comment is not None
     try:
-        return today <= date.fromisoformat(comment[1].decode("ascii", "replace"))
+        return today <= date.fromisoformat(comment[1])
     except ValueError:
         notes.append(f"{where}: ignore until= needs a date such as 2027-01-31; not ignored")
         return False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import os
-import re
 import signal
 import sys
 from importlib import import_module
@@ -21,15 +20,13 @@ from catalog_sync import logs
 from catalog_sync._version import __version__
 from catalog_sync.cancel import FirstSignal
 from catalog_sync.cli.options import Context, Group, global_options
-from catalog_sync.cli.render import write
+from catalog_sync.cli.render import write_all
 from catalog_sync.errors import CatalogSyncError, OutputError
 from catalog_sync.text import escape_controls, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
-
-_CLICKS_SUGGESTION = re.compile(r"\. \(?Did you mean (.+)\?\)?$")
 
 _COMMANDS = {
     "sync": "sync",
@@ -111,27 +108,19 @@ def run(arguments: Sequence[str] | None = None) -> int:
     gc.disable()  # start-up allocates much and frees little; `Context.app` enables it again
     _prepare_streams()
     _stop_on_signals()
+    words = None if arguments is None else list(arguments)
     try:
-        exit_code = _invoke(None if arguments is None else list(arguments))
+        try:
+            result: Any = cli.main(words, "catalog-sync", standalone_mode=False, obj=Context())
+            exit_code = result if isinstance(result, int) else 0
+        except BaseException as error:  # noqa: BLE001  # the only place that catches
+            exit_code = _report(error)
         return _flush() or exit_code
     except SignalReceived as error:  # during `_report` or `_flush`
         return error.exit_code
     finally:
         _handle_signals(lambda number, _frame: os._exit(128 + number))  # everything is done
         gc.enable()
-
-
-def _invoke(words: list[str] | None) -> int:
-    try:
-        result: Any = cli.main(words, "catalog-sync", standalone_mode=False, obj=Context())
-    except BaseException as error:  # noqa: BLE001  # the only place that catches
-        return _report(error)
-    return result if isinstance(result, int) else 0
-
-
-def _suggestion(match: re.Match[str]) -> str:
-    names = match[1].replace("'", "")
-    return f"; did you mean {names}?"
 
 
 def _report(error: BaseException) -> int:
@@ -141,11 +130,11 @@ def _report(error: BaseException) -> int:
         case click.exceptions.NoArgsIsHelpError():
             click.echo(error.format_message(), err=True)
         case click.ClickException():
-            context = error.ctx if isinstance(error, click.UsageError) else None
-            where = context.command_path if context else "catalog-sync"
-            what = _CLICKS_SUGGESTION.sub(_suggestion, error.format_message().rstrip("."))
-            see = " See:" if what.endswith("?") else "; see:"
-            print_error(f"{what}{see} {where} --help")
+            names = getattr(error, "possibilities", None)
+            what = (error.message if names else error.format_message()).rstrip(".")
+            see = f"; did you mean {', '.join(names)}? See:" if names else "; see:"
+            context = getattr(error, "ctx", None)
+            print_error(f"{what}{see} {context.command_path if context else 'catalog-sync'} --help")
         case click.Abort() | KeyboardInterrupt() | SignalReceived():
             print_error("interrupted")
             exit_code = getattr(error, "exit_code", 130)
@@ -167,7 +156,7 @@ def _report(error: BaseException) -> int:
 def _flush() -> int:
     """Flush the output, so that the interpreter does not report an error at exit."""
     try:
-        write("", end="")
+        write_all([""])  # on a full disk, even printing nothing fails
     except OutputError as error:
         return _report(error)
     return 0

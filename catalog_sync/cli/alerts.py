@@ -59,28 +59,26 @@ def list_(context: Context, format_: str | None) -> None:
 
     with context.app() as app, app.read_transaction() as connection:
         found = outbox.select_deliveries(connection, limit=_RECENT)
-    if format_ in {"json", "csv"}:
-        render.write_rows(map(export.delivery_row, found), export.DELIVERY_COLUMNS, format_)
-        return
-    if not found:
+    if format_ not in {"json", "csv"} and not found:
         ready = "to test the channels, run: catalog-sync alerts test"
         missing = "the configuration has no [[alerts]]"
         render.note(f"no alert was ever due; {ready if app.settings.alerts else missing}")
-    table = [
+    table = (
         {
             "channel": delivery.channel,
             "status": delivery.status,
             "kind": delivery.event.kind.value,
-            "model": delivery.event.model_id or "-",
+            "model": delivery.event.model_id,
             "attempts": str(delivery.attempts),
             "delivered, or next": render.local_time(
                 delivery.delivered_at or delivery.next_attempt_at
             ),
-            "last error": delivery.last_error or "-",
+            "last error": delivery.last_error,
         }
         for delivery in found
-    ]
-    render.write_table(table, text={"last error"}, plain=format_ == "table")
+    )
+    rows = map(export.delivery_row, found)
+    render.write_rows(format_, rows, export.DELIVERY_COLUMNS, table, text="last error")
 
 
 @alerts.command(epilog="Example: catalog-sync alerts retry team")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from catalog_sync.domain.model import Event, ModelRecord
 
-_LIFECYCLE = click.Choice([each.value for each in Lifecycle])
-_KIND = click.Choice([each.value for each in Kind])
 _WIDE = 100
 """Columns of a terminal that show the time of an event beside its model."""
 
@@ -28,86 +26,66 @@ _WIDE = 100
 @click.command(epilog="Example: catalog-sync models --all --as-of 2026-06-01")
 @source_option
 @click.option("--all", "removed", is_flag=True, help="Include removed models.")
-@click.option(
-    "--as-of", type=time_option, metavar="TIME", help="The catalog at a time, date or age."
-)
+@time_option("--as-of", metavar="TIME", help="The catalog at a time, date or age.")
 @click.option(
     "--lifecycle",
     "lifecycles",
     multiple=True,
-    type=_LIFECYCLE,
+    type=click.Choice([each.value for each in Lifecycle]),
     help="Only this lifecycle; repeatable.",
 )
 @row_format
 @click.pass_obj
-def models(
-    context: Context,
-    sources: Sequence[str],
-    removed: bool,
-    as_of: datetime | None,
-    lifecycles: Sequence[str],
-    format_: str | None,
-) -> None:
+def models(context: Context, /, format_: str | None, **chosen: Any) -> None:
     """Print the models that are listed, newest first."""
     from catalog_sync.queries import catalog, export
 
+    sources, as_of, removed = chosen["sources"], chosen["as_of"], chosen["removed"]
     notes: list[str] = []
     with context.app() as app, app.read_transaction(sources) as connection:
-        records = catalog.list_models(
-            connection, sources=sources, lifecycles=lifecycles, removed=removed, as_of=as_of
-        )
+        records = catalog.list_models(connection, **chosen)
         if as_of is not None:
             later = catalog.sources_without_record(connection, as_of, sources=sources)
             notes = catalog.past_notes(as_of, app.clock(), later)
         if format_ not in {"json", "csv"} and not (records or notes):
             now = " is listed" if as_of is None and not removed else ""
             notes = [_nothing(connection, f"no such model{now}", sources)]
-    if format_ in {"json", "csv"}:
-        render.write_rows(map(export.model_row, records), export.MODEL_COLUMNS, format_)
-    else:
-        _write_models(records, removed=removed, plain=format_ == "table")
+    several = len({record.source for record in records}) > 1
+    table = (
+        {
+            "id": record.info.id,
+            **({"source": record.source} if several else {}),
+            "name": record.info.display_name,
+            "lifecycle": record.info.lifecycle,
+            "created": render.date(record.info.created_at),
+            "retires": render.date(record.info.retires_at),
+            "first seen": render.day(record.first_seen_at),
+            **({"removed": render.day(record.removed_at)} if removed else {}),
+        }
+        for record in records
+    )
+    # `show` and the other formats print the columns that a narrow terminal omits.
+    spare = ["first seen", "created"]
+    rows = map(export.model_row, records)
+    render.write_rows(format_, rows, export.MODEL_COLUMNS, table, text="name", spare=spare)
     for note in notes:
         render.note(note)
 
 
-def _write_models(records: Sequence[ModelRecord], *, removed: bool, plain: bool) -> None:
-    several = len({record.source for record in records}) > 1
-    table = [
-        {
-            "id": record.info.id,
-            "source": record.source,
-            "name": record.info.display_name,
-            "lifecycle": record.info.lifecycle or "-",
-            "created": render.date(record.info.created_at),
-            "retires": render.date(record.info.retires_at),
-            "first seen": render.day(record.first_seen_at),
-            "removed": render.day(record.removed_at),
-        }
-        for record in records
-    ]
-    without = {*(() if several else ["source"]), *(() if removed else ["removed"])}
-    # `show` and the other formats print the columns that a narrow terminal omits.
-    spare = ["first seen", "created"]
-    render.write_table(table, text={"name"}, spare=spare, without=without, plain=plain)
-
-
 @click.command(epilog="Example: catalog-sync events --since 7d --kind removed --model opus")
-@click.option(
-    "--since", type=time_option, metavar="7d", help="Only events since a time, date or age."
-)
-@click.option(
-    "--until", type=time_option, metavar="TIME", help="Only events before a time, date or age."
-)
+@time_option("--since", metavar="7d", help="Only events since a time, date or age.")
+@time_option("--until", metavar="TIME", help="Only events before a time, date or age.")
 @click.option(
     "--kind",
     "kinds",
     multiple=True,
-    type=_KIND,
+    type=click.Choice([each.value for each in Kind]),
     metavar="KIND",
     help=f"Only this kind; repeatable: {', '.join(Kind)}.",
 )
 @click.option(
     "--model",
+    "models",
     metavar="GLOB",
     shell_complete=recorded("models"),
     help="Only models whose id matches, or contains a GLOB without wildcards; case matters.",
@@ -115,15 +93,7 @@ def _write_models(records: Sequence[ModelRecord], *, removed: bool, plain: bool)
 @source_option
 @row_format
 @click.pass_obj
-def events(
-    context: Context,
-    since: datetime | None,
-    until: datetime | None,
-    kinds: Sequence[str],
-    model: str | None,
-    sources: Sequence[str],
-    format_: str | None,
-) -> None:
+def events(context: Context, /, format_: str | None, **chosen: Any) -> None:
     """Print what changed, oldest first.
 
     The models of a source's first list are marked as baseline. Events about the end of a model
@@ -133,25 +103,20 @@ def events(
     from catalog_sync.domain.successor import successors
     from catalog_sync.queries import catalog, export
 
-    rows_only = format_ in {"json", "csv"}
-    where = catalog.EventFilter(
-        sources=sources,
-        kinds=[Kind(kind) for kind in kinds],
-        models=catalog.model_glob(model),
-        since=since,
-        until=until,
-        payloads=None if rows_only else event_text.WITH_PAYLOAD,
-    )
-    with context.app() as app, app.read_transaction(sources) as connection:
+    as_rows = format_ in {"json", "csv"}
+    chosen["models"] = catalog.model_glob(chosen["models"])
+    chosen["kinds"] = [Kind(kind) for kind in chosen["kinds"]]
+    where = catalog.EventFilter(**chosen, payloads=None if as_rows else event_text.WITH_PAYLOAD)
+    with context.app() as app, app.read_transaction(where.sources) as connection:
         found = catalog.iter_events(connection, where)
-        if rows_only:
-            render.write_rows(map(export.event_row, found), export.EVENT_COLUMNS, str(format_))
+        if as_rows:
+            render.write_rows(format_, map(export.event_row, found), export.EVENT_COLUMNS)
         elif listed := list(found):
             ends = any(event.kind in ENDING for event in listed)
             records = catalog.list_models(connection, removed=True) if ends else []
             _write_events(listed, successors(records, app.clock()), plain=format_ == "table")
         else:
-            render.note(_nothing(connection, "no such event", sources))
+            render.note(_nothing(connection, "no such event", where.sources))
 
 
 def _write_events(
@@ -166,6 +131,7 @@ def _write_events(
     # A narrow terminal cannot show both the time of day and the ids of models.
     narrow = with_model and not plain and render.width() < _WIDE
     when = render.day if narrow else render.local_time
+    several = with_model and len({event.source for event in found}) > 1
     table = []
     for event in found:
         what = [f"baseline: {event_text(event)}" if event.baseline else event_text(event)]
@@ -175,14 +141,12 @@ def _write_events(
         row = {
             "when": when(event.occurred_at),
             "kind": event.kind.value,
-            "source": event.source,
-            "model": event.model_id or "-",
+            **({"source": event.source} if several else {}),
+            **({"model": event.model_id} if with_model else {}),
             "what": "; ".join(filter(None, what)),
         }
         table.append(row)
-    several = with_model and len({event.source for event in found}) > 1
-    without = {*(() if several else ["source"]), *(() if with_model else ["model"])}
-    render.write_table(table, text={"what"}, without=without, plain=plain)
+    render.write_table(table, text="what", plain=plain)
 
 
 @click.command(epilog="Example: catalog-sync show claude-opus-5")
@@ -209,7 +173,7 @@ def show(context: Context, model: str, format_: str | None) -> None:
         )
     elif format_ == "csv":
         rows = (export.event_row(event) for _, history in found for event in history)
-        render.write_rows(rows, export.EVENT_COLUMNS, "csv")
+        render.write_rows("csv", rows, export.EVENT_COLUMNS)
     else:
         for number, (record, history) in enumerate(found):
             if number:

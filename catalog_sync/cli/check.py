@@ -30,26 +30,17 @@ _VERDICTS = tuple(verdict.value for verdict in Verdict if verdict is not Verdict
 
 
 def _verdicts(
-    ctx: click.Context, _param: click.Parameter, value: Sequence[str]
+    _ctx: click.Context, _param: click.Parameter, value: Sequence[str]
 ) -> Sequence[str] | None:
     names = [name.strip() for text in value for name in text.split(",")]
     for name in names:
         if name not in _VERDICTS:
-            known = ", ".join(_VERDICTS)
-            raise click.BadParameter(f"{name!r} is not one of {known}", ctx, param_hint="--fail-on")
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(_VERDICTS)}")
     return names or None
 
 
-def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-    from click.shell_completion import CompletionItem
-
-    if ctx.params.get("paths"):  # words after --scan are files
-        return [CompletionItem(incomplete, type="file")]
-    return recorded("models")(ctx, param, incomplete)
-
-
 @click.command(epilog="Example: catalog-sync check --scan . --exclude CHANGELOG.md")
-@click.argument("words", metavar="[MODEL]...", nargs=-1, shell_complete=_complete)
+@click.argument("words", metavar="[MODEL]...", nargs=-1, shell_complete=recorded("models"))
 @click.option(
     "--scan",
     "paths",
@@ -104,13 +95,12 @@ def check(
 
     Exit codes: 0 fine or warnings only, 1 a problem, 2 wrong usage or nothing to check.
     """
+    from catalog_sync.check import formats
+
     if not words and set(paths) <= {_FROM_WORDS}:
         raise click.UsageError("nothing to check; name a MODEL, or files with --scan PATH")
     if "" in (*words, *paths):  # from an unset variable
         raise click.UsageError("an empty MODEL or PATH")
-    for path in paths:
-        if path != _FROM_WORDS and not os.path.lexists(path):
-            raise ConfigError(f"--scan {path}: no such file or directory")
     with context.app() as app:
         records = app.models(sources=sources, removed=True)
         if not records:
@@ -118,7 +108,15 @@ def check(
             return 1
         _warn_of_sources(app, sources, records)
         report = _checked(app, records, words, paths, **rules)
-    _write(report, format_)
+    if format_ == "json":
+        render.write_json(report.to_json())
+    elif format_ == "sarif":
+        render.write_json(formats.sarif(report))
+    elif format_ == "github":
+        render.write("\n".join(formats.github_annotations(report)))
+        _append_summary(formats.github_summary(report))
+    else:
+        render.write("\n".join(report.lines()))
     return int(report.failed)
 
 
@@ -169,8 +167,9 @@ def _checked(
     judged = Verdicts(records, now, within, resolve_aliases=not no_aliases)
     every = dict.fromkeys([*named, *(one.model_id for one in found.found)])
     globs = [*defaults.ignore, *ignore]
-    kept = [id_ for id_ in every if not any(fnmatchcase(id_, glob) for glob in globs)]
-    verdicts = {model_id: judged.of(model_id) for model_id in kept}
+    verdicts = {
+        id_: judged.of(id_) for id_ in every if not any(fnmatchcase(id_, glob) for glob in globs)
+    }
     for model_id, verdict in verdicts.items():
         for one in verdict.by_source:
             if one.record.missing_since is not None and one.record.listed:
@@ -178,15 +177,14 @@ def _checked(
                     f"{model_id} is missing from the list of source {one.record.source} since "
                     f"{one.record.missing_since:%Y-%m-%d}; its removal is not confirmed yet"
                 )
-    fail_on = defaults.fail_on if fail_on is None else fail_on
     return Report(
         verdicts,
         named,
         now,
-        _VERDICTS if strict else fail_on,
+        _VERDICTS if strict else fail_on or defaults.fail_on,
         found,
         scanned=bool(files),
-        ignored=len(every) - len(kept),
+        ignored=len(every) - len(verdicts),
     )
 
 
@@ -201,39 +199,30 @@ def _models_and_paths(
     Raises:
         ConfigError: A path is missing, or --scan has no path.
     """
-    there = [word for word in words if os.path.lexists(word)]
-    if not paths:
-        for word in there:
-            if word not in ids.recorded:
-                print_error(f"{word} is a file or directory; search it with --scan {word}")
-        return list(dict.fromkeys(words)), []
-    paths = [path for path in paths if path != _FROM_WORDS] + there
-    if not paths:
+    models, files = [], [path for path in paths if path != _FROM_WORDS]
+    for word in dict.fromkeys(words):
+        exists, known = os.path.lexists(word), ids.matches(word)
+        if exists and paths:
+            files.append(word)
+        elif exists and not known:
+            print_error(f"{word} is a file or directory; search it with --scan {word}")
+        elif paths and not known:
+            if "/" in word:
+                raise ConfigError(f"--scan {word}: no such file or directory", "nor a known model")
+            print_error(f"{word} is no file or directory here; it is checked as a model")
+        if word in ids.recorded or not (exists and paths):
+            models.append(word)
+    if paths and not files:
         raise ConfigError("--scan: no file or directory is named")
-    models = [word for word in dict.fromkeys(words) if word not in there or word in ids.recorded]
-    for word in models:
-        if word in ids.recorded or ids.matches(word):
-            continue
-        if "/" in word:
-            raise ConfigError(f"--scan {word}: no such file or directory", "nor a known model")
-        print_error(f"{word} is no file or directory here; it is checked as a model")
-    return models, paths
+    return models, files
 
 
-def _write(report: Report, format_: str | None) -> None:
-    from catalog_sync.check import formats
-
-    if format_ == "json":
-        render.write_json(report.to_json())
-    elif format_ == "sarif":
-        render.write_json(formats.sarif(report))
-    elif format_ == "github":
-        render.write("\n".join(formats.github_annotations(report)))
-        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            try:
-                with Path(summary).open("a", encoding="utf-8", errors="backslashreplace") as file:
-                    file.write(formats.github_summary(report))
-            except OSError as error:
-                print_error(f"GITHUB_STEP_SUMMARY cannot be written: {error.strerror}")
-    else:
-        render.write("\n".join(report.lines()))
+def _append_summary(text: str) -> None:
+    """Add text to the page of the job, if GitHub Actions runs the program."""
+    if not (file := os.environ.get("GITHUB_STEP_SUMMARY")):
+        return
+    try:
+        with Path(file).open("a", encoding="utf-8", errors="backslashreplace") as summary:
+            summary.write(text)
+    except OSError as error:
+        print_error(f"GITHUB_STEP_SUMMARY cannot be written: {error.strerror}")

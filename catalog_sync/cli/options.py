@@ -12,14 +12,12 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
-from click.core import ParameterSource
 
 from catalog_sync import logs
 from catalog_sync.clock import parse_time, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from catalog_sync.app import App
 
@@ -47,40 +45,31 @@ class Context:
 
 
 def _set(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    """Store a global option. After a command, it overrides the one before the command."""
-    context = ctx.find_object(Context) or Context()
-    name = str(param.name)
-    if value and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
-        setattr(context, name, value)
+    """Store a global option. One after a command overrides the one before the command."""
+    context = ctx.ensure_object(Context)
+    if value:
+        setattr(context, str(param.name), value)
     logs.configure(context.log_format, verbose=context.verbose)
 
 
 def global_options(*, hidden: bool = False) -> list[click.Parameter]:
     """Return the options that are accepted before the command and, hidden, after it."""
     shared: dict[str, Any] = {"expose_value": False, "callback": _set, "hidden": hidden}
+    config = click.Option(
+        ["--config"],
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="The configuration file. Default: CATALOG_SYNC_CONFIG, ./catalog-sync.toml, then "
+        "the user's and the system's configuration directory.",
+        **shared,
+    )
+    verbose = "Log every step and request; show tracebacks."
+    style = "The format of log lines on standard error.  [default: text]"
+    formats = click.Choice(["text", "json"])
     return [
-        click.Option(
-            ["--config"],
-            type=click.Path(path_type=Path, dir_okay=False),
-            metavar="FILE",
-            help="The configuration file. Default: CATALOG_SYNC_CONFIG, ./catalog-sync.toml, then "
-            "the user's and the system's configuration directory.",
-            **shared,
-        ),
-        click.Option(
-            ["-v", "--verbose"],
-            is_flag=True,
-            help="Log every step and request; show tracebacks.",
-            **shared,
-        ),
-        click.Option(
-            ["--log-format"],
-            type=click.Choice(["text", "json"]),
-            default="text",
-            show_default=True,
-            help="The format of log lines on standard error.",
-            **shared,
-        ),
+        config,
+        click.Option(["-v", "--verbose"], is_flag=True, help=verbose, **shared),
+        click.Option(["--log-format"], type=formats, help=style, **shared),
     ]
 
 
@@ -93,11 +82,6 @@ class Group(click.Group):
         if command is not None and not any(each.name == "log_format" for each in command.params):
             command.params += global_options(hidden=True)
         return command
-
-
-def time_option(text: str) -> datetime:
-    """Parse the time of an option: RFC 3339, a date, or an age such as "7d"."""
-    return parse_time(text, utc_now())
 
 
 # --- completion --------------------------------------------------------------------------------
@@ -137,6 +121,11 @@ source_option = click.option(
     shell_complete=recorded("sources"),
     help="Only this source; repeatable.",
 )
+
+
+def time_option(name: str, **settings: Any) -> Callable[[Any], Any]:
+    """Add an option that is a time: RFC 3339, a date, or an age such as "7d"."""
+    return click.option(name, type=lambda text: parse_time(text, utc_now()), **settings)
 
 
 def format_option(*formats: str) -> Callable[[Any], Any]:

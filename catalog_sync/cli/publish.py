@@ -9,6 +9,8 @@ import click
 
 from catalog_sync.cli import render
 from catalog_sync.cli.options import Context, source_option
+from catalog_sync.errors import NotFoundError
+from catalog_sync.text import count, escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,11 +25,9 @@ def publish(context: Context, directory: str, sources: Sequence[str]) -> None:
 
     Other files in DIR stay. A file whose content has not changed is not written again.
     """
-    from catalog_sync.errors import NotFoundError
     from catalog_sync.queries import catalog
     from catalog_sync.site import write
     from catalog_sync.site.content import KINDS, SiteContent
-    from catalog_sync.text import count, escape_controls
 
     if not directory:  # from an unset variable; it would mean the current directory
         raise click.UsageError("DIR is empty")
@@ -45,7 +45,7 @@ def publish(context: Context, directory: str, sources: Sequence[str]) -> None:
         where = catalog.EventFilter(sources=sources, kinds=KINDS)
         published = write.publish(Path(directory), content, catalog.iter_events(connection, where))
     render.write(
-        f"published {count(published.models, 'model')} and {count(published.events, 'event')} "
+        f"published {count(len(content.models), 'model')} and {count(published.events, 'event')} "
         f"to {escape_controls(directory)}: {len(write.FILES)} files, "
         f"{len(published.changed)} changed"
     )

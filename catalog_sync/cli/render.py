@@ -12,31 +12,26 @@ import re
 import shutil
 import sys
 import unicodedata
+from bisect import bisect
 from datetime import time
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import accumulate, zip_longest
+from typing import TYPE_CHECKING, Any
 
 from catalog_sync.clock import format_time
 from catalog_sync.errors import OutputError
 from catalog_sync.text import escape_controls
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from rich.console import RenderableType
-    from rich.text import Text
-
-T = TypeVar("T")
-
 _MIDNIGHT = time(0)
-_NARROWEST = 9
-"""The smallest number of columns in which folded text is readable."""
-_BATCH = 1000
-"""Rows that are written at once."""
+_NARROWEST = 26
+"""The smallest width of folded text: ids within it stay whole."""
+_RED, _YELLOW = "31", "33"
 _STYLES = {
-    **dict.fromkeys(("deprecated", "retiring", "held", "stale"), "yellow"),
-    **dict.fromkeys(("retired", "removed", "overdue", "failed", "never synced"), "red"),
+    **dict.fromkeys(("deprecated", "retiring", "held", "stale"), _YELLOW),
+    **dict.fromkeys(("retired", "removed", "overdue", "failed", "never synced"), _RED),
 }
 """Colours of words, on a terminal only."""
 
@@ -46,22 +41,25 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def write(text: str, end: str = "\n") -> bool:
-    """Print to standard output, and flush it. Returns False if its reader has closed it.
+def write(text: str) -> None:
+    """Print a text and a line end; see `write_all`."""
+    write_all([text, "\n"])
+
+
+def write_all(texts: Iterable[str]) -> None:
+    """Print texts to standard output and flush it, until its reader closes it.
 
     Raises OutputError if it cannot be written for another reason.
     """
     try:
-        if text or end:  # on a full disk, even printing nothing fails
-            print(text, end=end)  # noqa: T201
+        for text in texts:
+            sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
         # Discard the rest of the output, including what the interpreter flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise OutputError(f"standard output cannot be written: {error.strerror}") from error
-        return False
-    return True
 
 
 def note(text: str) -> None:
@@ -93,30 +91,31 @@ def day(at: datetime | None) -> str:
 # --- formats -----------------------------------------------------------------------------------
 
 
-def write_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], format_: str) -> None:
-    """Print rows with every column, as "json" or "csv", in batches."""
-    from catalog_sync.queries.export import csv_text, json_array
+def write_rows(
+    format_: str | None,
+    rows: Iterable[Mapping[str, Any]],
+    columns: Sequence[str],
+    table: Iterable[Mapping[str, str | None]] = (),
+    **layout: Any,
+) -> None:
+    """Print rows in the format that the user chose: every column as data, or a table for people.
+
+    Args:
+        format_: "json", "csv", "table", or None for a table that fits the terminal.
+        rows: The rows for JSON and CSV.
+        columns: The names of their columns.
+        table: The rows for people.
+        layout: Arguments of `write_table`.
+    """
+    from catalog_sync.queries.export import csv_lines, json_lines
 
     if format_ == "csv":
-        write(csv_text([], columns), end="")
-        for batch in _batches(rows):
-            if on_terminal():
-                batch = [  # noqa: PLW2901
-                    {k: escape_controls(v) if isinstance(v, str) else v for k, v in row.items()}
-                    for row in batch
-                ]
-            records = csv_text(batch, columns).partition("\n")[2]
-            # Escaped again: objects have become JSON text.
-            if not write(escape_controls(records, "\n") if on_terminal() else records, end=""):
-                return
-        return
-    before = "["
-    for batch in _batches(rows):
-        lines = json_array(batch, ascii_only=not _unicode())[1:-2]
-        if not write(before + _harmless_json(lines), end=""):
-            return
-        before = ","
-    write("[]" if before == "[" else "\n]")
+        lines = csv_lines(rows, columns)
+        write_all(escape_controls(each, "\n") if on_terminal() else each for each in lines)
+    elif format_ == "json":
+        write_all(map(_harmless_json, json_lines(rows, ascii_only=not _unicode())))
+    else:
+        write_table(table, plain=format_ == "table", **layout)
 
 
 def write_json(value: Any) -> None:
@@ -139,69 +138,66 @@ def _unicode() -> bool:
     return sys.stdout.encoding.lower().replace("-", "") == "utf8"
 
 
-def _batches(items: Iterable[T]) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, _BATCH)):
-        yield batch
-
-
 # --- tables ------------------------------------------------------------------------------------
 
 
+def width() -> int:
+    """Return the width of the terminal; elsewhere lines have any length. COLUMNS=0 is ignored."""
+    return max(shutil.get_terminal_size().columns, 2) if on_terminal() else sys.maxsize
+
+
 def write_table(
-    table: Sequence[Mapping[str, str]],
+    table: Iterable[Mapping[str, str | None]],
     *,
-    text: Collection[str] = (),
+    text: str = "",
     spare: Sequence[str] = (),
-    without: Collection[str] = (),
     header: bool = True,
     plain: bool = False,
 ) -> None:
     """Print a table that fits the width of a terminal; elsewhere one line per row.
 
+    A row that does not fit a narrow terminal becomes a line per cell.
+
     Args:
         table: The cells of each row by column.
-        text: Columns that may be folded. Ids and times are never folded, so they can be copied.
+        text: The column that may be folded. Ids and times are never folded, so they can be copied.
         spare: Columns that may be left out to keep a row on one line, the last one first.
-        without: Columns that are not printed.
         header: Whether to print the names of the columns.
         plain: Whether to print one line per row on a terminal too.
     """
-    if not table:
+    rows = [{name: escape_controls(cell or "-") for name, cell in row.items()} for row in table]
+    if not rows:
         return
-    columns = [name for name in table[0] if name not in without]
-    rows = [[escape_controls(row[name]) for name in columns] for row in table]
-    cells = [columns, *rows] if header else rows
-    if plain or not on_terminal():
-        write("\n".join(_aligned(cells)))
-        return
-    widths = (max(map(_cells, column)) for column in zip(*cells, strict=True))
-    needed = dict(zip(columns, widths, strict=True))
-    least = needed | {name: min(needed[name], _NARROWEST) for name in text}
+    titles = {name: name for name in rows[0]}
+    every = [titles, *rows] if header else rows
+    widths = {name: max(_width(row[name]) for row in every) for name in titles}
 
-    def fits(shown: Sequence[str], sizes: Mapping[str, int], gap: int) -> bool:
-        return sum(sizes[name] + gap for name in shown) - gap <= width()
+    def excess(gap: int) -> int:
+        room = sys.maxsize if plain else width()
+        return sum(widths.values()) + gap * (len(widths) - 1) - room
 
-    choices = [
-        [name for name in columns if name not in spare[kept:]] for kept in range(len(spare), -1, -1)
-    ]
-    shown = next((each for each in choices if fits(each, needed, 1)), choices[-1])
-    if not fits(shown, least, 1):
-        for row in rows:
-            write_facts(dict(zip(columns[1:], row[1:], strict=True)), title=row[0])
-        return
-    from rich.table import Table
-
-    gap = 2 if fits(shown, needed, 2) else 1
-    grid = Table(
-        box=None, show_header=header, header_style="bold", pad_edge=False, padding=(0, gap, 0, 0)
-    )
-    for name in shown:
-        grid.add_column(name, no_wrap=name not in text, overflow="fold")
-    positions = [columns.index(name) for name in shown]
-    for row in rows:
-        grid.add_row(*(_styled(row[i], columns[i]) for i in positions))
-    _print(grid)
+    for name in reversed(spare):
+        if excess(1) > 0:
+            del widths[name]
+    gap = 1 if excess(2) > 0 else 2
+    if (over := excess(gap)) > 0:
+        widths[text] = widths.get(text, 0) - over
+        if widths[text] < _NARROWEST:
+            for row in rows:
+                first, *others = row
+                write_facts({name: row[name] for name in others}, title=row[first])
+            return
+    lines = []
+    for row in every:
+        folded = (_fold(row[name], size) for name, size in widths.items())
+        for parts in zip_longest(*folded, fillvalue=""):
+            cells = (
+                (_bold(part) if row is titles else _coloured(part, name))
+                + " " * (size - _width(part))
+                for part, (name, size) in zip(parts, widths.items(), strict=True)
+            )
+            lines.append((" " * gap).join(cells).rstrip())
+    write("\n".join(lines))
 
 
 def write_facts(facts: Mapping[str, str], *, title: str = "") -> None:
@@ -209,63 +205,47 @@ def write_facts(facts: Mapping[str, str], *, title: str = "") -> None:
 
     A value with a word that does not fit beside the names is printed below its name.
     """
-    facts = {name: escape_controls(value) for name, value in facts.items()}
-    if not on_terminal():
-        write("\n".join(_aligned(list(facts.items()))))
-        return
-    from rich.table import Table
-    from rich.text import Text
-
     left = 2 if title else 0
-    indent = max(map(len, facts), default=0) + 2 + left
-    if title:
-        _print(Text(title, style="bold", overflow="fold"))
-    for name, value in facts.items():
-        label, beside = Text(" " * left + name), indent
-        if max(map(_cells, value.split(" "))) > width() - indent:
-            _print(label)
-            label, beside = Text(), left + 2
-        grid = Table.grid()
-        grid.add_column(width=beside)
-        grid.add_column(overflow="fold")
-        grid.add_row(label, _styled(value, name))
-        _print(grid)
+    lines = [_bold(part) for part in _fold(title, width())] if title else []
+    for name, text in facts.items():
+        value, label = escape_controls(text), " " * left + name
+        indent = max(map(len, facts)) + 2 + left
+        if max(map(_width, value.split(" "))) > width() - indent:
+            lines.append(label)
+            label, indent = "", left + 2
+        for part in _fold(value, width() - indent):
+            lines.append(label.ljust(indent) + _coloured(part, name))
+            label = ""
+    write("\n".join(lines))
 
 
-def _styled(cell: str, column: str = "") -> Text:
-    """Return a cell as text without markup, coloured by its word."""
-    from rich.text import Text
-
-    style = "red" if column == "removed" and cell != "-" else _STYLES.get(cell, "")
-    return Text(cell, style=style, overflow="fold")
+def _bold(text: str) -> str:
+    return _styled(text, "1")
 
 
-def _print(renderable: RenderableType) -> None:
-    """Print rich's layout without trailing spaces."""
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False, emoji=False, width=width())
-    with console.capture() as captured:
-        console.print(renderable)
-    write("\n".join(line.rstrip() for line in captured.get().splitlines()))
+def _coloured(text: str, column: str) -> str:
+    """Return text in the colour of its meaning, if it has one."""
+    return _styled(text, _RED if column == "removed" and text != "-" else _STYLES.get(text, ""))
 
 
-def width() -> int:
-    """Return the width of the terminal. COLUMNS=0 is ignored."""
-    return max(shutil.get_terminal_size().columns, 2)
+def _styled(text: str, code: str) -> str:
+    plain = not code or not on_terminal() or os.environ.get("TERM") == "dumb"
+    return text if plain or os.environ.get("NO_COLOR") else f"\x1b[{code}m{text}\x1b[0m"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(_cells, column)) + 2 for column in zip(*rows, strict=True)]
-    return [
-        "".join(
-            cell + " " * (width - _cells(cell)) for cell, width in zip(row, widths, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
+def _fold(text: str, width: int) -> list[str]:
+    """Fold a text at spaces, and a word that is wider than a line anywhere."""
+    lines = []
+    while _width(text) > width:
+        fits = max(bisect(list(accumulate(map(_width, text[:width]))), width), 1)
+        space = text.rfind(" ", 1, fits + 1)
+        end = space if space > 0 else fits
+        lines.append(text[:end])
+        text = text[end:].removeprefix(" ")
+    return [*lines, text]
 
 
-def _cells(text: str) -> int:
+def _width(text: str) -> int:
     """Return the width of a text: two columns per wide character, none per combining one."""
     if text.isascii():
         return len(text)

@@ -9,8 +9,8 @@ import click
 
 from catalog_sync.cli import render
 from catalog_sync.cli.options import Context, Group, recorded, row_format
-from catalog_sync.clock import format_time
 from catalog_sync.errors import ConfigError, NotFoundError
+from catalog_sync.text import count, did_you_mean, escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,15 +30,11 @@ def sources() -> None:
 @click.pass_obj
 def list_(context: Context, format_: str | None) -> None:
     """Print the sources in the database and in the configuration."""
+    from catalog_sync.queries import export
+
     with context.app() as app:
         found = _rows(app)
-    if format_ in {"json", "csv"}:
-        times = ("baseline_at", "last_synced_at")
-        texts = ({name: row[name] and format_time(row[name]) for name in times} for row in found)
-        rows = ({**row, **text} for row, text in zip(found, texts, strict=True))
-        render.write_rows(rows, _COLUMNS, format_)
-        return
-    table = [
+    table = (
         {
             "source": row["name"],
             "configured": "yes" if row["configured"] else "no",
@@ -47,8 +43,9 @@ def list_(context: Context, format_: str | None) -> None:
             "last synced": render.local_time(row["last_synced_at"]),
         }
         for row in found
-    ]
-    render.write_table(table, text={"base_url"}, plain=format_ == "table")
+    )
+    rows = (export.row(_COLUMNS, None, **row) for row in found)
+    render.write_rows(format_, rows, _COLUMNS, table, text="base_url")
 
 
 def _rows(app: App) -> list[Mapping[str, Any]]:
@@ -75,8 +72,6 @@ def _rows(app: App) -> list[Mapping[str, Any]]:
 @click.pass_obj
 def forget(context: Context, name: str, yes: bool) -> None:
     """Delete a source that is no longer configured, with all its rows."""
-    from catalog_sync.text import count, did_you_mean, escape_controls
-
     shown = escape_controls(name)
     with context.app() as app:
         rows = {row["name"]: row for row in _rows(app)}

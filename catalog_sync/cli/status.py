@@ -8,14 +8,15 @@ import click
 
 from catalog_sync.cli import print_error, render
 from catalog_sync.clock import parse_duration
+from catalog_sync.text import since_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
 
     from catalog_sync.cli.options import Context
     from catalog_sync.domain.model import ModelRecord
-    from catalog_sync.queries.health import SourceHealth, Status
+    from catalog_sync.queries.health import Status
 
 _SHOWN_MODELS = 5
 
@@ -57,33 +58,26 @@ def status(context: Context, max_age: timedelta | None, as_json: bool) -> int:
 
 
 def _write(found: Status) -> None:
-    from catalog_sync.text import since_text
-
-    table = [
-        {
+    table = []
+    for source in found.sources:
+        state = source.problem or ("held" if source.held else "fresh")
+        at = source.last_success_at
+        row = {
             "source": source.name,
-            "state": _state(source),
-            "last success": render.local_time(source.last_success_at),
-            "age": since_text(source.last_success_at, found.at) if source.last_success_at else "-",
-            "last error": source.last_error or "-",
+            "state": state.replace("_", " ") if source.configured else "not configured",
+            "last success": render.local_time(at),
+            "age": since_text(at, found.at) if at else None,
+            "last error": source.last_error,
         }
-        for source in found.sources
-    ]
-    render.write_table(table, text={"last error"})
-    failed = [f"{number} of {channel}" for channel, number in sorted(found.failed.items())]
-    total = sum(found.failed.values())
-    details = f" ({', '.join(failed)})" if failed else ""
-    render.write(f"alerts: {found.pending} pending, {total} failed{details}")
+        table.append(row)
+    render.write_table(table, text="last error")
+    render.write(f"alerts: {_numbers(found.pending)} pending, {_numbers(found.failed)} failed")
 
 
-def _state(source: SourceHealth) -> str:
-    if not source.configured:
-        return "not configured"
-    if source.last_success_at is None:
-        return "never synced"
-    if not source.fresh:
-        return "stale"
-    return "held" if source.held else "fresh"
+def _numbers(by_channel: Mapping[str, int]) -> str:
+    """Return the number of deliveries, and that of each channel."""
+    each = ", ".join(f"{number} of {channel}" for channel, number in sorted(by_channel.items()))
+    return f"{sum(by_channel.values())} ({each})" if each else "0"
 
 
 def _write_leaving(records: Sequence[ModelRecord], now: datetime, within: timedelta) -> None:
@@ -92,6 +86,7 @@ def _write_leaving(records: Sequence[ModelRecord], now: datetime, within: timede
     from catalog_sync.domain.successor import dependable, successors
 
     newer = successors(records, now)
+    several = len({one.source for one in records}) > 1
     leaving = [one for one in records if one.listed and not dependable(one, now, within)]
     found = [one for one in leaving if not one.retired]
     found.sort(key=lambda one: (one.info.retires_at is None, one.info.retires_at or now))
@@ -100,15 +95,14 @@ def _write_leaving(records: Sequence[ModelRecord], now: datetime, within: timede
         successor, retires_at = newer.get((one.source, one.info.id)), one.info.retires_at
         row = {
             "model": one.info.id,
-            "source": one.source,
-            "lifecycle": one.info.lifecycle or "-",
-            "retires": deadline_text(retires_at, now) if retires_at else "-",
-            "successor": successor.info.id if successor else "-",
+            **({"source": one.source} if several else {}),
+            "lifecycle": one.info.lifecycle,
+            "retires": deadline_text(retires_at, now) if retires_at else None,
+            "successor": successor.info.id if successor else None,
         }
         table.append(row)
     if table:
         render.write("")
-        several = len({one.source for one in records}) > 1
-        render.write_table(table, spare=["lifecycle"], without=() if several else ["source"])
+    render.write_table(table, spare=["lifecycle"])
     if len(found) > _SHOWN_MODELS:
         render.write(f"and {len(found) - _SHOWN_MODELS} more; see: catalog-sync models")

@@ -182,11 +182,11 @@ def _write_text(reports: Sequence[RunReport], *, dry_run: bool) -> None:
             table = [
                 {
                     "kind": event.kind.value,
-                    "model": event.model_id or "-",
+                    "model": event.model_id,
                     "what": event_text(event),
                 }
                 for event in report.events
                 if not event.kind.startswith("sync_")  # about the job itself
             ]
-            render.write_table(table, text={"what"}, header=False)
+            render.write_table(table, text="what", header=False)
         render.write(escape_controls(report_text(report, dry_run=dry_run)))

@@ -161,11 +161,8 @@ def unsent(connection: sa.Connection) -> Unsent:
     )
     found = Unsent()
     for channel, word, number, first, last in rows:
-        if word == FAILED:
-            found.failed[channel] = number
-            continue
-        found.pending += number
-        if first is not None:
+        (found.failed if word == FAILED else found.pending)[channel] = number
+        if word == PENDING and first is not None:
             found.due[channel] = (first, last)
     return found
 
@@ -259,17 +256,16 @@ class Delivery:
 
 @dataclass(slots=True)
 class Unsent:
-    """The pending and the failed deliveries."""
+    """The pending and the failed deliveries, by channel."""
 
-    pending: int = 0
+    pending: dict[str, int] = field(default_factory=dict)
     failed: dict[str, int] = field(default_factory=dict)
-    """Failed ones by channel."""
     due: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
     """The first and the last time at which a pending entry of a channel is due."""
 
     def counts(self, delivered: int = 0) -> DeliveryCounts:
         """Return the numbers, with that of the deliveries that were just accepted."""
-        return DeliveryCounts(delivered, self.pending, sum(self.failed.values()))
+        return DeliveryCounts(delivered, sum(self.pending.values()), sum(self.failed.values()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ import io
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from catalog_sync.clock import format_time
 from catalog_sync.domain.model import Event, ModelInfo, ModelRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from catalog_sync.db.outbox import Delivery
 
@@ -92,22 +93,21 @@ def json_text(value: Any, *, ascii_only: bool = False) -> str:
     return json.dumps(value, ensure_ascii=ascii_only, indent=2)
 
 
-def json_array(rows: Iterable[Mapping[str, Any]], *, ascii_only: bool = False) -> str:
-    """Encode an array of objects, one per line; `ascii_only` as in `json_text`."""
-    lines = ",\n".join(json.dumps(row, ensure_ascii=ascii_only) for row in rows)
-    return f"[\n{lines}\n]" if lines else "[]"
+def json_lines(rows: Iterable[Mapping[str, Any]], *, ascii_only: bool = False) -> Iterator[str]:
+    """Yield the text of an array with one object per line; `ascii_only` as in `json_text`."""
+    before = "[\n"
+    for row in rows:
+        yield before + json.dumps(row, ensure_ascii=ascii_only)
+        before = ",\n"
+    yield "[]\n" if before == "[\n" else "\n]\n"
 
 
-def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Encode a header line and a record per row; None is empty, objects are JSON."""
-    cells = [[_cell(row[column]) for column in columns] for row in rows]
-    return "".join(map(_record, [columns, *cells]))
-
-
-def _record(cells: Sequence[Any]) -> str:
-    line = io.StringIO()
-    csv.writer(line).writerow(cells)  # Python before 3.13 quotes only its own line end, \r\n
-    return line.getvalue().removesuffix("\r\n") + "\n"
+def csv_lines(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
+    """Yield a header line and a record per row; None is empty, objects are JSON."""
+    for cells in chain([columns], ([_cell(row[name]) for name in columns] for row in rows)):
+        line = io.StringIO()
+        csv.writer(line).writerow(cells)  # Python before 3.13 quotes only its own line end, \r\n
+        yield line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _cell(value: Any) -> Any:

@@ -77,9 +77,9 @@ class Status:
     at: datetime
     sources: tuple[SourceHealth, ...]
     """The configured ones in the configuration's order, then the others by name."""
-    pending: int = 0
+    pending: Mapping[str, int] = field(default_factory=dict)
+    """Pending deliveries by channel."""
     failed: Mapping[str, int] = field(default_factory=dict)
-    """Failed deliveries by channel."""
     channels: tuple[str, ...] = ()
     """The configured channels."""
 
@@ -106,7 +106,10 @@ class Status:
             "database": database,
             "config": config,
             "sources": [source.to_json() for source in self.sources],
-            "deliveries": {"pending": self.pending, "failed": sum(self.failed.values())},
+            "deliveries": {
+                "pending": sum(self.pending.values()),
+                "failed": sum(self.failed.values()),
+            },
         }
 
     def healthz(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -10,10 +10,9 @@ from urllib.parse import quote
 from catalog_sync.clock import parse_rfc3339
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.successor import successors
-from catalog_sync.text import escape_controls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
     from catalog_sync.domain.model import Event, ModelRecord, SourceRecord
@@ -27,20 +26,24 @@ MAX_CHANGES: Final = 5000
 """Rows of the page of changes: about a megabyte. `events.json` has all changes."""
 _MAX_OWN_CHANGES: Final = 5
 _SHORT: Final = 1000
-_JOINERS: Final = "\u200c\u200d"
-"""Invisible characters that words and emoji need."""
 
 
-@dataclass(frozen=True, slots=True)
-class Revision:
-    """The current retirement date of a model, from its events."""
+@dataclass(slots=True)
+class ModelHistory:
+    """The parts of one model's history that the site shows."""
 
-    retires_at: datetime | None
-    number: int
-    """How often the date has changed since it was first stated."""
-    changed_at: datetime
-    """When the date or the name last changed."""
-    name: Any
+    events: deque[Event] = field(default_factory=lambda: deque(maxlen=_MAX_OWN_CHANGES))
+    """The latest events, oldest first, without large values."""
+    number: int = 0
+    """The number of all events."""
+    latest_at: dict[Kind, datetime] = field(default_factory=dict)
+    """When the model had its latest event of each kind."""
+    retires_at: datetime | None = None
+    """The last stated retirement date."""
+    revision: int = -1
+    """How often that date has changed since it was first stated; -1 before that."""
+    revised_at: datetime | None = None
+    """When that date last changed."""
 
 
 @dataclass(slots=True)
@@ -50,70 +53,48 @@ class History:
     Memory grows with the number of models, not with the number of events.
     """
 
-    baselines: Mapping[str, datetime]
-    """When the first list of each source was recorded."""
     events: int = 0
     baseline_models: Counter[str] = field(default_factory=Counter)
     """The number of models on the first list of each source."""
     latest: deque[Event] = field(default_factory=lambda: deque(maxlen=MAX_CHANGES))
     """The latest events, without those of a first list, oldest first, without large values."""
-    retired_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
-    deprecated_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
-    """When a model had its latest event of this kind, by source and id."""
-    revisions: dict[tuple[str, str], Revision] = field(default_factory=dict)
-    of_models: dict[tuple[str, str], deque[Event]] = field(default_factory=dict)
-    """The latest events of each model, oldest first, without large values."""
-    numbers: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """The number of events of each model."""
+    models: dict[tuple[str, str], ModelHistory] = field(
+        default_factory=lambda: defaultdict(ModelHistory)
+    )
+    """By source and id."""
+
+    def of(self, record: ModelRecord) -> ModelHistory:
+        """Return the history of a model."""
+        return self.models[record.source, record.info.id]
 
     def add(self, event: Event) -> None:
         """Add the next event. Events must be added oldest first."""
         self.events += 1
-        for model_id, payload in _objects(event):
-            self._revise((event.source, model_id), payload, event.occurred_at)
-        event = replace(event, payload=_scalars(event))
-        if event.model_id is not None:
-            key = (event.source, event.model_id)
-            if event.kind is Kind.RETIRED:
-                self.retired_at[key] = event.occurred_at
-            if event.kind is Kind.DEPRECATED:
-                self.deprecated_at[key] = event.occurred_at
-            self.numbers[key] += 1
-            self.of_models.setdefault(key, deque(maxlen=_MAX_OWN_CHANGES)).append(event)
-        if event.kind is Kind.ADDED and event.occurred_at == self.baselines.get(event.source):
+        payload, source, model_id = event.payload or {}, event.source, event.model_id
+        for id_, described in (payload if model_id is None else {model_id: payload}).items():
+            model = self.models[source, id_]
+            if (retires_at := _retirement(described)) != model.retires_at:
+                model.retires_at, model.revised_at = retires_at, event.occurred_at
+                model.revision += 1
+        short = {key: value for key, value in payload.items() if _is_short(value)}
+        event = replace(event, payload=short if model_id is not None else None)
+        if model_id is not None:
+            model = self.models[source, model_id]
+            model.number += 1
+            model.latest_at[event.kind] = event.occurred_at
+            model.events.append(event)
+        if event.baseline:
             self.baseline_models[event.source] += 1
         else:
             self.latest.append(event)
 
-    def _revise(self, key: tuple[str, str], payload: Mapping[str, Any], at: datetime) -> None:
-        stated, name = payload.get("retires_at"), payload.get("display_name")
-        try:
-            retires_at = parse_rfc3339(stated) if isinstance(stated, str) else None
-        except ValueError:  # an API of another shape
-            retires_at = None
-        before = self.revisions.get(key)
-        if before is None:
-            self.revisions[key] = Revision(retires_at, 0, at, name)
-        elif before.retires_at != retires_at:
-            first = before.retires_at is None and before.number == 0
-            number = before.number if first else before.number + 1
-            self.revisions[key] = Revision(retires_at, number, at, name)
-        elif before.name != name:
-            self.revisions[key] = Revision(retires_at, before.number, at, name)
 
-
-def _objects(event: Event) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if event.kind is Kind.SCHEMA_CHANGED:
-        yield from (event.payload or {}).items()
-    elif event.model_id is not None and event.payload is not None:
-        yield event.model_id, event.payload
-
-
-def _scalars(event: Event) -> Mapping[str, Any] | None:
-    """Return the values of an event's object that texts need: names, times and the lifecycle."""
-    if event.payload is None or event.kind is Kind.SCHEMA_CHANGED:
+def _retirement(payload: Mapping[str, Any]) -> datetime | None:
+    stated = payload.get("retires_at")
+    try:
+        return parse_rfc3339(stated) if isinstance(stated, str) else None
+    except ValueError:  # an API of another shape
         return None
-    return {key: value for key, value in event.payload.items() if _is_short(value)}
 
 
 def _is_short(value: Any) -> bool:
@@ -171,8 +152,3 @@ def anchor(source: str, model_id: str) -> str:
 def name_of(record: ModelRecord) -> str:
     """Return the display name of a model, or its id if the name is blank."""
     return record.info.display_name.strip() or record.info.id
-
-
-def escape_invisible(text: str) -> str:
-    """Return foreign text with its invisible characters escaped."""
-    return escape_controls(text, _JOINERS)

@@ -6,21 +6,20 @@ if its date was withdrawn or it left before the date.
 
 from __future__ import annotations
 
-import re
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from catalog_sync.alerts import lines, message
 from catalog_sync.clock import format_time, to_utc
-from catalog_sync.domain.event_text import date_text, facts
+from catalog_sync.domain.event_text import facts
 from catalog_sync.domain.kinds import ENDING
-from catalog_sync.site.content import PAGE, anchor, escape_invisible, name_of
+from catalog_sync.site.content import anchor, name_of
 from catalog_sync.site.templates import fill
 from catalog_sync.text import count, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from catalog_sync.domain.model import Event, ModelRecord
@@ -31,6 +30,8 @@ FEED: Final = "feed.xml"
 CALENDAR: Final = "retirements.ics"
 _MAX_ENTRIES: Final = 1000
 """Entries of the feed: about a megabyte, which readers fetch often."""
+_LINE_OCTETS: Final = 75
+"""Longer lines of the calendar are folded (RFC 5545, section 3.1)."""
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:catalog-sync:publish")
 """Namespace of all ids. Never change it: readers recognise entries by their ids."""
 
@@ -70,16 +71,12 @@ def entries(content: SiteContent, history: History) -> list[Entry]:
     """
     successors = {key: name_of(record) for key, record in content.successors().items()}
     found = [
-        (event.occurred_at, event.id or 0, _event_entry(event, successors))
-        for event in history.latest
-    ]
-    found += [
-        (at, 0, _baseline_entry(source, history.baseline_models[source], at))
+        _baseline_entry(source, history.baseline_models[source], at)
         for source, at in content.baselines.items()
         if history.baseline_models[source]
     ]
-    found.sort(key=lambda item: item[:2], reverse=True)
-    return [entry for _, _, entry in found]
+    found += [_event_entry(event, successors) for event in history.latest]
+    return sorted(found, key=lambda entry: entry.at)[::-1]
 
 
 def _event_entry(event: Event, successors: dict[tuple[str, str], str]) -> Entry:
@@ -124,7 +121,7 @@ def _baseline_entry(source: str, number: int, at: datetime) -> Entry:
     )
 
 
-def feed(content: SiteContent, shown: Sequence[Entry]) -> bytes:
+def feed(content: SiteContent, shown: Sequence[Entry]) -> str:
     """Return `feed.xml`.
 
     The id of the feed depends on the first recorded list only, so that it stays the same when
@@ -142,47 +139,26 @@ def feed(content: SiteContent, shown: Sequence[Entry]) -> bytes:
 
 # --- calendar ----------------------------------------------------------------------------------
 
-_LINE_OCTETS: Final = 75
-"""Longer lines are folded (RFC 5545, section 3.1)."""
-_HEADER: Final = (
-    "BEGIN:VCALENDAR",
-    "VERSION:2.0",
-    "PRODID:-//catalog-sync//retirements//EN",
-    "CALSCALE:GREGORIAN",
-    "METHOD:PUBLISH",
-    "NAME:Model retirements",
-    "X-WR-CALNAME:Model retirements",
-    "REFRESH-INTERVAL;VALUE=DURATION:PT6H",
-    "X-PUBLISHED-TTL:PT6H",
-)
-_EMPTY: Final = (
-    # A calendar needs a component (section 3.6). This one is used if there are no retirements.
-    "BEGIN:VTIMEZONE",
-    "TZID:UTC",
-    "BEGIN:STANDARD",
-    "DTSTART:19700101T000000",
-    "TZOFFSETFROM:+0000",
-    "TZOFFSETTO:+0000",
-    "END:STANDARD",
-    "END:VTIMEZONE",
-)
 
-
-def calendar(content: SiteContent, history: History) -> bytes:
+def calendar(content: SiteContent, history: History) -> str:
     """Return `retirements.ics`: an all-day entry for each retirement date."""
     dated = [
-        (retires_at, record)
+        (to_utc(retires_at), record)
         for record in content.models
         if (retires_at := record.info.retires_at) is not None and _was_listed(record, retires_at)
     ]
     dated.sort(key=lambda item: (item[0], item[1].source, item[1].info.id))
-    successors = content.successors()
-    rows = [*_HEADER]
-    for retires_at, record in dated:
-        newer = successors.get((record.source, record.info.id))
-        rows += _entry(content, history, record, retires_at, newer)
-    rows += [*(() if dated else _EMPTY), "END:VCALENDAR"]
-    return b"".join(map(_folded, rows))
+    text = fill(
+        CALENDAR,
+        dated=dated,
+        content=content,
+        history=history,
+        successors=content.successors(),
+        name_of=name_of,
+        name_uuid=name_uuid,
+        anchor=anchor,
+    )
+    return "".join(map(_folded, text.rstrip("\n").split("\n")))
 
 
 def _was_listed(record: ModelRecord, retires_at: datetime) -> bool:
@@ -190,48 +166,13 @@ def _was_listed(record: ModelRecord, retires_at: datetime) -> bool:
     return removed_at is None or to_utc(retires_at).date() <= to_utc(removed_at).date()
 
 
-def _entry(
-    content: SiteContent,
-    history: History,
-    record: ModelRecord,
-    retires_at: datetime,
-    newer: ModelRecord | None,
-) -> Iterator[str]:
-    info, key = record.info, (record.source, record.info.id)
-    revision = history.revisions.get(key)
-    stamp = f"{to_utc(revision.changed_at if revision else record.first_seen_at):%Y%m%dT%H%M%SZ}"
-    where = f" ({record.source})" if content.several else ""
-    stated = [f"Model: {escape_invisible(info.id)}", f"Source: {record.source}"]
-    if info.deprecated_at is not None:
-        stated.append(f"Deprecated: {date_text(info.deprecated_at)}")
-    if newer is not None:
-        name, newer_id = escape_invisible(name_of(newer)), escape_invisible(newer.info.id)
-        stated.append(f"Successor: {name} ({newer_id})")
-    yield "BEGIN:VEVENT"
-    yield f"UID:{name_uuid('retirement', *key)}"
-    yield f"DTSTAMP:{stamp}"
-    yield f"LAST-MODIFIED:{stamp}"
-    yield f"SEQUENCE:{revision.number if revision else 0}"
-    yield f"DTSTART;VALUE=DATE:{to_utc(retires_at):%Y%m%d}"
-    yield f"SUMMARY:{_text(f'{escape_invisible(name_of(record))} retires{where}')}"
-    yield f"DESCRIPTION:{_text(chr(10).join(stated))}"
-    if content.public_url:
-        yield f"URL:{content.link(PAGE, anchor(*key))}"
-    yield "TRANSP:TRANSPARENT"
-    yield "END:VEVENT"
-
-
-def _text(value: str) -> str:
-    """Return a TEXT value (section 3.3.11)."""
-    return re.sub(r"([\\;,])", r"\\\1", value).replace("\n", "\\n")
-
-
-def _folded(line: str) -> bytes:
+def _folded(line: str) -> str:
     """Return a content line with its line end, folded between characters."""
-    parts = [b""]
+    parts, octets = [""], 0
     for character in line:
-        octets = character.encode()
-        if len(parts[-1]) + len(octets) > _LINE_OCTETS:
-            parts.append(b" ")
-        parts[-1] += octets
-    return b"\r\n".join([*parts, b""])
+        octets += len(character.encode())
+        if octets > _LINE_OCTETS:
+            parts.append(" ")
+            octets = 1 + len(character.encode())
+        parts[-1] += character
+    return "\r\n".join([*parts, ""])

@@ -32,7 +32,6 @@ from catalog_sync.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from catalog_sync.domain.model import Event, ModelRecord
     from catalog_sync.site.content import History
@@ -95,31 +94,21 @@ class Row:
         return f"Released {released.year}" if released else "Release unknown"
 
 
-def page(content: SiteContent, history: History, latest: Sequence[Entry]) -> bytes:
+def page(content: SiteContent, history: History, latest: Sequence[Entry]) -> str:
     """Return `index.html`."""
-    successors = content.successors()
-    lives = [lifespan(record, history, content.as_of) for record in content.models]
-    axis = Axis.of(lives, content.as_of)
-    rows = []
-    for record, life in zip(content.models, lives, strict=True):
-        key = (record.source, record.info.id)
-        own = tuple(reversed(history.of_models.get(key, ())))
-        if history.numbers[key] == 1 and own[0].kind is Kind.ADDED:
-            own = ()  # the same as "first seen"
-        able = capabilities_text(record.info.payload).removeprefix("-")
-        before = record.first_seen_at == content.baselines.get(record.source)
-        earlier = history.numbers[key] - len(own) if own else 0
-        rows.append(
-            Row(record, life, axis.bar(life), successors.get(key), before, able, own, earlier)
-        )
+    axis, rows = _rows(content, history)
     dated = [row for row in rows if not row.life.ended and row.life.retires_at is not None]
     upcoming = sorted(dated, key=lambda row: (row.life.retires_at, row.anchor))
     listed = sum(record.listed for record in content.models)
     sections = [(year, list(found)) for year, found in groupby(rows, lambda row: row.year)]
+    summary = [f"{count(listed, 'model')} listed, {len(rows) - listed} gone."]
+    if upcoming:
+        first = upcoming[0]
+        summary.append(f"Next to retire: {first.name}, {date_text(first.life.retires_at)}.")
     return _fill(
         PAGE,
         content,
-        _summary(content, listed, upcoming),
+        " ".join(summary),
         source("page.js"),
         _axis_style(axis),
         rows=rows,
@@ -135,7 +124,31 @@ def page(content: SiteContent, history: History, latest: Sequence[Entry]) -> byt
     )
 
 
-def changes(content: SiteContent, history: History, latest: Sequence[Entry]) -> bytes:
+def _rows(content: SiteContent, history: History) -> tuple[Axis, list[Row]]:
+    successors = content.successors()
+    lives = [lifespan(record, history.of(record), content.as_of) for record in content.models]
+    axis = Axis.of(lives, content.as_of)
+    rows = []
+    for record, life in zip(content.models, lives, strict=True):
+        past = history.of(record)
+        own = tuple(reversed(past.events))
+        if past.number == 1 and own[0].kind is Kind.ADDED:
+            own = ()  # the same as "first seen"
+        row = Row(
+            record,
+            life,
+            axis.bar(life),
+            successors.get((record.source, record.info.id)),
+            before=record.first_seen_at == content.baselines.get(record.source),
+            capabilities=capabilities_text(record.info.payload).removeprefix("-"),
+            changes=own,
+            earlier=past.number - len(own) if own else 0,
+        )
+        rows.append(row)
+    return axis, rows
+
+
+def changes(content: SiteContent, history: History, latest: Sequence[Entry]) -> str:
     """Return `changes.html`: every change by month, up to a limit."""
     months = [
         (month, list(found))
@@ -150,14 +163,6 @@ def changes(content: SiteContent, history: History, latest: Sequence[Entry]) -> 
         shown=len(latest),
         cut=len(history.latest) < recorded,
     )
-
-
-def _summary(content: SiteContent, listed: int, upcoming: Sequence[Row]) -> str:
-    """Return a line for search engines and for previews of links."""
-    facts = [f"{count(listed, 'model')} listed, {len(content.models) - listed} gone."]
-    if upcoming and (at := upcoming[0].life.retires_at) is not None:
-        facts.append(f"Next to retire: {upcoming[0].name}, {date_text(at)}.")
-    return " ".join(facts)
 
 
 def _axis_style(axis: Axis) -> str:
@@ -178,20 +183,19 @@ def _fill(
     script: str = "",
     own_style: str = "",
     **values: Any,
-) -> bytes:
+) -> str:
+    """Fill a page. `summary` is a line for search engines and for previews of links."""
     style = source("page.css") + own_style
     return fill(
         name,
         style=Markup(style),  # noqa: S704  # part of this program
         script=Markup(script),  # noqa: S704  # part of this program
         style_hash=_hash(style),
-        script_hash=_hash(script) if script else None,
+        script_hash=_hash(script),
         content=content,
         summary=summary,
         canonical=content.link(name) if content.public_url else None,
         anchor=_anchor,
-        day=date_text,
-        minute=_minute,
         name_of=name_of,
         **values,
     )
@@ -203,7 +207,3 @@ def _hash(text: str) -> str:
 
 def _anchor(record: ModelRecord) -> str:
     return anchor(record.source, record.info.id)
-
-
-def _minute(at: datetime) -> str:
-    return f"{to_utc(at):%Y-%m-%d %H:%M} UTC"

@@ -11,13 +11,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
 from catalog_sync.clock import to_utc
-from catalog_sync.domain.kinds import LEAVING, Lifecycle
+from catalog_sync.domain.kinds import LEAVING, Kind, Lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from catalog_sync.domain.model import ModelRecord
-    from catalog_sync.site.content import History
+    from catalog_sync.site.content import ModelHistory
 
 
 Stage = Literal["live", "late", "ahead", "gone"]
@@ -40,8 +40,6 @@ class Lifespan:
 
     start: datetime
     """The release, or when the model was first seen if the release is unknown."""
-    released: bool
-    """Whether `start` is the release."""
     end: datetime
     """When the model retired or was removed; for a listed model, the last sync."""
     ended: bool
@@ -53,29 +51,27 @@ class Lifespan:
     """Whether the date has passed and the model is still listed."""
 
 
-def lifespan(record: ModelRecord, history: History, as_of: datetime) -> Lifespan:
+def lifespan(record: ModelRecord, past: ModelHistory, as_of: datetime) -> Lifespan:
     """Return a model's lifespan as known at `as_of`."""
-    info, key = record.info, (record.source, record.info.id)
-    retires_at = info.retires_at
+    info, retires_at = record.info, record.info.retires_at
     end = as_of
     if record.retired:
-        end = history.retired_at.get(key) or min(retires_at or as_of, as_of)
+        end = past.latest_at.get(Kind.RETIRED) or min(retires_at or as_of, as_of)
     if record.removed_at is not None:
         end = min(end, record.removed_at)
     ended = record.retired or not record.listed
-    released = info.released_at
-    start = min(released or record.first_seen_at, end)
+    start = min(info.released_at or record.first_seen_at, end)
     since = info.deprecated_at
     if since is None and info.lifecycle in LEAVING:
-        since = history.deprecated_at.get(key)
-        if since is None and info.lifecycle == Lifecycle.DEPRECATED:
-            since = record.first_seen_at  # deprecated by then; the exact date is unknown
+        since = past.latest_at.get(Kind.DEPRECATED)
+    if since is None and info.lifecycle == Lifecycle.DEPRECATED:
+        since = record.first_seen_at  # deprecated by then; the exact date is unknown
     if since is not None:
         since = max(since, start) if since < end else None
     if retires_at is not None and ended and retires_at > end:
         retires_at = None
     overdue = retires_at is not None and not ended and retires_at <= as_of
-    return Lifespan(start, released is not None, end, ended, since, retires_at, overdue)
+    return Lifespan(start, end, ended, since, retires_at, overdue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +156,13 @@ class Axis:
     def ticks(self) -> list[Tick]:
         """Return as many ticks as have room for their labels on a phone."""
         first, last = (to_utc(at).year * 12 + to_utc(at).month - 1 for at in (self.begin, self.end))
-        months = [datetime(n // 12, n % 12 + 1, 1, tzinfo=UTC) for n in range(first, last + 1)]
-        months = [month for month in months if self.begin <= month <= self.end]
         for step in _STEPS:
-            chosen = [month for month in months if (month.year * 12 + month.month - 1) % step == 0]
-            ticks = [Tick(self.x(at), f"{at:%Y}" if at.month == 1 else f"{at:%b}") for at in chosen]
-            if chosen and not any(month.month == 1 for month in chosen):
-                ticks[0] = Tick(ticks[0].x, f"{chosen[0]:%b %Y}")
+            months = (n for n in range(first, last + 1) if n % step == 0)
+            dates = (datetime(n // 12, n % 12 + 1, 1, tzinfo=UTC) for n in months)
+            shown = [at for at in dates if self.begin <= at <= self.end]
+            ticks = [Tick(self.x(at), f"{at:%Y}" if at.month == 1 else f"{at:%b}") for at in shown]
+            if shown and all(at.month != 1 for at in shown):
+                ticks[0] = Tick(ticks[0].x, f"{shown[0]:%b %Y}")
             if all(b.x - a.x >= (len(a.label) + 2) * _COLUMN for a, b in pairwise(ticks)):
                 break
         return ticks

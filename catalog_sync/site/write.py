@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,7 +42,6 @@ _DIRECTORY_MODE: Final = 0o755
 class Published:
     """The result of writing a site."""
 
-    models: int
     events: int
     changed: tuple[str, ...]
     """The files whose content changed. The others keep their time stamp."""
@@ -57,51 +55,45 @@ def publish(directory: Path, content: SiteContent, events: Iterable[Event]) -> P
 
     Raises OutputError if the directory or a file cannot be written.
     """
-    history = History(content.baselines)
+    history = History()
     changed = []
     try:
         if not directory.is_dir():
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(_DIRECTORY_MODE)
-        if atomic_write(directory / EVENTS, _event_lines(events, history), unless_equal=True):
-            changed.append(EVENTS)
-        for name, text in _texts(content, history):
-            if atomic_write(directory / name, [text], unless_equal=True):
+        for name, texts in _files(content, history, events):
+            parts = (text.encode() for text in texts)
+            if atomic_write(directory / name, parts, unless_equal=True):
                 changed.append(name)
     except OSError as error:
         raise OutputError(
             f"the site cannot be written to {directory}: {error.strerror or error}",
             "check the directory's owner and the free space",
         ) from error
-    return Published(len(content.models), history.events, tuple(changed))
+    return Published(history.events, tuple(changed))
 
 
-def _event_lines(events: Iterable[Event], history: History) -> Iterator[bytes]:
-    """Yield a JSON array with one event per line, and add the events to the history."""
-    before = "[\n"
+def _files(
+    content: SiteContent, history: History, events: Iterable[Event]
+) -> Iterator[tuple[str, Iterable[str]]]:
+    """Yield the name and the parts of each file, in the order of `FILES`."""
+    yield EVENTS, export.json_lines(_event_rows(events, history))
+    rows = [export.model_row(record) for record in content.models]
+    yield "models.json", export.json_lines(rows)
+    yield "models.csv", export.csv_lines(rows, export.MODEL_COLUMNS)
+    yield "renovate.json", [export.json_text(_renovate(content)), "\n"]
+    yield "badge.json", [export.json_text(_badge(content)), "\n"]
+    latest = entries(content, history)
+    yield FEED, [feed(content, latest)]
+    yield CALENDAR, [calendar(content, history)]
+    yield CHANGES, [changes(content, history, latest)]
+    yield PAGE, [page(content, history, latest)]
+
+
+def _event_rows(events: Iterable[Event], history: History) -> Iterator[dict[str, Any]]:
     for event in events:
         history.add(event)
-        yield f"{before}{json.dumps(export.event_row(event), ensure_ascii=False)}".encode()
-        before = ",\n"
-    yield b"\n]\n" if history.events else b"[]\n"
-
-
-def _texts(content: SiteContent, history: History) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of the other files, in the order of `FILES`."""
-    rows = [export.model_row(record) for record in content.models]
-    yield "models.json", f"{export.json_array(rows)}\n".encode()
-    yield "models.csv", export.csv_text(rows, export.MODEL_COLUMNS).encode()
-    yield "renovate.json", _json(_renovate(content))
-    yield "badge.json", _json(_badge(content))
-    latest = entries(content, history)
-    yield FEED, feed(content, latest)
-    yield CALENDAR, calendar(content, history)
-    yield CHANGES, changes(content, history, latest)
-    yield PAGE, page(content, history, latest)
-
-
-def _json(value: Any) -> bytes:
-    return f"{export.json_text(value)}\n".encode()
+        yield export.event_row(event)
 
 
 def _renovate(content: SiteContent) -> dict[str, Any]:

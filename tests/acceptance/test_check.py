@@ -261,7 +261,7 @@ def test_several_sources() -> None:
         ([], "nothing to check"),
         ([""], "an empty MODEL or PATH"),
         (["x", "--within", "soon"], "'--within'"),
-        (["--scan", "missing"], "--scan missing: no such file or directory"),
+        (["--scan", "missing"], "--scan missing: No such file or directory"),
         (["x", "--fail-on", "fine"], "'fine' is not one of"),
         (["x", "--fail-on", "removed,nope"], "'nope' is not one of"),
         (["--scan", ".", "--exclude", "!"], "--exclude"),
@@ -319,12 +319,12 @@ def test_scan() -> None:
         + printed[0].split("since ")[1][:10],
         "src/deep/é.yaml:1:14: claude-opus-9: unknown: not in the catalog",
         f"src/deep/é.yaml:1:29: {RETIRING['id']}: retiring: retires {ahead(45)[:10]}",
-        "4 models checked, 5 files scanned, 1 of them binary: 3 problems",
+        "4 models checked, 5 files scanned: 3 problems",
     ]
     again = run("check", "--scan", "src", "--scan=./config", "--within", "1d")
     assert lines(again)[-1].endswith(": 2 problems")
     assert lines(run("check", "--scan", "config"), 0) == [
-        "1 model checked, 3 files scanned, 1 of them binary: no problem"
+        "1 model checked, 3 files scanned: no problem"
     ]
 
 

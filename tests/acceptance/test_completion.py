@@ -60,12 +60,6 @@ def test_names_of_the_database(catalog: None) -> None:
         assert complete(*words, "t") == ["team"]
     assert complete("--config", "none.toml", "show", "claude-opus") == []
     assert complete("ev") == ["events"]
-    files = run(
-        _CATALOG_SYNC_COMPLETE="bash_complete",
-        COMP_WORDS="catalog-sync check --scan src claude-opus",
-        COMP_CWORD="4",
-    )
-    assert files.stdout == "file,claude-opus\n"
 
 
 def test_silence_without_a_database(tmp_path: Path) -> None:
