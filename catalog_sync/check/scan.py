@@ -149,13 +149,11 @@ def _files(
         if not Path(real).is_dir():
             yield shown, real
             continue
-        below = _listed_by_git(real)
-        for path in _walked(real, result, shown) if below is None else below:
-            file = os.path.join(real, path)  # noqa: PTH118  # many, and Path is slow
+        listed = _listed_by_git(real)
+        for file in _walked(real, result, shown) if listed is None else listed:
             relative = os.path.relpath(file, here)
-            if len(excluded) and not relative.startswith("..") and excluded.match_file(relative):
-                continue
-            yield str(Path(shown, path)), file
+            if relative.startswith("..") or not excluded.match_file(relative):
+                yield str(Path(shown, os.path.relpath(file, real))), file
 
 
 def _walked(directory: str, result: Scan, shown: str) -> Iterator[str]:
@@ -167,11 +165,7 @@ def _walked(directory: str, result: Scan, shown: str) -> Iterator[str]:
 
     for root, directories, files in os.walk(directory, onerror=failed):
         directories[:] = [name for name in directories if name != ".git"]
-        yield from (
-            os.path.relpath(os.path.join(root, name), directory)  # noqa: PTH118
-            for name in files
-            if name != ".git"
-        )
+        yield from (os.path.join(root, name) for name in files if name != ".git")  # noqa: PTH118
 
 
 def _listed_by_git(directory: str) -> list[str] | None:
@@ -188,14 +182,13 @@ def _listed_by_git(directory: str) -> list[str] | None:
     found: list[str] = []
     is_real = cache(lambda parent: os.path.realpath(parent) == parent)
     for name in sorted({os.fsdecode(one) for one in listing.split(b"\0") if one}):
-        path = os.path.join(directory, name.rstrip("/"))  # noqa: PTH118
+        path = os.path.join(directory, name.rstrip("/"))  # noqa: PTH118  # many, and Path is slow
         if not is_real(os.path.dirname(path)):  # noqa: PTH120
             continue  # a directory was replaced by a link
         if not os.path.isdir(path) or os.path.islink(path):  # noqa: PTH112, PTH114
-            found.append(name)
+            found.append(path)
         elif os.path.lexists(os.path.join(path, ".git")):  # noqa: PTH118
-            below = _listed_by_git(path) or []  # a submodule or another repository
-            found += [os.path.join(name, one) for one in below]  # noqa: PTH118
+            found += _listed_by_git(path) or []  # a submodule or another repository
     return found
 
 

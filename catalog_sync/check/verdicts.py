@@ -19,7 +19,7 @@ from catalog_sync.domain.successor import dependable, line_of, newest_of_line
 from catalog_sync.text import closest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from catalog_sync.domain.model import ModelRecord
 
@@ -101,17 +101,14 @@ class Verdicts:
 
     def of(self, model_id: str) -> ModelVerdict:
         """Return the verdict on an id, which may be an alias or unknown."""
-        own = self._by_id.get(model_id)
-        if own is not None:
-            return self._known(model_id, own)
-        named = self._by_alias.get(model_id)
-        if named is not None:
+        if model_id in self._by_id:
+            return self._known(model_id)
+        if named := self._by_alias.get(model_id):
             newest = max(named, key=lambda r: (r.listed, r.info.created_at, r.info.id)).info.id
-            verdict = self._known(newest, self._by_id[newest])
-            return replace(verdict, model_id=model_id, alias_of=newest)
+            return replace(self._known(newest), model_id=model_id, alias_of=newest)
         return self._unknown(model_id)
 
-    def of_record(self, record: ModelRecord) -> Verdict:
+    def _of_record(self, record: ModelRecord) -> Verdict:
         """Return the verdict on a model in one source. A missing model is still listed."""
         retires_at = record.info.retires_at
         if record.retired:
@@ -124,11 +121,10 @@ class Verdicts:
             return Verdict.RETIRING
         return Verdict.FINE if dependable(record, self._now, self._within) else Verdict.DEPRECATED
 
-    def _known(self, model_id: str, own: Iterable[ModelRecord]) -> ModelVerdict:
-        by_source = [SourceVerdict(self.of_record(record), record) for record in own]
+    def _known(self, model_id: str) -> ModelVerdict:
+        by_source = [SourceVerdict(self._of_record(one), one) for one in self._by_id[model_id]]
         by_source.sort(key=lambda one: (-_SEVERITY.index(one.verdict), one.record.source))
-        worst = by_source[0]
-        newer = None
+        worst, newer = by_source[0], None
         if worst.verdict is not Verdict.FINE:
             newer = successor.successor(worst.record, self._records, self._now, self._within)
         newer_id = newer.info.id if newer else None
@@ -136,10 +132,12 @@ class Verdicts:
 
     def _unknown(self, model_id: str) -> ModelVerdict:
         """Judge an id without a record: a similar recorded id, and the models released after it."""
-        like = self._closest(model_id)
-        near = self.of(like) if like is not None else None
-        released_at = _date_in(model_id)
+        stem = _ALIAS_END.sub("", model_id)
+        ids = sorted(self._by_id, reverse=True)  # of several dates, the latest
+        alike = closest(stem, ids, {id_: id_ for id_ in ids}, likeness=_SPELLED_ALIKE)
+        near = self._known(alike[0]) if alike else None
         newer = near.successor if near else None
+        released_at = _date_in(model_id)
         if newer is None and released_at and (near is None or near.verdict is not Verdict.FINE):
             line = line_of(model_id, self._records)
             found = newest_of_line(line, released_at, self._records, self._now, self._within)
@@ -151,13 +149,6 @@ class Verdicts:
             closest=(near.model_id, near.verdict) if near else None,
             older_than_record=released_at is not None and self._is_older(model_id, released_at),
         )
-
-    def _closest(self, model_id: str) -> str | None:
-        """Return the recorded id that is most similar to an unknown one."""
-        ids = sorted(self._by_id, reverse=True)  # of several dates, the latest
-        stem = _ALIAS_END.sub("", model_id)
-        alike = closest(stem, ids, {id_: id_ for id_ in ids}, likeness=_SPELLED_ALIKE)
-        return alike[0] if alike else None
 
     def _is_older(self, model_id: str, released_at: datetime) -> bool:
         """Whether a release is before the first recorded one of the family of an id."""

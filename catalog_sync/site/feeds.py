@@ -70,13 +70,13 @@ def entries(content: SiteContent, history: History) -> list[Entry]:
     The models of a source's first list are not new: they share one entry.
     """
     successors = {key: name_of(record) for key, record in content.successors().items()}
-    found = [
+    found = [_event_entry(event, successors) for event in reversed(history.latest)]
+    found += [
         _baseline_entry(source, history.baseline_models[source], at)
         for source, at in content.baselines.items()
         if history.baseline_models[source]
     ]
-    found += [_event_entry(event, successors) for event in history.latest]
-    return sorted(found, key=lambda entry: entry.at)[::-1]
+    return sorted(found, key=lambda entry: entry.at, reverse=True)
 
 
 def _event_entry(event: Event, successors: dict[tuple[str, str], str]) -> Entry:

@@ -53,58 +53,25 @@ class Row:
     life: Lifespan
     bar: Bar
     successor: ModelRecord | None
-    before: bool
-    """Whether the model was on the first list, so that it may have been listed earlier."""
-    capabilities: str
-    """As text; empty without capabilities."""
     changes: tuple[Event, ...]
     """The latest events, newest first."""
     earlier: int
     """The number of other events."""
-
-    @property
-    def name(self) -> str:
-        """The display name or the id."""
-        return name_of(self.record)
-
-    @property
-    def anchor(self) -> str:
-        """The address on the page."""
-        return _anchor(self.record)
-
-    @property
-    def state(self) -> str:
-        """The class of its colour: `live`, `late` (deprecated) or `gone`."""
-        if self.life.ended:
-            return "gone"
-        late = self.record.info.lifecycle == "deprecated" or self.life.overdue
-        return "late" if late else "live"
-
-    @property
-    def status(self) -> str:
-        """The status in one word: "removed", the lifecycle, or "listed" if that is unknown."""
-        if not self.record.listed and not self.record.retired:
-            return "removed"
-        return self.record.info.lifecycle or "listed"
-
-    @property
-    def year(self) -> str:
-        """The section of the model on a long page."""
-        released = self.record.info.released_at
-        return f"Released {released.year}" if released else "Release unknown"
 
 
 def page(content: SiteContent, history: History, latest: Sequence[Entry]) -> str:
     """Return `index.html`."""
     axis, rows = _rows(content, history)
     dated = [row for row in rows if not row.life.ended and row.life.retires_at is not None]
-    upcoming = sorted(dated, key=lambda row: (row.life.retires_at, row.anchor))
+    upcoming = sorted(dated, key=lambda row: (row.life.retires_at, _anchor(row.record)))
     listed = sum(record.listed for record in content.models)
-    sections = [(year, list(found)) for year, found in groupby(rows, lambda row: row.year)]
+    sections = [(year, list(found)) for year, found in groupby(rows, _year)]
     summary = [f"{count(listed, 'model')} listed, {len(rows) - listed} gone."]
     if upcoming:
         first = upcoming[0]
-        summary.append(f"Next to retire: {first.name}, {date_text(first.life.retires_at)}.")
+        summary.append(
+            f"Next to retire: {name_of(first.record)}, {date_text(first.life.retires_at)}."
+        )
     return _fill(
         PAGE,
         content,
@@ -120,6 +87,7 @@ def page(content: SiteContent, history: History, latest: Sequence[Entry]) -> str
         more_upcoming=upcoming[_UPCOMING:],
         latest=latest[:_LATEST],
         more=max(len(latest) - _LATEST, 0),
+        capabilities_text=capabilities_text,
         change_text=change_text,
     )
 
@@ -131,21 +99,19 @@ def _rows(content: SiteContent, history: History) -> tuple[Axis, list[Row]]:
     rows = []
     for record, life in zip(content.models, lives, strict=True):
         past = history.of(record)
-        own = tuple(reversed(past.events))
-        if past.number == 1 and own[0].kind is Kind.ADDED:
-            own = ()  # the same as "first seen"
-        row = Row(
-            record,
-            life,
-            axis.bar(life),
-            successors.get((record.source, record.info.id)),
-            before=record.first_seen_at == content.baselines.get(record.source),
-            capabilities=capabilities_text(record.info.payload).removeprefix("-"),
-            changes=own,
-            earlier=past.number - len(own) if own else 0,
-        )
-        rows.append(row)
+        changes = tuple(reversed(past.events))
+        if past.number == 1 and changes[0].kind is Kind.ADDED:
+            changes = ()  # the same as "first seen"
+        newer = successors.get((record.source, record.info.id))
+        earlier = past.number - len(changes) if changes else 0
+        rows.append(Row(record, life, axis.bar(life), newer, changes, earlier))
     return axis, rows
+
+
+def _year(row: Row) -> str:
+    """Return the section of a model on a long page."""
+    released = row.record.info.released_at
+    return f"Released {released.year}" if released else "Release unknown"
 
 
 def changes(content: SiteContent, history: History, latest: Sequence[Entry]) -> str:
