@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from catalog_sync._version import __version__
-from catalog_sync.check.report import finding_line, finding_text, printable, verdict_text
+from catalog_sync.check.report import (
+    Finding,
+    Report,
+    finding_line,
+    finding_text,
+    printable,
+    verdict_text,
+)
 from catalog_sync.check.verdicts import Severity, severity
 from catalog_sync.domain.kinds import Verdict
 from catalog_sync.text import escape_controls, escaped
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-
-    from catalog_sync.check.report import Finding, Report
 
 _RULES = {
     Verdict.UNKNOWN: "This model was never in the catalog.",

@@ -32,12 +32,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
 from catalog_sync.check.verdicts import aliases
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 _STEM = re.compile(r"[^\w\s]*\w+[^\w\s](?=\S)")
 """The first word of an id of several words, and the character that joins it to the next."""

@@ -6,22 +6,18 @@ that reads the report.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
-from catalog_sync.check.scan import Scan
+from catalog_sync.check.scan import Location, Scan
 from catalog_sync.check.verdicts import ModelVerdict, Severity, SourceVerdict, severity
 from catalog_sync.clock import to_utc
 from catalog_sync.domain.event_text import date_text
 from catalog_sync.domain.kinds import Verdict
 from catalog_sync.queries import export
 from catalog_sync.text import count, escape_controls
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-    from datetime import datetime
-
-    from catalog_sync.check.scan import Location
 
 _OLDER = (
     'older models are recorded when a source sets lifecycle = ["active", "deprecated", "retired"]'

@@ -17,21 +17,17 @@ import shutil
 import stat
 import subprocess
 from bisect import bisect
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pathspec import GitIgnoreSpec
 
+from catalog_sync.check.ids import IdPattern
 from catalog_sync.errors import ConfigError
 from catalog_sync.logs import fields
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from catalog_sync.check.ids import IdPattern
 
 logger = logging.getLogger(__name__)
 MAX_BYTES = 16 << 20
@@ -107,7 +103,7 @@ def scan(paths: Iterable[str], ids: IdPattern, today: date, *, exclude: Sequence
         try:
             content = _read(real)
         except OSError as error:
-            result.unreadable.append((shown, _reason(error)))
+            result.unreadable.append((shown, str(error.strerror)))
             continue
         if content is None:
             continue
@@ -121,21 +117,14 @@ def scan(paths: Iterable[str], ids: IdPattern, today: date, *, exclude: Sequence
     return result
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or "cannot be read"
-
-
 def _real(path: str) -> str:
     """Return the real path of a file or directory that the user named."""
     try:
         real = os.path.realpath(path, strict=True)
-        mode = os.stat(real).st_mode  # noqa: PTH116
-    except (OSError, ValueError) as error:
-        reason = _reason(error) if isinstance(error, OSError) else "not a path"
-        raise ConfigError(
-            f"--scan {path}: {reason}", "name files or directories that exist"
-        ) from error
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+    except OSError as error:
+        advice = "name files or directories that exist"
+        raise ConfigError(f"--scan {path}: {error.strerror}", advice) from error
+    if not Path(real).is_file() and not Path(real).is_dir():
         raise ConfigError(f"--scan {path}: neither a file nor a directory")
     return real
 
@@ -161,7 +150,7 @@ def _walked(directory: str, result: Scan, shown: str) -> Iterator[str]:
 
     def failed(error: OSError) -> None:
         where = Path(shown, os.path.relpath(error.filename, directory))
-        result.unreadable.append((str(where), _reason(error)))
+        result.unreadable.append((str(where), str(error.strerror)))
 
     for root, directories, files in os.walk(directory, onerror=failed):
         directories[:] = [name for name in directories if name != ".git"]

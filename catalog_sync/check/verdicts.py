@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from catalog_sync.domain import successor
 from catalog_sync.domain.kinds import DEFAULT_FAIL_ON, Verdict
+from catalog_sync.domain.model import ModelRecord
 from catalog_sync.domain.successor import dependable, line_of, newest_of_line
 from catalog_sync.text import closest
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
-    from catalog_sync.domain.model import ModelRecord
 
 
 class Severity(StrEnum):

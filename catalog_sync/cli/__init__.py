@@ -10,9 +10,10 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -23,10 +24,6 @@ from catalog_sync.cli.options import Context, Group, global_options
 from catalog_sync.cli.render import write_all
 from catalog_sync.errors import CatalogSyncError, OutputError
 from catalog_sync.text import escape_controls, one_line
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from types import FrameType
 
 _COMMANDS = {
     "sync": "sync",
@@ -186,7 +183,7 @@ def _stop_on_signals() -> None:
     _handle_signals(stop)
 
 
-def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+def _handle_signals(handler: Callable[[int, Any], None]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)

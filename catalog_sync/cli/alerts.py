@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 import click
 
 from catalog_sync.cli import print_error, render
 from catalog_sync.cli.options import Context, Group, recorded, row_format
 from catalog_sync.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 _RECENT = 20
 """How many delivered alerts `alerts list` shows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,10 @@ from catalog_sync.domain.kinds import ENDING, Kind, Lifecycle
 from catalog_sync.text import distance_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from sqlalchemy import Connection
 
     from catalog_sync.domain.model import Event, ModelRecord
+
 
 _WIDE = 100
 """Columns of a terminal that show the time of an event beside its model."""
@@ -26,7 +26,7 @@ _WIDE = 100
 @click.command(epilog="Example: catalog-sync models --all --as-of 2026-06-01")
 @source_option
 @click.option("--all", "removed", is_flag=True, help="Include removed models.")
-@time_option("--as-of", metavar="TIME", help="The catalog at a time, date or age.")
+@time_option("--as-of", "TIME", "The catalog at a time, date or age.")
 @click.option(
     "--lifecycle",
     "lifecycles",
@@ -73,8 +73,8 @@ def models(context: Context, /, format_: str | None, **chosen: Any) -> None:
 
 
 @click.command(epilog="Example: catalog-sync events --since 7d --kind removed --model opus")
-@time_option("--since", metavar="7d", help="Only events since a time, date or age.")
-@time_option("--until", metavar="TIME", help="Only events before a time, date or age.")
+@time_option("--since", "7d", "Only events since a time, date or age.")
+@time_option("--until", "TIME", "Only events before a time, date or age.")
 @click.option(
     "--kind",
     "kinds",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,19 +12,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from catalog_sync.cli import print_error, render
-from catalog_sync.cli.options import Context, format_option, recorded, source_option
-from catalog_sync.clock import parse_duration
+from catalog_sync.cli.options import (
+    Context,
+    duration_option,
+    format_option,
+    recorded,
+    source_option,
+)
 from catalog_sync.domain.kinds import Verdict
 from catalog_sync.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import timedelta
-
     from catalog_sync.app import App
     from catalog_sync.check.ids import IdPattern
     from catalog_sync.check.report import Report
     from catalog_sync.domain.model import ModelRecord
+
 
 _FROM_WORDS = "--"
 """The value of `--scan` if an option or `--` follows it. The paths are then in `words`."""
@@ -52,12 +57,7 @@ def _verdicts(
     help="Search this file or directory for ids. Further arguments that name files or directories "
     "are searched as well.",
 )
-@click.option(
-    "--within",
-    type=parse_duration,
-    metavar="60d",
-    help="Fail on a retirement within this time. [60d]",
-)
+@duration_option("--within", "60d", "Fail on a retirement within this time. [60d]")
 @click.option(
     "--fail-on",
     multiple=True,
@@ -199,21 +199,23 @@ def _models_and_paths(
     Raises:
         ConfigError: A path is missing, or --scan has no path.
     """
-    models, files = [], [path for path in paths if path != _FROM_WORDS]
-    for word in dict.fromkeys(words):
-        exists, known = os.path.lexists(word), ids.matches(word)
-        if exists and paths:
-            files.append(word)
-        elif exists and not known:
-            print_error(f"{word} is a file or directory; search it with --scan {word}")
-        elif paths and not known:
-            if "/" in word:
-                raise ConfigError(f"--scan {word}: no such file or directory", "nor a known model")
-            print_error(f"{word} is no file or directory here; it is checked as a model")
-        if word in ids.recorded or not (exists and paths):
-            models.append(word)
+    there = [word for word in dict.fromkeys(words) if os.path.lexists(word)]
+    files = [path for path in paths if path != _FROM_WORDS] + (there if paths else [])
     if paths and not files:
         raise ConfigError("--scan: no file or directory is named")
+    models = []
+    for word in dict.fromkeys(words):
+        if word in files and word not in ids.recorded:
+            continue
+        models.append(word)
+        if ids.matches(word):
+            continue
+        if word in there:
+            print_error(f"{word} is a file or directory; search it with --scan {word}")
+        elif paths and "/" in word:
+            raise ConfigError(f"--scan {word}: no such file or directory", "nor a known model")
+        elif paths:
+            print_error(f"{word} is no file or directory here; it is checked as a model")
     return models, files
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from catalog_sync import logs
-from catalog_sync.clock import parse_time, utc_now
+from catalog_sync.clock import parse_duration, parse_time, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from catalog_sync.app import App
+
 
 _COMPLETION_SECONDS = 5
 """How long a completion waits for the database."""
@@ -123,9 +123,16 @@ source_option = click.option(
 )
 
 
-def time_option(name: str, **settings: Any) -> Callable[[Any], Any]:
+def time_option(name: str, example: str, text: str) -> Callable[[Any], Any]:
     """Add an option that is a time: RFC 3339, a date, or an age such as "7d"."""
-    return click.option(name, type=lambda text: parse_time(text, utc_now()), **settings)
+    return click.option(
+        name, type=lambda value: parse_time(value, utc_now()), metavar=example, help=text
+    )
+
+
+def duration_option(name: str, example: str, text: str) -> Callable[[Any], Any]:
+    """Add an option that is a duration."""
+    return click.option(name, type=parse_duration, metavar=example, help=text)
 
 
 def format_option(*formats: str) -> Callable[[Any], Any]:

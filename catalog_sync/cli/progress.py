@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from catalog_sync.logs import LOGGER_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from rich.text import Text
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -11,9 +11,6 @@ from catalog_sync.cli import render
 from catalog_sync.cli.options import Context, source_option
 from catalog_sync.errors import NotFoundError
 from catalog_sync.text import count, escape_controls
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @click.command(epilog="Example: catalog-sync publish /var/www/models")

@@ -13,21 +13,18 @@ import shutil
 import sys
 import unicodedata
 from bisect import bisect
-from datetime import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, time
 from itertools import accumulate, zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from catalog_sync.clock import format_time
 from catalog_sync.errors import OutputError
 from catalog_sync.text import escape_controls
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
-
 _MIDNIGHT = time(0)
-_NARROWEST = 26
-"""The smallest width of folded text: ids within it stay whole."""
+_WORD = 26
+"""Words of this width, such as ids, are not torn to fit a table into the terminal."""
 _RED, _YELLOW = "31", "33"
 _STYLES = {
     **dict.fromkeys(("deprecated", "retiring", "held", "stale"), _YELLOW),
@@ -149,7 +146,7 @@ def width() -> int:
 def write_table(
     table: Iterable[Mapping[str, str | None]],
     *,
-    text: str = "",
+    text: str,
     spare: Sequence[str] = (),
     header: bool = True,
     plain: bool = False,
@@ -181,12 +178,13 @@ def write_table(
             del widths[name]
     gap = 1 if excess(2) > 0 else 2
     if (over := excess(gap)) > 0:
-        widths[text] = widths.get(text, 0) - over
-        if widths[text] < _NARROWEST:
+        words = (word for row in rows for word in row[text].split(" "))
+        if widths[text] - over < min(max(map(_width, words)), _WORD):
             for row in rows:
                 first, *others = row
                 write_facts({name: row[name] for name in others}, title=row[first])
             return
+        widths[text] -= over
     lines = []
     for row in every:
         folded = (_fold(row[name], size) for name, size in widths.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,9 +14,8 @@ from catalog_sync.errors import ConfigError, NotFoundError
 from catalog_sync.text import count, did_you_mean, escape_controls
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from catalog_sync.app import App
+
 
 _COLUMNS = ("name", "configured", "base_url", "baseline_at", "last_synced_at")
 

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from catalog_sync.cli import print_error, render
-from catalog_sync.clock import parse_duration
+from catalog_sync.cli.options import Context, duration_option
 from catalog_sync.text import since_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime, timedelta
-
-    from catalog_sync.cli.options import Context
     from catalog_sync.domain.model import ModelRecord
     from catalog_sync.queries.health import Status
+
 
 _SHOWN_MODELS = 5
 
 
 @click.command(epilog="Example: catalog-sync status --max-age 1h")
-@click.option(
+@duration_option(
     "--max-age",
-    type=parse_duration,
-    metavar="1h",
-    help="The allowed age of a source's last success. Default: `max_age` of the configuration, or "
+    "1h",
+    "The allowed age of a source's last success. Default: `max_age` of the configuration, or "
     "three intervals.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -103,6 +101,6 @@ def _write_leaving(records: Sequence[ModelRecord], now: datetime, within: timede
         table.append(row)
     if table:
         render.write("")
-    render.write_table(table, spare=["lifecycle"])
+    render.write_table(table, text="retires", spare=["lifecycle"])
     if len(found) > _SHOWN_MODELS:
         render.write(f"and {len(found) - _SHOWN_MODELS} more; see: catalog-sync models")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,15 +13,11 @@ import click
 
 from catalog_sync import logs
 from catalog_sync.cli import SignalReceived, print_error, render
-from catalog_sync.cli.options import Context, source_option
-from catalog_sync.clock import parse_duration
+from catalog_sync.cli.options import Context, duration_option, source_option
 from catalog_sync.errors import DatabaseError, HeldError, OutputError
 from catalog_sync.text import escape_controls
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import timedelta
-
     from catalog_sync.app import App
     from catalog_sync.sync.context import RunOptions
     from catalog_sync.sync.report import RunReport
@@ -55,12 +53,7 @@ def run(context: Context) -> int:
     is_flag=True,
     help="Apply what was held: removals, or another organisation, workspace or base_url.",
 )
-@click.option(
-    "--if-older-than",
-    type=parse_duration,
-    metavar="10m",
-    help="Skip sources synced more recently than this.",
-)
+@duration_option("--if-older-than", "10m", "Skip sources synced more recently than this.")
 @click.option(
     "--metrics-file",
     type=click.Path(path_type=Path),

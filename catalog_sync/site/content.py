@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import Any, Final
 from urllib.parse import quote
 
 from catalog_sync.clock import parse_rfc3339
 from catalog_sync.domain.kinds import Kind
+from catalog_sync.domain.model import Event, ModelRecord, SourceRecord
 from catalog_sync.domain.successor import successors
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
-    from catalog_sync.domain.model import Event, ModelRecord, SourceRecord
-
 
 KINDS: Final = tuple(kind for kind in Kind if not kind.value.startswith("sync_"))
 """The published kinds. Events about the job contain errors and addresses, which stay private."""

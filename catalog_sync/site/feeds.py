@@ -7,24 +7,19 @@ if its date was withdrawn or it left before the date.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
 from catalog_sync.alerts import lines, message
 from catalog_sync.clock import format_time, to_utc
 from catalog_sync.domain.event_text import facts
 from catalog_sync.domain.kinds import ENDING
-from catalog_sync.site.content import anchor, name_of
+from catalog_sync.domain.model import Event, ModelRecord
+from catalog_sync.site.content import History, SiteContent, anchor, name_of
 from catalog_sync.site.templates import fill
 from catalog_sync.text import count, one_line
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from catalog_sync.domain.model import Event, ModelRecord
-    from catalog_sync.site.content import History, SiteContent
-
 
 FEED: Final = "feed.xml"
 CALENDAR: Final = "retirements.ics"

@@ -8,35 +8,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from markupsafe import Markup
 
 from catalog_sync.clock import to_utc
 from catalog_sync.domain.event_text import date_text
 from catalog_sync.domain.kinds import Kind
+from catalog_sync.domain.model import Event, ModelRecord
 from catalog_sync.queries.export import capabilities_text
-from catalog_sync.site.content import (
-    CHANGES,
-    PAGE,
-    SiteContent,
-    anchor,
-    name_of,
-)
-from catalog_sync.site.feeds import change_text
+from catalog_sync.site.content import CHANGES, PAGE, History, SiteContent, anchor, name_of
+from catalog_sync.site.feeds import Entry, change_text
 from catalog_sync.site.templates import fill, source
 from catalog_sync.site.timeline import Axis, Bar, Lifespan, lifespan
 from catalog_sync.text import count
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from catalog_sync.domain.model import Event, ModelRecord
-    from catalog_sync.site.content import History
-    from catalog_sync.site.feeds import Entry
-
 
 _LATEST: Final = 6
 """Changes on the page of models."""

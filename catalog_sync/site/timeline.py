@@ -5,20 +5,16 @@ Positions are percentages of the width, so that text keeps its size on every scr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from catalog_sync.clock import to_utc
 from catalog_sync.domain.kinds import LEAVING, Kind, Lifecycle
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from catalog_sync.domain.model import ModelRecord
-    from catalog_sync.site.content import ModelHistory
-
+from catalog_sync.domain.model import ModelRecord
+from catalog_sync.site.content import ModelHistory
 
 Stage = Literal["live", "late", "ahead", "gone"]
 _FARTHEST_BACK: Final = timedelta(days=12 * 366)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from catalog_sync.clock import format_time
 from catalog_sync.domain.event_text import date_text
+from catalog_sync.domain.model import Event
 from catalog_sync.domain.successor import dependable
 from catalog_sync.errors import OutputError
 from catalog_sync.files import atomic_write
 from catalog_sync.queries import export
-from catalog_sync.site.content import CHANGES, PAGE, History
+from catalog_sync.site.content import CHANGES, PAGE, History, SiteContent
 from catalog_sync.site.feeds import CALENDAR, FEED, calendar, entries, feed
 from catalog_sync.site.page import changes, page
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
-
-    from catalog_sync.domain.model import Event
-    from catalog_sync.site.content import SiteContent
 
 EVENTS: Final = "events.json"
 FILES: Final = (
