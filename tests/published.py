@@ -12,7 +12,7 @@ from typing import Any
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event, ModelInfo, ModelRecord, SourceRecord
 from catalog_sync.site.content import History, SiteContent
-from catalog_sync.site.write import FILES, publish
+from catalog_sync.site.write import publish
 from support import model
 
 BASELINE = datetime(2026, 2, 1, 18, tzinfo=UTC)
@@ -85,8 +85,8 @@ class Site:
 def render(site: Site) -> dict[str, bytes]:
     """Publish a site, and return its files by name."""
     with TemporaryDirectory() as directory:
-        publish(Path(directory), site.content, iter(site.events))
-        return {name: Path(directory, name).read_bytes() for name in FILES}
+        _, written = publish(Path(directory), site.content, iter(site.events))
+        return {name: Path(directory, name).read_bytes() for name in written}
 
 
 def contents(

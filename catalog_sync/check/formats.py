@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from catalog_sync._version import __version__
-from catalog_sync.check.report import (
-    Finding,
-    Report,
-    finding_line,
-    finding_text,
-    printable,
-    verdict_text,
-)
-from catalog_sync.check.verdicts import Severity, severity
+from catalog_sync.check.report import Finding, Report, printable
+from catalog_sync.check.verdicts import severity
 from catalog_sync.domain.kinds import Verdict
 from catalog_sync.text import escape_controls, escaped
 
@@ -37,9 +29,8 @@ _SUMMARY_ROWS = 200
 def github_annotations(report: Report) -> Iterator[str]:
     """Yield a workflow command per finding, which GitHub shows at the line, and a summary."""
     for finding in report.findings:
-        verdict, place = finding.verdict, finding.location
-        properties = {"title": f"Model {verdict.verdict}: {verdict.model_id}"}
-        if place is not None:
+        properties = {"title": f"Model {finding.verdict}: {finding.model_id}"}
+        if (place := finding.location) is not None:
             properties |= {
                 "file": _relative(place.path) or place.path,
                 "line": str(place.line),
@@ -47,8 +38,7 @@ def github_annotations(report: Report) -> Iterator[str]:
                 "endColumn": str(place.column + len(place.model_id)),
             }
         named = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
-        message = _message(finding_line(finding, report.now))
-        yield f"::{finding.severity} {named}::{message}"
+        yield f"::{finding.severity} {named}::{_message(finding.line)}"
     yield report.summary()
 
 
@@ -60,8 +50,7 @@ def github_summary(report: Report) -> str:
         parts += ["| Severity | Model | Verdict | Why | Where |", "|---|---|---|---|---|"]
     for one in findings[:_SUMMARY_ROWS]:
         place = f"{one.location.path}:{one.location.line}" if one.location else ""
-        why = verdict_text(one.verdict, report.now)
-        cells = [one.severity, one.verdict.model_id, one.verdict.verdict, why, place]
+        cells = [one.severity, one.model_id, one.verdict, one.reason, place]
         parts.append(f"| {' | '.join(escaped(printable(cell)) for cell in cells)} |")
     if len(findings) > _SUMMARY_ROWS:
         parts += ["", f"and {len(findings) - _SUMMARY_ROWS} more"]
@@ -92,19 +81,18 @@ def sarif(report: Report) -> dict[str, Any]:
         "invocations": [
             {"executionSuccessful": not failures, "toolExecutionNotifications": failures}
         ],
-        "results": [_sarif_result(finding, report.now) for finding in report.findings],
+        "results": list(map(_sarif_result, report.findings)),
     }
     schema = "https://json.schemastore.org/sarif-2.1.0.json"
     return {"$schema": schema, "version": "2.1.0", "runs": [run]}
 
 
-def _sarif_result(finding: Finding, now: datetime) -> dict[str, Any]:
-    verdict = finding.verdict.verdict
+def _sarif_result(finding: Finding) -> dict[str, Any]:
     result: dict[str, Any] = {
-        "ruleId": f"model-{verdict}",
-        "ruleIndex": list(_RULES).index(verdict),
-        "level": "error" if finding.severity is Severity.ERROR else "warning",
-        "message": {"text": finding_text(finding, now)},
+        "ruleId": f"model-{finding.verdict}",
+        "ruleIndex": list(_RULES).index(finding.verdict),
+        "level": finding.severity.value,
+        "message": {"text": finding.text},
     }
     if (place := finding.location) is not None:
         end = place.unit + len(place.model_id.encode("utf-16-le")) // 2

@@ -28,12 +28,27 @@ _RECORD_COLUMNS = ("lifecycle", "deprecated_at", "retires_at", "missing_since", 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A model that is not fine, at one location."""
+    """The verdict on a model, at one location."""
 
-    verdict: ModelVerdict
+    model_id: str
+    verdict: Verdict
     severity: Severity
+    reason: str
     location: Location | None = None
     """None for a model that was named on the command line."""
+
+    @property
+    def text(self) -> str:
+        """`id: verdict: reason`, with "[warning]" for a warning."""
+        text = f"{self.model_id}: {self.verdict}: {self.reason}"
+        return f"{text} [warning]" if self.severity is Severity.WARNING else text
+
+    @property
+    def line(self) -> str:
+        """The text in the format of compilers, which editors understand."""
+        place = self.location
+        where = f"{place.path}:{place.line}:{place.column}: " if place else ""
+        return printable(where + self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +71,14 @@ class Report:
         places: list[tuple[str, Location | None]] = [(model_id, None) for model_id in self.named]
         places += [(one.model_id, one) for one in self.scan.found]
         return [
-            Finding(verdict, severity(verdict.verdict, self.fail_on), place)
+            self._finding(verdict, place)
             for model_id, place in places
             if (verdict := self.verdicts.get(model_id)) and verdict.verdict is not Verdict.FINE
         ]
+
+    def _finding(self, verdict: ModelVerdict, place: Location | None = None) -> Finding:
+        level, reason = severity(verdict.verdict, self.fail_on), verdict_text(verdict, self.now)
+        return Finding(verdict.model_id, verdict.verdict, level, reason, place)
 
     @property
     def failed(self) -> bool:
@@ -72,9 +91,8 @@ class Report:
         for model_id in self.named:
             verdict = self.verdicts.get(model_id)
             if verdict and verdict.alias_of and verdict.verdict is Verdict.FINE:
-                yield finding_line(Finding(verdict, Severity.OK), self.now)
-        for finding in self.findings:
-            yield finding_line(finding, self.now)
+                yield self._finding(verdict).line
+        yield from (finding.line for finding in self.findings)
         yield self.summary()
 
     def summary(self) -> str:
@@ -117,21 +135,6 @@ class Report:
             **{name: worst.get(name) for name in _RECORD_COLUMNS},
             "sources": {one.record.source: one.verdict.value for one in verdict.by_source},
         }
-
-
-def finding_line(finding: Finding, now: datetime) -> str:
-    """Return a finding in the format of compilers, which editors understand."""
-    text = finding_text(finding, now)
-    if (place := finding.location) is not None:
-        text = f"{place.path}:{place.line}:{place.column}: {text}"
-    return printable(text)
-
-
-def finding_text(finding: Finding, now: datetime) -> str:
-    """Return `id: verdict: reason`, with "[warning]" for a warning."""
-    verdict = finding.verdict
-    text = f"{verdict.model_id}: {verdict.verdict}: {verdict_text(verdict, now)}"
-    return f"{text} [warning]" if finding.severity is Severity.WARNING else text
 
 
 def verdict_text(verdict: ModelVerdict, now: datetime) -> str:

@@ -40,9 +40,9 @@ def publish(context: Context, directory: str, sources: Sequence[str]) -> None:
             tuple(sources),
         )
         where = catalog.EventFilter(sources=sources, kinds=KINDS)
-        published = write.publish(Path(directory), content, catalog.iter_events(connection, where))
+        found = catalog.iter_events(connection, where)
+        events, written = write.publish(Path(directory), content, found)
     render.write(
-        f"published {count(len(content.models), 'model')} and {count(published.events, 'event')} "
-        f"to {escape_controls(directory)}: {len(write.FILES)} files, "
-        f"{len(published.changed)} changed"
+        f"published {count(len(content.models), 'model')} and {count(events, 'event')} "
+        f"to {escape_controls(directory)}: {len(written)} files, {sum(written.values())} changed"
     )

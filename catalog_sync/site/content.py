@@ -16,8 +16,6 @@ from catalog_sync.domain.successor import successors
 
 KINDS: Final = tuple(kind for kind in Kind if not kind.value.startswith("sync_"))
 """The published kinds. Events about the job contain errors and addresses, which stay private."""
-PAGE: Final = "index.html"
-CHANGES: Final = "changes.html"
 MAX_CHANGES: Final = 5000
 """Rows of the page of changes: about a megabyte. `events.json` has all changes."""
 _MAX_OWN_CHANGES: Final = 5

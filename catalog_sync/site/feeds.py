@@ -21,8 +21,6 @@ from catalog_sync.site.content import History, SiteContent, anchor, name_of
 from catalog_sync.site.templates import fill
 from catalog_sync.text import count, one_line
 
-FEED: Final = "feed.xml"
-CALENDAR: Final = "retirements.ics"
 _MAX_ENTRIES: Final = 1000
 """Entries of the feed: about a megabyte, which readers fetch often."""
 _LINE_OCTETS: Final = 75
@@ -124,7 +122,7 @@ def feed(content: SiteContent, shown: Sequence[Entry]) -> str:
     """
     source, at = next(iter(content.baselines.items()))
     return fill(
-        FEED,
+        "feed.xml",
         id=name_uuid("feed", source, format_time(at), *sorted(set(content.chosen))).urn,
         updated=shown[0].at if shown else at,
         entries=shown[:_MAX_ENTRIES],
@@ -144,7 +142,7 @@ def calendar(content: SiteContent, history: History) -> str:
     ]
     dated.sort(key=lambda item: (item[0], item[1].source, item[1].info.id))
     text = fill(
-        CALENDAR,
+        "retirements.ics",
         dated=dated,
         content=content,
         history=history,

@@ -20,7 +20,7 @@ from catalog_sync.domain.event_text import date_text
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event, ModelRecord
 from catalog_sync.queries.export import capabilities_text
-from catalog_sync.site.content import CHANGES, PAGE, History, SiteContent, anchor, name_of
+from catalog_sync.site.content import History, SiteContent, anchor, name_of
 from catalog_sync.site.feeds import Entry, change_text
 from catalog_sync.site.templates import fill, source
 from catalog_sync.site.timeline import Axis, Bar, Lifespan, lifespan
@@ -61,7 +61,7 @@ def page(content: SiteContent, history: History, latest: Sequence[Entry]) -> str
             f"Next to retire: {name_of(first.record)}, {date_text(first.life.retires_at)}."
         )
     return _fill(
-        PAGE,
+        "index.html",
         content,
         " ".join(summary),
         source("page.js"),
@@ -110,7 +110,7 @@ def changes(content: SiteContent, history: History, latest: Sequence[Entry]) -> 
     ]
     recorded = history.events - sum(history.baseline_models.values())
     return _fill(
-        CHANGES,
+        "changes.html",
         content,
         f"{count(len(latest), 'change')} of the model list.",
         months=months,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,76 +13,60 @@ from catalog_sync.domain.successor import dependable
 from catalog_sync.errors import OutputError
 from catalog_sync.files import atomic_write
 from catalog_sync.queries import export
-from catalog_sync.site.content import CHANGES, PAGE, History, SiteContent
-from catalog_sync.site.feeds import CALENDAR, FEED, calendar, entries, feed
+from catalog_sync.site.content import History, SiteContent
+from catalog_sync.site.feeds import calendar, entries, feed
 from catalog_sync.site.page import changes, page
 
-EVENTS: Final = "events.json"
-FILES: Final = (
-    EVENTS,  # first, because it reads the events
-    "models.json",
-    "models.csv",
-    "renovate.json",
-    "badge.json",
-    FEED,
-    CALENDAR,
-    CHANGES,
-    PAGE,  # last, because it links to the others
-)
 _DIRECTORY_MODE: Final = 0o755
 """A web server that runs as another user can read the site, whatever the umask."""
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """The result of writing a site."""
-
-    events: int
-    changed: tuple[str, ...]
-    """The files whose content changed. The others keep their time stamp."""
-
-
-def publish(directory: Path, content: SiteContent, events: Iterable[Event]) -> Published:
+def publish(
+    directory: Path, content: SiteContent, events: Iterable[Event]
+) -> tuple[int, dict[str, bool]]:
     """Write the site into a directory, which is created if necessary.
 
     `models.json`, `models.csv` and `events.json` contain the output of `models --all` and `events`,
     without the events about the job. `events`, oldest first, are read once and not kept.
 
-    Raises OutputError if the directory or a file cannot be written.
+    Returns:
+        The number of events, and for each file whether it was written because its content changed.
+
+    Raises:
+        OutputError: The directory or a file cannot be written.
     """
     history = History()
-    changed = []
     try:
         if not directory.is_dir():
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(_DIRECTORY_MODE)
+        written = {}
         for name, texts in _files(content, history, events):
             parts = (text.encode() for text in texts)
-            if atomic_write(directory / name, parts, unless_equal=True):
-                changed.append(name)
+            written[name] = atomic_write(directory / name, parts, unless_equal=True)
     except OSError as error:
         raise OutputError(
             f"the site cannot be written to {directory}: {error.strerror or error}",
             "check the directory's owner and the free space",
         ) from error
-    return Published(history.events, tuple(changed))
+    return history.events, written
 
 
 def _files(
     content: SiteContent, history: History, events: Iterable[Event]
 ) -> Iterator[tuple[str, Iterable[str]]]:
-    """Yield the name and the parts of each file, in the order of `FILES`."""
-    yield EVENTS, export.json_lines(_event_rows(events, history))
+    """Yield the name and the parts of each file. Writing the first one reads the events."""
+    yield "events.json", export.json_lines(_event_rows(events, history))
     rows = [export.model_row(record) for record in content.models]
     yield "models.json", export.json_lines(rows)
     yield "models.csv", export.csv_lines(rows, export.MODEL_COLUMNS)
     yield "renovate.json", [export.json_text(_renovate(content)), "\n"]
     yield "badge.json", [export.json_text(_badge(content)), "\n"]
     latest = entries(content, history)
-    yield FEED, [feed(content, latest)]
-    yield CALENDAR, [calendar(content, history)]
-    yield CHANGES, [changes(content, history, latest)]
-    yield PAGE, [page(content, history, latest)]
+    yield "feed.xml", [feed(content, latest)]
+    yield "retirements.ics", [calendar(content, history)]
+    yield "changes.html", [changes(content, history, latest)]
+    yield "index.html", [page(content, history, latest)]
 
 
 def _event_rows(events: Iterable[Event], history: History) -> Iterator[dict[str, Any]]:

@@ -18,15 +18,20 @@ from catalog_sync.domain.model import Event
 from catalog_sync.errors import OutputError
 from catalog_sync.files import atomic_write
 from catalog_sync.site.content import MAX_CHANGES
-from catalog_sync.site.write import FILES, publish
+from catalog_sync.site.write import publish
 from published import BASELINE, Site, catalog, contents, record
 
 SITE = Path("site")
+FILES = (
+    *("events.json", "models.json", "models.csv", "renovate.json", "badge.json", "feed.xml"),
+    *("retirements.ics", "changes.html", "index.html"),
+)
 
 
 def write(site: Site | None = None, path: Path = SITE) -> tuple[str, ...]:
     site = site or catalog()
-    return publish(path, site.content, site.events).changed
+    _, written = publish(path, site.content, site.events)
+    return tuple(name for name, changed in written.items() if changed)
 
 
 def mode(path: Path) -> int:
