@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,17 +23,26 @@ _WIDE = 100
 """Columns of a terminal that show the time of an event beside its model."""
 
 
+def _values_option(
+    name: str, values: type[Kind | Lifecycle], text: str, metavar: str | None = None
+) -> Callable[[Any], Any]:
+    """Add a repeatable option whose values are those of an enumeration."""
+    return click.option(
+        name,
+        f"{name.removeprefix('--')}s",
+        multiple=True,
+        type=click.Choice([each.value for each in values]),
+        callback=lambda _ctx, _param, words: [values(word) for word in words],
+        metavar=metavar,
+        help=text,
+    )
+
+
 @click.command(epilog="Example: catalog-sync models --all --as-of 2026-06-01")
 @source_option
 @click.option("--all", "removed", is_flag=True, help="Include removed models.")
 @time_option("--as-of", "TIME", "The catalog at a time, date or age.")
-@click.option(
-    "--lifecycle",
-    "lifecycles",
-    multiple=True,
-    type=click.Choice([each.value for each in Lifecycle]),
-    help="Only this lifecycle; repeatable.",
-)
+@_values_option("--lifecycle", Lifecycle, "Only this lifecycle; repeatable.")
 @row_format
 @click.pass_obj
 def models(context: Context, /, format_: str | None, **chosen: Any) -> None:
@@ -75,14 +84,7 @@ def models(context: Context, /, format_: str | None, **chosen: Any) -> None:
 @click.command(epilog="Example: catalog-sync events --since 7d --kind removed --model opus")
 @time_option("--since", "7d", "Only events since a time, date or age.")
 @time_option("--until", "TIME", "Only events before a time, date or age.")
-@click.option(
-    "--kind",
-    "kinds",
-    multiple=True,
-    type=click.Choice([each.value for each in Kind]),
-    metavar="KIND",
-    help=f"Only this kind; repeatable: {', '.join(Kind)}.",
-)
+@_values_option("--kind", Kind, f"Only this kind; repeatable: {', '.join(Kind)}.", "KIND")
 @click.option(
     "--model",
     "models",
@@ -105,7 +107,6 @@ def events(context: Context, /, format_: str | None, **chosen: Any) -> None:
 
     as_rows = format_ in {"json", "csv"}
     chosen["models"] = catalog.model_glob(chosen["models"])
-    chosen["kinds"] = [Kind(kind) for kind in chosen["kinds"]]
     where = catalog.EventFilter(**chosen, payloads=None if as_rows else event_text.WITH_PAYLOAD)
     with context.app() as app, app.read_transaction(where.sources) as connection:
         found = catalog.iter_events(connection, where)

@@ -26,7 +26,7 @@ _MIDNIGHT = time(0)
 _WORD = 26
 """Words of this width, such as ids, are not torn to fit a table into the terminal."""
 _RED, _YELLOW = "31", "33"
-_STYLES = {
+_COLOURS = {
     **dict.fromkeys(("deprecated", "retiring", "held", "stale"), _YELLOW),
     **dict.fromkeys(("retired", "removed", "overdue", "failed", "never synced"), _RED),
 }
@@ -187,11 +187,11 @@ def write_table(
         widths[text] -= over
     lines = []
     for row in every:
+        style = _bold if row is titles else _coloured
         folded = (_fold(row[name], size) for name, size in widths.items())
         for parts in zip_longest(*folded, fillvalue=""):
             cells = (
-                (_bold(part) if row is titles else _coloured(part, name))
-                + " " * (size - _width(part))
+                style(part, name) + " " * (size - _width(part))
                 for part, (name, size) in zip(parts, widths.items(), strict=True)
             )
             lines.append((" " * gap).join(cells).rstrip())
@@ -217,13 +217,13 @@ def write_facts(facts: Mapping[str, str], *, title: str = "") -> None:
     write("\n".join(lines))
 
 
-def _bold(text: str) -> str:
+def _bold(text: str, _column: str = "") -> str:
     return _styled(text, "1")
 
 
 def _coloured(text: str, column: str) -> str:
     """Return text in the colour of its meaning, if it has one."""
-    return _styled(text, _RED if column == "removed" and text != "-" else _STYLES.get(text, ""))
+    return _styled(text, _RED if column == "removed" and text != "-" else _COLOURS.get(text, ""))
 
 
 def _styled(text: str, code: str) -> str:
