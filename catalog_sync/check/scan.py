@@ -16,7 +16,6 @@ import re
 import shutil
 import stat
 import subprocess
-from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -36,6 +35,8 @@ _BINARY_BYTES = 8000
 """As in git, a NUL among the first bytes marks a binary file."""
 # A file may become a link or a pipe just before it is opened. Windows has neither flag.
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_WIDE = re.compile("[\U00010000-\U0010ffff]")
+"""A character of two UTF-16 code units."""
 _IGNORE = re.compile(
     r"catalog-sync:[ \t]*ignore(?![\w-])(?:[ \t]+until=([^\s*<>)}#]*))?", re.ASCII | re.IGNORECASE
 )
@@ -234,16 +235,21 @@ def _locations(
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("latin-1")
-    if not any(ids.find(text)):  # most files: a search by lines is slower
-        return
-    for number, line in enumerate(text.split("\n"), 1):
-        spans = list(ids.find(line))
-        if not spans or _is_ignored(line, today, f"{shown}:{number}", notes):
-            continue
-        wide = [] if line.isascii() else [at for at, c in enumerate(line) if c > "\uffff"]
-        for begin, end in spans:
-            unit = begin + bisect(wide, begin)
-            yield Location(shown, number, begin + 1, unit + 1, line[begin:end])
+    # Lines and columns are counted from the previous id: a single line may contain very many.
+    number, start, at, wide, ignored = 1, -1, 0, 0, False
+    for begin, end in ids.find(text):
+        newlines = text.count("\n", at, begin)
+        if newlines or start < 0:
+            number += newlines
+            start = at = text.rfind("\n", at, begin) + 1
+            line_end = text.find("\n", end)
+            line = text[start : line_end if line_end >= 0 else None]
+            wide, ignored = 0, _is_ignored(line, today, f"{shown}:{number}", notes)
+        wide += len(_WIDE.findall(text, at, begin))
+        at = begin
+        if not ignored:
+            column = begin - start + 1
+            yield Location(shown, number, column, column + wide, text[begin:end])
 
 
 def _is_ignored(line: str, today: date, where: str, notes: list[str]) -> bool:

@@ -153,7 +153,7 @@ def _report(error: BaseException) -> int:
 def _flush() -> int:
     """Flush the output, so that the interpreter does not report an error at exit."""
     try:
-        write_all([""])  # on a full disk, even printing nothing fails
+        write_all([])
     except OutputError as error:
         return _report(error)
     return 0

@@ -67,7 +67,7 @@ class History:
         payload, source, model_id = event.payload or {}, event.source, event.model_id
         for id_, described in (payload if model_id is None else {model_id: payload}).items():
             model = self.models[source, id_]
-            if (retires_at := _retirement(described)) != model.retires_at:
+            if described and (retires_at := _retirement(described)) != model.retires_at:
                 model.retires_at, model.revised_at = retires_at, event.occurred_at
                 model.revision += 1
         short = {key: value for key, value in payload.items() if _is_short(value)}
