@@ -150,6 +150,7 @@ def test_a_failing_channel_does_not_fail_the_run(
     assert second.returncode == 0, second.stderr
     assert second.stdout.splitlines()[-1].startswith("alerts: 2 delivered, 3 pending, 0 failed")
     assert len(receiver.received) == 1  # it is not contacted again so soon
+    assert "alerts: 3 pending (3 of team), 0 failed" in run("status").stdout.splitlines()
     assert events_of(other) == [("added", f"claude-{number}") for number in (2, 3, 4)]
 
 

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import struct
 import subprocess
 import termios
@@ -176,6 +177,23 @@ def test_words_are_not_torn(columns: int, history: None) -> None:
     for word in ("deprecated_at:", "2026-11-10;"):
         assert [word in screen.text.split() for screen in shown] == [True, True]
     assert "clear_tool_uses_20250919)," in shown[1].text.split()
+
+
+def test_ids_are_whole_beside_sources(
+    replayed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With several sources, too, an id in the text of an event is whole on one line."""
+    file = shutil.copy(replayed, tmp_path / "catalog.db")
+    with (
+        ScriptedServer([page([model("another")])]) as server,
+        App(settings_for(f"sqlite:///{file}", server.url, name="gateway", key=KEY)) as app,
+    ):
+        assert [report.error for report in app.sync()] == [None]
+    monkeypatch.setenv("CATALOG_SYNC_DATABASE_URL", f"sqlite:///{file}")
+    named = set(re.findall(r"successor: (\S+)", run("events").stdout))
+    shown = at_terminal("events", columns=80)
+    assert named
+    assert named | {"gateway"} <= set(shown.text.split())
 
 
 def test_what_has_no_room_is_left_out(history: None) -> None:
