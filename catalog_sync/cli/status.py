@@ -69,13 +69,14 @@ def _write(found: Status) -> None:
         }
         table.append(row)
     render.write_table(table, text="last error")
-    render.write(f"alerts: {_numbers(found.pending)} pending, {_numbers(found.failed)} failed")
+    numbers = (_numbers("pending", found.pending), _numbers("failed", found.failed))
+    render.write(f"alerts: {', '.join(numbers)}")
 
 
-def _numbers(by_channel: Mapping[str, int]) -> str:
-    """Return the number of deliveries, and that of each channel."""
+def _numbers(status: str, by_channel: Mapping[str, int]) -> str:
+    """Return the number of deliveries with a status, and that of each channel."""
     each = ", ".join(f"{number} of {channel}" for channel, number in sorted(by_channel.items()))
-    return f"{sum(by_channel.values())} ({each})" if each else "0"
+    return f"{sum(by_channel.values())} {status}{f' ({each})' if each else ''}"
 
 
 def _write_leaving(records: Sequence[ModelRecord], now: datetime, within: timedelta) -> None:

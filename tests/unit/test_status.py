@@ -34,7 +34,7 @@ def test_ages(length: timedelta, wanted: str) -> None:
 
 def test_all_is_well() -> None:
     """A fresh source and pending alerts make no line."""
-    status = Status(NOW, (FRESH,), pending=3)
+    status = Status(NOW, (FRESH,), pending={"team": 3})
     assert (status.ok, problems(status)) == (True, [])
 
 
@@ -74,11 +74,11 @@ def test_a_clock_that_is_wrong_is_shown() -> None:
 def test_what_is_not_configured_changes_no_exit_code() -> None:
     """An unconfigured source, and failed alerts of an unknown channel, change no exit code."""
     other = SourceHealth("old", configured=False, held=True)
-    status = Status(NOW, (FRESH, other), 0, {"elsewhere": 3}, ("hook",))
+    status = Status(NOW, (FRESH, other), {"hook": 2}, {"elsewhere": 3}, ("hook",))
     assert (status.ok, status.fresh, problems(status)) == (True, True, [])
     shown = status.to_json("catalog.db", None)
     assert [source["configured"] for source in shown["sources"]] == [True, False]
-    assert shown["deliveries"] == {"pending": 0, "failed": 3}
+    assert shown["deliveries"] == {"pending": 2, "failed": 3}
 
 
 def test_a_success_ahead_of_the_clock() -> None:
