@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from catalog_sync.domain.model import Event, ModelRecord
 
-
 _WIDE = 100
 """Columns of a terminal that show the time of an event beside its model."""
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from catalog_sync.check.report import Report
     from catalog_sync.domain.model import ModelRecord
 
-
 _FROM_WORDS = "--"
 """The value of `--scan` if an option or `--` follows it. The paths are then in `words`."""
 _VERDICTS = tuple(verdict.value for verdict in Verdict if verdict is not Verdict.FINE)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from catalog_sync.demo.history import Step
     from catalog_sync.sync.report import RunReport
 
-
 _PORT, _BY_ID, _SHAPE = click.IntRange(0, 65535), click.Choice(list(BY_ID)), click.Choice(SHAPES)
 _INDENT = " " * 12
 _QUERY = "SELECT id, display_name, lifecycle, first_seen_at FROM current_models"

@@ -20,7 +20,6 @@ from catalog_sync.clock import parse_duration, parse_time, utc_now
 if TYPE_CHECKING:
     from catalog_sync.app import App
 
-
 _COMPLETION_SECONDS = 5
 """How long a completion waits for the database."""
 
@@ -111,7 +110,6 @@ def recorded(
 
 
 # --- options of several commands -----------------------------------------------------------------
-
 
 source_option = click.option(
     "--source",

@@ -16,7 +16,6 @@ from catalog_sync.text import count, did_you_mean, escape_controls
 if TYPE_CHECKING:
     from catalog_sync.app import App
 
-
 _COLUMNS = ("name", "configured", "base_url", "baseline_at", "last_synced_at")
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from catalog_sync.domain.model import ModelRecord
     from catalog_sync.queries.health import Status
 
-
 _SHOWN_MODELS = 5
 
 
