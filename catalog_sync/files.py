@@ -18,15 +18,9 @@ _MODE = 0o644
 def atomic_write(path: Path, chunks: Iterable[bytes], *, unless_equal: bool = False) -> bool:
     """Replace the file at `path` in one step; all users may read it, whatever the umask.
 
-    A link at `path` is replaced, not followed. Raises OSError and leaves the file unchanged.
-
-    Args:
-        path: The file.
-        chunks: The parts of the new content. They are not kept in memory.
-        unless_equal: Leave a file that has this content as it is.
-
-    Returns:
-        Whether the file was replaced.
+    `chunks` are the parts of the content. They are not kept in memory. With `unless_equal`, a file
+    that has this content stays. A link at `path` is replaced, not followed. Returns whether the
+    file was replaced. Raises OSError and leaves the file unchanged.
     """
     # A hidden file beside `path`, which is then renamed.
     descriptor, name = tempfile.mkstemp(".tmp", ".catalog-sync-", path.parent)

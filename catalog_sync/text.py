@@ -77,11 +77,8 @@ def closest(
     ids, these are at most three: those that differ only in case, date or vendor, or whose display
     name was given; if there are none, those with a similar spelling.
 
-    Args:
-        asked: The user's text.
-        known: The existing words or ids.
-        display_names: The display names by id; None if `known` are words.
-        likeness: The required similarity, from 0 to 1.
+    `known` are ids if their `display_names` are given, and otherwise words. `likeness` is the
+    required similarity, from 0 to 1.
     """
     wanted = asked.strip().casefold()
     shown: Mapping[str, str] = {}

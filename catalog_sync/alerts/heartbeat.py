@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from catalog_sync.alerts.channels import post
+from catalog_sync.alerts.channels import SendResult, post
 from catalog_sync.cancel import CancelToken
 from catalog_sync.domain.kinds import RunStatus
 from catalog_sync.errors import StoppedError
@@ -76,15 +76,12 @@ class Heartbeat:
                     self._changed.notify_all()
                     return
                 path, text = self._waiting.popleft()
+            parts = urlsplit(self._url)
+            url = parts._replace(path=parts.path.rstrip("/") + path).geturl()
+            headers = {"content-type": "text/plain; charset=utf-8"}
             try:
-                self._send(path, text)
+                result = post(url, headers, text[:_MAX_SUMMARY].encode(), CancelToken())
             except Exception:  # noqa: BLE001  # a bug; its text may quote the URL
-                logger.warning("heartbeat failed", extra=fields(reason="an unexpected error"))
-
-    def _send(self, path: str, text: str) -> None:
-        parts = urlsplit(self._url)
-        url = parts._replace(path=parts.path.rstrip("/") + path).geturl()
-        headers = {"content-type": "text/plain; charset=utf-8"}
-        result = post(url, headers, text[:_MAX_SUMMARY].encode(), CancelToken())
-        if result.error is not None:
-            logger.warning("heartbeat not accepted", extra=fields(reason=result.error))
+                result = SendResult("an unexpected error")
+            if result.error is not None:
+                logger.warning("heartbeat not accepted", extra=fields(reason=result.error))

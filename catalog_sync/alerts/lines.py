@@ -102,9 +102,8 @@ def full_name(name: str, model_id: str) -> str:
 def lines_of(events: Sequence[Event], successors: Mapping[str, str]) -> list[Line]:
     """Return one line per model and one per event without a model, the most severe first.
 
-    Args:
-        events: Events of one source, oldest first.
-        successors: Names of the models to move to, by the id of the model that leaves.
+    The events are those of one source, oldest first. `successors` are the names of the models to
+    move to, by the id of the model that leaves.
     """
     groups: dict[object, list[Event]] = {}
     for event in events:
@@ -197,10 +196,7 @@ def _headline(line: Line, event: Event) -> str:
 def sentence(line: Line, mark: Callable[[str], str], strong: str = "{}") -> str:
     """Return a line's sentence: "Claude Opus 4.5 was removed (claude-opus-4-5). Successor: …".
 
-    Args:
-        line: The line to render.
-        mark: Escapes foreign text for the format: `chat_text` or `chat_markdown`.
-        strong: The format of the name.
+    `mark` escapes foreign text: `chat_text` or `chat_markdown`. `strong` is the format of the name.
     """
     name = strong.format(mark(line.name))
     stated = ", ".join(mark(fact) for fact in line.facts)

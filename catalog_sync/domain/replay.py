@@ -56,12 +56,9 @@ def _objects_after(event: Event) -> dict[tuple[str, str], JsonObject]:
 def model_history(model_id: str, history: Iterable[Event]) -> list[Event]:
     """Return a model's history, newest first.
 
-    Catalog-wide changes are converted to the model's own old and new values. An object that
-    appeared or vanished is shown without its content.
-
-    Args:
-        model_id: The model.
-        history: Its own events and the `schema_changed` events that contain its object.
+    `history` are its own events and the `schema_changed` events that contain its object. Their
+    changes are converted to the model's own old and new values. An object that appeared or vanished
+    is shown without its content.
     """
     converted: list[Event] = []
     before: JsonObject = {}

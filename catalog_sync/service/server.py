@@ -19,13 +19,8 @@ _MEMORY_BYTES = 2**30
 class Server:
     """Serves a WSGI application from `start`, which `with` calls, until `close`.
 
-    Args:
-        address: The host and port to bind. `::` accepts IPv4 too; port 0 chooses a free one.
-        application: Answers the requests.
-        limits: Options of waitress.
-
-    Raises:
-        OSError: The address cannot be bound.
+    The host `::` accepts IPv4 too, and port 0 chooses a free port. `limits` are options of
+    waitress. Raises OSError if the address cannot be bound.
     """
 
     def __init__(
