@@ -43,8 +43,9 @@ class Credential:
 def read_credential(source: SourceSettings, cancel: CancelToken) -> Credential:
     """Read a source's secret from its variable, file or command. Raises ConfigError."""
     default = "ANTHROPIC_API_KEY" if source.api == "anthropic" else "OPENAI_API_KEY"
-    key = next((key for key in CREDENTIAL_KEYS if getattr(source, key)), "api_key_env")
-    named = getattr(source, key) or default
+    key = next((key for key in CREDENTIAL_KEYS if getattr(source, key) is not None), "")
+    named = getattr(source, key) if key else default
+    key = key or "api_key_env"
     where = f"source {source.name}: {key}"
     if key.endswith("_env"):
         origin, secret = named, os.environ.get(named, "")
