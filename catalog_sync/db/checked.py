@@ -6,7 +6,6 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import exc
 from sqlalchemy.pool import StaticPool
 
 from catalog_sync.db import engine as db_engine
@@ -34,14 +33,7 @@ def read(engine: sa.Engine) -> Iterator[sa.Connection]:
         revision = None
         if not migrate.file_missing(engine):
             connection = stack.enter_context(db_engine.read_transaction(engine, snapshot=True))
-            try:
-                revision = connection.scalar(migrate.REVISION)
-            except exc.DBAPIError as error:
-                if not is_missing_table(error):
-                    raise
-                stack.close()
-                revision = migrate.current_revision(engine)
-                connection = stack.enter_context(db_engine.read_transaction(engine, snapshot=True))
+            revision = migrate.revision_of(connection)
         if revision is None:
             connection = stack.enter_context(_empty_catalog())
         else:
@@ -83,9 +75,7 @@ def run(
 
     try:
         return db_engine.run(engine, checked, landed=landed, checkpoint=False)
-    except _OtherSchemaError:
-        pass
-    except DatabaseError as error:
+    except (DatabaseError, _OtherSchemaError) as error:
         if error.__cause__ is not None and not is_missing_table(error.__cause__):
             raise
     migrate.ensure_schema(engine)

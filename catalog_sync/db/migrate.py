@@ -6,7 +6,7 @@ import random
 import sqlite3
 import threading
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,24 +14,22 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from catalog_sync.db.engine import LOCK_TIMEOUT_SECONDS, read_transaction
-from catalog_sync.db.failures import code_of, database_errors, is_missing_table, is_repeatable
+from catalog_sync.db.failures import code_of, database_errors, is_repeatable
 from catalog_sync.db.schema import TABLES, VERSION_TABLE, VIEWS
 from catalog_sync.db.urls import display_url
 from catalog_sync.errors import DatabaseError, SchemaError
 from catalog_sync.imports import without
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from alembic.config import Config
 
 HEAD: Final = "0002"
 """The newest revision, repeated here so that most commands need not load Alembic. A test compares
 the two."""
-_SETUP_LOCK = 0x636174616C6F67  # "catalog": the advisory lock of a set-up
+_MYSQL = ("mysql", "mariadb")
+_LOCK = f"SELECT GET_LOCK('catalog_sync_setup', {10 * LOCK_TIMEOUT_SECONDS})"
 _ALREADY_THERE = {"42P07", "42701", "42710", "23505", 1007, 1050, 1060, 1061, 1062, 1826}
 """Another process created the same table, column, index or row at the same time."""
-_NO_FUNCTION = "42883"
 _SETUP_SECONDS = 60
 """How long a set-up is repeated while other processes do the same."""
 _PROGRESS = """
@@ -64,14 +62,8 @@ def current_revision(engine: sa.Engine) -> str | None:
     """
     if file_missing(engine):
         return None
-    try:
-        with read_transaction(engine) as connection:
-            return connection.scalar(REVISION)
-    except DatabaseError as error:
-        if error.__cause__ is not None and not is_missing_table(error.__cause__):
-            raise
     with read_transaction(engine) as connection:
-        return _revision(connection)
+        return revision_of(connection)
 
 
 def file_missing(engine: sa.Engine) -> bool:
@@ -87,10 +79,13 @@ def file_missing(engine: sa.Engine) -> bool:
         raise DatabaseError(f"database {display_url(engine.url)}: {error.strerror}") from error
 
 
-def _revision(connection: sa.Connection) -> str | None:
+def revision_of(connection: sa.Connection) -> str | None:
+    """Return the revision of the schema, or None without one. Raises SchemaError."""
     inspector = sa.inspect(connection)
+    if inspector.has_table(VERSION_TABLE):
+        return connection.scalar(REVISION)
     names = {*inspector.get_table_names(), *inspector.get_view_names()}
-    # Queried last, with a new inspector: a concurrent set-up commits this table with the others.
+    # Again, with a new inspector: a concurrent set-up commits this table with the others.
     if sa.inspect(connection).has_table(VERSION_TABLE):
         return connection.scalar(REVISION)
     if taken := sorted(names & {*TABLES, *VIEWS}):
@@ -113,7 +108,7 @@ def ensure_schema(engine: sa.Engine) -> None:
     if revision is None:
         upgrade(engine)
         return
-    if revision != HEAD and engine.dialect.name in {"mysql", "mariadb"}:
+    if revision != HEAD and engine.dialect.name in _MYSQL:
         with read_transaction(engine) as connection:
             filled = connection.execute(sa.text("SELECT 1 FROM sources")).first()
         if not filled:  # perhaps the first set-up by another process
@@ -126,20 +121,9 @@ def refuse_other(engine: sa.Engine, revision: str) -> None:
     if revision == HEAD:
         return
     text = f"database {display_url(engine.url)} has schema {revision}, this program has {HEAD}"
-    if _known(revision):
+    if revision < HEAD:  # revisions are numbered
         raise SchemaError(text, "run: catalog-sync db upgrade")
     raise SchemaError(text, "it was created by a newer catalog-sync; upgrade the program")
-
-
-def _known(revision: str) -> bool:
-    config = _alembic()
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
-    from alembic.util import CommandError  # noqa: PLC0415
-
-    try:
-        return ScriptDirectory.from_config(config).get_revision(revision) is not None
-    except CommandError:
-        return False
 
 
 def upgrade(engine: sa.Engine) -> tuple[str | None, str]:
@@ -154,68 +138,59 @@ def upgrade(engine: sa.Engine) -> tuple[str | None, str]:
         DatabaseError: The database cannot be used.
         SchemaError: The schema is newer than this program's, or not created by it.
     """
+    config = _alembic()
+    from alembic.util import CommandError  # noqa: PLC0415
+
     before = current_revision(engine)
-    if before is None and engine.dialect.name == "sqlite":
-        _use_wal(engine)
     if _is_cluster(engine) and not _is_first(engine) and _await_setup(engine) == HEAD:
         return before, HEAD
     until = time.monotonic() + _SETUP_SECONDS
     while True:
         with database_errors(engine):
             try:
-                return _upgrade(engine), HEAD
-            except exc.DBAPIError as error:
-                faster = code_of(error) in _ALREADY_THERE or is_repeatable(error)
-                if not faster or time.monotonic() > until:
+                if before is None and engine.dialect.name == "sqlite":
+                    _use_wal(engine)
+                return _upgrade(engine, config), HEAD
+            except (exc.DBAPIError, sqlite3.OperationalError, CommandError) as error:
+                # Alembic raises CommandError if another process has changed the revision.
+                faster = isinstance(error, CommandError) or code_of(error) in _ALREADY_THERE
+                if not (faster or is_repeatable(error)) or time.monotonic() > until:
                     raise
         time.sleep(random.uniform(0.05, 0.5))  # noqa: S311
 
 
-def _upgrade(engine: sa.Engine) -> str | None:
-    config = _alembic()
+def _upgrade(engine: sa.Engine, config: Config) -> str | None:
     from alembic import command  # noqa: PLC0415
-    from alembic.util import CommandError  # noqa: PLC0415
 
-    with _alembic_lock, engine.connect() as connection, _setup_lock(connection):
-        before = _revision(connection)
+    with _alembic_lock, engine.connect() as connection:
+        if engine.dialect.name == "postgresql":  # another process may be upgrading many rows
+            connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
+        elif engine.dialect.name in _MYSQL:  # each DDL statement commits
+            connection.detach()  # the lock ends with the session
+            with suppress(exc.DBAPIError):  # refused by some clusters
+                connection.execute(sa.text(_LOCK))
+        before = revision_of(connection)
         if before == HEAD:
             return before
-        if before is not None and not _known(before):
+        if before is not None and before > HEAD:
             refuse_other(engine, before)
         config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, "head")
-        except CommandError:
-            connection.rollback()
-            if _revision(connection) != HEAD:  # otherwise another process was faster
-                raise
+        command.upgrade(config, "head")
+        connection.commit()
     return before
 
 
-@contextmanager
-def _setup_lock(connection: sa.Connection) -> Iterator[None]:
-    """Hold a lock, where the engine has one, so that one process at a time sets up the schema."""
-    locked = False
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
+def _use_wal(engine: sa.Engine) -> None:
+    """Set WAL mode, in which readers and a writer do not wait for each other. The file stores it.
+
+    If the file system has no shared memory, the file keeps the default mode.
+    """
+    with closing(engine.raw_connection()) as raw:
         try:
-            connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_SETUP_LOCK})"))
-        except exc.DBAPIError as error:
-            if code_of(error) != _NO_FUNCTION:
+            raw.cursor().execute("PRAGMA journal_mode = WAL").fetchall()
+        except sqlite3.OperationalError as error:
+            if is_repeatable(error):  # needs exclusive use of the file
                 raise
-            connection.rollback()  # another engine that speaks PostgreSQL's protocol
-    elif connection.dialect.name != "sqlite":  # a session lock, because DDL statements commit
-        with suppress(exc.DBAPIError):  # refused by some clusters
-            asked = f"SELECT GET_LOCK('catalog_sync_{_SETUP_LOCK}', {10 * LOCK_TIMEOUT_SECONDS})"
-            locked = connection.scalar(sa.text(asked)) == 1
-    try:
-        yield
-        connection.commit()
-    finally:
-        if locked:
-            connection.rollback()
-            connection.execute(sa.text(f"SELECT RELEASE_LOCK('catalog_sync_{_SETUP_LOCK}')"))
-            connection.rollback()
 
 
 # --- clusters of MariaDB -----------------------------------------------------------------------
@@ -224,7 +199,7 @@ def _setup_lock(connection: sa.Connection) -> Iterator[None]:
 
 
 def _is_cluster(engine: sa.Engine) -> bool:
-    if engine.dialect.name not in {"mysql", "mariadb"}:
+    if engine.dialect.name not in _MYSQL:
         return False
     with read_transaction(engine) as connection:
         found = connection.execute(sa.text("SHOW VARIABLES LIKE 'wsrep_on'")).all()
@@ -234,7 +209,7 @@ def _is_cluster(engine: sa.Engine) -> bool:
 def _is_first(engine: sa.Engine) -> bool:
     """Whether this process is the first to set up an empty database."""
     with database_errors(engine), engine.connect() as connection:
-        if _revision(connection) is not None:
+        if revision_of(connection) is not None:
             return False
         key = f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num)"  # as Alembic makes it
         made = f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, {key})"
@@ -262,27 +237,6 @@ def _await_setup(engine: sa.Engine) -> str | None:
         if found != before:
             ends_at, before = time.monotonic() + quiet, found
     return revision
-
-
-def _use_wal(engine: sa.Engine) -> None:
-    """Set WAL mode, in which readers and a writer do not wait for each other. The file stores it.
-
-    Setting it needs exclusive use of the file, for which SQLite does not wait. If the file system
-    has no shared memory, the file keeps the default mode.
-    """
-    until = time.monotonic() + LOCK_TIMEOUT_SECONDS
-    with database_errors(engine), closing(engine.raw_connection()) as raw:
-        while True:
-            try:
-                raw.cursor().execute("PRAGMA journal_mode = WAL").fetchall()
-            except sqlite3.OperationalError as error:
-                if "I/O" in str(error) or "locking protocol" in str(error):
-                    return
-                if "locked" not in str(error) or time.monotonic() > until:
-                    raise
-                time.sleep(random.uniform(0.01, 0.1))  # noqa: S311
-            else:
-                return
 
 
 def _alembic() -> Config:

@@ -450,8 +450,11 @@ def test_retiring_models(filled: sa.Engine) -> None:
 
 
 def test_one_head() -> None:
-    """There is one newest revision, and the program knows it without loading Alembic."""
-    assert ScriptDirectory.from_config(migrate._alembic()).get_heads() == [migrate.HEAD]
+    """There is one newest revision; the program knows it and its order without loading Alembic."""
+    scripts = ScriptDirectory.from_config(migrate._alembic())
+    assert scripts.get_heads() == [migrate.HEAD]
+    newest_first = [script.revision for script in scripts.walk_revisions()]
+    assert newest_first == sorted(newest_first, reverse=True)
 
 
 def test_models_and_migrations_agree(engine: sa.Engine) -> None:
