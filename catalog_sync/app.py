@@ -13,7 +13,7 @@ from catalog_sync.cancel import CancelToken
 from catalog_sync.clock import Clock, utc_now
 from catalog_sync.config.settings import Settings
 from catalog_sync.db import catalog as db_catalog
-from catalog_sync.db import checked, migrate, outbox
+from catalog_sync.db import checked, migrate, notifications, outbox
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import state as db_state
 from catalog_sync.db.urls import display_url
@@ -120,7 +120,9 @@ class App:
         if migrate.current_revision(self.engine) is None:
             return 0, 0  # nothing to requeue; this must not create the database
         now = self.clock()
-        return self._write(lambda connection: outbox.requeue(connection, now, channel=channel))
+        return self._write(
+            lambda connection: notifications.requeue(connection, now, channel=channel)
+        )
 
     def forget(self, source: str) -> int:
         """Delete a source with all its rows. Returns how many models it had."""

@@ -45,6 +45,8 @@ from catalog_sync.logs import fields
 logger = logging.getLogger(__name__)
 _CLAIM: Final = timedelta(minutes=5)
 """The time after which another process may claim the message of an unfinished attempt."""
+_RETRY_PERIOD: Final = timedelta(days=3)
+"""How long an entry waits for a process that knows its channel."""
 _PACE: Final = timedelta(minutes=1)
 """The pause between messages of a channel that catches up after an outage."""
 _STOP_SECONDS: Final = 3.0
@@ -93,8 +95,8 @@ def _prepare(
         unsent = outbox.unsent(connection)
     unserved = [
         name
-        for name, pending in unsent.due.items()
-        if name not in channels and notifications.is_expired(pending, now)
+        for name, (_, last) in unsent.due.items()
+        if name not in channels and last <= now - _RETRY_PERIOD
     ]
 
     def work(connection: sa.Connection) -> None:
@@ -108,8 +110,8 @@ def _prepare(
         db_engine.run(engine, work)
         with db_engine.read_transaction(engine) as connection:
             unsent = outbox.unsent(connection)
-    due = [name for name, pending in unsent.due.items() if notifications.may_be_due(pending, now)]
-    return unsent, [name for name in due if name in channels]
+    due = [n for n, (first, _) in unsent.due.items() if first <= now and n in channels]
+    return unsent, due
 
 
 def next_attempt_at(
@@ -132,7 +134,7 @@ def _delay(result: SendResult, attempt: int, chance: float) -> timedelta:
     doubled: timedelta = _FIRST_DELAY * 2 ** min(attempt - 1, 20)
     pause = min(doubled, _LAST_DELAY) * (0.9 + 0.2 * chance)
     if result.retry_after is not None:
-        pause = min(max(pause, result.retry_after), notifications.LONGEST_WAIT)
+        pause = min(max(pause, result.retry_after), outbox.LONGEST_WAIT)
     return pause
 
 
@@ -214,7 +216,7 @@ class _Sender:
         return result.refused
 
     def _compose(self, connection: sa.Connection, notification: Notification) -> Message:
-        events, id_ = notification.events, notification.message_id
+        events, id_ = notification.events, notification.deliveries[0].message_id
         if id_ is None:
             earlier = notifications.earlier_events(connection, notification)
             id_ = message.message_id(notification.channel, events, earlier)

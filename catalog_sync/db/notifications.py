@@ -1,4 +1,4 @@
-"""Statements about the next message of a channel: pick, claim, acknowledge, defer, release, expire.
+"""Statements about messages: pick, claim, acknowledge, release, defer, expire, requeue.
 
 One process at a time sends the messages of a channel, oldest first. While the first one waits,
 because it failed or is being sent, the others wait too.
@@ -9,29 +9,23 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import and_, func, or_, select
 
 from catalog_sync.db.outbox import DELIVERED, FAILED, PENDING, select_entries
 from catalog_sync.db.schema import alert_deliveries as entries
 from catalog_sync.db.schema import model_events as events
-from catalog_sync.db.statements import chunks
+from catalog_sync.db.statements import chunks, update_by_id
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection
     from datetime import datetime
 
     from catalog_sync.db.outbox import Delivery
     from catalog_sync.domain.model import Event
 
-LONGEST_WAIT: Final = timedelta(days=1)
-"""The longest wait that a receiver may request."""
-_LONGEST_WAIT: Final = LONGEST_WAIT + timedelta(minutes=2)
-"""A later due time was written before the host's clock was set back."""
-_RETRY_PERIOD: Final = timedelta(days=3)
-"""How long an entry waits for a process that knows its channel."""
 _BACKLOG_AGE: Final = timedelta(minutes=1)
 """Unsent events that are older were delayed. Their runs share a message."""
 _MAX_BACKLOG: Final = 1000
@@ -45,6 +39,11 @@ class Notification:
     channel: str
     deliveries: tuple[Delivery, ...]
     """Oldest first, all of one source."""
+
+    @property
+    def ids(self) -> list[int]:
+        """The ids of the entries."""
+        return [delivery.id for delivery in self.deliveries]
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -72,24 +71,9 @@ class Notification:
         return max(delivery.refusals for delivery in self.deliveries)
 
     @property
-    def message_id(self) -> str | None:
-        """The message's id; None before its first attempt."""
-        return self.deliveries[0].message_id
-
-    @property
     def catching_up(self) -> bool:
         """Whether the message was delayed: it was sent before, or covers several runs."""
         return self.attempts > 0 or len({event.run_id for event in self.events}) > 1
-
-
-def may_be_due(times: tuple[datetime, datetime], now: datetime) -> bool:
-    """Return whether a channel with these due times may have an entry to send."""
-    return times[0] <= now or times[1] > now + _LONGEST_WAIT
-
-
-def is_expired(times: tuple[datetime, datetime], now: datetime) -> bool:
-    """Return whether no process has served a channel with these due times for too long."""
-    return times[1] <= now - _RETRY_PERIOD
 
 
 def next_notification(
@@ -101,7 +85,8 @@ def next_notification(
     so do all delayed runs of a source.
     """
     pending = and_(entries.c.status == PENDING, entries.c.channel == channel)
-    waiting = and_(entries.c.attempts > 0, entries.c.refusals == 0, ~_due(now))
+    due = entries.c.next_attempt_at <= now
+    waiting = and_(entries.c.attempts > 0, entries.c.refusals == 0, ~due)
     if connection.execute(select(entries.c.id).where(pending, waiting).limit(1)).first():
         return None
     joined = entries.join(events, events.c.id == entries.c.event_id)
@@ -109,14 +94,14 @@ def next_notification(
     first = connection.execute(
         select(entries.c.message_id, events.c.source, events.c.run_id, events.c.occurred_at)
         .select_from(joined)
-        .where(pending, _due(now))
+        .where(pending, due)
         .order_by(*order)
         .limit(1)
     ).first()
     if first is None:
         return None
     if first.message_id is not None:
-        chosen: ColumnElement[bool] = entries.c.message_id == first.message_id
+        chosen: sa.ColumnElement[bool] = entries.c.message_id == first.message_id
     else:
         new = and_(entries.c.message_id.is_(None), events.c.source == first.source)
         runs = [first.run_id]
@@ -125,29 +110,26 @@ def next_notification(
             held_up = list(connection.scalars(statement.order_by(*order).limit(_MAX_BACKLOG + 1)))
             runs += [run for run in held_up if len(held_up) <= _MAX_BACKLOG or run != held_up[-1]]
         chosen = and_(new, events.c.run_id.in_(sorted(set(runs))))
-    return Notification(channel, tuple(select_entries(connection, and_(pending, chosen))))
+    return Notification(channel, tuple(select_entries(connection, pending, chosen)))
 
 
 def earlier_events(
     connection: sa.Connection, notification: Notification
 ) -> Counter[tuple[str, str | None]]:
     """Return how many events of each kind and model were recorded before those of the message."""
-    models = {event.model_id for event in notification.events}
-    counts: Counter[tuple[str, str | None]] = Counter()
-    conditions: list[ColumnElement[bool]] = [
-        events.c.model_id.in_(batch) for batch in chunks(sorted(filter(None, models)))
-    ]
-    if None in models:
-        conditions.append(events.c.model_id.is_(None))
-    for condition in conditions:
-        statement = select(events.c.kind, events.c.model_id, func.count()).where(
+    key = (events.c.kind, events.c.model_id)
+    before = (
+        select(*key, func.count())
+        .group_by(*key)
+        .where(
             events.c.source == notification.source,
-            condition,
             events.c.occurred_at < notification.events[0].occurred_at,
         )
-        for kind, model_id, number in connection.execute(
-            statement.group_by(events.c.kind, events.c.model_id)
-        ):
+    )
+    ids = sorted({event.model_id for event in notification.events if event.model_id is not None})
+    counts: Counter[tuple[str, str | None]] = Counter()
+    for own in (events.c.model_id.is_(None), *map(events.c.model_id.in_, chunks(ids))):
+        for kind, model_id, number in connection.execute(before.where(own)):
             counts[kind, model_id] = number
     return counts
 
@@ -164,21 +146,17 @@ def claim(
 
     Returns False if another process holds any part of it. The caller must then roll back.
     """
-    claimed = sum(
-        connection.execute(
-            update(entries)
-            .where(
-                entries.c.id.in_(ids),
-                entries.c.status == PENDING,
-                entries.c.attempts <= notification.attempts,
-                or_(_due(now), entries.c.attempts == 0),
-            )
-            .values(
-                attempts=notification.attempts + 1, next_attempt_at=until, message_id=message_id
-            )
-        ).rowcount
-        for ids in _ids(notification)
+    values = {
+        "attempts": notification.attempts + 1,
+        "next_attempt_at": until,
+        "message_id": message_id,
+    }
+    unclaimed = and_(
+        entries.c.status == PENDING,
+        entries.c.attempts <= notification.attempts,
+        or_(entries.c.next_attempt_at <= now, entries.c.attempts == 0),
     )
+    claimed = update_by_id(connection, entries, values, unclaimed, ids=notification.ids)
     return claimed == len(notification.deliveries)
 
 
@@ -197,80 +175,54 @@ def acknowledge(
     `again` is None if there is no further attempt.
     """
     delivered = error is None
-    status = DELIVERED if delivered else PENDING if again else FAILED
-    for ids in _ids(notification):
-        connection.execute(
-            update(entries)
-            .where(_claimed(ids, notification))
-            .values(
-                status=status,
-                next_attempt_at=again,
-                delivered_at=now if delivered else None,
-                last_error=error,
-                refusals=notification.refusals + refused,
-            )
-        )
+    values = {
+        "status": DELIVERED if delivered else PENDING if again else FAILED,
+        "next_attempt_at": again,
+        "delivered_at": now if delivered else None,
+        "last_error": error,
+        "refusals": notification.refusals + refused,
+    }
+    update_by_id(connection, entries, values, _claimed(notification), ids=notification.ids)
 
 
 def release(connection: sa.Connection, notification: Notification, now: datetime) -> None:
     """Release the claim of a stopped attempt, which does not count."""
-    for ids in _ids(notification):
-        connection.execute(
-            update(entries)
-            .where(_claimed(ids, notification))
-            .values(attempts=notification.attempts, next_attempt_at=now)
-        )
+    values = {"attempts": notification.attempts, "next_attempt_at": now}
+    update_by_id(connection, entries, values, _claimed(notification), ids=notification.ids)
+
+
+def _claimed(notification: Notification) -> sa.ColumnElement[bool]:
+    """Return the SQL condition of entries that the attempt after `notification` has claimed."""
+    attempt = notification.attempts + 1
+    return and_(entries.c.status == PENDING, entries.c.attempts == attempt)
 
 
 def defer(connection: sa.Connection, channel: str, until: datetime) -> None:
     """Make all pending entries of a channel wait."""
-    waiting = and_(
-        entries.c.channel == channel,
-        entries.c.status == PENDING,
-        entries.c.next_attempt_at < until,
-    )
-    _update(connection, waiting, next_attempt_at=until)
+    own = and_(entries.c.channel == channel, entries.c.status == PENDING)
+    earlier = entries.c.next_attempt_at < until
+    update_by_id(connection, entries, {"next_attempt_at": until}, own, earlier)
 
 
 def expire(connection: sa.Connection, channels: Collection[str]) -> None:
     """Fail the pending entries of channels that no process serves any more."""
+    error = "not sent in time: no process had this channel in its configuration"
+    values = {"status": FAILED, "next_attempt_at": None, "last_error": error}
     pending = and_(entries.c.status == PENDING, entries.c.channel.in_(sorted(channels)))
-    _update(
-        connection,
-        pending,
-        status=FAILED,
-        next_attempt_at=None,
-        last_error="not sent in time: no process had this channel in its configuration",
-    )
+    update_by_id(connection, entries, values, pending)
 
 
-def _update(connection: sa.Connection, condition: ColumnElement[bool], **values: Any) -> None:
-    """Update the entries that fulfil a condition, by their ids: see `_ids`."""
-    ids = connection.scalars(select(entries.c.id).where(condition).order_by(entries.c.id)).all()
-    for batch in chunks(ids):
-        chosen = and_(entries.c.id.in_(batch), condition)  # not those delivered since
-        connection.execute(update(entries).where(chosen).values(**values))
+def requeue(
+    connection: sa.Connection, now: datetime, *, channel: str | None = None
+) -> tuple[int, int]:
+    """Make failed and pending entries due now. Failed ones get all their attempts again.
 
-
-def _due(now: datetime) -> ColumnElement[bool]:
-    """Return the SQL condition of due entries; see `_LONGEST_WAIT`."""
-    at = entries.c.next_attempt_at
-    return or_(at <= now, at > now + _LONGEST_WAIT)
-
-
-def _claimed(ids: Sequence[int], notification: Notification) -> ColumnElement[bool]:
-    """Return the SQL condition of entries that the attempt after `notification` has claimed."""
-    return and_(
-        entries.c.id.in_(ids),
-        entries.c.status == PENDING,
-        entries.c.attempts == notification.attempts + 1,
-    )
-
-
-def _ids(notification: Notification) -> Iterator[Sequence[int]]:
-    """Yield the ids of a message's rows, sorted, in chunks.
-
-    Rows are updated by primary key: on MariaDB, an update by status would lock all due rows, and
-    deadlock with concurrent claims.
+    Returns:
+        The numbers of failed entries and of pending ones that were due later.
     """
-    return chunks(sorted(delivery.id for delivery in notification.deliveries))
+    own = sa.true() if channel is None else entries.c.channel == channel
+    later = and_(own, entries.c.status == PENDING, entries.c.next_attempt_at > now)
+    pending = update_by_id(connection, entries, {"next_attempt_at": now}, later)
+    values = {"status": PENDING, "attempts": 0, "refusals": 0, "next_attempt_at": now}
+    failed = update_by_id(connection, entries, values, own, entries.c.status == FAILED)
+    return failed, pending

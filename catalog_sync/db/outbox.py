@@ -7,24 +7,29 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import func, or_, select, update
 
 from catalog_sync.db.catalog import event_of
 from catalog_sync.db.schema import alert_channels, alert_deliveries, model_events
-from catalog_sync.db.statements import chunks, insert_new
+from catalog_sync.db.statements import chunks, insert_new, update_by_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from catalog_sync.config.settings import AlertSettings
     from catalog_sync.domain.model import Event
 
 STATUSES = PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
+LONGEST_WAIT = timedelta(days=1)
+"""The longest wait that a receiver may request."""
 _OVERLAP = timedelta(days=2)
 """How far back events are matched again. An event may become visible after a later one, because its
 transaction took longer or its host's clock is slow (by a day at most, or its run fails)."""
 _ENQUEUE_EVERY = timedelta(hours=1)
 """How often `enqueued_until` is written while there is nothing to enqueue."""
+_entry = alert_deliveries.c
+_ENTRY = tuple(column for column in _entry if column.name != "event_id")
+"""The columns in the order of `Delivery`, after the event."""
 
 
 # --- enqueue -----------------------------------------------------------------------------------
@@ -50,10 +55,9 @@ def enqueue(
     `register_channels` has not recorded get nothing. `run_id` limits it to the events of that run.
     """
     known = _channels(connection, rules)
-    missing = _missing(connection, rules, known, now, run_id)
-    for batch in chunks(missing):
+    for batch in chunks(_missing(connection, rules, known, now, run_id)):
         entry = {"status": PENDING, "attempts": 0, "next_attempt_at": now}
-        rows = [{"event_id": event.id, "channel": channel, **entry} for event, channel in batch]
+        rows = [{"event_id": event_id, "channel": channel, **entry} for event_id, channel in batch]
         insert_new(connection, alert_deliveries, rows)
     if run_id is None:
         _end_waits_of_a_wrong_clock(connection, known, now)
@@ -67,14 +71,12 @@ def _end_waits_of_a_wrong_clock(
     """Make entries due that were deferred before the host's clock was set back."""
     limit = now + _ENQUEUE_EVERY
     ahead = [n for n, row in channels.items() if row.enqueued_until and row.enqueued_until >= limit]
-    if ahead:
-        entries = alert_deliveries.c
-        deferred = [entries.status == PENDING, entries.next_attempt_at > now]
-        connection.execute(
-            update(alert_deliveries)
-            .where(*deferred, entries.channel.in_(ahead))
-            .values(next_attempt_at=now)
-        )
+    deferred = or_(
+        _entry.next_attempt_at > now + LONGEST_WAIT + _ENQUEUE_EVERY,
+        (_entry.next_attempt_at > now) & _entry.channel.in_(ahead),
+    )
+    values = {"next_attempt_at": now}
+    update_by_id(connection, alert_deliveries, values, _entry.status == PENDING, deferred)
 
 
 def needs_enqueue(connection: sa.Connection, rules: Sequence[AlertSettings], now: datetime) -> bool:
@@ -103,16 +105,16 @@ def _missing(
     channels: Mapping[str, Any],
     now: datetime,
     run_id: int | None,
-) -> list[tuple[Event, str]]:
-    """Return the events without an outbox entry, with the channel whose rule matches them."""
+) -> list[tuple[int | None, str]]:
+    """Return the ids of events without an outbox entry, with the channel whose rule matches."""
     since = {name: _since(row, now) for name, row in channels.items()}
     kinds = sorted({kind for rule in rules for kind in rule.events})
     if not since or not kinds:
         return []
-    entries, wanted = alert_deliveries.c, {"changes", "payload"}
+    columns = [column for column in model_events.c if column.name not in {"changes", "payload"}]
     statement = (
-        select(entries.channel, *(column for column in model_events.c if column.name not in wanted))
-        .outerjoin_from(model_events, alert_deliveries, entries.event_id == model_events.c.id)
+        select(_entry.channel, *columns)
+        .outerjoin_from(model_events, alert_deliveries, _entry.event_id == model_events.c.id)
         .where(model_events.c.kind.in_(kinds), model_events.c.baseline == sa.false())
         .order_by(model_events.c.occurred_at, model_events.c.id)
     )
@@ -120,16 +122,18 @@ def _missing(
         statement = statement.where(model_events.c.run_id == run_id)
     else:
         statement = statement.where(model_events.c.occurred_at >= min(since.values()))
-    missing: dict[tuple[int | None, str], Event] = {}
-    present: set[tuple[int | None, str]] = set()
-    for row in connection.execute(statement).mappings():
+    wanted, present = [], set()
+    for row in connection.execute(statement).mappings():  # an event has a row per entry
         event = event_of(row)
         present.add((event.id, row["channel"]))
-        for rule in rules:
-            begins_at = since.get(rule.name)
-            if begins_at is not None and event.occurred_at >= begins_at and rule.matches(event):
-                missing[event.id, rule.name] = event
-    return [(event, key[1]) for key, event in missing.items() if key not in present]
+        wanted += [
+            (event.id, rule.name)
+            for rule in rules
+            if rule.name in since
+            and event.occurred_at >= since[rule.name]
+            and rule.matches(event)
+        ]
+    return [key for key in dict.fromkeys(wanted) if key not in present]
 
 
 def _since(row: Any, now: datetime) -> datetime:
@@ -147,22 +151,20 @@ def _since(row: Any, now: datetime) -> datetime:
 
 def count_deliveries(connection: sa.Connection) -> dict[str, int]:
     """Return the number of deliveries by status. A status without any is missing."""
-    statement = select(alert_deliveries.c.status, func.count()).group_by(alert_deliveries.c.status)
-    return {status: number for status, number in connection.execute(statement)}  # noqa: C416
+    rows = connection.execute(select(_entry.status, func.count()).group_by(_entry.status))
+    return {status: number for status, number in rows}  # noqa: C416
 
 
 def unsent(connection: sa.Connection) -> Unsent:
     """Return what is known of the pending and the failed deliveries."""
-    status, at = alert_deliveries.c.status, alert_deliveries.c.next_attempt_at
-    rows = connection.execute(
-        select(alert_deliveries.c.channel, status, func.count(), func.min(at), func.max(at))
-        .where(status.in_([PENDING, FAILED]))
-        .group_by(alert_deliveries.c.channel, status)
-    )
+    key, at = (_entry.channel, _entry.status), _entry.next_attempt_at
+    statement = select(*key, func.count(), func.min(at), func.max(at)).group_by(*key)
     found = Unsent()
-    for channel, word, number, first, last in rows:
-        (found.failed if word == FAILED else found.pending)[channel] = number
-        if word == PENDING and first is not None:
+    for channel, status, number, first, last in connection.execute(
+        statement.where(_entry.status.in_([PENDING, FAILED]))
+    ):
+        (found.failed if status == FAILED else found.pending)[channel] = number
+        if status == PENDING and first is not None:
             found.due[channel] = (first, last)
     return found
 
@@ -171,86 +173,63 @@ def oldest_pending(connection: sa.Connection) -> datetime | None:
     """Return the time of the oldest event with a pending delivery."""
     return connection.scalar(
         select(func.min(model_events.c.occurred_at))
-        .join(alert_deliveries, alert_deliveries.c.event_id == model_events.c.id)
-        .where(alert_deliveries.c.status == PENDING)
+        .join(alert_deliveries, _entry.event_id == model_events.c.id)
+        .where(_entry.status == PENDING)
     )
 
 
 def channels(connection: sa.Connection) -> set[str]:
     """Return the names of the recorded channels, those with only outbox entries included."""
-    named = set(connection.scalars(select(alert_channels.c.name)))
-    return named | set(connection.scalars(select(alert_deliveries.c.channel).distinct()))
+    return set(connection.scalars(select(alert_channels.c.name).union(select(_entry.channel))))
 
 
 def select_deliveries(connection: sa.Connection, *, limit: int) -> list[Delivery]:
     """Return pending and failed deliveries, and the latest `limit` delivered ones, oldest first."""
     latest = (
-        select(alert_deliveries.c.id)
-        .where(alert_deliveries.c.status == DELIVERED)
-        .order_by(alert_deliveries.c.delivered_at.desc(), alert_deliveries.c.id.desc())
+        select(_entry.id)
+        .where(_entry.status == DELIVERED)
+        .order_by(_entry.delivered_at.desc(), _entry.id.desc())
         .limit(limit)
-        .subquery()
+        .subquery()  # MariaDB allows no LIMIT directly in IN
     )
-    shown = or_(
-        alert_deliveries.c.status != DELIVERED, alert_deliveries.c.id.in_(select(latest.c.id))
-    )
-    return list(select_entries(connection, shown))
+    shown = or_(_entry.status != DELIVERED, _entry.id.in_(select(latest.c.id)))
+    return select_entries(connection, shown)
 
 
-def select_entries(connection: sa.Connection, condition: Any) -> Iterator[Delivery]:
-    """Yield outbox entries with their events, oldest first."""
-    own = [column.label(f"own_{column.name}") for column in alert_deliveries.c]
+def select_entries(connection: sa.Connection, *conditions: Any) -> list[Delivery]:
+    """Return outbox entries with their events, oldest first."""
     statement = (
-        select(*own, *model_events.c)
-        .join(model_events, model_events.c.id == alert_deliveries.c.event_id)
-        .where(condition)
-        .order_by(model_events.c.occurred_at, model_events.c.id, alert_deliveries.c.id)
+        select(*model_events.c, *_ENTRY)
+        .join(model_events, model_events.c.id == _entry.event_id)
+        .where(*conditions)
+        .order_by(model_events.c.occurred_at, model_events.c.id, _entry.id)
     )
-    for row in connection.execute(statement).mappings().all():
-        values = {
-            column.name: row[f"own_{column.name}"]
-            for column in alert_deliveries.c
-            if column.name != "event_id"
-        }
-        yield Delivery(**values, event=event_of(row))
+    names = model_events.c.keys()
+    return [
+        Delivery(event_of(dict(zip(names, row, strict=False))), *row[len(names) :])
+        for row in connection.execute(statement)
+    ]
 
 
-def requeue(
-    connection: sa.Connection, now: datetime, *, channel: str | None = None
-) -> tuple[int, int]:
-    """Make failed and pending entries due now. Failed ones get all their attempts again.
-
-    Returns:
-        The numbers of failed entries and of pending ones that were due later.
-    """
-    own = sa.true() if channel is None else alert_deliveries.c.channel == channel
-    waiting = and_(alert_deliveries.c.status == PENDING, alert_deliveries.c.next_attempt_at > now)
-    hastened = update(alert_deliveries).where(own, waiting).values(next_attempt_at=now)
-    pending = connection.execute(hastened).rowcount
-    failed = connection.execute(
-        update(alert_deliveries)
-        .where(own, alert_deliveries.c.status == FAILED)
-        .values(status=PENDING, attempts=0, refusals=0, next_attempt_at=now)
-    ).rowcount
-    return failed, pending
+# --- values ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """A row of `alert_deliveries`, with its event."""
 
+    event: Event
     id: int
     channel: str
     status: str
     attempts: int
     """How often it was sent, since `alerts retry` if that was used."""
-    event: Event
-    next_attempt_at: datetime | None = None
-    delivered_at: datetime | None = None
-    last_error: str | None = None
-    refusals: int = 0
+    next_attempt_at: datetime | None
+    delivered_at: datetime | None
+    last_error: str | None
+    refusals: int
     """How many of the attempts the receiver refused."""
-    message_id: str | None = None
+    message_id: str | None
     """The message that carried it, with others; None before the first attempt."""
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from catalog_sync.db.schema import UtcDateTime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 MAX_IDS = 500
 """The number of values in one IN list that every database accepts."""
@@ -44,6 +44,27 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: list[dict[str, 
         from sqlalchemy.dialects import sqlite  # noqa: PLC0415
 
         connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
+
+
+def update_by_id(
+    connection: sa.Connection,
+    table: sa.Table,
+    values: dict[str, Any],
+    *conditions: sa.ColumnElement[bool],
+    ids: Iterable[int] | None = None,
+) -> int:
+    """Update the rows with these ids that fulfil the conditions. Returns their number.
+
+    By primary key, because on MariaDB an update by another column locks all rows with its value,
+    and deadlocks with concurrent updates. Without `ids`, they are selected by the conditions first.
+    """
+    if ids is None:
+        ids = connection.scalars(sa.select(table.c.id).where(*conditions))
+    statement = sa.update(table).where(*conditions).values(values)
+    return sum(
+        connection.execute(statement.where(table.c.id.in_(batch))).rowcount
+        for batch in chunks(sorted(ids))
+    )
 
 
 def database_now(dialect: str) -> Any:
