@@ -18,50 +18,60 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-_REPEATABLE = {"40001", "40P01", 1213, 1205, 1020}
+_LOCKED = {"SQLITE_BUSY", "SQLITE_LOCKED"}
+_CONFLICTS = {"40001", "40P01", 1213, 1205, 1020, *_LOCKED}
 """Serialization failures and deadlocks: the same transaction may succeed when repeated."""
 _GOODBYE = {"57P01", "57P02", "57P03", 1047, 1053}
 """The server is stopping or starting, or has left its cluster."""
-_READ_ONLY = {"25006", 1290, 1836, sqlite3.SQLITE_READONLY}
+_READ_ONLY = {"25006", 1290, 1836}
 """The server is, or has become, a read-only replica."""
 _RIGHTS = {"42501", 1142, 1143, 1044}
-_NO_TABLE = {"42P01", "3F000", 1146}
-_MISTAKES = {1052, 1054, 1064, 1136}
-"""Mistakes in a statement that PyMySQL reports as OperationalErrors."""
+_NO_TABLE = {"42P01", "3F000", 1146, "no such table"}
+_OPERATIONAL = _CONFLICTS | _GOODBYE | _READ_ONLY | _RIGHTS | _NO_TABLE
+_OPERATIONAL |= {"SQLITE_NOTADB", "SQLITE_CORRUPT"}
+_MISTAKES = {1052, 1054, 1064, 1136, "SQLITE_ERROR"}
+"""Mistakes in a statement that the drivers report as OperationalErrors."""
 _UNKNOWN_ENGINE = "Could not determine version"
-_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_ADVICE: tuple[tuple[set[Any], str], ...] = (
+    (_RIGHTS, "grant the right to the user of database_url"),
+    ({"3F000"}, "create the schema that search_path names"),
+    (_NO_TABLE, "a table is missing; restore the database, or use an empty one"),
+    (_READ_ONLY, "it is read-only (a replica?); point database_url to the primary"),
+    (_LOCKED, "another process holds it; try again"),
+    (_CONFLICTS, "other transactions held it for too long; try again"),
+    (
+        {"SQLITE_IOERR", "SQLITE_PROTOCOL"},
+        "check the disk; SQLite needs a local file system with shared memory",
+    ),
+)
 
 
 def code_of(error: BaseException) -> Any:
     """Return SQLSTATE (PostgreSQL), error number (MariaDB) or primary result code (SQLite)."""
     cause = getattr(error, "orig", None) or error
     if isinstance(cause, sqlite3.Error):
-        return (getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF
+        if "no such table" in str(cause):  # has no result code of its own
+            return "no such table"
+        return "_".join((getattr(cause, "sqlite_errorname", None) or "").split("_")[:2])
     state = getattr(cause, "sqlstate", None)
-    if isinstance(state, str) and type(cause).__module__.startswith("psycopg"):
-        return state
-    return cause.args[0] if cause.args else None
+    return state or (cause.args[0] if cause.args else None)
 
 
 def is_repeatable(error: BaseException) -> bool:
     """Whether the transaction conflicted with others and may succeed when repeated."""
-    code = code_of(error)
-    busy = isinstance(getattr(error, "orig", error), sqlite3.Error) and code in _BUSY
-    return busy or code in _REPEATABLE
+    return code_of(error) in _CONFLICTS
 
 
 def is_disconnect(error: BaseException) -> bool:
     """Whether the connection is unusable and a new one may work."""
-    if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
-        return True
-    code = code_of(error)
-    sqlite = isinstance(getattr(error, "orig", error), sqlite3.Error)
-    return not sqlite and (code in _GOODBYE or code in _READ_ONLY)
+    return bool(getattr(error, "connection_invalidated", False)) or (
+        code_of(error) in _GOODBYE | _READ_ONLY
+    )
 
 
 def is_missing_table(error: BaseException) -> bool:
     """Whether a statement referred to a missing table."""
-    return code_of(error) in _NO_TABLE or "no such table" in str(getattr(error, "orig", ""))
+    return code_of(error) in _NO_TABLE
 
 
 @contextmanager
@@ -92,21 +102,18 @@ def database_errors(engine: sa.Engine) -> Iterator[None]:
 
 
 def _is_operational(engine: sa.Engine, error: Exception) -> bool:
-    code = code_of(error)
-    if is_disconnect(error) or is_repeatable(error) or is_missing_table(error):
-        return True
-    if code in _RIGHTS:
-        return True
-    driver = engine.dialect.loaded_dbapi
+    driver, code = engine.dialect.loaded_dbapi, code_of(error)
     cause = getattr(error, "orig", None) or error
-    if isinstance(cause, sqlite3.OperationalError) and code == sqlite3.SQLITE_ERROR:
-        return "no such" not in str(cause) and "syntax" not in str(cause)
-    if isinstance(error, (exc.DisconnectionError, exc.TimeoutError, OSError)):
-        return True
-    if isinstance(cause, (driver.OperationalError, driver.InterfaceError, driver.InternalError)):
-        return code not in _MISTAKES
-    # SQLite reports a file that is not a database as a plain DatabaseError.
-    return isinstance(cause, sqlite3.DatabaseError) and type(cause) is sqlite3.DatabaseError
+    return (
+        code in _OPERATIONAL
+        or isinstance(error, (exc.DisconnectionError, exc.TimeoutError, OSError))
+        or (
+            isinstance(
+                cause, (driver.OperationalError, driver.InterfaceError, driver.InternalError)
+            )
+            and code not in _MISTAKES
+        )
+    )
 
 
 def _unusable(engine: sa.Engine, error: Exception) -> DatabaseError:
@@ -116,38 +123,22 @@ def _unusable(engine: sa.Engine, error: Exception) -> DatabaseError:
         reason = re.sub(r" \(_ssl\.c:\d+\)$", "", reason)
         files = ", ".join(suspect_files(engine.url))
         reason = f"{reason}: {files}" if files and files not in reason else reason
-    return DatabaseError(
-        f"database {display_url(engine.url)}: {reason}", _advice(engine, error, reason)
-    )
+    text = f"database {display_url(engine.url)}: {reason}"
+    return DatabaseError(text, _advice(engine, error, reason))
 
 
 def _advice(engine: sa.Engine, error: Exception, reason: str) -> str:
+    if isinstance(error, OSError):
+        return "check the files that database_url names"
+    if "conflict with recovery" in reason:
+        return "the replica must follow its primary; try again, or read from the primary"
     code = code_of(error)
-    cases = (
-        (isinstance(error, OSError), "check the files that database_url names"),
-        (code in _RIGHTS, "grant the right to the user of database_url"),
-        (code == "3F000", "create the schema that search_path names"),
-        (is_missing_table(error), "a table is missing; restore the database, or use an empty one"),
+    usual = (
+        "check that the directory exists and that the file may be written"
+        if engine.dialect.name == "sqlite"
+        else "check database_url and that the database is running"
     )
-    sqlite = (
-        ("locked" in reason, "another process holds it; try again"),
-        (
-            "shared memory" in reason or "locking protocol" in reason,
-            "this file system has no shared memory for SQLite; use a local disk",
-        ),
-        (True, "check that the directory exists and that the file may be written"),
-    )
-    server = (
-        (code in _READ_ONLY, "it is read-only (a replica?); point database_url to the primary"),
-        (
-            "conflict with recovery" in reason,
-            "the replica must follow its primary; try again, or read from the primary",
-        ),
-        (is_repeatable(error), "other transactions held it for too long; try again"),
-        (True, "check database_url and that the database is running"),
-    )
-    more = sqlite if engine.dialect.name == "sqlite" else server
-    return next(str(advice) for applies, advice in (*cases, *more) if applies)
+    return next((advice for codes, advice in _ADVICE if code in codes), usual)
 
 
 def _cause(error: BaseException, url: sa.URL) -> BaseException | None:
