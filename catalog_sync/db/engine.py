@@ -68,7 +68,7 @@ def create_engine(url: str) -> sa.Engine:
         engine = sa.create_engine(parsed, **options)
         check_options(engine)
     except ModuleNotFoundError as error:
-        package = DRIVERS[backend][2]
+        package = DRIVERS[backend][1]
         raise DriverMissingError(
             f"database_url: the Python driver {error.name} is not installed",
             install_command(package) if package else None,

@@ -104,15 +104,11 @@ def database_errors(engine: sa.Engine) -> Iterator[None]:
 def _is_operational(engine: sa.Engine, error: Exception) -> bool:
     driver, code = engine.dialect.loaded_dbapi, code_of(error)
     cause = getattr(error, "orig", None) or error
+    reported = (driver.OperationalError, driver.InterfaceError, driver.InternalError)
     return (
         code in _OPERATIONAL
         or isinstance(error, (exc.DisconnectionError, exc.TimeoutError, OSError))
-        or (
-            isinstance(
-                cause, (driver.OperationalError, driver.InterfaceError, driver.InternalError)
-            )
-            and code not in _MISTAKES
-        )
+        or (isinstance(cause, reported) and code not in _MISTAKES)
     )
 
 

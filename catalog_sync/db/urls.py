@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -12,13 +13,13 @@ from sqlalchemy import exc
 from catalog_sync.errors import ConfigError
 
 DRIVERS = {
-    "sqlite": ("sqlite", "pysqlite", None),
-    "postgresql": ("postgresql+psycopg", "psycopg", "psycopg[binary]"),
-    "postgres": ("postgresql+psycopg", "psycopg", "psycopg[binary]"),
-    "mysql": ("mysql+pymysql", "pymysql", "PyMySQL"),
-    "mariadb": ("mariadb+pymysql", "pymysql", "PyMySQL"),
+    "sqlite": ("sqlite+pysqlite", None),
+    "postgresql": ("postgresql+psycopg", "psycopg[binary]"),
+    "postgres": ("postgresql+psycopg", "psycopg[binary]"),
+    "mysql": ("mysql+pymysql", "PyMySQL"),
+    "mariadb": ("mariadb+pymysql", "PyMySQL"),
 }
-"""By the URL's scheme: SQLAlchemy's name, the driver, the package to install."""
+"""By the URL's scheme: SQLAlchemy's dialect and driver, and the package to install."""
 _EXPECTED = (
     "expected sqlite:///FILE, postgresql://USER:PASSWORD@HOST/DATABASE or mysql://… "
     "(CATALOG_SYNC_DATABASE_URL or the key database_url)"
@@ -26,17 +27,26 @@ _EXPECTED = (
 _CONNECT_TIMEOUT_SECONDS = 10
 _KEEPALIVE = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 3}
 """libpq has no read timeout. With these, it detects a dead host within a minute and a half."""
-_MYSQL_NUMBERS = ("connect_timeout", "read_timeout", "write_timeout", "max_allowed_packet")
-_MYSQL_FLAGS = ("ssl_check_hostname", "ssl_disabled", "ssl_verify_cert", "ssl_verify_identity")
-_MYSQL_TEXTS = (
+_WORDS = {"1": True, "true": True, "yes": True, "on": True}
+_WORDS |= {"0": False, "false": False, "no": False, "off": False}
+_Conversion: TypeAlias = tuple[Callable[[str], Any], str]
+_NUMBER: _Conversion = (int, "a number")
+_FLAG: _Conversion = (lambda text: _WORDS[text.lower()], "true or false")
+_CONVERTED = {
+    **dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), _NUMBER),
+    "max_allowed_packet": _NUMBER,
+    **dict.fromkeys(("ssl_disabled", "ssl_verify_cert", "ssl_verify_identity"), _FLAG),
+}
+"""Options that PyMySQL does not read as text: the conversion, and what it expects."""
+_MYSQL_OPTIONS = {
+    *_CONVERTED,
     *("bind_address", "charset", "collation", "program_name", "unix_socket"),
-    *("ssl_ca", "ssl_capath", "ssl_cert", "ssl_cipher", "ssl_key"),
-)
+    *("ssl_ca", "ssl_capath", "ssl_cert", "ssl_check_hostname", "ssl_cipher", "ssl_key"),
+}
 _TLS_FILES = ("ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "sslrootcert", "sslcert", "sslkey")
 _SECRET_LENGTH = 16
 """The length from which the value of any option may be a misplaced secret."""
 _SECRET_OPTION = re.compile(r"pass(?!file)|secret|scram|token|^options$")
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _MULTIPLE_HOSTS = re.compile(
     r"^(postgres(?:ql)?(?:\+psycopg)?://(?:[^/@?]*@)?)([^/?@]*,[^/?@]*)(.*)$"
 )
@@ -44,7 +54,9 @@ _MULTIPLE_HOSTS = re.compile(
 
 def parse(url: str) -> sa.URL:
     """Parse a database URL and set the program's driver. Raises ConfigError."""
-    url, hosts = _hosts_of(url)
+    hosts: list[str] = []
+    if found := _MULTIPLE_HOSTS.match(url):  # SQLAlchemy expects them as options
+        url, hosts = f"{found[1]}{found[3]}", found[2].split(",")
     try:
         parsed = sa.make_url(url)
         backend = parsed.get_backend_name()
@@ -57,53 +69,23 @@ def parse(url: str) -> sa.URL:
         )
     if backend not in DRIVERS:
         raise ConfigError(f"database_url: {backend} is not supported", _EXPECTED)
-    dialect, driver, _package = DRIVERS[backend]
-    if "+" in parsed.drivername and parsed.get_driver_name() != driver:
+    dialect, _package = DRIVERS[backend]
+    if "+" in parsed.drivername and not dialect.endswith(f"+{parsed.get_driver_name()}"):
         raise ConfigError(
             f"database_url: the driver {parsed.get_driver_name()} is not supported",
             f"write {backend}://",
         )
-    parsed = parsed.set(drivername=dialect)
-    if hosts:
-        parsed = parsed.update_query_dict({"host": hosts})
-    if backend == "sqlite":
-        _check_sqlite(url, parsed)
-    if backend in {"mysql", "mariadb"} and not parsed.database:
-        raise ConfigError("database_url: no database is named", _EXPECTED)
-    return _with_encoding(parsed)
-
-
-def _with_encoding(parsed: sa.URL) -> sa.URL:
-    """Refuse an encoding that is not UTF-8. MariaDB's client needs an explicit one."""
-    names = {"mysql": "charset", "mariadb": "charset", "postgresql": "client_encoding"}
-    if (name := names.get(parsed.get_backend_name())) is None:
-        return parsed
-    needed = "utf8mb4" if name == "charset" else "utf8"
-    given = str(parsed.query.get(name, needed))
-    if given.lower().replace("-", "") not in {needed, "utf8", "utf8mb3"}:
-        raise ConfigError(
-            f"database_url: {name}={given} cannot encode every character",
-            f"write {name}={needed}, or leave it out",
-        )
-    return parsed.update_query_dict({name: needed}) if name == "charset" else parsed
-
-
-def _hosts_of(url: str) -> tuple[str, list[str]]:
-    """Extract several hosts in libpq's syntax from a URL. SQLAlchemy expects them as options."""
-    if (found := _MULTIPLE_HOSTS.match(url)) is None:
-        return url, []
-    before, hosts, after = found.groups()
-    return f"{before}{after}", hosts.split(",")
-
-
-def _check_sqlite(url: str, parsed: sa.URL) -> None:
-    if parsed.database in {None, "", ":memory:"}:
+    if backend == "sqlite" and parsed.database in {None, "", ":memory:"}:
         raise ConfigError("database_url: an SQLite database needs a file", _EXPECTED)
-    if "?" in url and "uri" not in parsed.query:
+    if backend == "sqlite" and "?" in url and "uri" not in parsed.query:
         raise ConfigError(
             "database_url: a ? ends the path of an SQLite file",
             "write %3F for a ? in its path; options need a URI: sqlite:///file:PATH?mode=ro&uri=true",
         )
+    if backend in {"mysql", "mariadb"} and not parsed.database:
+        raise ConfigError("database_url: no database is named", _EXPECTED)
+    parsed = parsed.set(drivername=dialect)
+    return parsed.update_query_dict({"host": hosts}) if hosts else parsed
 
 
 def connect_options(parsed: sa.URL, silence_seconds: int) -> tuple[sa.URL, dict[str, Any]]:
@@ -115,36 +97,34 @@ def connect_options(parsed: sa.URL, silence_seconds: int) -> tuple[sa.URL, dict[
     options: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
     if parsed.get_backend_name() == "postgresql":
         # No prepared statements: a pooler may run the next transaction on another connection.
-        options |= {"client_encoding": "utf8", "prepare_threshold": None, **_KEEPALIVE}
-        for name in ("autocommit", "context", "cursor_factory", "row_factory"):
-            if name in parsed.query:
-                raise ConfigError(f"database_url: the option {name} is not supported", "remove it")
-        if "prepare_threshold" in parsed.query:
-            given = _number("prepare_threshold", parsed.query["prepare_threshold"], none=True)
-            parsed = parsed.difference_update_query(["prepare_threshold"])
-            options["prepare_threshold"] = given
+        options |= {"prepare_threshold": None, **_KEEPALIVE}
+        converted = {"prepare_threshold": _NUMBER}
+        encoding, needed = "client_encoding", "utf8"
     else:
         options |= {"read_timeout": silence_seconds, "write_timeout": silence_seconds}
-        options |= _mysql_options(parsed)
-        parsed = parsed.difference_update_query([*_MYSQL_NUMBERS, *_MYSQL_FLAGS])
-    for name in parsed.query:  # the user's value wins
-        options.pop(name, None)
-    return parsed, options
-
-
-def _mysql_options(parsed: sa.URL) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    for name, value in parsed.query.items():
-        if name in _MYSQL_NUMBERS:
-            options[name] = _number(name, value)
-        elif name in _MYSQL_FLAGS:
-            options[name] = _flag(name, value)
-        elif name not in _MYSQL_TEXTS:
-            known = ", ".join(sorted((*_MYSQL_NUMBERS, *_MYSQL_FLAGS, *_MYSQL_TEXTS)))
+        converted = _CONVERTED
+        encoding, needed = "charset", "utf8mb4"
+        if unknown := sorted(parsed.query.keys() - _MYSQL_OPTIONS):
             raise ConfigError(
-                f"database_url: the option {name} is not supported", f"expected one of: {known}"
+                f"database_url: the option {unknown[0]} is not supported",
+                f"expected one of: {', '.join(sorted(_MYSQL_OPTIONS))}",
             )
-    return options
+    given = str(parsed.query.get(encoding, needed))
+    if given.lower().replace("-", "") not in {"utf8", "utf8mb3", "utf8mb4"}:
+        raise ConfigError(
+            f"database_url: {encoding}={given} cannot encode every character",
+            f"write {encoding}={needed}, or leave it out",
+        )
+    for name in parsed.query:
+        options.pop(name, None)  # the user's value wins
+        if name in converted:
+            convert, expected = converted[name]
+            try:
+                options[name] = convert(str(parsed.query[name]))
+            except (KeyError, ValueError):
+                raise ConfigError(f"database_url: {name}: expected {expected}") from None
+    options[encoding] = needed
+    return parsed.difference_update_query([*converted, encoding]), options
 
 
 def check_options(engine: sa.Engine) -> None:
@@ -160,22 +140,6 @@ def check_options(engine: sa.Engine) -> None:
                 f"database_url: {name} is not an option of PostgreSQL's client library",
                 "see the parameter key words in libpq's documentation",
             )
-
-
-def _number(name: str, value: Any, *, none: bool = False) -> int | None:
-    if none and str(value).lower() in {"none", ""}:
-        return None
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise ConfigError(f"database_url: {name}: expected a number") from None
-
-
-def _flag(name: str, value: Any) -> bool:
-    word = str(value).lower()
-    if word not in (*_TRUE, *_FALSE):
-        raise ConfigError(f"database_url: {name}: expected true or false")
-    return word in _TRUE
 
 
 def display_url(url: sa.URL) -> str:

@@ -94,7 +94,7 @@ def test_options_of_postgresql(database_url: str, api: ScriptedServer, options: 
         ("mysql://u@h/d?charset=bogus", "write charset=utf8mb4"),
         ("postgresql://u@h/d?client_encoding=latin1", "write client_encoding=utf8"),
         ("postgresql://u@h/d?prepare_threshold=x", "expected a number"),
-        ("postgresql://u@h/d?row_factory=x", "the option row_factory is not supported"),
+        ("postgresql://u@h/d?row_factory=x", "row_factory is not an option"),
         ("postgresql://u@h/d?colour=blue", "colour is not an option"),
         ("sqlite:///a?b.db", "write %3F for a [?] in its path"),
         ("sqlite:///a?.db", "write %3F for a [?] in its path"),
