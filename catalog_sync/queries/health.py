@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy import and_
 
 from catalog_sync.db import outbox
 from catalog_sync.db import state as db_state
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from catalog_sync.config.settings import Settings
-    from catalog_sync.domain.model import SourceRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,45 +148,38 @@ def status(
     configured = {source.name: source for source in settings.sources}
     healths = []
     for name in [*configured, *sorted(recorded.keys() - configured.keys())]:
-        if (record := recorded.get(name)) is None:
-            healths.append(SourceHealth(name))
-            continue
-        source = configured.get(name)
-        health = replace(
-            _health(record, runs[name], now),
-            configured=source is not None,
-            held_models=waiting.get(name, ()),
-        )
-        if (at := health.last_success_at) is not None:
-            limit = max_age or settings.max_age_of(source or settings.sources[0], at)
-            # A time far in the future was written before the clock was set back.
-            health = replace(health, max_age=limit, fresh=abs(now - at) <= limit)
+        health = SourceHealth(name, name in configured)
+        if record := recorded.get(name):
+            at = _success_time(record.last_synced_at, runs[name], now)
+            source = configured.get(name, settings.sources[0])
+            limit = at and (max_age or settings.max_age_of(source, at))
+            health = replace(
+                health,
+                last_success_at=at,
+                max_age=limit,
+                # A time far in the future was written before the clock was set back.
+                fresh=at is not None and limit is not None and abs(now - at) <= limit,
+                held_models=waiting.get(name, ()),
+                clock_offset_seconds=record.clock_offset_seconds,
+                **_attempt(name, walks[name], _last(runs[name], *ENDED)),
+            )
         healths.append(health)
     unsent = outbox.unsent(connection)
     channels = tuple(alert.name for alert in settings.alerts)
     return Status(now, tuple(healths), unsent.pending, unsent.failed, channels)
 
 
-def _health(record: SourceRecord, runs: Sequence[Any], now: datetime) -> SourceHealth:
-    """Return a source's health, without `fresh` and `max_age`."""
-    succeeded = _last(runs, RunStatus.SUCCEEDED)
-    walk = _last(runs, RunStatus.SUCCEEDED, RunStatus.HELD)
-    last = _last(runs, *ENDED)
-    held = _is_held(walk)
-    failed = last is not None and last.status == RunStatus.FAILED
-    return SourceHealth(
-        record.name,
-        last_success_at=_success_time(
-            record.last_synced_at, succeeded.started_at if succeeded else None, now
-        ),
-        held=held,
-        held_reason=_reason(record.name, walk.error) if held else None,
-        last_attempt_at=last.started_at if last else None,
-        last_duration=max(last.finished_at - last.started_at, timedelta()) if last else None,
-        last_error=_reason(record.name, last.error) if failed else None,
-        error_code=last.error_code if failed else None,
-        clock_offset_seconds=record.clock_offset_seconds,
-    )
+def _attempt(name: str, walk: Any, last: Any) -> dict[str, Any]:
+    """Return what the last walk and the last run of a source tell about its health."""
+    held, failed = _is_held(walk), last is not None and last.status == RunStatus.FAILED
+    return {
+        "held": held,
+        "held_reason": _reason(name, walk.error) if held else None,
+        "last_attempt_at": last and last.started_at,
+        "last_duration": last and max(last.finished_at - last.started_at, timedelta()),
+        "last_error": _reason(name, last.error) if failed else None,
+        "error_code": last.error_code if failed else None,
+    }
 
 
 def _last(runs: Sequence[Any], *statuses: RunStatus) -> Any:
@@ -198,31 +192,23 @@ def _is_held(walk: Any) -> bool:
 
 
 def _missing_models(connection: sa.Connection, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    if not names:
-        return {}
-    found: dict[str, list[str]] = defaultdict(list)
-    for source, model_id in connection.execute(
-        sa.select(models.c.source, models.c.id).where(
-            models.c.source.in_(names),
-            models.c.missing_since.is_not(None),
-            models.c.removed_at.is_(None),
-        )
-    ):
-        found[source].append(model_id)
-    return {source: tuple(sorted(ids)) for source, ids in found.items()}
+    """Return the ids of the missing models of the sources, sorted, by source."""
+    missing = and_(models.c.missing_since.is_not(None), models.c.removed_at.is_(None))
+    ids = sa.select(models.c.source, models.c.id).where(models.c.source.in_(names), missing)
+    found = groupby(sorted(connection.execute(ids).all()), key=itemgetter(0))
+    return {source: tuple(model_id for _, model_id in rows) for source, rows in found}
 
 
-def _success_time(
-    synced_at: datetime | None, started_at: datetime | None, now: datetime
-) -> datetime | None:
+def _success_time(synced_at: datetime | None, runs: Sequence[Any], now: datetime) -> Any:
     """Return the time of the last success.
 
     Recorded times never decrease. If the clock was set back and the recorded time is in the future,
     the start of the run counts, which is never adjusted.
     """
-    if synced_at is None or started_at is None or started_at > now:
+    run = _last(runs, RunStatus.SUCCEEDED)
+    if synced_at is None or synced_at <= now or run is None or run.started_at > now:
         return synced_at
-    return started_at if synced_at > now else synced_at
+    return run.started_at
 
 
 def _reason(source: str, error: str | None) -> str | None:

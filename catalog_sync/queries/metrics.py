@@ -5,7 +5,7 @@ Every value comes from the database, so it survives a restart and is the same in
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -21,43 +21,35 @@ from catalog_sync.domain.kinds import ENDED, Lifecycle
 from catalog_sync.queries import health
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from prometheus_client import CollectorRegistry, Metric
 
     from catalog_sync.config.settings import Settings
     from catalog_sync.queries.health import SourceHealth
 
-_Value: TypeAlias = "float | datetime | timedelta | None"
-_Samples: TypeAlias = "Iterable[tuple[tuple[str, ...], _Value]]"
+_Metric: TypeAlias = tuple[str, str, tuple[str, ...], list[tuple[tuple[str, ...], Any]]]
+"""Name, help, labels and samples; a sample has the labels' values and a value."""
 _PER_SOURCE = (
-    (
-        "last_success_timestamp_seconds",
-        "health.last_success_at",
-        "When the result of a run was last applied; absent before the first.",
-    ),
-    (
-        "max_age_seconds",
-        "health.max_age",
-        "The configured limit of the age of the last success; absent before the first.",
-    ),
+    ("last_success_timestamp_seconds", "health.last_success_at", "When a run was last applied."),
+    ("max_age_seconds", "health.max_age", "The limit of the age of the last success."),
     (
         "last_attempt_timestamp_seconds",
         "health.last_attempt_at",
-        "The start of the last run that has ended; absent before the first.",
+        "The start of the last run that has ended.",
     ),
     ("last_run_duration_seconds", "health.last_duration", "The duration of that run."),
     ("held", "health.held", "Whether the last run is held: it waits for a person."),
-    ("held_models", "held_models", "Models whose removal waits for a person."),
+    ("held_models", "health.held_models", "Models whose removal waits for a person."),
     (
         "clock_offset_seconds",
         "health.clock_offset_seconds",
-        "The host's clock minus the API's at the last run; absent when unknown.",
+        "The host's clock minus the API's at the last run.",
     ),
     (
         "next_retirement_timestamp_seconds",
         "next_retirement_at",
-        "The next retirement date of a model not removed; absent when none is known.",
+        "The next retirement date of a model not removed.",
     ),
 )
 """The metrics with a value per source: name, attribute of `SourceSnapshot`, help."""
@@ -81,24 +73,19 @@ _PER_WORD = (
 """The metrics with a value per source and word: name, attribute, label, words, help."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SourceSnapshot:
     """The values of one source's metrics."""
 
     health: SourceHealth
-    runs: Mapping[str, int] = field(default_factory=dict)
-    """Ended runs by status, those that retention deleted included; a missing key is 0."""
-    models: Mapping[str, int] = field(default_factory=dict)
+    runs: Counter[str] = field(default_factory=Counter)
+    """Ended runs by status, those that retention deleted included."""
+    models: Counter[str] = field(default_factory=Counter)
     """Models ever recorded: `listed`, `missing` (not confirmed gone) or `removed`."""
-    lifecycles: Mapping[str, int] = field(default_factory=dict)
+    lifecycles: Counter[str] = field(default_factory=Counter)
     """Models not removed: `active`, `deprecated`, `retired`, `unknown` (not stated) or `other`."""
     next_retirement_at: datetime | None = None
     """The next retirement date of a model that is not removed."""
-
-    @property
-    def held_models(self) -> int:
-        """The number of models whose removal waits for a person."""
-        return len(self.health.held_models)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,49 +103,29 @@ class Snapshot:
 
 def snapshot(connection: sa.Connection, settings: Settings, now: datetime) -> Snapshot:
     """Return the values of the metrics of the configured sources and of the deliveries."""
-    runs, delivered = _count_runs(connection)
-    listed: dict[str, Counter[str]] = defaultdict(Counter)
-    lifecycles: dict[str, Counter[str]] = defaultdict(Counter)
-    next_retirement: dict[str, datetime] = {}
-    for name, state, lifecycle, number, retires_at in db_catalog.count_models(connection, now):
-        listed[name][state] += number
-        if state != "removed":
-            lifecycles[name][lifecycle] += number
-        if retires_at is not None:
-            next_retirement[name] = min(retires_at, next_retirement.get(name, retires_at))
-    deliveries = Counter(outbox.count_deliveries(connection))
-    deliveries[outbox.DELIVERED] += delivered
-    found = [
-        SourceSnapshot(
-            source,
-            runs[source.name],
-            listed[source.name],
-            lifecycles[source.name],
-            next_retirement.get(source.name),
-        )
+    found = {
+        source.name: SourceSnapshot(source)
         for source in health.status(connection, settings, now).configured
-    ]
-    return Snapshot(tuple(found), deliveries, outbox.oldest_pending(connection))
-
-
-def _count_runs(connection: sa.Connection) -> tuple[dict[str, Counter[str]], int]:
-    """Return the ended runs by source and status, and the deliveries that retention deleted."""
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    delivered = 0
-    for row in connection.execute(sa.select(sources)):
-        counts[row.name].update(
-            succeeded=row.pruned_succeeded, held=row.pruned_held, failed=row.pruned_failed
-        )
-        delivered += row.pruned_delivered
+    }
+    deliveries = Counter(outbox.count_deliveries(connection))
+    for row in connection.execute(sa.select(sources)).mappings():
+        deliveries[outbox.DELIVERED] += row["pruned_delivered"]
+        if row["name"] in found:
+            found[row["name"]].runs.update({word: row[f"pruned_{word}"] for word in ENDED})
     run = sync_runs.c
-    ended: Iterable[Any] = connection.execute(
-        sa.select(run.source, run.status, sa.func.count())
-        .where(run.status.in_(ENDED))
-        .group_by(run.source, run.status)
-    )
-    for name, status, number in ended:
-        counts[name][status] += number
-    return counts, delivered
+    ended = sa.select(run.source, run.status, sa.func.count()).where(run.status.in_(ENDED))
+    for name, status, number in connection.execute(ended.group_by(run.source, run.status)):
+        if name in found:
+            found[name].runs[status] += number
+    for name, state, lifecycle, number, retires_at in db_catalog.count_models(connection, now):
+        if (source := found.get(name)) is None:
+            continue
+        source.models[state] += number
+        if state != "removed":
+            source.lifecycles[lifecycle] += number
+        if retires_at is not None:
+            source.next_retirement_at = min(retires_at, source.next_retirement_at or retires_at)
+    return Snapshot(tuple(found.values()), deliveries, outbox.oldest_pending(connection))
 
 
 def exposition(snapshot: Snapshot, *, catalog: str = "") -> bytes:
@@ -207,57 +174,54 @@ class _Collector:
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric."""
-        snapshot = self._read()
-        up, build = snapshot.database_up, "Always 1; `version` is the program's version."
-        yield self._metric("build_info", build, ["version"], [((__version__,), 1)])
-        down = "Whether the database can be read. If not, the metrics from it are absent."
-        yield self._metric("database_up", down, [], [((), up)])
-        if up:
-            yield from self._of_sources(snapshot.sources)
-            yield self._metric(
-                "deliveries",
-                "Deliveries, one per event and channel, by status.",
-                ["status"],
-                [((status,), snapshot.deliveries.get(status, 0)) for status in outbox.STATUSES],
-            )
-            yield self._metric(
-                "oldest_pending_delivery_timestamp_seconds",
-                "When the oldest event with a pending delivery happened; absent without one.",
-                [],
-                [((), snapshot.oldest_pending_at)],
-            )
-
-    def _of_sources(self, sources: Iterable[SourceSnapshot]) -> Iterator[Metric]:
-        for name, attribute, text in _PER_SOURCE:
-            value = attrgetter(attribute)
-            single = [((source.health.name,), value(source)) for source in sources]
-            yield self._metric(name, text, ["source"], single)
-        for name, attribute, label, words, text in _PER_WORD:
-            # Zeros too: Prometheus sees no increase at the start of a series.
-            samples = [
-                ((source.health.name, word), getattr(source, attribute).get(word, 0))
-                for source in sources
-                for word in words
-            ]
-            yield self._metric(name, text, ["source", label], samples)
-
-    def _metric(self, name: str, text: str, labels: list[str], samples: _Samples) -> Metric:
-        """Return a metric with its samples, except None."""
+        """Yield every metric with its samples, except None."""
         from prometheus_client.core import (  # noqa: PLC0415  # heavy
             CounterMetricFamily,
             GaugeMetricFamily,
         )
 
-        family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-        metric = family(f"catalog_sync_{name}", text, labels=[*labels, *self._labels])
-        for values, value in samples:
-            if value is not None:
-                metric.add_metric([*values, *self._labels.values()], _number(value))
-        return metric
+        for name, text, labels, samples in _metrics(self._read()):
+            family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            metric = family(f"catalog_sync_{name}", text, labels=[*labels, *self._labels])
+            for values, value in samples:
+                if value is not None:
+                    metric.add_metric([*values, *self._labels.values()], _number(value))
+            yield metric
 
 
-def _number(value: float | datetime | timedelta) -> float:
+def _metrics(snapshot: Snapshot) -> Iterator[_Metric]:
+    version = "Always 1; `version` is the program's version."
+    yield "build_info", version, ("version",), [((__version__,), 1)]
+    up = "Whether the database can be read. If not, the metrics from it are absent."
+    yield "database_up", up, (), [((), snapshot.database_up)]
+    if not snapshot.database_up:
+        return
+    for name, attribute, text in _PER_SOURCE:
+        value = attrgetter(attribute)
+        yield name, text, ("source",), [((s.health.name,), value(s)) for s in snapshot.sources]
+    for name, attribute, label, words, text in _PER_WORD:
+        yield (
+            name,
+            text,
+            ("source", label),
+            # Zeros too: Prometheus sees no increase at the start of a series.
+            [
+                ((source.health.name, word), getattr(source, attribute).get(word, 0))
+                for source in snapshot.sources
+                for word in words
+            ],
+        )
+    deliveries = "Deliveries, one per event and channel, by status."
+    counts: list[Any] = [((word,), snapshot.deliveries.get(word, 0)) for word in outbox.STATUSES]
+    yield "deliveries", deliveries, ("status",), counts
+    oldest = "When the oldest event with a pending delivery happened."
+    at: list[Any] = [((), snapshot.oldest_pending_at)]
+    yield "oldest_pending_delivery_timestamp_seconds", oldest, (), at
+
+
+def _number(value: Any) -> float:
     if isinstance(value, datetime):
         return value.timestamp()
-    return value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return len(value) if isinstance(value, tuple) else float(value)
