@@ -6,6 +6,7 @@ import hashlib
 import json
 from contextlib import suppress
 from datetime import datetime
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _BATCH = 200
-_MODULUS = 2**256
-_EXACT = 2**53
-"""Floating-point numbers represent integers up to this one exactly."""
 
 
 def copy(
@@ -64,14 +62,18 @@ def copy(
                     "copy into an empty database",
                 )
             for table in metadata.sorted_tables:
-                digest, number = 0, 0
+                copied = (0, 0)
                 for rows in _batches(reader, table):
                     writer.execute(sa.insert(table), rows)
-                    digest = (digest + sum(map(_digest, rows))) % _MODULUS
-                    number += len(rows)
-                    on_rows(done + number, total)
-                done += number
-                _verify(writer, table, number, digest)
+                    copied = _add(copied, rows)
+                    on_rows(done + copied[0], total)
+                done += copied[0]
+                if reduce(_add, _batches(writer, table), (0, 0)) != copied:
+                    raise DatabaseError(
+                        f"database {display_url(target.url)}: table {table.name} differs after the "
+                        "copy",
+                        "nothing was written; please report it",
+                    )
                 _continue_ids(writer, table)
     return done
 
@@ -86,33 +88,22 @@ def _batches(connection: sa.Connection, table: sa.Table) -> Iterator[list[dict[s
         yield [dict(row) for row in rows]
 
 
-def _verify(writer: sa.Connection, table: sa.Table, number: int, digest: int) -> None:
-    found, copied = 0, 0
-    for rows in _batches(writer, table):
-        copied += len(rows)
-        found = (found + sum(map(_digest, rows))) % _MODULUS
-    if (copied, found) != (number, digest):
-        raise DatabaseError(
-            f"database {display_url(writer.engine.url)}: table {table.name} differs after the copy",
-            "nothing was written; please report it",
-        )
-
-
-def _digest(row: dict[str, Any]) -> int:
-    """Return a digest of a row. The sum over a table does not depend on the order of its rows."""
-    text = json.dumps({key: _plain(value) for key, value in row.items()}, sort_keys=True)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+def _add(found: tuple[int, int], rows: list[dict[str, Any]]) -> tuple[int, int]:
+    """Add rows to the number of rows and to the sum of their digests, whose order is arbitrary."""
+    number, digest = found
+    for row in rows:
+        text = json.dumps({key: _plain(value) for key, value in row.items()}, sort_keys=True)
+        digest += int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+    return number + len(rows), digest
 
 
 def _plain(value: Any) -> Any:
     """Normalize a value. `jsonb` may return another notation of the same number."""
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
-        return int(value)
-    if isinstance(value, int) and abs(value) > _EXACT:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
         with suppress(OverflowError):
-            return float(value)
+            return float(value) + 0.0  # not -0.0
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
