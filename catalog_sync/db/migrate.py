@@ -15,7 +15,7 @@ from sqlalchemy import exc
 
 from catalog_sync.db.engine import LOCK_TIMEOUT_SECONDS, read_transaction
 from catalog_sync.db.failures import code_of, database_errors, is_repeatable
-from catalog_sync.db.schema import TABLES, VERSION_TABLE, VIEWS
+from catalog_sync.db.schema import MYSQL, TABLES, VERSION_TABLE, VIEWS
 from catalog_sync.db.urls import display_url
 from catalog_sync.errors import DatabaseError, SchemaError
 from catalog_sync.imports import without
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 HEAD: Final = "0002"
 """The newest revision, repeated here so that most commands need not load Alembic. A test compares
 the two."""
-_MYSQL = ("mysql", "mariadb")
 _LOCK = f"SELECT GET_LOCK('catalog_sync_setup', {10 * LOCK_TIMEOUT_SECONDS})"
 _ALREADY_THERE = {"42P07", "42701", "42710", "23505", 1007, 1050, 1060, 1061, 1062, 1826}
 """Another process created the same table, column, index or row at the same time."""
@@ -108,7 +107,7 @@ def ensure_schema(engine: sa.Engine) -> None:
     if revision is None:
         upgrade(engine)
         return
-    if revision != HEAD and engine.dialect.name in _MYSQL:
+    if revision != HEAD and engine.dialect.name in MYSQL:
         with read_transaction(engine) as connection:
             filled = connection.execute(sa.text("SELECT 1 FROM sources")).first()
         if not filled:  # perhaps the first set-up by another process
@@ -165,7 +164,7 @@ def _upgrade(engine: sa.Engine, config: Config) -> str | None:
     with _alembic_lock, engine.connect() as connection:
         if engine.dialect.name == "postgresql":  # another process may be upgrading many rows
             connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
-        elif engine.dialect.name in _MYSQL:  # each DDL statement commits
+        elif engine.dialect.name in MYSQL:  # each DDL statement commits
             connection.detach()  # the lock ends with the session
             with suppress(exc.DBAPIError):  # refused by some clusters
                 connection.execute(sa.text(_LOCK))
@@ -199,7 +198,7 @@ def _use_wal(engine: sa.Engine) -> None:
 
 
 def _is_cluster(engine: sa.Engine) -> bool:
-    if engine.dialect.name not in _MYSQL:
+    if engine.dialect.name not in MYSQL:
         return False
     with read_transaction(engine) as connection:
         found = connection.execute(sa.text("SHOW VARIABLES LIKE 'wsrep_on'")).all()

@@ -16,6 +16,8 @@ from catalog_sync.clock import to_utc
 
 VERSION_TABLE = "catalog_sync_version"
 """Alembic's table. The name keeps it apart from a user's own `alembic_version`."""
+MYSQL = ("mysql", "mariadb")
+"""The names of SQLAlchemy's dialects for MariaDB and MySQL."""
 _SHARED_TIMES = 1000
 VIEWS = ("current_models", "retiring_models")
 
@@ -46,11 +48,11 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
         """Keep microseconds on MariaDB, which drops them by default."""
-        if dialect.name in {"mysql", "mariadb"}:
+        if dialect.name in MYSQL:
             from sqlalchemy.dialects import mysql  # noqa: PLC0415  # heavy: six drivers' dialects
 
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
-        return dialect.type_descriptor(sa.DateTime(timezone=True))
+        return super().load_dialect_impl(dialect)
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
         """Send UTC, without the zone if the database has none."""
@@ -78,7 +80,7 @@ class Json(sa.TypeDecorator[Any]):
             from sqlalchemy.dialects import postgresql  # noqa: PLC0415  # heavy
 
             return dialect.type_descriptor(postgresql.JSONB(none_as_null=True))
-        return dialect.type_descriptor(sa.JSON(none_as_null=True))
+        return super().load_dialect_impl(dialect)
 
 
 # SQLite generates only INTEGER keys.
@@ -108,10 +110,6 @@ def _optional(name: str, kind: Any, comment: str) -> Any:
 
 
 def _number(name: str, comment: str) -> Any:
-    return _column(name, sa.Integer, comment, default=0, server_default=sa.text("0"))
-
-
-def _counter(name: str, comment: str) -> Any:
     return _column(name, sa.Integer, comment, default=0)
 
 
@@ -167,10 +165,10 @@ sync_runs = sa.Table(
     _optional("finished_at", _TIME, "When the run ended; NULL while it is running."),
     _optional("pages", sa.Integer, "Pages of the list; NULL without one."),
     _optional("models", sa.Integer, "Length of the list that was applied."),
-    _counter("added", "Number of added events."),
-    _counter("updated", "Number of updated events."),
-    _counter("removed", "Number of removed events."),
-    _counter("returned", "Number of returned events."),
+    _number("added", "Number of added events."),
+    _number("updated", "Number of updated events."),
+    _number("removed", "Number of removed events."),
+    _number("returned", "Number of returned events."),
     _optional("error", sa.Text, "Why the run failed or was held."),
     _optional("error_code", sa.String(32), "The kind of the error."),
     _number("number", "Number of the run within its source: the order of its runs."),
@@ -221,7 +219,6 @@ model_events = sa.Table(
         sa.Boolean,
         "Whether the event belongs to the source's first list.",
         default=False,
-        server_default=sa.false(),
     ),
     sa.Index(None, "source", "model_id"),
     sa.Index(None, "source", "kind", "occurred_at", "id"),
@@ -252,7 +249,7 @@ alert_deliveries = sa.Table(
     _column("event_id", sa.BigInteger, "The event.", sa.ForeignKey("model_events.id")),
     _column("channel", sa.String(64), "Name of the channel that the event is sent to."),
     _column("status", sa.String(16), "pending, delivered or failed."),
-    _counter("attempts", "How often it was sent."),
+    _number("attempts", "How often it was sent."),
     _optional("next_attempt_at", _TIME, "When a pending delivery is due."),
     _optional("delivered_at", _TIME, "When the receiver accepted it."),
     _optional("last_error", sa.Text, "Why the last attempt failed."),

@@ -33,17 +33,14 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: list[dict[str, 
     """Insert the rows that do not exist, even if another process inserts them concurrently."""
     if not rows:
         return
-    dialect = connection.dialect.name
-    if dialect in {"mysql", "mariadb"}:
-        connection.execute(sa.insert(table).prefix_with("IGNORE"), rows)
-    elif dialect == "postgresql":
+    if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects import postgresql  # noqa: PLC0415  # heavy
 
-        connection.execute(postgresql.insert(table).on_conflict_do_nothing(), rows)
+        statement: sa.Insert = postgresql.insert(table).on_conflict_do_nothing()
     else:
-        from sqlalchemy.dialects import sqlite  # noqa: PLC0415
-
-        connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
+        ignore = "OR IGNORE" if connection.dialect.name == "sqlite" else "IGNORE"
+        statement = sa.insert(table).prefix_with(ignore)
+    connection.execute(statement, rows)
 
 
 def update_by_id(
