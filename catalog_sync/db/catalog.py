@@ -216,7 +216,7 @@ def select_events(
     until: datetime | None = None,
     payloads: Collection[Kind] | None = None,
 ) -> Iterator[Event]:
-    """Yield events, oldest first; `since` and `until` are included.
+    """Yield events, oldest first; `since` is included, `until` is not.
 
     Empty values and None match all. Events are read in batches, so that no statement waits for a
     slow reader. Only events of the kinds `payloads` get their objects, which are most of the work.
@@ -238,7 +238,7 @@ def select_events(
     if since is not None:
         statement = statement.where(model_events.c.occurred_at >= since)
     if until is not None:
-        statement = statement.where(model_events.c.occurred_at <= until)
+        statement = statement.where(model_events.c.occurred_at < until)
     whole = payloads is None or Kind.SCHEMA_CHANGED in payloads
     batch = statement.limit(_BATCH)
     while True:

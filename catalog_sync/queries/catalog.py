@@ -90,20 +90,17 @@ def model_glob(text: str | None) -> str | None:
 
 def iter_events(connection: Connection, where: EventFilter) -> Iterator[Event]:
     """Yield events, oldest first. Raises ValueError for a time without a zone."""
-    until = None if where.until is None else to_utc(where.until)
-    for event in db_catalog.select_events(
+    events = db_catalog.select_events(
         connection,
         sources=where.sources,
         kinds=where.kinds,
-        since=None if where.since is None else to_utc(where.since),
-        until=until,
+        since=where.since and to_utc(where.since),
+        until=where.until and to_utc(where.until),
         payloads=where.payloads,
-    ):
-        if until is not None and event.occurred_at >= until:
-            continue
-        if where.models is None or (
-            event.model_id is not None and fnmatchcase(event.model_id, where.models)
-        ):
+    )
+    for event in events:
+        id_ = event.model_id
+        if where.models is None or (id_ is not None and fnmatchcase(id_, where.models)):
             yield event
 
 
@@ -132,9 +129,8 @@ def show_model(connection: Connection, model_id: str) -> list[tuple[ModelRecord,
 
     Raises NotFoundError, with the closest known ids, for a model that was never listed.
     """
-    found = sorted(
-        db_catalog.select_models(connection, model_id=model_id), key=lambda record: record.source
-    )
+    records = db_catalog.select_models(connection, model_id=model_id)
+    found = sorted(records, key=lambda record: record.source)
     if not found:
         names = db_catalog.model_names(connection)
         advice = did_you_mean(model_id, names, names) or "see: catalog-sync models --all"
