@@ -68,36 +68,17 @@ def model_names(connection: sa.Connection) -> dict[str, str]:
     return {row.id: row.display_name for row in rows}
 
 
-def count_models(
-    connection: sa.Connection, now: datetime
-) -> list[tuple[str, str, str, int, datetime | None]]:
-    """Return the number of models and the next retirement per source, state and lifecycle.
+def count_models(connection: sa.Connection, now: datetime) -> Iterable[Any]:
+    """Return counts of models as (source, lifecycle, whether removed, missing, number, retirement).
 
-    A state is `listed`, `missing` or `removed`. A lifecycle is `other` if the API does not document
-    it, `unknown` if the API did not say. The retirement is None if there is none after `now`.
+    The retirement is the next one after `now` of a model neither removed nor retired, or None.
     """
-    ahead = and_(
-        models.c.retires_at > now,
-        models.c.removed_at.is_(None),
-        or_(models.c.lifecycle.is_(None), models.c.lifecycle != "retired"),
-    )
-    each = select(
-        models.c.source,
-        case(
-            (models.c.removed_at.is_not(None), "removed"),
-            (models.c.missing_since.is_not(None), "missing"),
-            else_="listed",
-        ).label("state"),
-        case(
-            (models.c.lifecycle.in_([word.value for word in Lifecycle]), models.c.lifecycle),
-            (models.c.lifecycle.is_(None), "unknown"),
-            else_="other",
-        ).label("phase"),
-        case((ahead, models.c.retires_at)).label("retires_at"),
-    ).subquery()
-    keys = (each.c.source, each.c.state, each.c.phase)
-    statement = select(*keys, func.count(), func.min(each.c.retires_at)).group_by(*keys)
-    return [tuple(row) for row in connection.execute(statement)]
+    removed, missing = models.c.removed_at.is_not(None), models.c.missing_since.is_not(None)
+    unretired = or_(models.c.lifecycle.is_(None), models.c.lifecycle != Lifecycle.RETIRED.value)
+    ahead = and_(models.c.retires_at > now, ~removed, unretired)
+    keys = (models.c.source, models.c.lifecycle, removed, missing)
+    next_one = func.min(case((ahead, models.c.retires_at)))
+    return connection.execute(select(*keys, func.count(), next_one).group_by(*keys))
 
 
 def write_models(

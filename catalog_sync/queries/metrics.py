@@ -53,6 +53,7 @@ _PER_SOURCE = (
     ),
 )
 """The metrics with a value per source: name, attribute of `SourceSnapshot`, help."""
+_LIFECYCLES = tuple(word.value for word in Lifecycle)
 _PER_WORD = (
     ("runs_total", "runs", "status", ENDED, "Runs that ended, by status."),
     (
@@ -66,7 +67,7 @@ _PER_WORD = (
         "listed_models",
         "lifecycles",
         "lifecycle",
-        (*Lifecycle, "unknown", "other"),
+        (*_LIFECYCLES, "unknown", "other"),
         "Models not removed, by lifecycle; unknown if the API does not state it.",
     ),
 )
@@ -117,12 +118,14 @@ def snapshot(connection: sa.Connection, settings: Settings, now: datetime) -> Sn
     for name, status, number in connection.execute(ended.group_by(run.source, run.status)):
         if name in found:
             found[name].runs[status] += number
-    for name, state, lifecycle, number, retires_at in db_catalog.count_models(connection, now):
+    counts = db_catalog.count_models(connection, now)
+    for name, lifecycle, removed, missing, number, retires_at in counts:
         if (source := found.get(name)) is None:
             continue
-        source.models[state] += number
-        if state != "removed":
-            source.lifecycles[lifecycle] += number
+        source.models["removed" if removed else "missing" if missing else "listed"] += number
+        if not removed:
+            word = lifecycle if lifecycle in _LIFECYCLES else "other"
+            source.lifecycles["unknown" if lifecycle is None else word] += number
         if retires_at is not None:
             source.next_retirement_at = min(retires_at, source.next_retirement_at or retires_at)
     return Snapshot(tuple(found.values()), deliveries, outbox.oldest_pending(connection))
