@@ -240,39 +240,33 @@ def select_latest_events(
     These are the first event of each model, its last one on the list and its last one, and all
     catalog-wide events.
     """
-    past = model_events.c.occurred_at <= until
+    id_, kind, at = model_events.c.id, model_events.c.kind, model_events.c.occurred_at
+    past = at <= until
     if sources:
         past = and_(past, model_events.c.source.in_(sources))
-    # Events are ordered by time; only events of the same time are ordered by id.
-    order = (model_events.c.occurred_at.desc(), model_events.c.id.desc())
-    model = (model_events.c.source, model_events.c.model_id)
-    on_the_list = case((model_events.c.kind == Kind.REMOVED.value, 1), else_=0)
+
+    def rank(*order: Any) -> Any:
+        model = (model_events.c.source, model_events.c.model_id)
+        return func.row_number().over(partition_by=model, order_by=order)
+
+    latest = (at.desc(), id_.desc())  # ids have no order in time, but distinguish equal times
+    removed = case((kind == Kind.REMOVED.value, 1), else_=0)
     ranked = (
         select(
-            model_events.c.id,
-            func.row_number().over(partition_by=model, order_by=order).label("latest"),
-            func.row_number()
-            .over(partition_by=model, order_by=(model_events.c.occurred_at, model_events.c.id))
-            .label("first"),
-            func.row_number()
-            .over(partition_by=model, order_by=(on_the_list, *order))
-            .label("seen"),
+            id_,
+            rank(at, id_).label("first"),
+            rank(removed, *latest).label("seen"),
+            rank(*latest).label("latest"),
         )
-        .where(
-            past, model_events.c.model_id.is_not(None), model_events.c.kind != Kind.RETIRING.value
-        )
+        .where(past, model_events.c.model_id.is_not(None), kind != Kind.RETIRING.value)
         .subquery()
     )
     chosen = select(ranked.c.id).where(
-        or_(ranked.c.latest == 1, ranked.c.first == 1, ranked.c.seen == 1)
+        or_(ranked.c.first == 1, ranked.c.seen == 1, ranked.c.latest == 1)
     )
-    shared = and_(past, model_events.c.kind == Kind.SCHEMA_CHANGED.value)
-    statement = (
-        select(model_events)
-        .where(or_(model_events.c.id.in_(chosen), shared))
-        .order_by(model_events.c.occurred_at, model_events.c.id)
-    )
-    yield from _events(connection, statement)
+    shared = and_(past, kind == Kind.SCHEMA_CHANGED.value)
+    needed = select(model_events).where(or_(id_.in_(chosen), shared))
+    yield from _events(connection, needed.order_by(at, id_))
 
 
 def _events(connection: sa.Connection, statement: Any, *, whole: bool = True) -> Iterator[Event]:
