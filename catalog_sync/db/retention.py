@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import and_, delete, func, or_, select, update
 
-from catalog_sync.db.engine import read_transaction, run
+from catalog_sync.db.engine import run
 from catalog_sync.db.outbox import DELIVERED
 from catalog_sync.db.schema import (
     alert_channels,
@@ -61,18 +61,14 @@ def _delete(engine: sa.Engine, table: sa.Table, rows: sa.Select[Any]) -> int:
         return len(found)
 
     deleted = 0
-    while True:
-        with read_transaction(engine) as connection:  # usually there is nothing to delete
-            if connection.execute(rows.limit(1)).first() is None:
-                return deleted
-        deleted += run(engine, work)
+    while number := run(engine, work):
+        deleted += number
+    return deleted
 
 
 def _old_runs(before: datetime) -> Any:
     """Return the SQL condition: an ended run without events, and not among the last ones."""
-    runs_of_source = (
-        select(sources.c.runs).where(sources.c.name == sync_runs.c.source).scalar_subquery()
-    )
+    runs = select(sources.c.runs).where(sources.c.name == sync_runs.c.source).scalar_subquery()
     later = sync_runs.alias()
     last_of_status = (
         select(func.max(later.c.number))
@@ -83,7 +79,7 @@ def _old_runs(before: datetime) -> Any:
     return and_(
         sync_runs.c.finished_at < before,
         sync_runs.c.status != RunStatus.RUNNING.value,
-        sync_runs.c.number <= runs_of_source - _KEPT_RUNS,
+        sync_runs.c.number <= runs - _KEPT_RUNS,
         sync_runs.c.number < last_of_status,
         ~select(model_events.c.id).where(model_events.c.run_id == sync_runs.c.id).exists(),
     )
