@@ -16,6 +16,7 @@ from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import checked, migrate, notifications, outbox
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import state as db_state
+from catalog_sync.db.events import EventFilter, select_events
 from catalog_sync.db.urls import display_url
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event, ModelRecord
@@ -173,9 +174,9 @@ class App:
         payloads: Collection[Kind] | None = None,
     ) -> Iterator[Event]:
         """Yield the events, oldest first, in a transaction that ends with the iterator."""
-        where = catalog.EventFilter(sources, kinds, models, since, until, payloads)
+        where = EventFilter(sources, kinds, models, since, until, payloads)
         with self.read_transaction(sources) as connection:
-            yield from catalog.iter_events(connection, where)
+            yield from select_events(connection, where)
 
     def delivery_counts(self) -> outbox.DeliveryCounts:
         """Return how many deliveries are pending and failed."""

@@ -100,15 +100,16 @@ def events(context: Context, /, format_: str | None, **chosen: Any) -> None:
     The models of a source's first list are marked as baseline. Events about the end of a model
     name its successor.
     """
+    from catalog_sync.db.events import EventFilter, select_events
     from catalog_sync.domain import event_text
     from catalog_sync.domain.successor import successors
     from catalog_sync.queries import catalog, export
 
     as_rows = format_ in {"json", "csv"}
     chosen["models"] = catalog.model_glob(chosen["models"])
-    where = catalog.EventFilter(**chosen, payloads=None if as_rows else event_text.WITH_PAYLOAD)
+    where = EventFilter(**chosen, payloads=None if as_rows else event_text.WITH_PAYLOAD)
     with context.app() as app, app.read_transaction(where.sources) as connection:
-        found = catalog.iter_events(connection, where)
+        found = select_events(connection, where)
         if as_rows:
             render.write_rows(format_, map(export.event_row, found), export.EVENT_COLUMNS)
         elif listed := list(found):

@@ -22,6 +22,7 @@ def publish(context: Context, directory: str, sources: Sequence[str]) -> None:
 
     Other files in DIR stay. A file whose content has not changed is not written again.
     """
+    from catalog_sync.db.events import EventFilter, select_events
     from catalog_sync.queries import catalog
     from catalog_sync.site import write
     from catalog_sync.site.content import KINDS, SiteContent
@@ -39,8 +40,7 @@ def publish(context: Context, directory: str, sources: Sequence[str]) -> None:
             app.settings.public_url,
             tuple(sources),
         )
-        where = catalog.EventFilter(sources=sources, kinds=KINDS)
-        found = catalog.iter_events(connection, where)
+        found = select_events(connection, EventFilter(sources, KINDS))
         events, written = write.publish(Path(directory), content, found)
     render.write(
         f"published {count(len(content.models), 'model')} and {count(events, 'event')} "

@@ -1,4 +1,4 @@
-"""Statements about models and events."""
+"""Statements about models, and the insertion of events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from catalog_sync.domain.model import Event, ModelInfo, ModelRecord
 from catalog_sync.json_values import StoredObjects
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
 _BATCH = 1000
@@ -179,108 +179,3 @@ def _copy_first_list(connection: sa.Connection, event: Event) -> None:
 def _event_values(event: Event) -> dict[str, Any]:
     values = dict(zip(_NEW_EVENT, _new_event(event), strict=True))
     return {**values, "kind": event.kind.value, "changes": dict(event.changes)}
-
-
-def event_of(row: Any) -> Event:
-    """Return the event of a row. A payload that was not selected is None."""
-    values = {name: row[name] for name in _EVENT if name in row}
-    return Event(**{**values, "kind": Kind(row["kind"])})
-
-
-def select_events(
-    connection: sa.Connection,
-    *,
-    sources: Sequence[str] = (),
-    kinds: Sequence[Kind] = (),
-    model_id: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    payloads: Collection[Kind] | None = None,
-) -> Iterator[Event]:
-    """Yield events, oldest first; `since` is included, `until` is not.
-
-    Empty values and None match all. Events are read in batches, so that no statement waits for a
-    slow reader. Only events of the kinds `payloads` get their objects, which are most of the work.
-    """
-    statement = select(model_events).order_by(model_events.c.occurred_at, model_events.c.id)
-    if payloads is not None:
-        wanted = model_events.c.kind.in_([kind.value for kind in payloads])
-        others = [column for column in model_events.c if column.name != "payload"]
-        payload = sa.type_coerce(
-            case((wanted, model_events.c.payload)), model_events.c.payload.type
-        ).label("payload")
-        statement = statement.with_only_columns(*others, payload)
-    if sources:
-        statement = statement.where(model_events.c.source.in_(sources))
-    if kinds:
-        statement = statement.where(model_events.c.kind.in_([kind.value for kind in kinds]))
-    if model_id is not None:
-        statement = statement.where(model_events.c.model_id == model_id)
-    if since is not None:
-        statement = statement.where(model_events.c.occurred_at >= since)
-    if until is not None:
-        statement = statement.where(model_events.c.occurred_at < until)
-    whole = payloads is None or Kind.SCHEMA_CHANGED in payloads
-    batch = statement.limit(_BATCH)
-    while True:
-        events = list(_events(connection, batch, whole=whole))
-        yield from events
-        if len(events) < _BATCH:
-            return
-        last = events[-1]
-        later = or_(model_events.c.occurred_at > last.occurred_at, model_events.c.id > last.id)
-        batch = statement.where(model_events.c.occurred_at >= last.occurred_at, later).limit(_BATCH)
-
-
-def select_latest_events(
-    connection: sa.Connection, *, until: datetime, sources: Sequence[str] = ()
-) -> Iterator[Event]:
-    """Yield the events up to `until` (inclusive) that `replay` needs, oldest first.
-
-    These are the first event of each model, its last one on the list and its last one, and all
-    catalog-wide events.
-    """
-    id_, kind, at = model_events.c.id, model_events.c.kind, model_events.c.occurred_at
-    past = at <= until
-    if sources:
-        past = and_(past, model_events.c.source.in_(sources))
-
-    def rank(*order: Any) -> Any:
-        model = (model_events.c.source, model_events.c.model_id)
-        return func.row_number().over(partition_by=model, order_by=order)
-
-    latest = (at.desc(), id_.desc())  # ids have no order in time, but distinguish equal times
-    removed = case((kind == Kind.REMOVED.value, 1), else_=0)
-    ranked = (
-        select(
-            id_,
-            rank(at, id_).label("first"),
-            rank(removed, *latest).label("seen"),
-            rank(*latest).label("latest"),
-        )
-        .where(past, model_events.c.model_id.is_not(None), kind != Kind.RETIRING.value)
-        .subquery()
-    )
-    chosen = select(ranked.c.id).where(
-        or_(ranked.c.first == 1, ranked.c.seen == 1, ranked.c.latest == 1)
-    )
-    shared = and_(past, kind == Kind.SCHEMA_CHANGED.value)
-    needed = select(model_events).where(or_(id_.in_(chosen), shared))
-    yield from _events(connection, needed.order_by(at, id_))
-
-
-def _events(connection: sa.Connection, statement: Any, *, whole: bool = True) -> Iterator[Event]:
-    """Yield the events of a statement. `whole` adds the objects of catalog-wide events."""
-    for row in connection.execute(statement).mappings().all():
-        event = event_of(row)
-        if whole and event.kind is Kind.SCHEMA_CHANGED:
-            event = replace(event, payload=_objects(connection, event.id))
-        yield event
-
-
-def _objects(connection: sa.Connection, event_id: int | None) -> dict[str, Any] | None:
-    table = model_event_payloads
-    rows = connection.execute(
-        select(table.c.model_id, table.c.payload).where(table.c.event_id == event_id)
-    )
-    return {model_id: payload for model_id, payload in rows} or None  # noqa: C416

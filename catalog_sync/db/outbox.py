@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy import func, or_, select, update
 
-from catalog_sync.db.catalog import event_of
+from catalog_sync.db.events import event_of
 from catalog_sync.db.schema import alert_channels, alert_deliveries, model_events
 from catalog_sync.db.statements import chunks, insert_new, update_by_id
 

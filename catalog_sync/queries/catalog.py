@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from catalog_sync.clock import format_time, to_utc
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import state as db_state
+from catalog_sync.db.events import EventFilter, select_events, select_latest_events
 from catalog_sync.domain import replay
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.errors import NotFoundError
 from catalog_sync.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -54,7 +53,7 @@ def list_models(
     if as_of is None:
         records = db_catalog.select_models(connection)
     else:
-        past = db_catalog.select_latest_events(connection, until=to_utc(as_of), sources=sources)
+        past = select_latest_events(connection, until=to_utc(as_of), sources=sources)
         records = replay.replay(past).values()
     chosen = [
         record
@@ -67,41 +66,9 @@ def list_models(
     return sorted(chosen, key=lambda record: record.info.created_at, reverse=True)
 
 
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """Selects events. Empty values and None match all."""
-
-    sources: Sequence[str] = ()
-    kinds: Sequence[Kind] = ()
-    models: str | None = None
-    """A glob of ids, which events without a model never match; case matters."""
-    since: datetime | None = None
-    """Inclusive."""
-    until: datetime | None = None
-    """Exclusive."""
-    payloads: Collection[Kind] | None = None
-    """Only events of these kinds get their objects, which are most of the work; None reads all."""
-
-
 def model_glob(text: str | None) -> str | None:
     """Return a user's text as a glob; without a wildcard, it matches any part of an id."""
     return text if text is None or any(c in text for c in "*?[") else f"*{text}*"
-
-
-def iter_events(connection: Connection, where: EventFilter) -> Iterator[Event]:
-    """Yield events, oldest first. Raises ValueError for a time without a zone."""
-    events = db_catalog.select_events(
-        connection,
-        sources=where.sources,
-        kinds=where.kinds,
-        since=where.since and to_utc(where.since),
-        until=where.until and to_utc(where.until),
-        payloads=where.payloads,
-    )
-    for event in events:
-        id_ = event.model_id
-        if where.models is None or (id_ is not None and fnmatchcase(id_, where.models)):
-            yield event
 
 
 def list_sources(connection: Connection, *, sources: Sequence[str] = ()) -> list[SourceRecord]:
@@ -142,8 +109,8 @@ def show_model(connection: Connection, model_id: str) -> list[tuple[ModelRecord,
 
 def _history(connection: Connection, source: str, model_id: str) -> list[Event]:
     """Return a model's own events and the catalog-wide ones, newest first."""
-    own = db_catalog.select_events(connection, sources=[source], model_id=model_id)
-    shared = db_catalog.select_events(connection, sources=[source], kinds=[Kind.SCHEMA_CHANGED])
+    own = select_events(connection, EventFilter([source], model_id=model_id))
+    shared = select_events(connection, EventFilter([source], [Kind.SCHEMA_CHANGED]))
     touching = [event for event in shared if model_id in (event.payload or {})]
     return sorted(
         [*own, *touching], key=lambda event: (event.occurred_at, event.id or 0), reverse=True

@@ -26,6 +26,7 @@ from catalog_sync.__main__ import main
 from catalog_sync.app import App
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
+from catalog_sync.db import events as db_events
 from catalog_sync.db import migrate
 from catalog_sync.db.schema import alert_deliveries, model_events, sources, sync_runs
 from catalog_sync.domain import replay
@@ -182,7 +183,7 @@ def assert_whole(engine: sa.Engine) -> None:
     """Check that each run is in the tables as a whole or not at all."""
     with db_engine.read_transaction(engine) as connection:
         rows = {(each.source, each.info.id): each for each in db_catalog.select_models(connection)}
-        events = list(db_catalog.select_events(connection))
+        events = list(db_events.select_events(connection))
         runs = list(connection.execute(sa.select(sync_runs)))
         leases = set(connection.scalars(sa.select(sources.c.lease_run_id))) - {None}
     replayed = replay.replay(events)

@@ -35,8 +35,8 @@ from catalog_sync.app import App, RunOptions
 from catalog_sync.cancel import CancelToken
 from catalog_sync.clock import format_time
 from catalog_sync.config.settings import AlertSettings, Settings
-from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine as db_engine
+from catalog_sync.db import events as db_events
 from catalog_sync.db import migrate
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.domain.kinds import Kind
@@ -330,7 +330,7 @@ class World:
         """Compare the messages that the receivers got with the recorded events."""
         engine = db_engine.create_engine(self.database_url)
         with db_engine.read_transaction(engine) as connection:
-            events = list(db_catalog.select_events(connection))
+            events = list(db_events.select_events(connection))
             baseline = set(connection.scalars(sa.text("SELECT id FROM sync_runs WHERE baseline")))
             entries = connection.execute(sa.text("SELECT channel, event_id FROM alert_deliveries"))
             pairs = sorted((channel, id_) for channel, id_ in entries)

@@ -20,6 +20,7 @@ from catalog_sync.app import App, RunOptions
 from catalog_sync.config.settings import AlertSettings, Settings
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine
+from catalog_sync.db import events as db_events
 from catalog_sync.db.schema import metadata
 from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.domain import replay
@@ -473,7 +474,7 @@ def test_events_rebuild_the_table(known: Bench) -> None:
 def assert_replayed(bench: Bench) -> None:
     with engine.read_transaction(bench.app.engine) as connection:
         rows = {(each.source, each.info.id): each for each in db_catalog.select_models(connection)}
-        replayed = replay.replay(db_catalog.select_events(connection))
+        replayed = replay.replay(db_events.select_events(connection))
     assert replayed.keys() == rows.keys()
     for key, row in rows.items():
         assert replayed[key].info.payload == row.info.payload

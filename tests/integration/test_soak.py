@@ -20,6 +20,7 @@ from catalog_sync.config.settings import AlertSettings
 from catalog_sync.config.values import SecretStr
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import engine
+from catalog_sync.db import events as db_events
 from catalog_sync.db.schema import sync_runs
 from catalog_sync.domain import replay
 from catalog_sync.domain.kinds import ENDED
@@ -113,7 +114,7 @@ def test_forty_days(world: World, database_url: str) -> None:
             status = one.status()
             with engine.read_transaction(one.engine) as connection:
                 listed = {r.info.id for r in db_catalog.select_models(connection) if r.listed}
-                rebuilt = replay.replay(db_catalog.select_events(connection))
+                rebuilt = replay.replay(db_events.select_events(connection))
                 ended = sa.select(sync_runs.c.status, sync_runs.c.started_at).where(
                     sync_runs.c.status.in_(ENDED)
                 )

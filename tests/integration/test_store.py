@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from catalog_sync.app import App, RunOptions
 from catalog_sync.db import engine as db_engine
+from catalog_sync.db import events as db_events
 from catalog_sync.db import runs as db_runs
 from catalog_sync.db import state as db_state
 from catalog_sync.db.runs import Begun
@@ -336,15 +337,9 @@ def test_the_answers_of_one_transaction_are_of_one_time(database_url: str) -> No
             api.models = catalog(5)
             with App(settings_for(database_url, api.url)) as other:
                 assert other.sync()[0].status is RunStatus.SUCCEEDED
-            assert (
-                len(list(queries_catalog.iter_events(connection, queries_catalog.EventFilter())))
-                == 2
-            )
+            assert len(list(db_events.select_events(connection))) == 2
         with app.read_transaction() as connection:
-            assert (
-                len(list(queries_catalog.iter_events(connection, queries_catalog.EventFilter())))
-                == 5
-            )
+            assert len(list(db_events.select_events(connection))) == 5
 
 
 def test_no_object_relational_mapper(tmp_path: Path) -> None:
