@@ -53,8 +53,8 @@ def code_of(error: BaseException) -> Any:
         if "no such table" in str(cause):  # has no result code of its own
             return "no such table"
         return "_".join((getattr(cause, "sqlite_errorname", None) or "").split("_")[:2])
-    state = getattr(cause, "sqlstate", None)
-    return state or (cause.args[0] if cause.args else None)
+    number = cause.args[0] if cause.args else None
+    return number if isinstance(number, int) else getattr(cause, "sqlstate", None)
 
 
 def is_repeatable(error: BaseException) -> bool:
