@@ -79,25 +79,24 @@ def _look(
     connection: sa.Connection, name: str, channels: Collection[str], *, lock: bool = False
 ) -> Any:
     """Return a source's row and the facts that decide whether a run begins; None without a row."""
-    statement = _look_statement(connection.dialect.name, bool(channels), lock)
-    values = {"source": name, "channels": sorted(channels)} if channels else {"source": name}
+    statement = _look_statement(connection.dialect.name, lock)
+    values = {"source": name, "channels": sorted(channels)}
     return connection.execute(statement, values).one_or_none()
 
 
 @lru_cache
-def _look_statement(dialect: str, channels: bool, lock: bool) -> sa.Select[Any]:
+def _look_statement(dialect: str, lock: bool) -> sa.Select[Any]:
     source: Any = bindparam("source")
     running = select(sync_runs.c.id).where(
         sync_runs.c.source == source, sync_runs.c.status == RunStatus.RUNNING.value
     )
     names = alert_channels.c.name.in_(bindparam("channels", expanding=True))
-    known = select(func.count()).where(names).scalar_subquery() if channels else sa.literal(0)
     statement = select(
         sources,
         database_now(dialect).label("now"),
         running.exists().label("running"),
         last_of(sync_runs.c.started_at, *ENDED).scalar_subquery().label("tried_at"),
-        known.label("channels"),
+        select(func.count()).where(names).scalar_subquery().label("channels"),
     ).where(sources.c.name == source)
     return statement.with_for_update(of=sources) if lock else statement
 
