@@ -87,13 +87,10 @@ def prepare(engine: sa.Engine, *, prepared: bool = False) -> None:
 
     `prepared`: the URL enables server-side prepared statements.
     """
-    backend = engine.dialect.name
-
     _translate_connecting(engine)
-    if backend == "sqlite":
+    if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
         return
-    begin = _begin_postgresql if backend == "postgresql" else _begin_mysql
 
     @event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
@@ -101,10 +98,10 @@ def prepare(engine: sa.Engine, *, prepared: bool = False) -> None:
         if options.get("isolation_level") != "AUTOCOMMIT":
             reading = bool(options.get("catalog_sync_reading"))
             snapshot = bool(options.get("catalog_sync_snapshot"))
-            statement = begin(connection.dialect, reading=reading, snapshot=snapshot)
+            commands = _begin_commands(connection.dialect, reading=reading, snapshot=snapshot)
             # A prepared statement is a single command. Otherwise all commands are sent together.
-            for part in statement.split("; ") if prepared else [statement]:
-                connection.exec_driver_sql(part)
+            for command in commands if prepared else ["; ".join(commands)]:
+                connection.exec_driver_sql(command)
 
     @event.listens_for(engine, "handle_error")
     def _reconnect(context: Any) -> None:
@@ -129,33 +126,29 @@ def _translate_connecting(engine: sa.Engine) -> None:
             raise ConfigError(f"database_url: the driver rejects an option: {reason}") from None
 
 
-def _begin_postgresql(_dialect: Any, *, reading: bool, snapshot: bool) -> str:
+def _begin_commands(dialect: Any, *, reading: bool, snapshot: bool) -> list[str]:
     level = "REPEATABLE READ" if snapshot else "READ COMMITTED"
-    parts = [
-        f"BEGIN ISOLATION LEVEL {level}{' READ ONLY' if reading else ''}",
-        f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'",
-        "SET LOCAL TimeZone = 'UTC'",
-        "SET LOCAL DateStyle = 'ISO'",  # the driver parses no other
-    ]
-    if not reading:
-        wait = f"'{_IDLE_TIMEOUT_SECONDS}s'"
-        parts.append(f"SET LOCAL idle_in_transaction_session_timeout = {wait}")
-    return "; ".join(parts)
-
-
-def _begin_mysql(dialect: Any, *, reading: bool, snapshot: bool) -> str:
-    """Return the statement that sets up the transaction. The next statement begins it."""
-    level = "REPEATABLE-READ" if snapshot else "READ-COMMITTED"
-    parts = [
-        f"{'tx_isolation' if dialect.is_mariadb else 'transaction_isolation'} = '{level}'",
+    if dialect.name == "postgresql":
+        commands = [
+            f"BEGIN ISOLATION LEVEL {level}{' READ ONLY' if reading else ''}",
+            f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'",
+            "SET LOCAL TimeZone = 'UTC'",
+            "SET LOCAL DateStyle = 'ISO'",  # the driver parses no other
+        ]
+        if not reading:
+            idle = f"idle_in_transaction_session_timeout = '{_IDLE_TIMEOUT_SECONDS}s'"
+            commands.append(f"SET LOCAL {idle}")
+        return commands
+    settings = [
+        f"{'tx' if dialect.is_mariadb else 'transaction'}_isolation = '{level.replace(' ', '-')}'",
         f"innodb_lock_wait_timeout = {LOCK_TIMEOUT_SECONDS}",
         f"lock_wait_timeout = {LOCK_TIMEOUT_SECONDS}",
         # A value that does not fit is an error, not truncated.
         "sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
     ]
     if dialect.is_mariadb and not reading:
-        parts.append(f"idle_write_transaction_timeout = {_IDLE_TIMEOUT_SECONDS}")
-    return "SET SESSION " + ", SESSION ".join(parts)
+        settings.append(f"idle_write_transaction_timeout = {_IDLE_TIMEOUT_SECONDS}")
+    return [f"SET SESSION {', SESSION '.join(settings)}"]  # the next statement begins it
 
 
 def _prepare_sqlite(engine: sa.Engine) -> None:
