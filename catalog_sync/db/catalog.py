@@ -64,8 +64,8 @@ def _text_of(connection: sa.Connection, column: Any) -> Any:
 
 def model_names(connection: sa.Connection) -> dict[str, str]:
     """Return the display name of every recorded model, by id."""
-    rows = connection.execute(select(models.c.id, models.c.display_name))
-    return {row.id: row.display_name for row in rows}
+    names = select(models.c.id, models.c.display_name)
+    return dict(connection.execute(names).tuples().all())
 
 
 def count_models(connection: sa.Connection, now: datetime) -> Iterable[Any]:

@@ -123,16 +123,11 @@ def event_of(row: Any) -> Event:
 
 def _events(connection: sa.Connection, statement: Any, *, whole: bool = True) -> Iterator[Event]:
     """Yield the events of a statement. `whole` adds the objects of catalog-wide events."""
+    objects = model_event_payloads.c
     for row in connection.execute(statement).mappings().all():
         event = event_of(row)
         if whole and event.kind is Kind.SCHEMA_CHANGED:
-            event = replace(event, payload=_objects(connection, event.id))
+            own = objects.event_id == event.id
+            found = connection.execute(select(objects.model_id, objects.payload).where(own))
+            event = replace(event, payload=dict(found.tuples().all()) or None)
         yield event
-
-
-def _objects(connection: sa.Connection, event_id: int | None) -> dict[str, Any] | None:
-    table = model_event_payloads
-    rows = connection.execute(
-        select(table.c.model_id, table.c.payload).where(table.c.event_id == event_id)
-    )
-    return {model_id: payload for model_id, payload in rows} or None  # noqa: C416

@@ -151,8 +151,8 @@ def _since(row: Any, now: datetime) -> datetime:
 
 def count_deliveries(connection: sa.Connection) -> dict[str, int]:
     """Return the number of deliveries by status. A status without any is missing."""
-    rows = connection.execute(select(_entry.status, func.count()).group_by(_entry.status))
-    return {status: number for status, number in rows}  # noqa: C416
+    counts = select(_entry.status, func.count()).group_by(_entry.status)
+    return dict(connection.execute(counts).tuples().all())
 
 
 def unsent(connection: sa.Connection) -> Unsent:
