@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import and_, bindparam, case, func, insert, or_, select, update
@@ -14,10 +15,6 @@ from catalog_sync.db.statements import chunks, inserted_id
 from catalog_sync.domain.kinds import Kind, Lifecycle
 from catalog_sync.domain.model import Event, ModelInfo, ModelRecord
 from catalog_sync.json_values import StoredObjects
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from datetime import datetime
 
 _BATCH = 1000
 """Rows that are read at once, so that a long history is never in memory as a whole."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
@@ -12,9 +13,6 @@ from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate
 from catalog_sync.db.failures import is_missing_table
 from catalog_sync.errors import DatabaseError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -17,9 +18,6 @@ from catalog_sync.db.failures import database_errors
 from catalog_sync.db.schema import metadata
 from catalog_sync.db.urls import display_url
 from catalog_sync.errors import DatabaseError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _BATCH = 200
 

@@ -10,9 +10,10 @@ import os
 import random
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -24,10 +25,6 @@ from catalog_sync.db.urls import without_secrets as _without_secrets
 from catalog_sync.errors import ConfigError, DatabaseError, DriverMissingError
 from catalog_sync.json_values import from_json, to_json
 from catalog_sync.text import install_command
-
-if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 LOCK_TIMEOUT_SECONDS = 30
@@ -153,13 +150,13 @@ def _begin_commands(dialect: Any, *, reading: bool, snapshot: bool) -> list[str]
 
 def _prepare_sqlite(engine: sa.Engine) -> None:
     @event.listens_for(engine, "connect")
-    def _connect(connection: sqlite3.Connection, record: Any) -> None:
+    def _connect(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # our own BEGIN, see below
         connection.execute("PRAGMA foreign_keys = ON")
         record.info["file"] = _file_of(engine)
 
     @event.listens_for(engine, "checkout")
-    def _checkout(_connection: sqlite3.Connection, record: Any, _proxy: Any) -> None:
+    def _checkout(_connection: Any, record: Any, _proxy: Any) -> None:
         # Writes to a file that was deleted or replaced would be lost: open the new one.
         if record.info["file"] != _file_of(engine):
             raise exc.DisconnectionError("the file was replaced")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import and_, case, func, or_, select
@@ -13,10 +15,6 @@ from catalog_sync.clock import to_utc
 from catalog_sync.db.schema import model_event_payloads, model_events
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-    from datetime import datetime
 
 _BATCH = 1000
 """Rows that are read at once, so that a long history is never in memory as a whole."""

@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 import sqlite3
 import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import exc
 
 from catalog_sync.db.urls import display_url, secrets, suspect_files, without_secrets
 from catalog_sync.errors import DatabaseError, ValueRefusedError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import sqlalchemy as sa
 
 _LOCKED = {"SQLITE_BUSY", "SQLITE_LOCKED"}
 _CONFLICTS = {"40001", "40P01", 1213, 1205, 1020, *_LOCKED}

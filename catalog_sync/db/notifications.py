@@ -7,24 +7,19 @@ because it failed or is being sent, the others wait too.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from datetime import datetime, timedelta
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy import and_, func, or_, select
 
-from catalog_sync.db.outbox import DELIVERED, FAILED, PENDING, select_entries
+from catalog_sync.db.outbox import DELIVERED, FAILED, PENDING, Delivery, select_entries
 from catalog_sync.db.schema import alert_deliveries as entries
 from catalog_sync.db.schema import model_events as events
 from catalog_sync.db.statements import chunks, update_by_id
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import datetime
-
-    from catalog_sync.db.outbox import Delivery
-    from catalog_sync.domain.model import Event
+from catalog_sync.domain.model import Event
 
 _BACKLOG_AGE: Final = timedelta(minutes=1)
 """Unsent events that are older were delayed. Their runs share a message."""

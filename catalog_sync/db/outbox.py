@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import func, or_, select, update
@@ -12,12 +13,8 @@ from sqlalchemy import func, or_, select, update
 from catalog_sync.db.events import event_of
 from catalog_sync.db.schema import alert_channels, alert_deliveries, model_events
 from catalog_sync.db.statements import chunks, insert_new, update_by_id
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from catalog_sync.config.settings import AlertSettings
-    from catalog_sync.domain.model import Event
+from catalog_sync.config.settings import AlertSettings
+from catalog_sync.domain.model import Event
 
 STATUSES = PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
 LONGEST_WAIT = timedelta(days=1)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, delete, func, insert, select, update
@@ -15,11 +16,7 @@ from catalog_sync.db.schema import alert_channels, sources, sync_runs
 from catalog_sync.db.state import last_of, source_of, state_of
 from catalog_sync.db.statements import database_now, insert_new, inserted_id
 from catalog_sync.domain.kinds import ENDED, INTERRUPTED, RunStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from catalog_sync.domain.model import SourceRecord, SourceState
+from catalog_sync.domain.model import SourceRecord, SourceState
 
 _LEASE_HELD = "another process is syncing it"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, func, select
@@ -14,10 +16,6 @@ from catalog_sync.db.schema import model_events, sources, sync_runs
 from catalog_sync.db.urls import display_url
 from catalog_sync.domain.kinds import ENDED, STOPPED, Kind, RunStatus
 from catalog_sync.domain.model import Identity, SourceRecord, SourceState
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
 
 _WALKED = (RunStatus.SUCCEEDED, RunStatus.HELD)
 _GOOD_RUNS = 100

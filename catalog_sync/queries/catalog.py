@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection
 
 from catalog_sync.clock import format_time, to_utc
 from catalog_sync.db import catalog as db_catalog
@@ -10,16 +13,9 @@ from catalog_sync.db import state as db_state
 from catalog_sync.db.events import EventFilter, select_events, select_latest_events
 from catalog_sync.domain import replay
 from catalog_sync.domain.kinds import Kind
+from catalog_sync.domain.model import Event, ModelRecord, SourceRecord
 from catalog_sync.errors import NotFoundError
 from catalog_sync.text import did_you_mean
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
-
-    from sqlalchemy import Connection
-
-    from catalog_sync.domain.model import Event, ModelRecord, SourceRecord
 
 
 def past_notes(as_of: datetime, now: datetime, later: Mapping[str, datetime]) -> list[str]:

@@ -5,26 +5,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import and_
 
+from catalog_sync.config.settings import Settings
 from catalog_sync.db import outbox
 from catalog_sync.db import state as db_state
 from catalog_sync.db.schema import models
 from catalog_sync.domain.kinds import ENDED, RunStatus
 from catalog_sync.queries.export import row
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-
-    from catalog_sync.config.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

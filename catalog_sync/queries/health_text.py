@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
+from catalog_sync.db.outbox import DeliveryCounts
 from catalog_sync.domain.guard import named
+from catalog_sync.queries.health import SourceHealth, Status
 from catalog_sync.text import age_text, count, one_line, since_text
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from catalog_sync.db.outbox import DeliveryCounts
-    from catalog_sync.queries.health import SourceHealth, Status
 
 _CLOCK_TOLERANCE_SECONDS = 300
 

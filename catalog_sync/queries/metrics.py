@@ -6,6 +6,7 @@ Every value comes from the database, so it survives a restart and is the same in
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -14,19 +15,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import sqlalchemy as sa
 
 from catalog_sync._version import __version__
+from catalog_sync.config.settings import Settings
 from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import outbox
 from catalog_sync.db.schema import sources, sync_runs
 from catalog_sync.domain.kinds import ENDED, Lifecycle
 from catalog_sync.queries import health
+from catalog_sync.queries.health import SourceHealth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
     from prometheus_client import CollectorRegistry, Metric
-
-    from catalog_sync.config.settings import Settings
-    from catalog_sync.queries.health import SourceHealth
 
 _Metric: TypeAlias = tuple[str, str, tuple[str, ...], list[tuple[tuple[str, ...], Any]]]
 """Name, help, labels and samples; a sample has the labels' values and a value."""

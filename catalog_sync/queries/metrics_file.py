@@ -5,16 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from catalog_sync.files import atomic_write
 from catalog_sync.logs import fields
-from catalog_sync.queries.metrics import exposition
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from catalog_sync.queries.metrics import Snapshot
+from catalog_sync.queries.metrics import Snapshot, exposition
 
 logger = logging.getLogger(__name__)
 _NAMED = re.compile(r"catalog[-_]sync[-_](.+)\.prom")
