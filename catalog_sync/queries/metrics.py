@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
@@ -26,31 +25,22 @@ from catalog_sync.queries.health import SourceHealth
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
 
-_Metric: TypeAlias = tuple[str, str, tuple[str, ...], list[tuple[tuple[str, ...], Any]]]
+_Metric: TypeAlias = tuple[str, str, tuple[str, ...], list[Any]]
 """Name, help, labels and samples; a sample has the labels' values and a value."""
 _PER_SOURCE = (
-    ("last_success_timestamp_seconds", "health.last_success_at", "When a run was last applied."),
-    ("max_age_seconds", "health.max_age", "The limit of the age of the last success."),
-    (
-        "last_attempt_timestamp_seconds",
-        "health.last_attempt_at",
-        "The start of the last run that has ended.",
-    ),
-    ("last_run_duration_seconds", "health.last_duration", "The duration of that run."),
-    ("held", "health.held", "Whether the last run is held: it waits for a person."),
-    ("held_models", "health.held_models", "Models whose removal waits for a person."),
+    ("last_success_timestamp_seconds", "last_success_at", "When a run was last applied."),
+    ("max_age_seconds", "max_age", "The limit of the age of the last success."),
+    ("last_attempt_timestamp_seconds", "last_attempt_at", "The start of the last run that ended."),
+    ("last_run_duration_seconds", "last_duration", "The duration of that run."),
+    ("held", "held", "Whether the last run is held: it waits for a person."),
+    ("held_models", "held_models", "Models whose removal waits for a person."),
     (
         "clock_offset_seconds",
-        "health.clock_offset_seconds",
-        "The host's clock minus the API's at the last run.",
-    ),
-    (
-        "next_retirement_timestamp_seconds",
-        "next_retirement_at",
-        "The next retirement date of a model not removed.",
+        "clock_offset_seconds",
+        "Host's clock minus the API's at the last run.",
     ),
 )
-"""The metrics with a value per source: name, attribute of `SourceSnapshot`, help."""
+"""The metrics with a value per source: name, attribute of `SourceHealth`, help."""
 _LIFECYCLES = tuple(word.value for word in Lifecycle)
 _PER_WORD = (
     ("runs_total", "runs", "status", ENDED, "Runs that ended, by status."),
@@ -197,26 +187,26 @@ def _metrics(snapshot: Snapshot) -> Iterator[_Metric]:
     yield "database_up", up, (), [((), snapshot.database_up)]
     if not snapshot.database_up:
         return
+    sources = snapshot.sources
     for name, attribute, text in _PER_SOURCE:
-        value = attrgetter(attribute)
-        yield name, text, ("source",), [((s.health.name,), value(s)) for s in snapshot.sources]
+        values = [((each.health.name,), getattr(each.health, attribute)) for each in sources]
+        yield name, text, ("source",), values
+    retires = "The next retirement date of a model not removed."
+    dates = [((each.health.name,), each.next_retirement_at) for each in sources]
+    yield "next_retirement_timestamp_seconds", retires, ("source",), dates
     for name, attribute, label, words, text in _PER_WORD:
-        yield (
-            name,
-            text,
-            ("source", label),
+        by_word = [
             # Zeros too: Prometheus sees no increase at the start of a series.
-            [
-                ((source.health.name, word), getattr(source, attribute).get(word, 0))
-                for source in snapshot.sources
-                for word in words
-            ],
-        )
-    deliveries = "Deliveries, one per event and channel, by status."
-    counts: list[Any] = [((word,), snapshot.deliveries.get(word, 0)) for word in outbox.STATUSES]
-    yield "deliveries", deliveries, ("status",), counts
+            ((each.health.name, word), getattr(each, attribute).get(word, 0))
+            for each in sources
+            for word in words
+        ]
+        yield name, text, ("source", label), by_word
+    about = "Deliveries, one per event and channel, by status."
+    counts = [((word,), snapshot.deliveries.get(word, 0)) for word in outbox.STATUSES]
+    yield "deliveries", about, ("status",), counts
     oldest = "When the oldest event with a pending delivery happened."
-    at: list[Any] = [((), snapshot.oldest_pending_at)]
+    at = [((), snapshot.oldest_pending_at)]
     yield "oldest_pending_delivery_timestamp_seconds", oldest, (), at
 
 
