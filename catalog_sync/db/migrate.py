@@ -36,13 +36,8 @@ SELECT COUNT(*), SUM(LENGTH(column_comment)), (
     SELECT COUNT(*) FROM information_schema.statistics WHERE table_schema = DATABASE()
 ) FROM information_schema.columns WHERE table_schema = DATABASE()
 """
-_MIGRATIONS = next(
-    path
-    for path in (
-        Path(__file__).parents[1] / "migrations",  # installed from a wheel
-        Path(__file__).parents[2] / "migrations",  # a checkout
-    )
-    if path.is_dir()
+_MIGRATIONS = next(  # in the package, installed from a wheel; beside it in a checkout
+    path for up in (1, 2) if (path := Path(__file__).parents[up] / "migrations").is_dir()
 )
 _alembic_lock = threading.Lock()
 """Alembic keeps its context in module globals: one thread at a time."""
