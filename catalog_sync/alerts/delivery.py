@@ -191,8 +191,8 @@ class _Sender:
     def _send_next(self, name: str, channel: Channel) -> bool:
         """Send a channel's next message. Returns whether to continue."""
         now = self.clock()
-        # Several queries choose the message: another process may acknowledge it between them.
-        with db_engine.read_transaction(self.engine, snapshot=True) as connection:
+        # In one transaction, because another process may acknowledge the message between queries.
+        with db_engine.read_transaction(self.engine) as connection:
             notification = notifications.next_notification(connection, name, now)
             if notification is None:
                 return False

@@ -30,7 +30,7 @@ def read(engine: sa.Engine) -> Iterator[sa.Connection]:
     with ExitStack() as stack:
         revision = None
         if not migrate.file_missing(engine):
-            connection = stack.enter_context(db_engine.read_transaction(engine, snapshot=True))
+            connection = stack.enter_context(db_engine.read_transaction(engine))
             revision = migrate.revision_of(connection)
         if revision is None:
             connection = stack.enter_context(_empty_catalog())

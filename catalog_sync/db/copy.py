@@ -50,7 +50,7 @@ def copy(
         raise DatabaseError(f"database {display_url(source.url)}: there is nothing to copy")
     migrate.ensure_schema(source)
     migrate.ensure_schema(target)
-    with read_transaction(source, snapshot=True) as reader:
+    with read_transaction(source) as reader:
         total = sum(_count(reader, table) for table in metadata.sorted_tables)
         done = 0
         with database_errors(target), target.begin() as writer:

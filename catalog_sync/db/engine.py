@@ -94,8 +94,7 @@ def prepare(engine: sa.Engine, *, prepared: bool = False) -> None:
         options = connection.get_execution_options()
         if options.get("isolation_level") != "AUTOCOMMIT":
             reading = bool(options.get("catalog_sync_reading"))
-            snapshot = bool(options.get("catalog_sync_snapshot"))
-            commands = _begin_commands(connection.dialect, reading=reading, snapshot=snapshot)
+            commands = _begin_commands(connection.dialect, reading=reading)
             # A prepared statement is a single command. Otherwise all commands are sent together.
             for command in commands if prepared else ["; ".join(commands)]:
                 connection.exec_driver_sql(command)
@@ -123,8 +122,8 @@ def _translate_connecting(engine: sa.Engine) -> None:
             raise ConfigError(f"database_url: the driver rejects an option: {reason}") from None
 
 
-def _begin_commands(dialect: Any, *, reading: bool, snapshot: bool) -> list[str]:
-    level = "REPEATABLE READ" if snapshot else "READ COMMITTED"
+def _begin_commands(dialect: Any, *, reading: bool) -> list[str]:
+    level = "REPEATABLE READ" if reading else "READ COMMITTED"
     if dialect.name == "postgresql":
         commands = [
             f"BEGIN ISOLATION LEVEL {level}{' READ ONLY' if reading else ''}",
@@ -190,12 +189,12 @@ def _file_of(engine: sa.Engine) -> tuple[int, int] | None:
 
 
 @contextmanager
-def read_transaction(engine: sa.Engine, *, snapshot: bool = False) -> Iterator[sa.Connection]:
-    """Open a read-only transaction, which on SQLite never waits for a writer.
+def read_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Open a read-only transaction, whose queries all see the same state of the database.
 
-    `snapshot`: all queries see the same state of the database. Raises DatabaseError.
+    On SQLite it never waits for a writer. Raises DatabaseError.
     """
-    reading = engine.execution_options(catalog_sync_reading=True, catalog_sync_snapshot=snapshot)
+    reading = engine.execution_options(catalog_sync_reading=True)
     with database_errors(engine), reading.begin() as connection:
         yield connection
 

@@ -10,10 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import func, or_, select, update
 
+from catalog_sync.config.settings import AlertSettings
 from catalog_sync.db.events import event_of
 from catalog_sync.db.schema import alert_channels, alert_deliveries, model_events
 from catalog_sync.db.statements import chunks, insert_new, update_by_id
-from catalog_sync.config.settings import AlertSettings
 from catalog_sync.domain.model import Event
 
 STATUSES = PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
@@ -126,9 +126,7 @@ def _missing(
         wanted += [
             (event.id, rule.name)
             for rule in rules
-            if rule.name in since
-            and event.occurred_at >= since[rule.name]
-            and rule.matches(event)
+            if rule.name in since and event.occurred_at >= since[rule.name] and rule.matches(event)
         ]
     return [key for key in dict.fromkeys(wanted) if key not in present]
 

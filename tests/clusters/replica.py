@@ -153,7 +153,7 @@ def conflict_text() -> str:
     """Return what a query on the replica says when the primary removes rows that it may read."""
     engine = db_engine.create_engine(url(REPLICA))
     try:
-        with db_engine.read_transaction(engine, snapshot=True) as connection:
+        with db_engine.read_transaction(engine) as connection:
             connection.exec_driver_sql("SELECT count(*) FROM sync_runs")
             query(PRIMARY, "UPDATE sync_runs SET pages = pages")
             query(PRIMARY, "VACUUM sync_runs")

@@ -303,11 +303,11 @@ def test_a_connection_may_break_as_it_is_set_up(engine: sa.Engine, database_url:
     sa.event.listen(engine, "checkout", end)
     with (
         pytest.raises(DatabaseError),
-        db_engine.read_transaction(engine, snapshot=True) as connection,
+        db_engine.read_transaction(engine) as connection,
     ):
         db_state.select_sources(connection)
     sa.event.remove(engine, "checkout", end)
-    with db_engine.read_transaction(engine, snapshot=True) as connection:
+    with db_engine.read_transaction(engine) as connection:
         assert db_state.select_sources(connection) == []
     other.dispose()
 
