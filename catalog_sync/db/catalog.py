@@ -62,7 +62,7 @@ def _text_of(connection: sa.Connection, column: Any) -> Any:
 def model_names(connection: sa.Connection) -> dict[str, str]:
     """Return the display name of every recorded model, by id."""
     names = select(models.c.id, models.c.display_name)
-    return dict(connection.execute(names).tuples().all())
+    return dict(connection.execute(names).all())
 
 
 def count_models(connection: sa.Connection, now: datetime) -> Iterable[Any]:

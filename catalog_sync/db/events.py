@@ -127,5 +127,5 @@ def _events(connection: sa.Connection, statement: Any, *, whole: bool = True) ->
         if whole and event.kind is Kind.SCHEMA_CHANGED:
             own = objects.event_id == event.id
             found = connection.execute(select(objects.model_id, objects.payload).where(own))
-            event = replace(event, payload=dict(found.tuples().all()) or None)
+            event = replace(event, payload=dict(found.all()) or None)
         yield event

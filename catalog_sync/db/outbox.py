@@ -147,7 +147,7 @@ def _since(row: Any, now: datetime) -> datetime:
 def count_deliveries(connection: sa.Connection) -> dict[str, int]:
     """Return the number of deliveries by status. A status without any is missing."""
     counts = select(_entry.status, func.count()).group_by(_entry.status)
-    return dict(connection.execute(counts).tuples().all())
+    return dict(connection.execute(counts).all())
 
 
 def unsent(connection: sa.Connection) -> Unsent:
