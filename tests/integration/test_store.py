@@ -21,9 +21,9 @@ from catalog_sync.db import engine as db_engine
 from catalog_sync.db import events as db_events
 from catalog_sync.db import runs as db_runs
 from catalog_sync.db import state as db_state
-from catalog_sync.db.runs import Begun
 from catalog_sync.db.schema import sources, sync_runs
 from catalog_sync.domain.kinds import Kind, RunStatus
+from catalog_sync.domain.model import SourceState
 from catalog_sync.errors import DatabaseError
 from catalog_sync.queries import catalog as queries_catalog
 from support import Answer, ScriptedServer, model, page, settings_for
@@ -177,11 +177,11 @@ def can_be_locked(url: str) -> bool:
 LEASE = timedelta(minutes=2)
 
 
-def begin(engine: sa.Engine, **options: Any) -> Begun | str:
+def begin(engine: sa.Engine, **options: Any) -> SourceState | str:
     """Begin a run, with a lease of two minutes unless the test says otherwise."""
     arguments = {"lease": LEASE, **options}
 
-    def work(connection: sa.Connection) -> Begun | str:
+    def work(connection: sa.Connection) -> SourceState | str:
         return db_runs.begin_run(
             connection, "anthropic", "https://api.anthropic.com", NOW, **arguments
         )
