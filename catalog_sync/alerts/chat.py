@@ -11,11 +11,12 @@ from __future__ import annotations
 import functools
 import logging
 import re
+import sys
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import apprise
@@ -26,9 +27,13 @@ from catalog_sync.alerts import channels
 from catalog_sync.alerts.channels import SendResult
 from catalog_sync.alerts.message import Message
 from catalog_sync.cancel import CancelToken
+from catalog_sync.client.network import abort
 from catalog_sync.errors import ConfigError
 from catalog_sync.redact import Redactor
 from catalog_sync.text import one_line
+
+if TYPE_CHECKING:
+    import socket
 
 _LONGEST_SECONDS: Final = 240.0
 """The limit for a message of several parts, which some services accept only seconds apart. It is
@@ -94,7 +99,7 @@ class Chat:
             ended.wait(_LONGEST_SECONDS)
         if results:
             return results[0]
-        attempt.cancel.cancel()  # so that the thread ends
+        attempt.stop()  # so that the thread ends
         cancel.check()
         return SendResult(f"{self.place}: no answer in {_LONGEST_SECONDS:g} s")
 
@@ -116,6 +121,8 @@ class Chat:
             )
         except Exception:  # noqa: BLE001  # a plugin's bug must affect only this channel
             return SendResult(f"{self.place}: an unexpected error of this service's plugin")
+        finally:
+            attempt.close()
         if result:
             return SendResult()
         if attempt.failure:
@@ -157,19 +164,36 @@ def _prepare_apprise() -> None:
     logger.propagate = False
     logger.setLevel(logging.DEBUG)
     HTTPAdapter.send = _send_limited  # type: ignore[method-assign,assignment]
+    sys.addaudithook(_on_audit_event)
 
 
 # --- the requests of this module's threads ---------------------------------------------------
 
 
 class _Attempt:
-    """The requests of one message. A cancelled attempt makes no more of them."""
+    """The requests and other connections of one message."""
 
     def __init__(self, place: str) -> None:
         self.place = place
         self.cancel = CancelToken()
         self.failure: SendResult | None = None
         """The result of the last request that failed."""
+        self._sockets: list[socket.socket] = []
+
+    def connect(self, used: socket.socket) -> None:
+        """Keep a duplicate of a socket, because TLS detaches the original."""
+        self.cancel.check()
+        self._sockets.append(used.dup())
+
+    def stop(self) -> None:
+        """Make no more requests, and end the connections of other protocols."""
+        self.cancel.cancel()
+        for each in list(self._sockets):
+            abort(each)
+
+    def close(self) -> None:
+        while self._sockets:
+            self._sockets.pop().close()
 
     def request(self, prepared: requests.PreparedRequest, *, verify: bool) -> requests.Response:
         headers = {
@@ -206,6 +230,12 @@ class _Thread(threading.local):
 
 
 _thread = _Thread()
+
+
+def _on_audit_event(name: str, args: tuple[Any, ...]) -> None:
+    """Register each connection of an attempt: plugins for mail or MQTT open their own."""
+    if name == "socket.connect" and _thread.attempt is not None:
+        _thread.attempt.connect(args[0])
 
 
 def _send_limited(

@@ -81,17 +81,21 @@ class Operation:
             self._socket = used
 
     def hang_up(self) -> None:
-        """Wake the thread that waits for the socket, and make its later close a reset.
-
-        Without a reset, a peer that waits for buffer space notices the close only when it probes
-        the connection again, which may take two minutes.
-        """
-        with self._lock, suppress(OSError):
+        """Wake the thread that waits for the socket."""
+        with self._lock:
             if self._socket is not None:
-                self._socket.shutdown(socket.SHUT_RDWR)
-                self._socket.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-                )
+                abort(self._socket)
+
+
+def abort(used: socket.socket) -> None:
+    """Wake the threads that wait for a socket, and make its later close a reset.
+
+    Without a reset, a peer that waits for buffer space notices the close only when it probes the
+    connection again, which may take two minutes.
+    """
+    with suppress(OSError):
+        used.shutdown(socket.SHUT_RDWR)
+        used.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _seconds(used: socket.socket, longest: float) -> float:

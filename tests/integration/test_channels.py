@@ -452,7 +452,7 @@ def test_a_service_that_never_ends_its_answer(
 
 
 def test_a_mail_server_that_never_ends_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server of another protocol is given up too."""
+    """A server of another protocol is given up too: its connection and its thread end."""
     monkeypatch.setattr(chat, "_LONGEST_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as threads:
         port = server.getsockname()[1]
@@ -460,7 +460,7 @@ def test_a_mail_server_that_never_ends_its_answer(monkeypatch: pytest.MonkeyPatc
         sent = threads.submit(send, service(url))
         connection, _ = server.accept()
         with connection, suppress(OSError):
-            while not sent.done():
+            while True:
                 connection.sendall(b"220-and so on\r\n")
                 time.sleep(0.1)
         assert sent.result().error == f"mailto://127.0.0.1:{port}: no answer in 1 s"
