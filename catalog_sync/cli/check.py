@@ -100,6 +100,9 @@ def check(
         raise click.UsageError("nothing to check; name a MODEL, or files with --scan PATH")
     if "" in (*words, *paths):  # from an unset variable
         raise click.UsageError("an empty MODEL or PATH")
+    for path in paths:
+        if path != _FROM_WORDS and not os.path.lexists(path):
+            raise ConfigError(f"--scan {path}: no such file or directory")
     with context.app() as app:
         records = app.models(sources=sources, removed=True)
         if not records:

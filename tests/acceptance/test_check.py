@@ -261,7 +261,7 @@ def test_several_sources() -> None:
         ([], "nothing to check"),
         ([""], "an empty MODEL or PATH"),
         (["x", "--within", "soon"], "'--within'"),
-        (["--scan", "missing"], "--scan missing: No such file or directory"),
+        (["--scan", "missing"], "--scan missing: no such file or directory"),
         (["x", "--fail-on", "fine"], "'fine' is not one of"),
         (["x", "--fail-on", "removed,nope"], "'nope' is not one of"),
         (["--scan", ".", "--exclude", "!"], "--exclude"),
@@ -273,6 +273,11 @@ def test_several_sources() -> None:
 def test_usage(arguments: list[str], said: str) -> None:
     """Wrong usage is one line and exit code 2."""
     assert said in complaint(run("check", *arguments), 2)
+
+
+def test_a_missing_path_without_a_catalog() -> None:
+    """A missing path is wrong usage also while nothing is recorded."""
+    assert "missing: no such file" in complaint(run("check", "--scan", "missing"), 2)
 
 
 def test_an_empty_database() -> None:
