@@ -36,6 +36,10 @@ _SILENCE_SECONDS: Final = 30.0
 """How long a server may be silent, within the deadline, before a request fails."""
 _WRITE_BYTES: Final = 64 * 1024
 _TLS_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
+_PROXY_VARIABLES: Final = (
+    "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUEST_METHOD",
+)  # fmt: skip
 _lock = threading.Lock()
 
 
@@ -238,18 +242,29 @@ def _proxy_of(url: str) -> tuple[str | None, str | None]:
 
     Raises ConfigError for any proxy that cannot be used: the next URL may need it.
     """
-    found = getproxies()
-    names = [name for name in ("http", "https", "all") if found.get(name)]
-    usable = {name: _usable(name, found[name]) for name in names}
+    usable, exceptions = _proxies(tuple(map(os.environ.get, _PROXY_VARIABLES)))
+    if not usable:
+        return None, None
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError:
         return None, None
-    exceptions = [entry.strip().lower() for entry in found.get("no", "").split(",")]
-    if any(_matches(entry, host, port) for entry in exceptions if entry):
+    if any(_matches(entry, host, port) for entry in exceptions):
         return None, None
     return usable.get(parts.scheme.lower()) or usable.get("all") or (None, None)
+
+
+@lru_cache(maxsize=1)
+def _proxies(variables: tuple[str | None, ...]) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    """Return variable and URL of each proxy, and the entries of NO_PROXY."""
+    del variables  # only the key of the cache: reading the whole environment takes long
+    found = getproxies()
+    usable = {
+        name: _usable(name, found[name]) for name in ("http", "https", "all") if found.get(name)
+    }
+    entries = (entry.strip().lower() for entry in found.get("no", "").split(","))
+    return usable, [entry for entry in entries if entry]
 
 
 def _usable(name: str, proxy: str) -> tuple[str, str]:

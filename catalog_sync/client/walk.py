@@ -94,11 +94,15 @@ class PageReader:
         return tuple(models)
 
     def _unchanged(self, item: msgspec.Raw) -> ModelInfo | None:
-        """Return the recorded model if its object has the same text, which need not be decoded."""
+        """Return the recorded model if its object is equal, without sharing values and checks."""
         text = bytes(item)
         id_ = _ID.search(text)
         recorded = self._known.get(id_[1].decode(errors="replace")) if id_ else None
-        return recorded if recorded and has_text(recorded.payload, text) else None
+        if recorded is None or has_text(recorded.payload, text):
+            return recorded
+        with suppress(BadAnswerError):  # on PostgreSQL, the keys have another order
+            return recorded if equal(recorded.payload, decode(item)) else None
+        return None
 
     def _read(self, item: msgspec.Raw, index: int) -> ModelInfo:
         try:

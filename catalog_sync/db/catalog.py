@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -38,25 +39,23 @@ def select_models(
     connection: sa.Connection, *, source: str | None = None, model_id: str | None = None
 ) -> Iterator[ModelRecord]:
     """Yield the recorded models: all, or those of one source or one id."""
-    statement = select(*(_text_of(connection, column) for column in _MODEL))
-    if source is not None:
-        statement = statement.where(models.c.source == source)
-    if model_id is not None:
-        statement = statement.where(models.c.id == model_id)
+    keys = {"source": source, "id": model_id}
+    values = {name: value for name, value in keys.items() if value is not None}
+    statement = _select_models(connection.dialect.name, *values)
     read = StoredObjects().read
-    for rows in connection.execute(statement).partitions(_BATCH):
+    for rows in connection.execute(statement, values).partitions(_BATCH):
         for name, first, last, missing, removed, *info in rows:
             info[-1] = read(info[-1])
             yield ModelRecord(name, ModelInfo(*info), first, last, missing, removed)
 
 
-def _text_of(connection: sa.Connection, column: Any) -> Any:
+@lru_cache
+def _select_models(dialect: str, *keys: str) -> sa.Select[Any]:
     """Select JSON columns as text, which `StoredObjects` decodes faster."""
-    if column.name != "payload":
-        return column
     # Other databases return JSON as text anyway.
-    as_text = sa.cast if connection.dialect.name == "postgresql" else sa.type_coerce
-    return as_text(column, sa.Text)
+    as_text = sa.cast if dialect == "postgresql" else sa.type_coerce
+    columns = [as_text(c, sa.Text) if c.name == "payload" else c for c in _MODEL]
+    return select(*columns).where(*(models.c[name] == bindparam(name) for name in keys))
 
 
 def model_names(connection: sa.Connection) -> dict[str, str]:
@@ -101,22 +100,28 @@ def write_models(
             for row in rows:
                 row |= {"key_source": row.pop("source"), "key_id": row.pop("id")}
             connection.execute(statement, rows)
-    seen = and_(
-        models.c.source == source,
-        models.c.removed_at.is_(None),
-        models.c.missing_since.is_(None),
-        models.c.last_seen_at < now,
-    )
-    listed = update(models).values(last_seen_at=now)
+    values = {"key_source": source, "now": now}
     if not excluded_ids:
-        connection.execute(listed.where(seen))
+        connection.execute(_SEE, values)
         return
     excluded = set(excluded_ids)
     ids = [
-        id_ for id_ in connection.scalars(select(models.c.id).where(seen)) if id_ not in excluded
+        id_
+        for id_ in connection.scalars(select(models.c.id).where(_LISTED), values)
+        if id_ not in excluded
     ]
     for batch in chunks(ids):
-        connection.execute(listed.where(models.c.source == source, models.c.id.in_(batch)))
+        connection.execute(_SEE.where(models.c.id.in_(batch)), values)
+
+
+_NOW: Any = bindparam("now", type_=models.c.last_seen_at.type)
+_LISTED = and_(
+    models.c.source == bindparam("key_source"),
+    models.c.removed_at.is_(None),
+    models.c.missing_since.is_(None),
+    models.c.last_seen_at < _NOW,
+)
+_SEE = update(models).values(last_seen_at=_NOW).where(_LISTED)
 
 
 def _values(record: ModelRecord) -> dict[str, Any]:

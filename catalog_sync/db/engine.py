@@ -34,6 +34,8 @@ _IDLE_TIMEOUT_SECONDS = 20
 died, the others, which wait for LOCK_TIMEOUT_SECONDS, still get the locks in time."""
 _SILENCE_SECONDS = 11 * LOCK_TIMEOUT_SECONDS
 """How long a server may take to answer. Longer than it waits for the lock of a set-up."""
+_CONNECTIONS = 16
+"""The largest number of connections to a server, which the threads of all sources share."""
 _sqlite_writer = threading.Lock()
 REPEAT_SECONDS = 10
 """How long a conflicting transaction is repeated."""
@@ -58,7 +60,8 @@ def create_engine(url: str) -> sa.Engine:
         options["connect_args"] = {"timeout": LOCK_TIMEOUT_SECONDS}
     else:
         parsed, options["connect_args"] = connect_options(parsed, _SILENCE_SECONDS)
-        options["pool_pre_ping"] = True
+        # Kept open: a new connection costs more than a run's statements.
+        options |= {"pool_size": _CONNECTIONS, "max_overflow": 0, "pool_use_lifo": True}
         if backend == "postgresql":
             options["isolation_level"] = "AUTOCOMMIT"  # our own BEGIN, see below
     try:
@@ -148,16 +151,18 @@ def _begin_commands(dialect: Any, *, reading: bool) -> list[str]:
 
 
 def _prepare_sqlite(engine: sa.Engine) -> None:
+    path = Path(engine.url.database or "")
+
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # our own BEGIN, see below
         connection.execute("PRAGMA foreign_keys = ON")
-        record.info["file"] = _file_of(engine)
+        record.info["file"] = _file_at(path)
 
     @event.listens_for(engine, "checkout")
     def _checkout(_connection: Any, record: Any, _proxy: Any) -> None:
         # Writes to a file that was deleted or replaced would be lost: open the new one.
-        if record.info["file"] != _file_of(engine):
+        if record.info["file"] != _file_at(path):
             raise exc.DisconnectionError("the file was replaced")
 
     @event.listens_for(engine, "begin")
@@ -179,10 +184,10 @@ def _only_to_read(file: str) -> bool:
     return False
 
 
-def _file_of(engine: sa.Engine) -> tuple[int, int] | None:
+def _file_at(path: Path) -> tuple[int, int] | None:
     """Return device and inode of an SQLite file. None if there is none."""
     try:
-        found = Path(engine.url.database or "").stat()
+        found = path.stat()
     except (OSError, ValueError):
         return None
     return found.st_dev, found.st_ino
@@ -195,8 +200,18 @@ def read_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     On SQLite it never waits for a writer. Raises DatabaseError.
     """
     reading = engine.execution_options(catalog_sync_reading=True)
-    with database_errors(engine), reading.begin() as connection:
+    with database_errors(engine), reading.connect() as connection, _begin_transaction(connection):
         yield connection
+
+
+def _begin_transaction(connection: sa.Connection) -> sa.RootTransaction:
+    """Begin a transaction, on a new connection if the server has closed the pool's."""
+    try:
+        return connection.begin()
+    except exc.DBAPIError as error:
+        if not is_disconnect(error):
+            raise
+        return connection.begin()
 
 
 def run(
@@ -231,7 +246,7 @@ def run(
             done: list[T] = []
             try:
                 with engine.connect() as connection:
-                    with connection.begin():
+                    with _begin_transaction(connection):
                         done.append(work(connection))
                     if sqlite and checkpoint:
                         _checkpoint(connection)

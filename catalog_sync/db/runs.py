@@ -98,6 +98,7 @@ def _look_statement(dialect: str, lock: bool) -> sa.Select[Any]:
     return statement.with_for_update(of=sources) if lock else statement
 
 
+_INSERT = insert(sync_runs)
 _TAKE = update(sources).where(
     sources.c.name == bindparam("source"),
     sources.c.runs == bindparam("before"),
@@ -121,7 +122,7 @@ def _take(connection: sa.Connection, row: Any, now: datetime, lease: timedelta) 
     """Record a run and give it the lease, unless the source's row has changed since `row`."""
     number = row.runs + 1
     run = {"source": row.name, "status": RunStatus.RUNNING.value, "started_at": now}
-    run_id = inserted_id(connection.execute(insert(sync_runs), {**run, "number": number}))
+    run_id = inserted_id(connection.execute(_INSERT, {**run, "number": number}))
     values = {
         "source": row.name,
         "before": row.runs,
