@@ -12,6 +12,7 @@ import re
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode, urlsplit
@@ -95,8 +96,7 @@ class ModelsClient:
         self._credential_origin = credential_origin
         self._direct = direct
         self._cancel = cancel
-        self._redact = Redactor(secret_headers.values())
-        self._answers = AnswerRedactor(secret_headers)
+        self._redact, self._answers = _redactors(tuple(secret_headers.items()))
         _warn_without_encryption(base_url)
 
     def walk(
@@ -261,6 +261,13 @@ class ModelsClient:
             if not place:
                 raise
             raise redacted from error
+
+
+@lru_cache(maxsize=16)
+def _redactors(secret_headers: tuple[tuple[str, str], ...]) -> tuple[Redactor, AnswerRedactor]:
+    """Return what many sources with the same key share."""
+    headers = dict(secret_headers)
+    return Redactor(headers.values()), AnswerRedactor(headers)
 
 
 def delay_seconds(attempt: int, asked: timedelta | None = None) -> float:

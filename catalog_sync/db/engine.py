@@ -267,6 +267,13 @@ def run(
             time.sleep(random.uniform(0.2, 1) * min(0.02 * 2**attempt, 1))  # noqa: S311
 
 
+def checkpoint(engine: sa.Engine) -> None:
+    """Move SQLite's log into the file after transactions that did not. Others need nothing."""
+    if engine.dialect.name == "sqlite":
+        with suppress(exc.SQLAlchemyError), engine.connect() as connection:
+            _checkpoint(connection)
+
+
 def _checkpoint(connection: sa.Connection) -> None:
     """Move SQLite's log into the file, as far as possible without waiting for readers."""
     with suppress(connection.dialect.loaded_dbapi.Error):

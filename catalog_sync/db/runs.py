@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from catalog_sync.db.outbox import register_channels
 from catalog_sync.db.schema import alert_channels, sources, sync_runs
 from catalog_sync.db.state import last_of, source_of, state_of
-from catalog_sync.db.statements import database_now, insert_new, inserted_id
+from catalog_sync.db.statements import constant, database_now, insert_new, inserted_id
 from catalog_sync.domain.kinds import ENDED, INTERRUPTED, RunStatus
 from catalog_sync.domain.model import SourceRecord, SourceState
 
@@ -85,7 +85,7 @@ def _look(
 def _look_statement(dialect: str, lock: bool) -> sa.Select[Any]:
     source: Any = bindparam("source")
     running = select(sync_runs.c.id).where(
-        sync_runs.c.source == source, sync_runs.c.status == RunStatus.RUNNING.value
+        sync_runs.c.source == source, sync_runs.c.status == constant(RunStatus.RUNNING)
     )
     names = alert_channels.c.name.in_(bindparam("channels", expanding=True))
     statement = select(
@@ -157,7 +157,7 @@ _RELEASE = update(sources).where(
     sources.c.name == bindparam("source"), sources.c.lease_run_id == bindparam("holder")
 )
 _FINISH = update(sync_runs).where(
-    sync_runs.c.id == bindparam("run_id"), sync_runs.c.status == RunStatus.RUNNING.value
+    sync_runs.c.id == bindparam("run_id"), sync_runs.c.status == constant(RunStatus.RUNNING)
 )
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, func, select
 from catalog_sync.db.catalog import select_models
 from catalog_sync.db.engine import StaleReadError
 from catalog_sync.db.schema import model_events, sources, sync_runs
+from catalog_sync.db.statements import constant
 from catalog_sync.db.urls import display_url
 from catalog_sync.domain.kinds import ENDED, STOPPED, Kind, RunStatus
 from catalog_sync.domain.model import Identity, SourceRecord, SourceState
@@ -20,7 +21,7 @@ from catalog_sync.domain.model import Identity, SourceRecord, SourceState
 _WALKED = (RunStatus.SUCCEEDED, RunStatus.HELD)
 _GOOD_RUNS = 100
 """Among this many applied runs, the latest start counts: clocks may have been set back."""
-_COUNTS = sa.or_(sync_runs.c.error_code.is_(None), sync_runs.c.error_code != STOPPED)
+_COUNTS = sa.or_(sync_runs.c.error_code.is_(None), sync_runs.c.error_code != constant(STOPPED))
 """Stopped runs do not count."""
 
 
@@ -69,7 +70,7 @@ def state_of(
 def last_of(column: Any, *statuses: RunStatus) -> sa.Select[Any]:
     """Select a value of the last run of a `source` that ended in one of the statuses."""
     runs = _last_runs(column, statuses)
-    return select(runs.c[column.name]).order_by(runs.c.number.desc()).limit(1)
+    return select(runs.c[column.name]).order_by(runs.c.number.desc()).limit(constant(1))
 
 
 def _last_runs(
@@ -83,12 +84,12 @@ def _last_runs(
         select(sync_runs.c.number, column)
         .where(
             sync_runs.c.source == bindparam("source"),
-            sync_runs.c.status == status.value,
+            sync_runs.c.status == constant(status),
             _COUNTS,
             *conditions,
         )
         .order_by(sync_runs.c.number.desc())
-        .limit(limit)
+        .limit(constant(limit))
         .subquery()
         for status in statuses
     ]
@@ -100,7 +101,8 @@ def _state() -> sa.Select[Any]:
     walks = _last_runs(sync_runs.c.finished_at, _WALKED, walked, limit=2)
     began_before = sync_runs.c.started_at <= bindparam("began_at")
     good = _last_runs(sync_runs.c.started_at, _WALKED, walked, began_before, limit=_GOOD_RUNS)
-    second = select(walks.c.finished_at).order_by(walks.c.number.desc()).limit(1).offset(1)
+    second = select(walks.c.finished_at).order_by(walks.c.number.desc())
+    second = second.limit(constant(1)).offset(constant(1))
     columns = {
         "walk": last_of(sync_runs.c.status, *_WALKED),
         "error": last_of(sync_runs.c.error, *ENDED),
@@ -116,7 +118,7 @@ def _state() -> sa.Select[Any]:
 def _last_event_at(kind: Kind) -> sa.Select[Any]:
     last = select(func.max(model_events.c.occurred_at))
     return last.where(
-        model_events.c.source == bindparam("source"), model_events.c.kind == kind.value
+        model_events.c.source == bindparam("source"), model_events.c.kind == constant(kind)
     )
 
 

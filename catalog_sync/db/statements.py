@@ -19,6 +19,11 @@ def chunks(values: Sequence[Any], size: int = MAX_IDS) -> Iterator[Sequence[Any]
         yield values[start : start + size]
 
 
+def constant(value: str | int) -> sa.ColumnElement[Any]:
+    """Return a constant of this program as SQL: a parameter costs time in each execution."""
+    return sa.literal_column(str(value) if isinstance(value, int) else f"'{value}'")
+
+
 def inserted_id(result: sa.CursorResult[Any]) -> int:
     """Return the id of the inserted row."""
     key = result.inserted_primary_key

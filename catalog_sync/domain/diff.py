@@ -53,7 +53,7 @@ def at(value: Any, path: Path) -> Any:
 
 def equal(old: Any, new: Any) -> bool:
     """Whether two JSON values are equal. The order of keys is ignored, and true is not 1."""
-    return bool(old == new) and (_same_text(old, new) or _same_types(old, new))
+    return _same_text(old, new) or (bool(old == new) and _same_types(old, new))
 
 
 def _same_text(old: Any, new: Any) -> bool:

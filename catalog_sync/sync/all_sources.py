@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from catalog_sync import logs
 from catalog_sync.cancel import CancelToken
 from catalog_sync.db import checked, migrate, retention
+from catalog_sync.db import engine as db_engine
 from catalog_sync.domain.kinds import RunStatus
 from catalog_sync.errors import ConfigError, DatabaseError, SecretError
 from catalog_sync.queries import health
@@ -121,6 +122,8 @@ class AllSources:
             if heartbeat:
                 heartbeat.fail(str(error))
             raise
+        if len(sources) > 1:
+            db_engine.checkpoint(self._engine)
         if any(report.run_id and report.run_id % _PRUNE_EVERY == 0 for report in reports):
             with suppress(DatabaseError):  # a later run does it
                 retention.prune(self._engine, self._clock(), self._settings.retention)
@@ -152,6 +155,7 @@ class AllSources:
             begin,
             on_page,
             self._open,
+            checkpoint=len(sources) == 1,
         )
 
         def run(source: SourceSettings) -> RunReport:

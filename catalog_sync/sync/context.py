@@ -48,3 +48,5 @@ class RunContext:
     """Called with the source's name and the numbers of pages and models so far."""
     open_runs: dict[int, Callable[[], None]] = field(default_factory=dict)
     """The function that closes each open run, by the run's id."""
+    checkpoint: bool = True
+    """Whether each run moves SQLite's log into the file. Once after many runs is faster."""

@@ -200,6 +200,7 @@ class SourceRun:
         db_engine.run(
             self.context.engine,
             work,
+            checkpoint=self.context.checkpoint,
             landed=lambda found, _: runs.finished_at(found, run_id) == now,
         )
         return report
@@ -242,6 +243,7 @@ class SourceRun:
         return db_engine.run(
             self.context.engine,
             work,
+            checkpoint=self.context.checkpoint,
             landed=lambda found, _: runs.finished_at(found, run_id) is not None,
         )
 

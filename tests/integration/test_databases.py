@@ -218,6 +218,43 @@ def test_a_connection_that_breaks_is_replaced(engine: sa.Engine) -> None:
     assert db_engine.run(engine, failing(engine, kill, 1)) == 1
 
 
+@servers
+def test_connections_that_the_server_closed_are_replaced(engine: sa.Engine) -> None:
+    """Reading and writing go on after the server has closed the idle connections of the pool."""
+    own, kill = {
+        "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%d)"),
+        "mysql": ("SELECT CONNECTION_ID()", "KILL %d"),
+    }[engine.dialect.name]
+
+    insert = sa.insert(sources).values(name="a", base_url="http://a")
+    with engine.connect() as killer:
+
+        def close_idle() -> None:
+            with engine.connect() as idle:
+                number = idle.exec_driver_sql(own).scalar()
+            killer.exec_driver_sql(kill % number)
+
+        close_idle()
+        with db_engine.read_transaction(engine) as connection:
+            assert connection.scalar(sa.select(sa.func.count()).select_from(sources)) == 0
+        close_idle()
+        assert db_engine.run(engine, lambda connection: connection.execute(insert).rowcount) == 1
+
+
+@sqlite
+def test_the_file_alone_is_complete_after_several_sources(
+    database_url: str, api: ScriptedServer, tmp_path: Path
+) -> None:
+    """After a sync of several sources, SQLite's log contains nothing that the file lacks."""
+    one = settings_for(database_url, api.url)
+    pair = tuple(msgspec.structs.replace(one.sources[0], name=name) for name in "ab")
+    with App(msgspec.structs.replace(one, sources=pair)) as app:
+        app.sync()
+        copy = shutil.copy(sa.make_url(database_url).database or "", tmp_path / "copy.db")
+        with closing(sqlite3.connect(f"file:{copy}?immutable=1", uri=True)) as connection:
+            assert connection.execute("SELECT count(*) FROM current_models").fetchone() == (6,)
+
+
 def test_a_mistake_is_no_outage(engine: sa.Engine) -> None:
     """A mistake in a statement is raised unchanged, not as a database that is down."""
     with pytest.raises(sa.exc.DBAPIError):
