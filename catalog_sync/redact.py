@@ -7,7 +7,7 @@ import re
 import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, TypeAlias
+from typing import Final
 from urllib.parse import quote
 
 REDACTED: Final = "[redacted]"
@@ -34,14 +34,15 @@ _GENERATED = 16
 """A random part with at least this many characters was generated, not chosen by a person."""
 _HTML = re.compile(r"[\"&'+<>\\`]")
 """Characters that some servers escape in JSON although JSON does not require it."""
+_ESCAPE_BEGIN = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
+_ESCAPE_LENGTH = 5
+"""The length of `\\u00e9` without its last character."""
 _SECRET_NAME = re.compile("auth|cookie|credential|key|pass|secret|token", re.IGNORECASE)
 """Headers with credentials. Others may contain values that answers contain, such as model ids."""
-_Parts: TypeAlias = dict[int, set[str]]
-"""The texts to redact, by their length. The parts of a long text overlap, and so cover it."""
 
 
 class Redactor:
-    """Replaces secrets, and every part of one of eight characters, in texts.
+    """Replaces secrets in texts.
 
     Args:
         secrets: Header values, keys, tokens or URLs. A value of several words is redacted as a
@@ -51,21 +52,37 @@ class Redactor:
     def __init__(self, secrets: Iterable[str]) -> None:
         words: set[str] = set()
         for value in secrets:
-            secret = _without_scheme(value)
-            words.update((secret, *secret.split()))
+            for scheme in _SCHEMES:
+                value = value.removeprefix(scheme)  # noqa: PLW2901  # the same value without the scheme
+            words.update((value, *value.split()))
         words |= {word.replace("\\", "\\\\") for word in words}  # as repr() shows text
         words |= {word.replace("'", "\\'") for word in words}
         words |= {word.replace("\\", "") for word in words}  # see `found_in_traceback`
         words |= {quote(word, safe="") for word in words}
-        self._parts: _Parts = defaultdict(set)
-        for word in words:
-            if len(word) >= _SHORTEST:
-                length = min(len(word), _PART)
-                self._parts[length].update(_windows(word, length))
+        self._secrets = sorted((w for w in words if len(w) >= _SHORTEST), key=len, reverse=True)
+        self._parts = {w[i : i + _PART] for w in self._secrets for i in range(len(w) - _PART + 1)}
 
     def __call__(self, text: str) -> str:
-        """Return `text` with the secrets and their parts replaced."""
-        return _redacted(text, self._parts)
+        """Return `text` with every secret, and every part of one of eight characters, replaced."""
+        hidden = bytearray(len(text))
+        for secret in self._secrets:
+            start = text.find(secret)
+            while start >= 0:
+                hidden[start : start + len(secret)] = b"\1" * len(secret)
+                start = text.find(secret, start + 1)
+        if self._parts:
+            for start in range(len(text) - _PART + 1):
+                if text[start : start + _PART] in self._parts:
+                    hidden[start : start + _PART] = b"\1" * _PART
+        if not any(hidden):
+            return text
+        pieces, end = [], 0
+        while (start := hidden.find(1, end)) >= 0:
+            pieces += [text[end:start], REDACTED]
+            end = hidden.find(0, start)
+            if end < 0:
+                end = len(text)
+        return "".join(pieces) + text[end:]
 
     def found_in_traceback(self, error: BaseException) -> bool:
         """Return whether the traceback of `error`, with its causes, would show a secret."""
@@ -77,67 +94,72 @@ class Redactor:
 class AnswerRedactor:
     """Removes a request's keys from the answer, before the answer is read.
 
-    A part of eight characters with random ones among them is replaced. A part that reads like
-    words, such as `sk-ant-api03-` or `claude-opus-`, may belong to an ordinary id: it is replaced
-    only if it is longer, or the whole key.
+    A whole key is replaced, and so is a part of eight characters with random ones among them. A
+    part that reads like words, such as `sk-ant-api03-` or `claude-opus-`, may belong to an ordinary
+    id: it is replaced only if it is longer.
     """
 
     def __init__(self, secret_headers: Mapping[str, str]) -> None:
-        self._parts: _Parts = defaultdict(set)
-        probes: set[str] = set()
+        spelled: set[str] = set()
         for name, value in secret_headers.items():
-            secret = _without_scheme(value)
-            if _SECRET_NAME.search(name) and len(secret) >= _SHORTEST_RECORDED:
-                for text in _spellings(secret):
-                    _add_recognizable_parts(self._parts, text)
-                    probes.update(_probes(text))
-        self._probe = re.compile("|".join(map(re.escape, probes)) or "(?!)")
+            if _SECRET_NAME.search(name):
+                scheme = next(filter(value.startswith, _SCHEMES), "")
+                spelled.update(_spellings(value.removeprefix(scheme).strip()))
+        self._secrets = [_Secret(text) for text in spelled if len(text) >= _SHORTEST_RECORDED]
 
     def body(self, body: bytes) -> bytes:
-        """Return a body without the keys."""
-        text = body.decode("latin-1")
-        return _redacted(text, self._parts).encode("latin-1") if self._repeats_key(text) else body
+        """Return a body without the keys. JSON stays valid."""
+        pieces, end = [], 0
+        spans = sorted(span for secret in self._secrets for span in secret.spans(body))
+        for start, stop in spans:
+            if start >= end:
+                pieces += [body[end:start], REDACTED.encode()]
+            end = max(end, stop)
+        return b"".join([*pieces, body[end:]]) if pieces else body
 
     def headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         """Return headers without the keys, with names in lower case."""
-        return {name.lower(): _redacted(text, self._parts) for name, text in headers.items()}
+        return {name.lower(): self.body(text.encode()).decode() for name, text in headers.items()}
 
-    def _repeats_key(self, body: str) -> bool:
-        """Whether a body contains a part of a key. Fast, also for a large body."""
+
+class _Secret:
+    """Finds a secret, and parts of it, in the bodies of answers."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text.encode()
+        self._is_random = _random_characters(text)
+        # Each part of eight characters contains a probe. One that begins with a rare character
+        # is fast to search for, also in a large body.
+        self._probes: dict[bytes, list[int]] = defaultdict(list)
+        first = 0
+        while first <= len(text) - _PART:
+            places = range(first, first + _PART - _PROBE + 1)
+            offset = min(places, key=lambda at: _FREQUENT.find(text[at]))
+            self._probes[self._text[offset : offset + _PROBE]].append(offset)
+            first = offset + 1
+        self._probe = re.compile(b"|".join(map(re.escape, self._probes)))
+
+    def spans(self, body: bytes) -> Iterator[tuple[int, int]]:
+        """Yield start and end of each part of the secret in a body."""
+        stops: dict[int, int] = {}
         found = self._probe.search(body)
         while found is not None:
-            for length, parts in self._parts.items():
-                around = body[max(found.end() - length, 0) : found.start() + length]
-                if not parts.isdisjoint(_windows(around, length)):
-                    return True
+            for offset in self._probes[found[0]]:
+                origin = found.start() - offset
+                if found.start() < stops.get(origin, 0):
+                    continue  # inside a part that an earlier probe found
+                start, stop = _common_part(body, self._text, found.start(), offset)
+                stops[origin] = stop
+                if stop - start >= self._shortest(start - origin, stop - origin):
+                    yield start, stop
             found = self._probe.search(body, found.start() + 1)
-        return False
 
-
-def _redacted(text: str, parts: _Parts) -> str:
-    hidden = bytearray(len(text))
-    for length, secrets in parts.items():
-        for start, window in enumerate(_windows(text, length)):
-            if window in secrets:
-                hidden[start : start + length] = b"\1" * length
-    if not any(hidden):
-        return text
-    pieces, end = [], 0
-    while (start := hidden.find(1, end)) >= 0:
-        pieces += [text[end:start], REDACTED]
-        end = hidden.find(0, start)
-        if end < 0:
-            end = len(text)
-    return "".join(pieces) + text[end:]
-
-
-def _windows(text: str, length: int) -> Iterator[str]:
-    return (text[start : start + length] for start in range(len(text) - length + 1))
-
-
-def _without_scheme(header: str) -> str:
-    scheme = next(filter(header.startswith, _SCHEMES), "")
-    return header.removeprefix(scheme).strip()
+    def _shortest(self, first: int, last: int) -> int:
+        """Return the length from which a match is part of the secret, not a coincidence."""
+        if b'"' in self._text:  # in a part of it, the quote may be the end of a string
+            return len(self._text)
+        is_random = self._is_random.count(1, first, last) >= _RANDOM
+        return _PART if is_random else min(_WORDS, len(self._text))
 
 
 def _spellings(secret: str) -> set[str]:
@@ -147,16 +169,6 @@ def _spellings(secret: str) -> set[str]:
     go = _HTML.sub(lambda match: f"\\u{ord(match[0]):04x}", secret)
     dotnet = _HTML.sub(lambda match: f"\\u{ord(match[0]):04X}", secret)
     return {text, php, go, dotnet}
-
-
-def _add_recognizable_parts(parts: _Parts, secret: str) -> None:
-    """Add the parts of a key that cannot be words of an ordinary answer."""
-    is_random = _random_characters(secret)
-    for start, window in enumerate(_windows(secret, _PART)):
-        if is_random.count(1, start, start + _PART) >= _RANDOM:
-            parts[_PART].add(window)
-    longer = min(_WORDS, len(secret))
-    parts[longer].update(_windows(secret, longer))
 
 
 def _random_characters(secret: str) -> bytes:
@@ -176,14 +188,27 @@ def _random_characters(secret: str) -> bytes:
     return bytes(mask)
 
 
-def _probes(text: str) -> Iterator[str]:
-    """Yield short texts, at least one of which every part of eight characters contains.
+def _common_part(body: bytes, secret: bytes, found: int, offset: int) -> tuple[int, int]:
+    """Return the longest part of a secret around a position in a body, without half an escape."""
+    start, stop, origin = found, found + _PROBE, found - offset
+    while start > max(origin, 0) and body[start - 1] == secret[start - 1 - origin]:
+        start -= 1
+    end = min(origin + len(secret), len(body))
+    while stop < end and body[stop] == secret[stop - origin]:
+        stop += 1
+    while start < stop and _is_inside_escape(body, start):
+        start += 1
+    while start < stop and _is_inside_escape(body, stop):
+        stop -= 1
+    return start, stop
 
-    A probe that begins with a rare character is fast to search for.
-    """
-    first = 0
-    while first <= len(text) - _PART:
-        places = range(first, first + _PART - _PROBE + 1)
-        offset = min(places, key=lambda at: _FREQUENT.find(text[at]))
-        yield text[offset : offset + _PROBE]
-        first = offset + 1
+
+def _is_inside_escape(text: bytes, at: int) -> bool:
+    """Whether a position in JSON is inside an escape sequence, after its backslash."""
+    escape = _ESCAPE_BEGIN.search(text, max(at - _ESCAPE_LENGTH, 0), at)
+    if escape is None:
+        return False
+    backslash = first = escape.start()
+    while first > 0 and text[first - 1] == text[backslash]:
+        first -= 1
+    return (backslash - first) % 2 == 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import string
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog_sync.demo import history
@@ -147,3 +148,19 @@ def test_ordinary_answers_are_not_changed(key: tuple[str, str], ids: list[str], 
     body = json.dumps({"data": [{"id": each, "display_name": text} for each in ids]}).encode()
     for secret in ("".join(key), "our-claude-opus-key", "mixtral-8x7b-token", "gpt-5-20250807-key"):
         assert AnswerRedactor({"authorization": f"Bearer {secret}"}).body(body) == body
+
+
+ESCAPED = '/\\"\n\t\u00e9\U0001f600n4'
+
+
+@given(st.text(f"aB1{ESCAPED}", min_size=12, max_size=20), st.data())
+@settings(max_examples=300)
+def test_an_answer_stays_json(secret: str, data: st.DataObject) -> None:
+    """Around a key that is struck out, an answer says what it said: no escape is cut."""
+    part = data.draw(st.tuples(st.integers(0, 6), st.integers(8, 20)))
+    around = st.text(f"u0{ESCAPED}", max_size=9)
+    said = data.draw(around) + secret[part[0] : part[1]] + data.draw(around)
+    body = data.draw(st.sampled_from(SPELLINGS))(said).encode()
+    redacted = json.loads(AnswerRedactor({"x-api-key": secret}).body(body))
+    kept = ".*".join(map(re.escape, redacted.split("[redacted]")))
+    assert re.fullmatch(kept, said, re.DOTALL)
