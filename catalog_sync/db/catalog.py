@@ -162,7 +162,7 @@ def _is_of_first_list(event: Event) -> bool:
 
 
 def _copy_first_list(connection: sa.Connection, event: Event) -> None:
-    """Insert the events of a source's first list, of which `event` is one, in the order of ids.
+    """Insert the events of a source's first list, of which `event` is one, newest model first.
 
     The database copies the objects from the rows of the models: half of the work of a first run.
     """
@@ -174,8 +174,8 @@ def _copy_first_list(connection: sa.Connection, event: Event) -> None:
     added = select(*values.values()).where(
         models.c.source == event.source, models.c.first_seen_at == event.occurred_at
     )
-    statement = insert(model_events).from_select(list(values), added.order_by(models.c.id))
-    connection.execute(statement)
+    newest_first = added.order_by(models.c.created_at.desc(), models.c.id)
+    connection.execute(insert(model_events).from_select(list(values), newest_first))
 
 
 def _event_values(event: Event) -> dict[str, Any]:

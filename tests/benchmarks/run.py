@@ -18,7 +18,6 @@ from urllib.request import urlopen
 
 from machine import PACKAGES, Database, Usage, api, databases
 
-PARALLEL = 16
 LATENCY = 0.05
 SLOW_ROUNDS = 3
 """More than these a program that takes seconds for ten models does not need."""
@@ -112,13 +111,13 @@ def add_events(database: Database, count: int) -> None:
     database.execute("ANALYZE")
 
 
-def sources(kind: str, count: int, server: str) -> None:
+def sources(kind: str, count: int, parallel: int, server: str) -> None:
     """Sync many sources of 50 models in one process; on PostgreSQL in several at a time as well."""
     few = max(count // 100, 1)
     with api(50, LATENCY) as url, databases(kind, server, 1) as (database,):
         program = [*database.command("catalog-sync", url)[:-1], "--config"]
         for number in (few, count):
-            text = f"parallel = {PARALLEL}\n" + "".join(
+            text = f"parallel = {parallel}\n" + "".join(
                 f'[[sources]]\nname = "s{n}"\nbase_url = "{url}/s{n}"\n'
                 'api_key_env = "ANTHROPIC_API_KEY"\n'
                 for n in range(number)
@@ -127,7 +126,7 @@ def sources(kind: str, count: int, server: str) -> None:
         for phase in ("first", "unchanged"):
             small = database.measure([*program, f"{few}.toml", "sync"])
             usage = database.measure([*program, f"{count}.toml", "sync"])
-            ratio = usage.seconds / (count * LATENCY / PARALLEL)
+            ratio = usage.seconds / (count * LATENCY / parallel)
             each = (usage.peak_mb - small.peak_mb) * 1024 / (count - few)
             print(
                 f"| {kind} | {phase} | {usage.seconds:.1f} s | {ratio:.2f} | "
@@ -197,6 +196,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=11, help="of ten models; fewer of more")
     parser.add_argument("--sources", type=int, default=1_000)
+    parser.add_argument("--parallel", type=int, default=16, help="sources at the same time")
     parser.add_argument("--postgresql", default=server, metavar="URL")
     options = parser.parse_args()
     measured: Measured = defaultdict(lambda: defaultdict(list))
@@ -218,12 +218,13 @@ def main() -> None:
             history(kind, max(3, rounds // 2), server)
     if "sources" in options.only:
         heading(
-            f"{options.sources:,} sources of 50 models, {LATENCY * 1000:.0f} ms per request:",
+            f"{options.sources:,} sources of 50 models, {options.parallel} at the same time, "
+            f"{LATENCY * 1000:.0f} ms per request:",
             *("database", "run", "wall", "× (requests × latency ÷ parallel)"),
             *("CPU", "peak MB", "KB per source"),
         )
         for kind in options.kinds:
-            sources(kind, options.sources, server)
+            sources(kind, options.sources, options.parallel, server)
 
 
 if __name__ == "__main__":
