@@ -66,7 +66,11 @@ def python_of(program: str) -> str:
         print(f"installing {program}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
         uv = shutil.which("uv")
-        pip = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
+        pip = (
+            [uv, "pip", "install", "--compile-bytecode", "--python", python]
+            if uv
+            else [python, "-m", "pip", "install"]
+        )
         subprocess.run([*pip, "--quiet", *packages], check=True)
         done.write_text(str(packages), encoding="utf-8")
     return str(python)
