@@ -183,10 +183,8 @@ def exchange(
             operation.check()
             request = httpx.Request(method, url, headers=headers, content=content)
             with closing(connections.handle_request(request)) as response:
-                if response.is_success and not cut:
-                    body = _read(response, operation, max_bytes)
-                else:
-                    body = _beginning(response, operation, max_bytes)
+                read = _read if response.is_success and not cut else _beginning
+                body = read(response, operation, max_bytes)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
         raise RefusedError(f"{network.origin(url)}: {_NO_URL}") from error
     except (httpx.HTTPError, OSError) as error:

@@ -94,8 +94,7 @@ class Operation:
 def abort(used: socket.socket) -> None:
     """Wake the threads that wait for a socket, and make its later close a reset.
 
-    Without a reset, a peer that waits for buffer space notices the close only when it probes the
-    connection again, which may take two minutes.
+    Without a reset, a peer that waits for buffer space may notice the close only minutes later.
     """
     with suppress(OSError):
         used.shutdown(socket.SHUT_RDWR)
