@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
-from http import HTTPStatus
-from typing import Any
-from wsgiref.types import StartResponse, WSGIEnvironment
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import make_wsgi_app
 
 from catalog_sync.logs import fields
 from catalog_sync.service.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+    from prometheus_client import CollectorRegistry
 
 logger = logging.getLogger(__name__)
 _LIMITS = {
@@ -23,12 +26,9 @@ _LIMITS = {
     "max_request_header_size": 16 * 1024,
     "max_request_body_size": 64 * 1024,
 }
-_HEADERS = [
-    ("Allow", "GET, HEAD"),
-    ("Cache-Control", "no-store"),
-    ("X-Content-Type-Options", "nosniff"),
-]
-_TEXT = "text/plain; charset=utf-8"
+_HEADERS = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+_Answer: TypeAlias = "tuple[str, list[tuple[str, str]], bytes]"
+"""Status, headers and body."""
 
 
 class Listener(Server):
@@ -45,29 +45,44 @@ class Listener(Server):
         metrics: CollectorRegistry,
         health: Callable[[], tuple[bool, Mapping[str, Any]]],
     ) -> None:
-        self._metrics = metrics
-        self._health = health
-        super().__init__(address, self._answer, **_LIMITS)
+        super().__init__(address, _Application(metrics, health), **_LIMITS)
 
-    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        method = environ["REQUEST_METHOD"]
+
+class _Application:
+    def __init__(
+        self,
+        metrics: CollectorRegistry,
+        health: Callable[[], tuple[bool, Mapping[str, Any]]],
+    ) -> None:
+        self._metrics = make_wsgi_app(metrics)
+        self._health = health
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         try:
-            status, content_type, body = self._content(method, environ["PATH_INFO"])
+            status, headers, body = self._answer(environ)
         except Exception as error:  # noqa: BLE001  # its text may quote a secret
             logger.warning("no answer", extra=fields(error=type(error).__name__))
-            status, content_type, body = 500, _TEXT, b"internal error\n"
-        headers = [("Content-Type", content_type), ("Content-Length", str(len(body)))]
-        start_response(f"{status} {HTTPStatus(status).phrase}", [*headers, *_HEADERS])
-        return [] if method == "HEAD" else [body]
+            status, headers, body = _text("500 Internal Server Error", "internal error")
+        headers = [*headers, *_HEADERS, ("Content-Length", str(len(body)))]
+        start_response(status, headers)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
-    def _content(self, method: str, path: str) -> tuple[int, str, bytes]:
-        """Return the status, the content type and the body."""
-        if method not in {"GET", "HEAD"}:
-            return 405, _TEXT, b"expected GET or HEAD\n"
-        if path == "/metrics":
-            return 200, CONTENT_TYPE_LATEST, generate_latest(self._metrics)
-        if path == "/healthz":
+    def _answer(self, environ: WSGIEnvironment) -> _Answer:
+        if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
+            status, headers, body = _text("405 Method Not Allowed", "expected GET or HEAD")
+            return status, [*headers, ("Allow", "GET, HEAD")], body
+        if environ["PATH_INFO"] == "/metrics":
+            answered: list[Any] = []
+            request = {**environ, "REQUEST_METHOD": "GET"}  # its HEAD has no content length
+            body = b"".join(self._metrics(request, lambda *answer: answered.extend(answer)))
+            return answered[0], answered[1], body
+        if environ["PATH_INFO"] == "/healthz":
             is_well, shown = self._health()
+            status = "200 OK" if is_well else "503 Service Unavailable"
             body = json.dumps(shown, allow_nan=False).encode() + b"\n"
-            return 200 if is_well else 503, "application/json", body
-        return 404, _TEXT, b"Not Found; there are /metrics and /healthz\n"
+            return status, [("Content-Type", "application/json")], body
+        return _text("404 Not Found", "Not Found; there are /metrics and /healthz")
+
+
+def _text(status: str, text: str) -> _Answer:
+    return status, [("Content-Type", "text/plain; charset=utf-8")], f"{text}\n".encode()

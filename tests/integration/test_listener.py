@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import socket
@@ -122,6 +123,14 @@ def test_common_clients_read_it(port: int) -> None:
         answers = [client.get("/metrics", headers={"accept": "*/*"}) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200] * 3
     assert say(port, b"GET /metrics HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 200 ")
+
+
+def test_a_scraper_chooses_the_format(port: int) -> None:
+    """A scraper gets OpenMetrics and compression if it asks for them, as Prometheus does."""
+    accepted = {"accept": "application/openmetrics-text; version=1.0.0", "accept-encoding": "gzip"}
+    _, headers, body = ask(port, "GET", "/metrics", headers=accepted)
+    assert headers["content-type"].startswith("application/openmetrics-text")
+    assert gzip.decompress(body).endswith(b"answer 42.0\n# EOF\n")
 
 
 @pytest.mark.parametrize(("host", "client"), [("::1", "::1"), ("::", "127.0.0.1")])
