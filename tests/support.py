@@ -21,7 +21,7 @@ from catalog_sync.config.settings import Settings, SourceSettings
 from catalog_sync.config.values import SecretStr
 
 KEY = "sk-ant-test-4f1c9a27"
-"""Looks like a key, but is none."""
+"""Looks like a key, but is not one."""
 
 
 def model(id_: str, **fields: Any) -> dict[str, Any]:

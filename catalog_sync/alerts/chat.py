@@ -167,7 +167,7 @@ def _prepare_apprise() -> None:
     sys.addaudithook(_on_audit_event)
 
 
-# --- the requests of this module's threads ---------------------------------------------------
+# --- the requests and connections of this module's threads -----------------------------------
 
 
 class _Attempt:
@@ -182,8 +182,8 @@ class _Attempt:
 
     def connect(self, used: socket.socket) -> None:
         """Keep a duplicate of a socket, because TLS detaches the original."""
-        self.cancel.check()
         self._sockets.append(used.dup())
+        self.cancel.check()  # afterwards, because `stop` may run at the same time
 
     def stop(self) -> None:
         """Make no more requests, and end the connections of other protocols."""

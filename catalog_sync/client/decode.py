@@ -140,7 +140,7 @@ def check_storable(value: Any, path: str = "object", depth: int = 0) -> None:
 
 
 def error_message(body: bytes) -> tuple[str, str]:
-    """Return the error text of a body and its request id; "" if there is none.
+    """Return the error text of a body and its request id; "" for what is missing.
 
     Reads JSON in all common shapes, and plain text. HTML is ignored.
     """

@@ -158,7 +158,7 @@ def exchange(
         url: An absolute `http://` or `https://` URL. Only its origin appears in errors.
         headers: Sent unchanged, with a `user-agent`.
         deadline: Covers connecting, sending and reading, but not name resolution.
-        cancel: Ends the exchange as soon as it is cancelled.
+        cancel: Ends the exchange when it is cancelled.
         max_bytes: The largest decompressed body. 0 reads no body. A refusal's body is cut.
         content: The body to send. Its connection is not used for other requests.
         direct: Ignore the proxies of the environment.

@@ -69,7 +69,7 @@ class ModelsClient:
         deadline: The time for a whole walk and the confirmation that follows it.
         credential_origin: Names the credential in errors.
         direct: Ignore the proxies of the environment.
-        cancel: Ends requests and waits as soon as it is cancelled.
+        cancel: Ends requests and waits when it is cancelled.
 
     Raises:
         ConfigError: The environment's proxy or TLS settings cannot be used.
@@ -192,7 +192,7 @@ class ModelsClient:
         raise AssertionError("unreachable")
 
     def _wait(self, attempt: int, reason: str, asked: timedelta | None = None) -> bool:
-        """Wait before the next attempt. Returns False if there is none."""
+        """Wait before the next attempt. Returns False after the last attempt."""
         wait = delay_seconds(attempt, asked)
         if attempt > _MAX_RETRIES or wait >= self._deadline.ends_at - time.monotonic():
             return False

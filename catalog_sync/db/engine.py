@@ -185,7 +185,7 @@ def _only_to_read(file: str) -> bool:
 
 
 def _file_at(path: Path) -> tuple[int, int] | None:
-    """Return device and inode of an SQLite file. None if there is none."""
+    """Return device and inode of an SQLite file. None if it does not exist."""
     try:
         found = path.stat()
     except (OSError, ValueError):

@@ -47,7 +47,7 @@ def code_of(error: BaseException) -> Any:
     """Return SQLSTATE (PostgreSQL), error number (MariaDB) or primary result code (SQLite)."""
     cause = getattr(error, "orig", None) or error
     if isinstance(cause, sqlite3.Error):
-        if "no such table" in str(cause):  # has no result code of its own
+        if "no such table" in str(cause):  # has no separate result code
             return "no such table"
         return "_".join((getattr(cause, "sqlite_errorname", None) or "").split("_")[:2])
     number = cause.args[0] if cause.args else None

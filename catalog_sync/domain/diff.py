@@ -110,7 +110,7 @@ def _fraction(text: str) -> str:
 
 
 def ignored_paths(globs: Sequence[str]) -> IgnoredPaths | None:
-    """Compile a source's `ignore` globs; None if there are none. `*` spans levels, case matters."""
+    """Compile a source's `ignore` globs; None without globs. `*` spans levels, case matters."""
     if not globs:
         return None
     pattern = re.compile("|".join(map(translate, globs)))

@@ -25,7 +25,7 @@ def successor(
 ) -> ModelRecord | None:
     """Return the model to move to: the newest dependable later model of the same line and source.
 
-    None if there is none, or if the line or the release of `record` is unknown. A retirement
+    None if no model qualifies, or if the line or the release of `record` is unknown. A retirement
     `within` this time is near.
     """
     beside = [other for other in records if other.source == record.source]

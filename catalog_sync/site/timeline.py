@@ -89,7 +89,7 @@ class Bar:
     start: float
     end: float
     retires: float | None
-    """The position of the retirement date; None if there is none on the axis."""
+    """The position of the retirement date; None if the axis shows none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Shell completion: names from the database, and silence where there is none."""
+"""Shell completion: names from the database, and silence without one."""
 
 from __future__ import annotations
 

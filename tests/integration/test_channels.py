@@ -617,7 +617,7 @@ ROCKET = f"{'a' * 24}/{'b' * 64}"
     ],
 )
 def test_no_ping_in_a_chat(receiver: Receiver, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In every chat a name pings nobody, links nowhere, and can be read as it is."""
+    """In every chat a name pings nobody, links nowhere, and can be read unchanged."""
     monkeypatch.setattr(NotifyDiscord, "notify_url", receiver.url)
     monkeypatch.setattr(NotifyZulip, "notify_url", receiver.url)
     names = (ODD, "@everyone", "@**all**", "<@&42> <#42> #general", "[x](http://e.example)")

@@ -716,7 +716,7 @@ def alerting(database_url: str, sandbox: Sandbox, receiver: Receiver, **fields: 
 def test_the_whole_way(
     database_url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A baseline sends no alert; the next change arrives, signed, as it is recorded."""
+    """A baseline sends no alert; the next change arrives, signed, with its recorded values."""
     monkeypatch.setenv("HOOK_SECRET", SECRET)
     with (
         Receiver() as receiver,
