@@ -19,7 +19,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from catalog_sync.clock import Clock
 from catalog_sync.demo import answers
-from catalog_sync.service.server import Server
+from catalog_sync.service.http import Server
 
 _LIMITS: Final = {"threads": 32, "channel_timeout": 600}
 _NO_DATE: Final = "-"  # without a `date` waitress would send its own

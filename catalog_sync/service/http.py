@@ -1,23 +1,29 @@
-"""The HTTP server of /metrics and /healthz."""
+"""The HTTP servers: waitress in a thread, and its application for /metrics and /healthz."""
 
 from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any, TypeAlias
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from prometheus_client import make_wsgi_app
+from waitress import create_server, wasyncore
 
 from catalog_sync.logs import fields
-from catalog_sync.service.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from wsgiref.types import StartResponse, WSGIEnvironment
-
     from prometheus_client import CollectorRegistry
 
 logger = logging.getLogger(__name__)
+_POLL_SECONDS = 1.0
+_DRAIN_SECONDS = 1.0
+"""How long `close` waits for answers in progress."""
+_MEMORY_BYTES = 2**30
+"""Answers wait in memory: waitress leaves temporary files open when it closes a connection."""
+
 _LIMITS = {
     "threads": 4,  # concurrent requests
     "connection_limit": 500,  # slow or silent clients occupy no thread
@@ -27,8 +33,70 @@ _LIMITS = {
     "max_request_body_size": 64 * 1024,
 }
 _HEADERS = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
-_Answer: TypeAlias = "tuple[str, list[tuple[str, str]], bytes]"
+_Answer: TypeAlias = tuple[str, list[tuple[str, str]], bytes]
 """Status, headers and body."""
+
+
+class Server:
+    """Serves a WSGI application from `start`, which `with` calls, until `close`.
+
+    The host `::` accepts IPv4 too, and port 0 chooses a free port. `limits` are options of
+    waitress. Raises OSError if the address cannot be bound.
+    """
+
+    def __init__(
+        self, address: tuple[str, int], application: WSGIApplication, **limits: int
+    ) -> None:
+        host, port = address
+        listening = socket.create_server(
+            (host, port),
+            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+            backlog=128,
+            dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+        )
+        self.port = int(listening.getsockname()[1])
+        self._channels: dict[int, Any] = {}
+        self._server = create_server(
+            application,
+            map=self._channels,
+            sockets=[listening],
+            ident=None,
+            clear_untrusted_proxy_headers=True,
+            inbuf_overflow=_MEMORY_BYTES,
+            outbuf_overflow=_MEMORY_BYTES,
+            **limits,
+        )
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
+
+    def start(self) -> None:
+        """Answer requests, in a thread. A second call does nothing."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def join(self) -> None:
+        """Wait until another thread closes the server."""
+        self._thread.join()
+
+    def close(self) -> None:
+        """Close the port and all connections."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._server.pull_trigger()
+            self._thread.join()
+        self._server.task_dispatcher.shutdown(timeout=_DRAIN_SECONDS)
+        wasyncore.close_all(self._channels)
+
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            wasyncore.loop(_POLL_SECONDS, use_poll=True, map=self._channels, count=1)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class Listener(Server):
@@ -45,19 +113,13 @@ class Listener(Server):
         metrics: CollectorRegistry,
         health: Callable[[], tuple[bool, Mapping[str, Any]]],
     ) -> None:
-        super().__init__(address, _Application(metrics, health), **_LIMITS)
+        from prometheus_client import make_wsgi_app  # noqa: PLC0415  # the sandbox needs none
 
-
-class _Application:
-    def __init__(
-        self,
-        metrics: CollectorRegistry,
-        health: Callable[[], tuple[bool, Mapping[str, Any]]],
-    ) -> None:
         self._metrics = make_wsgi_app(metrics)
         self._health = health
+        super().__init__(address, self._respond, **_LIMITS)
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+    def _respond(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         try:
             status, headers, body = self._answer(environ)
         except Exception as error:  # noqa: BLE001  # its text may quote a secret
