@@ -124,7 +124,7 @@ def check(
 
 def _warn_of_sources(app: App, sources: Sequence[str], records: Sequence[ModelRecord]) -> None:
     """Warn about sources that are stale and about those that are not configured."""
-    from catalog_sync.queries.health_text import stale_text
+    from catalog_sync.queries.health import stale_text
 
     configured = {source.name for source in app.settings.sources}
     for name in sorted({record.source for record in records} - configured):

@@ -35,7 +35,7 @@ def status(context: Context, max_age: timedelta | None, as_json: bool) -> int:
 
     Exit code 1: a source is stale or held, or an alert of a configured channel failed.
     """
-    from catalog_sync.queries import health_text
+    from catalog_sync.queries import health
 
     with context.app() as app:
         found = app.status(max_age)
@@ -49,7 +49,7 @@ def status(context: Context, max_age: timedelta | None, as_json: bool) -> int:
         render.write(f"database: {database}")
         _write(found)
         _write_leaving(records, found.at, app.settings.check.within)
-    for problem in health_text.problems(found):
+    for problem in health.problems(found):
         print_error(problem)
     return int(not found.ok)
 

@@ -131,9 +131,9 @@ def _sync(
     else:
         _write_text(reports, dry_run=options.dry_run)
         if counts and any(asdict(counts).values()):
-            from catalog_sync.queries.health_text import deliveries_text
-
-            render.write(deliveries_text(counts))
+            numbers = ", ".join(f"{number} {status}" for status, number in asdict(counts).items())
+            advice = "; see: catalog-sync alerts list" if counts.failed else ""
+            render.write(f"alerts: {numbers}{advice}")
         if not options.dry_run and any(report.baseline for report in reports):
             config = f" --config {shlex.quote(str(context.config))}" if context.config else ""
             render.write(f"The catalog is in {app.database}; try: catalog-sync{config} models")
@@ -152,10 +152,10 @@ def _write_metrics(app: App, path: Path | None) -> list[OutputError]:
     """Write the metrics, also after a failure. Errors are printed and returned."""
     if path is None:
         return []
-    from catalog_sync.queries import metrics_file
+    from catalog_sync.queries import metrics
 
     try:
-        metrics_file.write(path, app.snapshot())
+        metrics.write_file(path, app.snapshot())
     except OSError as error:
         what = f"metrics file {path} cannot be written: {error.strerror}"
         failed = OutputError(what, "check that its directory exists and may be written")

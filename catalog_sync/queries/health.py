@@ -1,4 +1,4 @@
-"""The health of the sync, read with a constant number of statements.
+"""The health of the sync, read with a constant number of statements, and its problems as text.
 
 `status`, /healthz and the metrics all use `SourceHealth`.
 """
@@ -19,8 +19,10 @@ from catalog_sync.config.settings import Settings
 from catalog_sync.db import outbox
 from catalog_sync.db import state as db_state
 from catalog_sync.db.schema import models
+from catalog_sync.domain.guard import CLOCK_WARNING, named
 from catalog_sync.domain.kinds import ENDED, RunStatus
 from catalog_sync.queries.export import row
+from catalog_sync.text import age_text, count, one_line, since_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,3 +212,54 @@ def _success_time(synced_at: datetime | None, runs: Sequence[Any], now: datetime
 def _reason(source: str, error: str | None) -> str | None:
     """Return a run's error without the name of its source."""
     return error and error.removeprefix(f"source {source}: ")
+
+
+# --- text ----------------------------------------------------------------------------------------
+
+
+def stale_text(source: SourceHealth, now: datetime) -> str:
+    """Return why a source is not fresh, with its last error."""
+    last, limit = source.last_success_at, source.max_age
+    if last is None or limit is None:
+        text = f"source {source.name} was never synced"
+    else:
+        when = since_text(last, now)
+        text = f"source {source.name}: last success {when}, at most {age_text(limit)} expected"
+    return one_line(f"{text}; last error: {source.last_error}" if source.last_error else text)
+
+
+def held_text(source: SourceHealth) -> str:
+    """Return why a run is held, and the first models whose removal waits."""
+    reason = source.held_reason or "a run is held"
+    ids = source.held_models
+    if ids and ids[0] not in reason:
+        reason = f"{count(len(ids), 'model')} missing: {named(ids)}; {reason}"
+    return one_line(f"a run is held: source {source.name}: {reason}")
+
+
+def clock_text(source: SourceHealth) -> str | None:
+    """Return the difference between the host's clock and the API's, or None if it is small."""
+    offset = timedelta(seconds=source.clock_offset_seconds or 0)
+    if abs(offset) <= CLOCK_WARNING:
+        return None
+    side = "ahead of" if offset > timedelta() else "behind"
+    return f"source {source.name}: this host's clock is {age_text(offset)} {side} the API's"
+
+
+def problems(status: Status) -> list[str]:
+    """Return a line for each problem that needs attention."""
+    lines = []
+    for source in status.configured:
+        if not source.fresh:
+            stale = stale_text(source, status.at)
+            never = source.last_success_at is None and source.last_error is None
+            lines.append(f"{stale}; run: catalog-sync sync" if never else stale)
+        if source.held:
+            lines.append(held_text(source))
+        if text := clock_text(source):
+            lines.append(text)
+    for channel, number in sorted(status.failed.items()):
+        if channel in status.channels:
+            failed = f"channel {channel}: {count(number, 'alert')} failed"
+            lines.append(f"{failed}; see: catalog-sync alerts list")
+    return lines

@@ -1,14 +1,18 @@
-"""The metrics of the program in the Prometheus text format.
+"""The metrics of the program in the Prometheus text format, for scrapes and as a file.
 
 Every value comes from the database, so it survives a restart and is the same in all processes.
 """
 
 from __future__ import annotations
 
+import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
@@ -19,12 +23,16 @@ from catalog_sync.db import catalog as db_catalog
 from catalog_sync.db import outbox
 from catalog_sync.db.schema import sources, sync_runs
 from catalog_sync.domain.kinds import ENDED, Lifecycle
+from catalog_sync.files import atomic_write
+from catalog_sync.logs import fields
 from catalog_sync.queries import health
 from catalog_sync.queries.health import SourceHealth
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
 
+logger = logging.getLogger(__name__)
+_FILE_NAME = re.compile(r"catalog[-_]sync[-_](.+)\.prom")
 _Metric: TypeAlias = tuple[str, str, tuple[str, ...], list[Any]]
 """Name, help, labels and samples; a sample has the labels' values and a value."""
 _PER_SOURCE = (
@@ -129,6 +137,27 @@ def exposition(snapshot: Snapshot, *, catalog: str = "") -> bytes:
     return generate_latest(registry(lambda: snapshot, catalog=catalog))
 
 
+def write_file(path: Path, snapshot: Snapshot) -> None:
+    """Replace the metrics file at `path`.
+
+    node_exporter fails if two files in its directory have the same series. Samples in a file
+    `catalog-sync-NAME.prom` therefore have the label `catalog="NAME"`, and a conflict is logged.
+    Raises OSError.
+    """
+    named = _FILE_NAME.fullmatch(path.name)
+    content = exposition(snapshot, catalog=named[1] if named else "")
+    atomic_write(path, [content])
+    (series,) = re.findall(rb"^catalog_sync_database_up.* ", content, re.MULTILINE)
+    for other in sorted(path.parent.glob("*.prom")):
+        with suppress(OSError):
+            if other.name != path.name and b"\n" + series in other.read_bytes():
+                logger.warning(
+                    "two metrics files have the same series, which node_exporter refuses; "
+                    "name each catalog-sync-NAME.prom, or delete the older one",
+                    extra=fields(file=str(path), other=str(other)),
+                )
+
+
 def registry(
     read: Callable[[], Snapshot], *, process: bool = False, catalog: str = ""
 ) -> CollectorRegistry:
@@ -159,10 +188,6 @@ class _Collector:
     def __init__(self, read: Callable[[], Snapshot], labels: Mapping[str, str]) -> None:
         self._read = read
         self._labels = labels
-
-    def describe(self) -> list[Metric]:
-        """Return nothing: registration must not read the database."""
-        return []
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric with its samples, except None."""

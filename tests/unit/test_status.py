@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from catalog_sync import text
-from catalog_sync.queries.health import SourceHealth, Status
-from catalog_sync.queries.health_text import problems, stale_text
+from catalog_sync.queries.health import SourceHealth, Status, problems, stale_text
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
