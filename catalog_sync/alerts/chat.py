@@ -11,12 +11,13 @@ from __future__ import annotations
 import functools
 import logging
 import re
+import socket
 import sys
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 import apprise
@@ -31,9 +32,6 @@ from catalog_sync.client.network import abort
 from catalog_sync.errors import ConfigError
 from catalog_sync.redact import Redactor
 from catalog_sync.text import one_line
-
-if TYPE_CHECKING:
-    import socket
 
 _LONGEST_SECONDS: Final = 240.0
 """The limit for a message of several parts, which some services accept only seconds apart. It is

@@ -33,9 +33,9 @@ _COMMANDS = {
     "events": "catalog",
     "check": "check",
     "status": "status",
-    "sources": "sources",
+    "sources": "db",
     "alerts": "alerts",
-    "publish": "publish",
+    "publish": "catalog",
     "db": "db",
     "demo": "demo",
 }

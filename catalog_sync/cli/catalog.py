@@ -1,9 +1,10 @@
-"""`models`, `show` and `events`: print the catalog. They need no key."""
+"""`models`, `show`, `events` and `publish`: print or publish the catalog. They need no key."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,8 @@ import click
 from catalog_sync.cli import render
 from catalog_sync.cli.options import Context, recorded, row_format, source_option, time_option
 from catalog_sync.domain.kinds import ENDING, Kind, Lifecycle
-from catalog_sync.text import distance_text
+from catalog_sync.errors import NotFoundError
+from catalog_sync.text import count, distance_text, escape_controls
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -53,8 +55,7 @@ def models(context: Context, /, format_: str | None, **chosen: Any) -> None:
     with context.app() as app, app.read_transaction(sources) as connection:
         records = catalog.list_models(connection, **chosen)
         if as_of is not None:
-            later = catalog.sources_without_record(connection, as_of, sources=sources)
-            notes = catalog.past_notes(as_of, app.clock(), later)
+            notes = catalog.past_notes(connection, as_of, app.clock(), sources=sources)
         if format_ not in {"json", "csv"} and not (records or notes):
             now = " is listed" if as_of is None and not removed else ""
             notes = [_nothing(connection, f"no such model{now}", sources)]
@@ -201,6 +202,41 @@ def _write_model(record: ModelRecord, now: datetime, newer: ModelRecord | None) 
     facts["successor"] = f"{newer.info.id} ({newer.info.display_name})" if newer else "-"
     facts["capabilities"] = export.capabilities_text(record.info.payload)
     render.write_facts(facts)
+
+
+@click.command(epilog="Example: catalog-sync publish /var/www/models")
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
+@source_option
+@click.pass_obj
+def publish(context: Context, directory: str, sources: Sequence[str]) -> None:
+    """Write a static site: page, JSON, CSV, feed and calendar.
+
+    Other files in DIR stay. A file whose content has not changed is not written again.
+    """
+    from catalog_sync.db.events import EventFilter, select_events
+    from catalog_sync.queries import catalog
+    from catalog_sync.site import write
+    from catalog_sync.site.content import KINDS, SiteContent
+
+    if not directory:  # from an unset variable; it would mean the current directory
+        raise click.UsageError("DIR is empty")
+    with context.app() as app, app.read_transaction(sources) as connection:
+        recorded = catalog.list_sources(connection, sources=sources)
+        if not recorded:
+            raise NotFoundError("nothing was recorded yet", "run: catalog-sync sync")
+        content = SiteContent(
+            tuple(catalog.list_models(connection, sources=sources, removed=True)),
+            tuple(recorded),
+            app.settings.site_title,
+            app.settings.public_url,
+            tuple(sources),
+        )
+        found = select_events(connection, EventFilter(sources, KINDS))
+        events, written = write.publish(Path(directory), content, found)
+    render.write(
+        f"published {count(len(content.models), 'model')} and {count(events, 'event')} "
+        f"to {escape_controls(directory)}: {len(written)} files, {sum(written.values())} changed"
+    )
 
 
 def _nothing(connection: Connection, what: str, sources: Sequence[str]) -> str:

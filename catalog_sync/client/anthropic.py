@@ -5,18 +5,15 @@ Specification: https://docs.anthropic.com/en/api/models-list
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
 
 from catalog_sync.client.decode import decode
+from catalog_sync.client.walk import Query
 from catalog_sync.domain.model import INT64_MAX, ModelInfo, parse_api_time, parse_id
 from catalog_sync.errors import BadAnswerError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    import msgspec
-
-    from catalog_sync.client.walk import Query
 
 PAGE_SIZE_RANGE: Final = range(1, 1001)
 """The allowed values of `limit`; the API's default is 20."""

@@ -8,14 +8,12 @@ do not decode `/`. Two control requests, sent first, detect these.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from catalog_sync.domain.kinds import AbsenceCheck
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,19 +10,24 @@ import logging
 import random
 import re
 import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import timedelta
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
+from catalog_sync.cancel import CancelToken
 from catalog_sync.client import network
 from catalog_sync.client.confirm import Lookup, confirm_absent
 from catalog_sync.client.decode import decode_body, error_message
 from catalog_sync.client.exchange import Deadline, Response, exchange
-from catalog_sync.client.walk import ChangedMeanwhileError, PageReader, walk
+from catalog_sync.client.walk import ChangedMeanwhileError, Page, PageReader, Query, walk
 from catalog_sync.domain.guard import api_root
+from catalog_sync.domain.kinds import AbsenceCheck
+from catalog_sync.domain.model import Catalog, ModelInfo
 from catalog_sync.errors import (
     BadAnswerError,
     OverloadedError,
@@ -36,13 +41,7 @@ from catalog_sync.redact import AnswerRedactor, Redactor
 from catalog_sync.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-    from datetime import timedelta
-
-    from catalog_sync.cancel import CancelToken
-    from catalog_sync.client.walk import Api, Page, Query
-    from catalog_sync.domain.kinds import AbsenceCheck
-    from catalog_sync.domain.model import Catalog, ModelInfo
+    from catalog_sync.client.walk import Api
 
 logger = logging.getLogger(__name__)
 _LIST: Final = "/v1/models"

@@ -13,9 +13,10 @@ import socket
 import ssl
 import struct
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -23,13 +24,9 @@ import httpcore
 import httpx
 from httpcore._backends.sync import SyncStream  # no public way to wrap a socket
 
+from catalog_sync.cancel import CancelToken
 from catalog_sync.errors import ConfigError
 from catalog_sync.text import install_command
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from catalog_sync.cancel import CancelToken
 
 _CONNECT_SECONDS: Final = 5.0  # as the official SDK
 _SILENCE_SECONDS: Final = 30.0

@@ -6,16 +6,14 @@ Only an id is required of a model. `ModelInfo.from_payload` decodes the objects.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import msgspec
+
+from catalog_sync.client.walk import Query
 from catalog_sync.domain.model import ModelInfo
 from catalog_sync.errors import BadAnswerError
-
-if TYPE_CHECKING:
-    import msgspec
-
-    from catalog_sync.client.walk import Query
 
 
 class OpenAIApi:

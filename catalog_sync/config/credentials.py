@@ -5,17 +5,16 @@ from __future__ import annotations
 import base64
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from catalog_sync.cancel import CancelToken
 from catalog_sync.config.values import HEADER, looks_secret
 from catalog_sync.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from catalog_sync.cancel import CancelToken
     from catalog_sync.config.settings import AlertSettings, SourceSettings
 
 CREDENTIAL_KEYS = (

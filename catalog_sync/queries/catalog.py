@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -18,16 +18,16 @@ from catalog_sync.errors import NotFoundError
 from catalog_sync.text import did_you_mean
 
 
-def past_notes(as_of: datetime, now: datetime, later: Mapping[str, datetime]) -> list[str]:
-    """Return notes on a list of the past or the future.
-
-    `later` are the sources whose record begins after `as_of`, and when it begins.
-    """
+def past_notes(
+    connection: Connection, as_of: datetime, now: datetime, *, sources: Sequence[str] = ()
+) -> list[str]:
+    """Return notes on a list of the past or the future."""
     when = format_time(as_of)
     notes = [
-        f"source {source}: nothing was recorded yet at {when}; "
-        f"its record begins at {format_time(begin)}"
-        for source, begin in later.items()
+        f"source {source.name}: nothing was recorded yet at {when}; "
+        f"its record begins at {format_time(source.baseline_at)}"
+        for source in list_sources(connection, sources=sources)
+        if source.baseline_at is not None and source.baseline_at > as_of
     ]
     return [*notes, f"{when} is in the future: this is the present list"] if as_of > now else notes
 
@@ -74,17 +74,6 @@ def list_sources(connection: Connection, *, sources: Sequence[str] = ()) -> list
         for source in db_state.select_sources(connection)
         if source.baseline_at is not None and (not sources or source.name in sources)
     ]
-
-
-def sources_without_record(
-    connection: Connection, as_of: datetime, *, sources: Sequence[str] = ()
-) -> dict[str, datetime]:
-    """Return the sources whose record begins after a time, by name, and when it begins."""
-    return {
-        source.name: source.baseline_at
-        for source in list_sources(connection, sources=sources)
-        if source.baseline_at is not None and source.baseline_at > as_of
-    }
 
 
 def show_model(connection: Connection, model_id: str) -> list[tuple[ModelRecord, list[Event]]]:

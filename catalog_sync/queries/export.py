@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,6 @@ from catalog_sync.clock import format_time
 from catalog_sync.domain.model import Event, ModelInfo, ModelRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from catalog_sync.db.outbox import Delivery
 
 

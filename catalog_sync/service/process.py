@@ -9,26 +9,24 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from catalog_sync.app import App
 from catalog_sync.config.load import ignoring_base_url
+from catalog_sync.config.values import Address
 from catalog_sync.db import migrate
 from catalog_sync.errors import CatalogSyncError, ConfigError, DatabaseError, SchemaError
 from catalog_sync.logs import fields
 from catalog_sync.service.jobs import Jobs, log_failure
-from catalog_sync.service.signals import STOP, exit_at_once, queue_signals, wait_for_end
+from catalog_sync.service.signals import STOP, Inbox, exit_at_once, queue_signals, wait_for_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from catalog_sync.app import App
-    from catalog_sync.config.values import Address
     from catalog_sync.service.http import Listener
-    from catalog_sync.service.signals import Inbox
 
 logger = logging.getLogger(__name__)
 _LOOK_SECONDS = 5.0

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from catalog_sync.app import App
+from catalog_sync.clock import format_time
 from catalog_sync.config.settings import Settings, SourceSettings
 from catalog_sync.db import migrate
 from catalog_sync.db import state as db_state
@@ -189,18 +190,22 @@ def test_what_was_not_recorded_yet(app: App) -> None:
     )
     first.make(begin)
     second.make(replace(begin, passed=3 * DAY))
+    begins = {"first": START + DAY, "second": START + 3 * DAY}
+
+    def remarks(as_of: datetime, *names: str) -> list[str]:
+        """The remarks on a list of the past that these sources have."""
+        return [
+            f"source {name}: nothing was recorded yet at {format_time(as_of)}; "
+            f"its record begins at {format_time(begins[name])}"
+            for name in names
+        ]
+
     with app.read_transaction() as connection:
-        assert queries_catalog.sources_without_record(connection, START + DAY - TICK) == {
-            "first": START + DAY,
-            "second": START + 3 * DAY,
-        }
-        assert queries_catalog.sources_without_record(connection, START + DAY) == {
-            "second": START + 3 * DAY
-        }
-        assert (
-            queries_catalog.sources_without_record(connection, START + DAY, sources=["first"]) == {}
-        )
-        assert queries_catalog.sources_without_record(connection, START + 3 * DAY) == {}
+        ask = partial(queries_catalog.past_notes, connection, now=START + 9 * DAY)
+        assert ask(START + DAY - TICK) == remarks(START + DAY - TICK, "first", "second")
+        assert ask(START + DAY) == remarks(START + DAY, "second")
+        assert ask(START + DAY, sources=["first"]) == []
+        assert ask(START + 3 * DAY) == []
 
 
 def test_a_time_needs_a_zone(app: App) -> None:
