@@ -10,12 +10,12 @@ import click
 
 from catalog_sync.cli import render
 from catalog_sync.cli.options import Context, Group, recorded, row_format
-from catalog_sync.domain.model import SourceRecord
 from catalog_sync.errors import ConfigError, NotFoundError
 from catalog_sync.text import count, did_you_mean, escape_controls
 
 if TYPE_CHECKING:
     from catalog_sync.app import App
+    from catalog_sync.domain.model import SourceRecord
 
 _COLUMNS = ("name", "configured", "base_url", "baseline_at", "last_synced_at")
 
@@ -110,6 +110,7 @@ def list_(context: Context, format_: str | None) -> None:
 def _sources(app: App) -> dict[str, tuple[SourceRecord, bool]]:
     """Return the sources by name, and whether each is configured."""
     from catalog_sync.db import state
+    from catalog_sync.domain.model import SourceRecord
 
     with app.read_transaction() as connection:
         found = {source.name: (source, False) for source in state.select_sources(connection)}
