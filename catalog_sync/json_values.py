@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -12,6 +13,10 @@ T = TypeVar("T")
 _MAX_SHARED: Final = 5_000
 _UNSHARED: Final = 100
 """Objects that are few enough to be decoded at once, which is faster but takes more memory."""
+MAX_RECENT: Final = 1_000
+"""The number of objects that the process keeps, because sources have most models in common."""
+MAX_RECENT_LENGTH: Final = 8_192
+"""The longest text of an object that is kept."""
 _UNIQUE_KEYS: Final = frozenset({"id", "display_name", "name", "description"})
 _MISSING: Final[Any] = object()
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -31,6 +36,9 @@ def from_json(text: str | bytes) -> Any:
         return msgspec.json.decode(text)
     except (msgspec.MsgspecError, ValueError):
         return json.loads(text)  # accepts NaN and lone surrogates, which older versions stored
+
+
+_recent = lru_cache(maxsize=MAX_RECENT)(from_json)
 
 
 def has_text(value: Any, text: bytes) -> bool:
@@ -68,7 +76,10 @@ class SharedValues(Generic[T]):
 
 
 class StoredObjects:
-    """Decodes the JSON objects of many database rows. The first ones do not share values."""
+    """Decodes the JSON objects of many database rows.
+
+    The first ones do not share values. Equal ones of several sources are the same object.
+    """
 
     def __init__(self, unshared: int = _UNSHARED) -> None:
         self._values = SharedValues[Any](from_json)
@@ -78,7 +89,7 @@ class StoredObjects:
         """Decode an object from a database."""
         if self._left:
             self._left -= 1
-            return from_json(text)
+            return _recent(text) if len(text) <= MAX_RECENT_LENGTH else from_json(text)
         try:
             fields = _FIELDS.decode(text)
         except (msgspec.MsgspecError, ValueError):

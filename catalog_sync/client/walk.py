@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from catalog_sync.client.decode import ObjectReader, decode, decode_list
 from catalog_sync.domain.diff import equal, same
 from catalog_sync.domain.model import Catalog, Identity, ModelInfo
 from catalog_sync.errors import BadAnswerError
-from catalog_sync.json_values import has_text
+from catalog_sync.json_values import MAX_RECENT, MAX_RECENT_LENGTH, has_text
 from catalog_sync.text import one_line
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ MAX_PAGES: Final = 1_000
 MAX_WALK_BYTES: Final = 512 * 2**20
 """The largest size of all pages of a walk together."""
 _ID: Final = re.compile(rb'"id"\s*:\s*"([^"\\]*)"')
+_EQUAL: Final[dict[bytes, Any]] = {}
+"""Recorded objects by the text of an answer that is equal to them. Sources have most models in
+common."""
 _BATCH: Final = 100
 """The number of objects that are decoded between two checks of the deadline."""
 
@@ -98,11 +101,19 @@ class PageReader:
         text = bytes(item)
         id_ = _ID.search(text)
         recorded = self._known.get(id_[1].decode(errors="replace")) if id_ else None
-        if recorded is None or has_text(recorded.payload, text):
+        if recorded is None or _EQUAL.get(text) is recorded.payload:
             return recorded
-        with suppress(BadAnswerError):  # on PostgreSQL, the keys have another order
-            return recorded if equal(recorded.payload, decode(item)) else None
-        return None
+        if not has_text(recorded.payload, text):  # always on PostgreSQL, which reorders keys
+            try:
+                if not equal(recorded.payload, decode(item)):
+                    return None
+            except BadAnswerError:
+                return None
+        if len(_EQUAL) >= MAX_RECENT:
+            _EQUAL.clear()
+        if len(text) <= MAX_RECENT_LENGTH:
+            _EQUAL[text] = recorded.payload
+        return recorded
 
     def _read(self, item: msgspec.Raw, index: int) -> ModelInfo:
         try:

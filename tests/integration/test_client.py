@@ -23,6 +23,7 @@ from catalog_sync.client.models import ModelsClient
 from catalog_sync.config.settings import DEFAULT_VERSION
 from catalog_sync.demo.history import steps
 from catalog_sync.demo.sandbox import Sandbox
+from catalog_sync.domain.model import ModelInfo
 from catalog_sync.errors import BadAnswerError, DeadlineError, RefusedError, SourceError
 from support import KEY, Answer, Request, ScriptedServer, model, page, settings_for
 
@@ -673,6 +674,17 @@ def test_deadline_covers_reading() -> None:
     raw = [msgspec.Raw(json.dumps(item).encode()) for item in items]
     with pytest.raises(DeadlineError):
         walk.PageReader(AnthropicApi(DEFAULT_VERSION), {}, check).models(raw)
+
+
+def test_two_sources_with_different_records_of_a_model() -> None:
+    """An object that is equal to one source's record is still compared with another source's."""
+    sent = msgspec.Raw(json.dumps(model("a", x=2)).encode())
+    records = [ModelInfo.from_payload(model("a", x=x)) for x in (1, 2, 1)]
+    for record in records:
+        reader = walk.PageReader(AnthropicApi(DEFAULT_VERSION), {"a": record}, lambda: None)
+        [found] = reader.models([sent])
+        assert (found is record) is (record.payload["x"] == 2)
+        assert found.payload["x"] == 2
 
 
 @pytest.mark.parametrize("over", [0, 1])

@@ -54,3 +54,11 @@ def test_json_of_older_versions_is_read() -> None:
 def test_text_of_a_value(value: Any, text: str, same: bool) -> None:
     """A text is that of a value only if it is valid and differs in nothing but its spaces."""
     assert has_text(value, text.encode()) is same
+
+
+def test_equal_objects_of_sources_are_one_object() -> None:
+    """An object that several sources have in common is decoded once, unless it is large."""
+    for length, kept in [(10, True), (10_000, False)]:
+        text = to_json({"id": "x" * length})
+        first, second = (StoredObjects().read(text) for _ in range(2))
+        assert (first is second) is kept
