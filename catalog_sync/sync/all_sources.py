@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from catalog_sync import logs
 from catalog_sync.cancel import CancelToken
 from catalog_sync.db import checked, migrate, retention
 from catalog_sync.db import engine as db_engine
+from catalog_sync.db import state as db_state
 from catalog_sync.domain.kinds import RunStatus
 from catalog_sync.errors import ConfigError, DatabaseError, SecretError
 from catalog_sync.queries import health
@@ -27,12 +31,44 @@ if TYPE_CHECKING:
     from catalog_sync.alerts.heartbeat import Heartbeat
     from catalog_sync.clock import Clock
     from catalog_sync.config.settings import Settings, SourceSettings
+    from catalog_sync.domain.model import SourceRecord
     from catalog_sync.sync.decide import ModelsSource
 
 _PING_SECONDS = 2.0
 """How long `close` waits for a heartbeat that is being sent."""
 _PRUNE_EVERY = 20
 """Old rows are deleted after each run whose id is a multiple of this."""
+_LOOK_SECONDS = 1.0
+"""How long it is known which sources other processes have synced."""
+
+
+class _OtherRuns:
+    """Tells which sources other processes have synced meanwhile, by one query for all sources.
+
+    A transaction per source and process would be most of the work of several replicas.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._lock = threading.Lock()
+        self._looked_at: float | None = None
+        self._sources: dict[str, SourceRecord] = {}
+
+    def fresh(self, name: str) -> str | None:
+        """Return why a source need not be synced yet. None if its run has to find out."""
+        with self._lock:
+            if self._looked_at is None or time.monotonic() - self._looked_at > _LOOK_SECONDS:
+                with (
+                    suppress(DatabaseError),  # the source's run reports it
+                    db_engine.read_transaction(self._context.engine) as connection,
+                ):
+                    found = db_state.select_sources(connection)
+                    self._sources = {source.name: source for source in found}
+                self._looked_at = time.monotonic()
+            source = self._sources.get(name)
+        if source is None:
+            return None
+        return self._context.options.fresh(self._context.clock(), source, None)
 
 
 class AllSources:
@@ -158,11 +194,17 @@ class AllSources:
             checkpoint=len(sources) == 1,
         )
 
+        others = _OtherRuns(context) if options.skip_fresh and len(sources) > 1 else None
+
         def run(source: SourceSettings) -> RunReport:
             with logs.source(source.name):
                 try:
-                    one = SourceRun(context, source, lambda: self._open_client(source, cancel))
-                    report = one.run()
+                    if others and (reason := others.fresh(source.name)):
+                        now, skipped = self._clock(), RunStatus.SKIPPED
+                        report = RunReport(source.name, skipped, now, error=reason)
+                    else:
+                        client = partial(self._open_client, source, cancel)
+                        report = SourceRun(context, source, client).run()
                 except DatabaseError as error:
                     if len(sources) == 1:
                         migrate.ensure_schema(self._engine)  # raises if no run could be recorded
@@ -177,7 +219,10 @@ class AllSources:
             workers = min(len(sources), self._settings.parallel)
             with ThreadPoolExecutor(workers, "source") as threads:
                 try:
-                    return list(threads.map(run, sources))
+                    # At random, so that several processes rarely meet at a source.
+                    order = random.sample(sources, len(sources)) if others else sources
+                    reports = {report.source: report for report in threads.map(run, order)}
+                    return [reports[source.name] for source in sources]
                 except BaseException:
                     cancel.cancel()  # before the pool waits for its threads
                     raise

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from catalog_sync.clock import Clock
     from catalog_sync.config.settings import Settings
+    from catalog_sync.domain.model import SourceRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,26 @@ class RunOptions:
     """Skip a source also after a failed or held run: replicas share these attempts."""
     synced_since: datetime | None = None
     """Skip a source that was synced, or tried, at or after this time; None never skips."""
+
+    @property
+    def skip_fresh(self) -> bool:
+        """Whether sources are skipped that were synced recently."""
+        return self.if_older_than is not None or self.synced_since is not None
+
+    def fresh(self, now: datetime, source: SourceRecord, tried_at: datetime | None) -> str | None:
+        """Return why a source need not be synced yet, or None.
+
+        `tried_at` is the start of its last run. A time in the future was written before the host's
+        clock was set back, and is ignored.
+        """
+        tried_at = tried_at if self.after_attempts else None
+        for word, at in {"synced": source.last_synced_at, "tried": tried_at}.items():
+            if at is None:
+                continue
+            is_recent = self.if_older_than is not None and abs(now - at) < self.if_older_than
+            if is_recent or (self.synced_since is not None and self.synced_since <= at <= now):
+                return f"{word} {abs(now - at).total_seconds():.0f} s ago"
+        return None
 
 
 @dataclass(frozen=True, slots=True)

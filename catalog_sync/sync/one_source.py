@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from catalog_sync.config.settings import SourceSettings
-    from catalog_sync.domain.model import Event, SourceRecord, SourceState
+    from catalog_sync.domain.model import Event, SourceState
     from catalog_sync.errors import CatalogSyncError
     from catalog_sync.sync.context import RunContext
     from catalog_sync.sync.decide import ModelsSource
@@ -80,7 +80,7 @@ class SourceRun:
         name, base_url, now = self.source.name, self.source.base_url, report.started_at
         with checked.read(self.context.engine) as connection:
             state, tried_at = db_state.select_state(connection, name, base_url, now)
-        if reason := self._fresh(now, state.source, tried_at):
+        if reason := self.context.options.fresh(now, state.source, tried_at):
             return replace(report, status=RunStatus.SKIPPED, error=reason)
         return _concluded(report, self._decide(state, now))
 
@@ -128,7 +128,7 @@ class SourceRun:
                 self.source.base_url,
                 now,
                 lease=self.source.deadline + _LEASE_MARGIN,
-                fresh=partial(self._fresh, now),
+                fresh=partial(self.context.options.fresh, now),
                 channels={alert.name for alert in self.context.settings.alerts},
             )
             if isinstance(begun, str):
@@ -141,23 +141,6 @@ class SourceRun:
             return run_id is None or runs.holds_lease(connection, name, run_id)
 
         return checked.run(self.context.engine, work, landed=landed)
-
-    def _fresh(self, now: datetime, source: SourceRecord, tried_at: datetime | None) -> str | None:
-        """Return why the source need not be synced yet, or None.
-
-        A time in the future was written before the host's clock was set back, and is ignored.
-        """
-        limit, since = self.context.options.if_older_than, self.context.options.synced_since
-        if limit is None and since is None:
-            return None
-        tried_at = tried_at if self.context.options.after_attempts else None
-        for word, at in {"synced": source.last_synced_at, "tried": tried_at}.items():
-            if at is None:
-                continue
-            is_recent = limit is not None and abs(now - at) < limit
-            if is_recent or (since is not None and since <= at <= now):
-                return f"{word} {abs(now - at).total_seconds():.0f} s ago"
-        return None
 
     # --- 2. walk, 3. confirm, 4. reconcile -----------------------------------------------------
 
