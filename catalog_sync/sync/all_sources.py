@@ -60,7 +60,7 @@ class _OtherRuns:
             if self._looked_at is None or time.monotonic() - self._looked_at > _LOOK_SECONDS:
                 with (
                     suppress(DatabaseError),  # the source's run reports it
-                    db_engine.read_transaction(self._context.engine) as connection,
+                    checked.read(self._context.engine) as connection,
                 ):
                     found = db_state.select_sources(connection)
                     self._sources = {source.name: source for source in found}

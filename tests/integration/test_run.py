@@ -1169,6 +1169,17 @@ def several(database_url: str, **base_urls: str) -> Settings:
     return Settings(database_url=SecretStr(database_url), sources=tuple(sources))
 
 
+def test_a_dry_run_of_several_sources_makes_nothing(
+    database_url: str, api: Api, tmp_path: Path
+) -> None:
+    """A dry run of several sources that would skip fresh ones creates no file either."""
+    api.models = catalog(3)
+    with App(several(database_url, a=api.url, b=api.url)) as app:
+        reports = app.sync(RunOptions(dry_run=True, if_older_than=DAY))
+    assert [report.models for report in reports] == [3, 3]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_failing_source_hurts_no_other(database_url: str, api: Api) -> None:
     """A source that is down, answers nonsense or refuses the key fails alone, with its error."""
     api.models = catalog(5)
