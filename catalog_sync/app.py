@@ -111,7 +111,7 @@ class App:
     def channels(self) -> Mapping[str, Channel]:
         """Return the alert channels by name. Raises ConfigError for one that cannot be used."""
         if self._channels is None:
-            from catalog_sync.alerts.channels import open_channel  # noqa: PLC0415  # heavy
+            from catalog_sync.alerts.delivery import open_channel  # noqa: PLC0415  # heavy
 
             self._channels = {alert.name: open_channel(alert) for alert in self.settings.alerts}
         return self._channels

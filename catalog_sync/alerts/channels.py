@@ -14,7 +14,6 @@ from catalog_sync.alerts.message import Message
 from catalog_sync.cancel import CancelToken
 from catalog_sync.client import network
 from catalog_sync.client.exchange import Deadline, Response, exchange, reason_of
-from catalog_sync.config.settings import AlertSettings
 from catalog_sync.errors import ConfigError, DeadlineError, SourceError
 
 SEND_TIMEOUT: Final = timedelta(seconds=10)
@@ -52,18 +51,7 @@ class Channel(Protocol):
         ...
 
 
-def open_channel(alert: AlertSettings) -> Channel:
-    """Return a channel. Raises ConfigError if its URL or signing secret cannot be used."""
-    if alert.webhook is not None:
-        return _Webhook(alert.webhook.get_secret_value(), alert.secret())
-    if alert.url is None:
-        raise ValueError("the channel has no address")
-    from catalog_sync.alerts.chat import Chat  # noqa: PLC0415  # heavy: Apprise
-
-    return Chat(alert.name, alert.url.get_secret_value())
-
-
-class _Webhook:
+class Webhook:
     """Sends JSON by POST, signed as Standard Webhooks describe. Only 2xx is success.
 
     See https://www.standardwebhooks.com.
@@ -74,11 +62,12 @@ class _Webhook:
         self._url = url
         self._signer = None
         if secret is not None:
-            from standardwebhooks import Webhook  # noqa: PLC0415  # only for signed webhooks
+            import standardwebhooks  # noqa: PLC0415  # only for signed webhooks
 
-            self._signer = Webhook(secret)
+            self._signer = standardwebhooks.Webhook(secret)
 
     def send(self, message: Message, now: datetime, cancel: CancelToken) -> SendResult:
+        """Post a message once. See `Channel`."""
         body = json.dumps(message.body, ensure_ascii=False, separators=(",", ":"))
         headers = {
             "content-type": "application/json",

@@ -27,7 +27,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from catalog_sync.alerts import message
-from catalog_sync.alerts.channels import Channel, SendResult
+from catalog_sync.alerts.channels import Channel, SendResult, Webhook
 from catalog_sync.alerts.lines import full_name
 from catalog_sync.alerts.message import Message
 from catalog_sync.cancel import CancelToken
@@ -55,6 +55,17 @@ _FIRST_DELAY: Final = timedelta(minutes=1)
 _LAST_DELAY: Final = timedelta(hours=6)
 _REFUSALS: Final = 3
 """The number of refusals after which a message fails permanently."""
+
+
+def open_channel(alert: AlertSettings) -> Channel:
+    """Return a channel. Raises ConfigError if its URL or signing secret cannot be used."""
+    if alert.webhook is not None:
+        return Webhook(alert.webhook.get_secret_value(), alert.secret())
+    if alert.url is None:
+        raise ValueError("the channel has no address")
+    from catalog_sync.alerts.chat import Chat  # noqa: PLC0415  # heavy: Apprise
+
+    return Chat(alert.name, alert.url.get_secret_value())
 
 
 def deliver_due(

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from catalog_sync.client.decode import decode
-from catalog_sync.client.walk import Query
+from catalog_sync.client.exchange import Query
 from catalog_sync.domain.model import INT64_MAX, ModelInfo, parse_api_time, parse_id
 from catalog_sync.errors import BadAnswerError
 

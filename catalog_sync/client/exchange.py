@@ -16,7 +16,7 @@ import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import httpx
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from catalog_sync.cancel import CancelToken
 
+Query: TypeAlias = "tuple[tuple[str, str], ...]"
+"""The parameters of a request for a page. The last one is the cursor, if there is one."""
 _CODINGS: Final = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
 _OTHER_CODINGS: Final = frozenset(
     {"br", "zstd", "compress", "x-compress", "dcb", "dcz", "exi", "pack200-gzip", "aes128gcm"}

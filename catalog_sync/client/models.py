@@ -24,7 +24,7 @@ from catalog_sync.client import network
 from catalog_sync.client.confirm import Lookup, confirm_absent
 from catalog_sync.client.decode import decode_body, error_message
 from catalog_sync.client.exchange import Deadline, Response, exchange
-from catalog_sync.client.walk import ChangedMeanwhileError, Page, PageReader, Query, walk
+from catalog_sync.client.walk import ChangedMeanwhileError, Page, PageReader, walk
 from catalog_sync.domain.guard import api_root
 from catalog_sync.domain.kinds import AbsenceCheck
 from catalog_sync.domain.model import Catalog, ModelInfo
@@ -41,6 +41,7 @@ from catalog_sync.redact import AnswerRedactor, Redactor
 from catalog_sync.text import one_line
 
 if TYPE_CHECKING:
+    from catalog_sync.client.exchange import Query
     from catalog_sync.client.walk import Api
 
 logger = logging.getLogger(__name__)

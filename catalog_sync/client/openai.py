@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from catalog_sync.client.walk import Query
+from catalog_sync.client.exchange import Query
 from catalog_sync.domain.model import ModelInfo
 from catalog_sync.errors import BadAnswerError
 

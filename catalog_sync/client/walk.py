@@ -25,14 +25,12 @@ if TYPE_CHECKING:
     import msgspec
 
     from catalog_sync.client.anthropic import AnthropicApi
-    from catalog_sync.client.exchange import Response
+    from catalog_sync.client.exchange import Query, Response
     from catalog_sync.client.openai import OpenAIApi
 
     Api: TypeAlias = AnthropicApi | OpenAIApi
     """Builds the queries of an API, and reads its answers."""
 
-Query: TypeAlias = "tuple[tuple[str, str], ...]"
-"""The parameters of a request for a page. The last one is the cursor, if there is one."""
 MAX_PAGES: Final = 1_000
 MAX_WALK_BYTES: Final = 512 * 2**20
 """The largest size of all pages of a walk together."""

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import parse_qs, unquote
-
-if TYPE_CHECKING:
-    from catalog_sync.demo.sandbox import Sandbox
 
 _LIFECYCLE_VERSION: Final = "2026-10-21"
 _VERSIONS: Final = frozenset({"2023-01-01", "2023-06-01", _LIFECYCLE_VERSION})
@@ -74,27 +71,29 @@ BY_ID: Final[Mapping[str, Callable[[str, Models], Answer]]] = {
 SHAPES: Final = ("anthropic", "openai")
 
 
-def answer(target: str, headers: Mapping[str, str], sandbox: Sandbox) -> Answer:
+def answer(
+    target: str, headers: Mapping[str, str], models: Models, *, api_key: str, by_id: str, shape: str
+) -> Answer:
     """Answer a GET of `target`. Names in `headers` are lower case."""
     path, _, query = target.partition("?")
-    openai = sandbox.shape == "openai"
+    openai = shape == "openai"
     if openai:
         path = f"/v1{path.removeprefix('/v1')}"
     parent, _, name = path.rpartition("/")
     if path != "/v1/models" and (parent != "/v1/models" or not name):
         raise RefusedError(404, "Not Found")
-    _authenticate(headers, sandbox.api_key)
+    _authenticate(headers, api_key)
     version = _LIFECYCLE_VERSION if openai else headers.get("anthropic-version")
     if version not in _VERSIONS:
         what = "header is required" if version is None else "the value is not a valid version"
         raise RefusedError(400, f"anthropic-version: {what}")
     if path == "/v1/models":
         asked = {} if openai else parse_qs(query, keep_blank_values=True)
-        page = _page(asked, sandbox.models, whole=openai)
+        page = _page(asked, models, whole=openai)
         page["data"] = [_shape(model, version, openai=openai) for model in page["data"]]
         return 200, {"object": "list", "data": page["data"]} if openai else page
     # Split before decoding: %2F belongs to the id.
-    status, body = BY_ID[sandbox.by_id](unquote(name), sandbox.models)
+    status, body = BY_ID[by_id](unquote(name), models)
     return status, body if isinstance(body, bytes) else _shape(body, version, openai=openai)
 
 

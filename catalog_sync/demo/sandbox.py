@@ -83,7 +83,14 @@ class Sandbox(Server):
         try:
             if environ["REQUEST_METHOD"] != "GET":
                 raise answers.RefusedError(405, "Method Not Allowed")  # noqa: TRY301
-            status, body = answers.answer(environ["REQUEST_URI"], sent, self)
+            status, body = answers.answer(
+                environ["REQUEST_URI"],
+                sent,
+                self.models,
+                api_key=self.api_key,
+                by_id=self.by_id,
+                shape=self.shape,
+            )
         except answers.RefusedError as refused:
             status = refused.status
             body = answers.error_body(status, str(refused), request_id, self.shape)

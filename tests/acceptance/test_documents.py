@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from catalog_sync import errors
-from catalog_sync.alerts.channels import open_channel
+from catalog_sync.alerts.delivery import open_channel
 from catalog_sync.config.load import load
 from catalog_sync.db.schema import TABLES, VERSION_TABLE, VIEWS
 from catalog_sync.demo.history import steps

@@ -31,7 +31,8 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from catalog_sync.alerts import channels, chat
-from catalog_sync.alerts.channels import Channel, SendResult, open_channel
+from catalog_sync.alerts.channels import Channel, SendResult
+from catalog_sync.alerts.delivery import open_channel
 from catalog_sync.alerts.message import Message, compose
 from catalog_sync.app import App, RunOptions
 from catalog_sync.cancel import CancelToken

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from standardwebhooks import Webhook
 
-from catalog_sync.alerts.channels import SendResult, open_channel
-from catalog_sync.alerts.delivery import deliver_due, next_attempt_at
+from catalog_sync.alerts.channels import SendResult
+from catalog_sync.alerts.delivery import deliver_due, next_attempt_at, open_channel
 from catalog_sync.alerts.message import message_id
 from catalog_sync.app import App
 from catalog_sync.cancel import CancelToken
