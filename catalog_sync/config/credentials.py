@@ -5,17 +5,14 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from catalog_sync.cancel import CancelToken
 from catalog_sync.config.values import HEADER, looks_secret
 from catalog_sync.errors import ConfigError
-
-if TYPE_CHECKING:
-    from catalog_sync.config.settings import AlertSettings, SourceSettings
 
 CREDENTIAL_KEYS = (
     "api_key_env",
@@ -39,13 +36,20 @@ class Credential:
     """The variable, file or program, for errors. Never the value."""
 
 
-def read_credential(source: SourceSettings, cancel: CancelToken) -> Credential:
-    """Read a source's secret from its variable, file or command. Raises ConfigError."""
-    default = "ANTHROPIC_API_KEY" if source.api == "anthropic" else "OPENAI_API_KEY"
-    key = next((key for key in CREDENTIAL_KEYS if getattr(source, key) is not None), "")
-    named = getattr(source, key) if key else default
-    key = key or "api_key_env"
-    where = f"source {source.name}: {key}"
+def read_credential(
+    name: str, api: str, given: Mapping[str, Any], cancel: CancelToken
+) -> Credential:
+    """Read a source's secret from its variable, file or command. Raises ConfigError.
+
+    Args:
+        name: The source.
+        api: Its API, which decides on the default variable and on the header.
+        given: At most one of `CREDENTIAL_KEYS`, with its value.
+        cancel: Ends a command.
+    """
+    default = "ANTHROPIC_API_KEY" if api == "anthropic" else "OPENAI_API_KEY"
+    [(key, named)] = (given or {"api_key_env": default}).items()
+    where = f"source {name}: {key}"
     if key.endswith("_env"):
         origin, secret = named, os.environ.get(named, "")
         missing, advice = f"{named} is not set or empty", f"set {named}"
@@ -62,26 +66,24 @@ def read_credential(source: SourceSettings, cancel: CancelToken) -> Credential:
         missing, advice = f"{program} printed nothing", "run it by hand"
     secret = secret.strip()
     if not secret and named == "ANTHROPIC_API_KEY":
-        who = "No" if source.name == "anthropic" else f"source {source.name}: no"
+        who = "No" if name == "anthropic" else f"source {name}: no"
         help_ = "(or try `catalog-sync demo`, which needs none)"
         raise ConfigError(f"{who} API key: set ANTHROPIC_API_KEY {help_}")
     if not secret:
         raise ConfigError(f"{where}: no key: {missing}", advice)
     if not re.search(HEADER, secret):
         raise ConfigError(
-            f"source {source.name}: {origin} holds characters that no key has",
+            f"source {name}: {origin} holds characters that no key has",
             "expected printable ASCII on one line",
         )
-    if key.startswith("auth_token") or source.api == "openai":
+    if key.startswith("auth_token") or api == "openai":
         return Credential("authorization", f"Bearer {secret}", origin)
     return Credential("x-api-key", secret, origin)
 
 
-def read_signing_secret(alert: AlertSettings) -> str | None:
-    """Read a webhook's signing secret. None if it has none. Raises ConfigError."""
-    if alert.secret_env is None:
-        return None
-    secret = os.environ.get(alert.secret_env, "").strip()
+def read_signing_secret(name: str, variable: str) -> str:
+    """Read the signing secret of the channel `name` from a variable. Raises ConfigError."""
+    secret = os.environ.get(variable, "").strip()
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     except ValueError:
@@ -89,11 +91,11 @@ def read_signing_secret(alert: AlertSettings) -> str | None:
     if secret.startswith("whsec_") and key:
         return secret
     expected = 'expected "whsec_" and base64'
-    if not secret and looks_secret(alert.secret_env):
+    if not secret and looks_secret(variable):
         expected = "expected the name of an environment variable"
-        raise ConfigError(f"alert channel {alert.name}: secret_env: no such variable", expected)
+        raise ConfigError(f"alert channel {name}: secret_env: no such variable", expected)
     reason = "holds no signing secret" if secret else "is not set or empty"
-    raise ConfigError(f"alert channel {alert.name}: {alert.secret_env} {reason}", expected)
+    raise ConfigError(f"alert channel {name}: {variable} {reason}", expected)
 
 
 def expanded(file: str) -> Path:

@@ -118,13 +118,18 @@ class SourceSettings(_Table, frozen=True, kw_only=True):
         super().__post_init__()
         if self.every is not None and self.cron is not None:
             raise ValueError("every and cron exclude each other; expected one of them")
-        named = [key for key in credentials.CREDENTIAL_KEYS if getattr(self, key) is not None]
-        if len(named) > 1:
-            raise ValueError(f"{' and '.join(named)} exclude each other; expected one of them")
+        given = self._given_credentials()
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other; expected one of them")
+
+    def _given_credentials(self) -> dict[str, Any]:
+        values = {key: getattr(self, key) for key in credentials.CREDENTIAL_KEYS}
+        return {key: value for key, value in values.items() if value is not None}
 
     def credential(self, cancel: CancelToken | None = None) -> credentials.Credential:
         """Read the source's secret. Raises ConfigError if no secret can be used."""
-        return credentials.read_credential(self, cancel or CancelToken())
+        given = self._given_credentials()
+        return credentials.read_credential(self.name, self.api, given, cancel or CancelToken())
 
 
 class AlertSettings(_Table, frozen=True, kw_only=True):
@@ -174,7 +179,9 @@ class AlertSettings(_Table, frozen=True, kw_only=True):
 
     def secret(self) -> str | None:
         """Read the signing secret. None without one. Raises ConfigError if it is unusable."""
-        return credentials.read_signing_secret(self)
+        if self.secret_env is None:
+            return None
+        return credentials.read_signing_secret(self.name, self.secret_env)
 
 
 class CheckSettings(_Table, frozen=True, kw_only=True):
