@@ -5,16 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
 from catalog_sync.alerts.channels import SendResult, post
 from catalog_sync.cancel import CancelToken
-from catalog_sync.domain.kinds import RunStatus
-from catalog_sync.errors import StoppedError
 from catalog_sync.logs import fields
-from catalog_sync.sync.report import RunReport, report_text
 
 logger = logging.getLogger(__name__)
 _MAX_SUMMARY: Final = 10_000
@@ -37,23 +33,12 @@ class Heartbeat:
         """Ping that a run began."""
         self._ping("/start", "")
 
-    def finish(self, reports: Sequence[RunReport], others: Sequence[str] = ()) -> None:
-        """Ping how the run ended, with its summary. Skipped and stopped runs ping nothing.
-
-        `others` are the errors of failing sources that were not part of the run.
-        """
-        made = [
-            report
-            for report in reports
-            if report.status is not RunStatus.SKIPPED and not isinstance(report.cause, StoppedError)
-        ]
-        if made:
-            good = all(report.status is RunStatus.SUCCEEDED for report in made) and not others
-            lines = [report.error or report_text(report) for report in made]
-            self._ping("" if good else "/fail", "\n".join([*lines, *others]))
+    def succeed(self, summary: str) -> None:
+        """Ping that the run succeeded."""
+        self._ping("", summary)
 
     def fail(self, reason: str) -> None:
-        """Ping that no run could begin."""
+        """Ping that the run failed, or could not begin."""
         self._ping("/fail", reason)
 
     def close(self, seconds: float) -> None:

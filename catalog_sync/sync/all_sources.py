@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -15,13 +14,12 @@ from catalog_sync import logs
 from catalog_sync.cancel import CancelToken
 from catalog_sync.db import checked, migrate, retention
 from catalog_sync.db import engine as db_engine
-from catalog_sync.db import state as db_state
-from catalog_sync.domain.kinds import RunStatus
+from catalog_sync.domain.kinds import STOPPED, RunStatus
 from catalog_sync.errors import ConfigError, DatabaseError, SecretError
 from catalog_sync.queries import health
-from catalog_sync.sync.context import RunContext, RunOptions
+from catalog_sync.sync.context import OtherRuns, RunContext, RunOptions
 from catalog_sync.sync.one_source import SourceRun
-from catalog_sync.sync.report import RunReport
+from catalog_sync.sync.report import RunReport, report_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,44 +29,12 @@ if TYPE_CHECKING:
     from catalog_sync.alerts.heartbeat import Heartbeat
     from catalog_sync.clock import Clock
     from catalog_sync.config.settings import Settings, SourceSettings
-    from catalog_sync.domain.model import SourceRecord
     from catalog_sync.sync.decide import ModelsSource
 
 _PING_SECONDS = 2.0
 """How long `close` waits for a heartbeat that is being sent."""
 _PRUNE_EVERY = 20
 """Old rows are deleted after each run whose id is a multiple of this."""
-_LOOK_SECONDS = 1.0
-"""How long it is known which sources other processes have synced."""
-
-
-class _OtherRuns:
-    """Tells which sources other processes have synced meanwhile, by one query for all sources.
-
-    A transaction per source and process would be most of the work of several replicas.
-    """
-
-    def __init__(self, context: RunContext) -> None:
-        self._context = context
-        self._lock = threading.Lock()
-        self._looked_at: float | None = None
-        self._sources: dict[str, SourceRecord] = {}
-
-    def fresh(self, name: str) -> str | None:
-        """Return why a source need not be synced yet. None if its run has to find out."""
-        with self._lock:
-            if self._looked_at is None or time.monotonic() - self._looked_at > _LOOK_SECONDS:
-                with (
-                    suppress(DatabaseError),  # the source's run reports it
-                    checked.read(self._context.engine) as connection,
-                ):
-                    found = db_state.select_sources(connection)
-                    self._sources = {source.name: source for source in found}
-                self._looked_at = time.monotonic()
-            source = self._sources.get(name)
-        if source is None:
-            return None
-        return self._context.options.fresh(self._context.clock(), source, None)
 
 
 class AllSources:
@@ -164,7 +130,7 @@ class AllSources:
             with suppress(DatabaseError):  # a later run does it
                 retention.prune(self._engine, self._clock(), self._settings.retention)
         if heartbeat:
-            heartbeat.finish(reports, self._other_errors(sources))
+            self._ping_result(heartbeat, sources, reports)
         return reports
 
     def _run(
@@ -194,7 +160,7 @@ class AllSources:
             checkpoint=len(sources) == 1,
         )
 
-        others = _OtherRuns(context) if options.skip_fresh and len(sources) > 1 else None
+        others = OtherRuns(context) if options.skip_fresh and len(sources) > 1 else None
 
         def run(source: SourceSettings) -> RunReport:
             with logs.source(source.name):
@@ -256,6 +222,23 @@ class AllSources:
         configured = {source.name: source for source in self._settings.sources}
         refuse_unknown(names, configured)
         return [configured[name] for name in dict.fromkeys(names)] or list(configured.values())
+
+    def _ping_result(
+        self,
+        heartbeat: Heartbeat,
+        sources: Sequence[SourceSettings],
+        reports: Sequence[RunReport],
+    ) -> None:
+        """Ping how a run ended. Skipped and stopped sources do not count."""
+        ended = [
+            r for r in reports if r.status is not RunStatus.SKIPPED and r.error_code != STOPPED
+        ]
+        if not ended:
+            return
+        others = self._other_errors(sources)
+        lines = [report.error or report_text(report) for report in ended] + others
+        good = all(report.status is RunStatus.SUCCEEDED for report in ended) and not others
+        (heartbeat.succeed if good else heartbeat.fail)("\n".join(lines))
 
     def _other_errors(self, sources: Sequence[SourceSettings]) -> list[str]:
         """Return the last errors of the other sources.

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from catalog_sync.cancel import CancelToken
+from catalog_sync.db import checked
+from catalog_sync.db import state as db_state
+from catalog_sync.errors import DatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +22,9 @@ if TYPE_CHECKING:
     from catalog_sync.clock import Clock
     from catalog_sync.config.settings import Settings
     from catalog_sync.domain.model import SourceRecord
+
+_LOOK_SECONDS = 1.0
+"""How long it is known which sources other processes have synced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +80,32 @@ class RunContext:
     """The function that closes each open run, by the run's id."""
     checkpoint: bool = True
     """Whether each run moves SQLite's log into the file. Once after many runs is faster."""
+
+
+class OtherRuns:
+    """Tells which sources other processes have synced meanwhile, by one query for all sources.
+
+    A transaction per source and process would be most of the work of several replicas.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._lock = threading.Lock()
+        self._looked_at: float | None = None
+        self._sources: dict[str, SourceRecord] = {}
+
+    def fresh(self, name: str) -> str | None:
+        """Return why a source need not be synced yet. None if its run has to find out."""
+        with self._lock:
+            if self._looked_at is None or time.monotonic() - self._looked_at > _LOOK_SECONDS:
+                with (
+                    suppress(DatabaseError),  # the source's run reports it
+                    checked.read(self._context.engine) as connection,
+                ):
+                    found = db_state.select_sources(connection)
+                    self._sources = {source.name: source for source in found}
+                self._looked_at = time.monotonic()
+            source = self._sources.get(name)
+        if source is None:
+            return None
+        return self._context.options.fresh(self._context.clock(), source, None)
