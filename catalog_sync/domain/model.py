@@ -29,6 +29,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LIFECYCLES: Final = frozenset(Lifecycle)
 RETIREMENT_KEYS: Final = ("retires_at", "shutdown_date", "expiration_date", "deprecation")
 """The keys of a retirement date in the APIs' objects."""
+SHAPE_KEYS: Final = ("display_name", "type", "created_at")
+"""The fields that every version of Anthropic's API sends. Other APIs lack at least one."""
 
 
 def parse_api_time(value: object) -> datetime:
@@ -102,8 +104,7 @@ class ModelInfo:
 
 
 def _has_anthropic_shape(payload: JsonObject) -> bool:
-    """Whether an object has the fields that every version of Anthropic's API sends."""
-    required = map(payload.get, ("display_name", "type", "created_at"))
+    required = map(payload.get, SHAPE_KEYS)
     return all(isinstance(value, str) for value in required) and bool(_time(payload["created_at"]))
 
 

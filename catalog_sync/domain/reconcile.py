@@ -13,7 +13,15 @@ from catalog_sync.clock import format_time
 from catalog_sync.domain.diff import IgnoredPaths, changes, diff, drop_ignored, equal, path_text
 from catalog_sync.domain.guard import missing
 from catalog_sync.domain.kinds import AbsenceCheck, Kind, Lifecycle
-from catalog_sync.domain.model import Catalog, Changes, Event, ModelInfo, ModelRecord, SourceState
+from catalog_sync.domain.model import (
+    SHAPE_KEYS,
+    Catalog,
+    Changes,
+    Event,
+    ModelInfo,
+    ModelRecord,
+    SourceState,
+)
 from catalog_sync.domain.reminders import COVERING, Reminders
 from catalog_sync.domain.schema_changes import Comparison, SchemaPaths, covers, schema_paths
 
@@ -170,10 +178,14 @@ def _listed_model_event(
 
 
 def _info(compared: Mapping[str, object], info: ModelInfo) -> ModelInfo:
-    """Decode a model from its compared paths only: a change of an ignored date is not a move."""
+    """Decode a model from its compared paths only: a change of an ignored date is not a move.
+
+    The fields that show the object's shape stay: otherwise another API's rules would apply.
+    """
     if compared is info.payload:
         return info
-    return ModelInfo.from_payload({**compared, "id": info.id})
+    shape = {key: info.payload[key] for key in SHAPE_KEYS if key in info.payload}
+    return ModelInfo.from_payload({**shape, **compared, "id": info.id})
 
 
 def _move(before: ModelInfo, after: ModelInfo) -> Kind | None:

@@ -185,6 +185,16 @@ def test_what_is_ignored_makes_no_event(
     assert '"c"' not in json.dumps([dict(event.changes) for event in result.events])
 
 
+@pytest.mark.parametrize("ignored", ["created_at", "display_name", "type"])
+@pytest.mark.parametrize("lifecycle", [None, "sunset"])
+def test_an_ignored_path_changes_no_meaning(ignored: str, lifecycle: str | None) -> None:
+    """A retirement date on a model without a known lifecycle is `rescheduled`, ignored paths or not."""
+    known = state(row(lifecycle=lifecycle))
+    seen = catalog(info(lifecycle=lifecycle, retires_at="2027-01-01T00:00:00Z"))
+    for ignore in ([], [ignored]):
+        assert recorded(decide(known, seen, ignore=ignore)) == [("rescheduled", "m")]
+
+
 @pytest.mark.parametrize("after", [{"in": 1}, {"in": 1, "out": 2}])
 def test_what_is_ignored_is_no_change_of_the_whole_catalog(after: dict[str, int]) -> None:
     """An object that appears on all models is recorded without its ignored content, if at all."""
