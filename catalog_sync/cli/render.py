@@ -14,6 +14,7 @@ import sys
 import unicodedata
 from bisect import bisect
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, time
 from itertools import accumulate, zip_longest
 from typing import Any
@@ -68,11 +69,11 @@ def local_time(at: datetime | None) -> str:
     """Return a time as text: in the local zone on a terminal, in UTC elsewhere."""
     if at is None:
         return "-"
-    return (
-        f"{at.astimezone():%Y-%m-%d %H:%M}"
-        if on_terminal()
-        else format_time(at.replace(microsecond=0))
-    )
+    if not on_terminal():
+        return format_time(at.replace(microsecond=0))
+    with suppress(OverflowError):  # "never" as 9999-12-31T23:59:59Z stays in UTC
+        at = at.astimezone()
+    return f"{at:%Y-%m-%d %H:%M}"
 
 
 def date(at: datetime | None) -> str:

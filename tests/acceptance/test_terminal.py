@@ -221,6 +221,15 @@ def test_times_are_the_readers_own(history: None) -> None:
         assert "2026-11-10T18:00:00Z" in piped
 
 
+def test_a_time_that_the_local_zone_lacks() -> None:
+    """A model that never retires (9999-12-31T23:59:59Z) is shown in every time zone."""
+    synced([model("m", retires_at="9999-12-31T23:59:59Z")])
+    for command in (["models"], ["show", "m"]):
+        shown = at_terminal(*command, columns=200, TZ="Asia/Tokyo")
+        assert shown.exit_code == 0
+        assert "9999-12-31" in shown.text
+
+
 def test_header(history: None) -> None:
     """A table has a header row, on a terminal and in a pipe."""
     models, events = screens("models", "events", columns=120)
