@@ -5,15 +5,22 @@ Only an id is required of a model. `ModelInfo.from_payload` decodes the objects.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from catalog_sync.client.exchange import Query
 from catalog_sync.domain.model import ModelInfo
 from catalog_sync.errors import BadAnswerError
+
+_GOES_ON: Final = re.compile(
+    r"next(_?(page|cursor|token|ur[il]|link|id|offset|after)\w*)?|has_?(more|next)\w*|is_?truncated",
+    re.IGNORECASE,
+)
+"""Names of fields in which servers state that the list has another page."""
 
 
 class OpenAIApi:
@@ -26,14 +33,23 @@ class OpenAIApi:
         return ()
 
     def next_query(self, fields: Mapping[str, Any] | None, query: Query) -> Query | None:  # noqa: ARG002
-        """Return the query of the next page, if the answer names one."""
+        """Return the query of the next page, if the answer names one.
+
+        Raises BadAnswerError if it names one in a way that is not supported: without that page, the
+        list would be incomplete.
+        """
         fields = fields or {}
+        has_more = fields.get("has_more")
         links = fields.get("links")
         link = links.get("next") if isinstance(links, Mapping) else None
         if isinstance(link, str) and link:  # OpenRouter: only its query is used, never its host
-            return tuple(parse_qsl(urlsplit(link).query))
-        if fields.get("has_more") is not True:
+            return tuple(parse_qsl(link.partition("#")[0].partition("?")[2]))
+        if has_more is None and (name := _other_paging(fields)):
+            raise BadAnswerError(f"{name} states another page, in a way that is not supported")
+        if not has_more:
             return None
+        if has_more is not True:
+            raise BadAnswerError("has_more is not a boolean")
         last_id = fields.get("last_id")
         if not isinstance(last_id, str) or not last_id:
             raise BadAnswerError("has_more is true, but the answer has no cursor")
@@ -47,3 +63,10 @@ class OpenAIApi:
     def advice(self, fields: Mapping[str, Any] | None, items: Sequence[msgspec.Raw]) -> str | None:  # noqa: ARG002
         """Return None: this shape accepts any list."""
         return None
+
+
+def _other_paging(fields: Mapping[str, Any]) -> str | None:
+    """Return the name of a field, perhaps in an object (`pagination`), that states another page."""
+    objects = [fields, *(value for value in fields.values() if isinstance(value, Mapping))]
+    names = (name for each in objects for name, value in each.items() if value)
+    return next(filter(_GOES_ON.fullmatch, names), None)

@@ -415,6 +415,47 @@ def test_pages_without_end(fields: dict[str, Any]) -> None:
         walked(listed({"id": "a"}, **fields))
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"has_more": "true", "last_id": "a"},
+        {"has_more": 1, "last_id": "a"},
+        {"hasMore": True},
+        {"next": "https://example.com/v1/models?page=2"},
+        {"next_page": 2},
+        {"nextPageToken": "x"},
+        {"pagination": {"next_cursor": "x"}},
+        {"links": {"next": {"href": "/v1/models?page=2"}}},
+    ],
+)
+def test_pages_of_an_unknown_kind(fields: dict[str, Any]) -> None:
+    """A list that goes on in a way that is not supported is incomplete, and is never recorded."""
+    with pytest.raises(BadAnswerError, match=r"not supported|not a boolean"):
+        walked(listed({"id": "a"}, **fields))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"has_more": False, "nextPageToken": "x"},
+        {"has_more": None, "last_id": "a"},
+        {"next": None, "next_page": "", "nextPageToken": ""},
+        {"pagination": {"next": None, "has_next": False}, "links": {"next": None}, "total": 1},
+    ],
+)
+def test_one_page(fields: dict[str, Any]) -> None:
+    """A list that states no further page has one page."""
+    assert list(walked(listed({"id": "a"}, **fields)).models) == ["a"]
+
+
+def test_a_link_that_is_no_url() -> None:
+    """Of a link to the next page only the query counts, whatever stands before it."""
+    answers = [listed({"id": "a"}, links={"next": "http://[x/?page=2"}), listed({"id": "b"})]
+    with ScriptedServer(answers) as server, connect(server.url) as client:
+        assert list(client.walk().models) == ["a", "b"]
+    assert server.requests[1].query == [("page", "2")]
+
+
 def test_not_found() -> None:
     """A 404 names the requested URL."""
     with ScriptedServer([Answer({"detail": "Not Found"}, 404)]) as server:

@@ -188,7 +188,7 @@ def test_what_is_ignored_makes_no_event(
 @pytest.mark.parametrize("ignored", ["created_at", "display_name", "type"])
 @pytest.mark.parametrize("lifecycle", [None, "sunset"])
 def test_an_ignored_path_changes_no_meaning(ignored: str, lifecycle: str | None) -> None:
-    """A retirement date on a model without a known lifecycle is `rescheduled`, ignored paths or not."""
+    """With an ignored path too, a date on a model without a lifecycle is `rescheduled`."""
     known = state(row(lifecycle=lifecycle))
     seen = catalog(info(lifecycle=lifecycle, retires_at="2027-01-01T00:00:00Z"))
     for ignore in ([], [ignored]):
