@@ -805,7 +805,7 @@ def test_models_chosen(history: Path) -> None:
     cases = {
         "--all": [*LISTED, *LEFT],
         "--lifecycle deprecated": [DEPRECATED],
-        "--as-of 2026-02-01": [],  # a date is its first instant
+        "--as-of 2026-02-01": [],  # a date means its beginning
         "--as-of 2026-02-02": as_of("2026-02-01"),
         "--as-of 2026-06-15T19:53:00+02:00": as_of("2026-06-15"),
         "--as-of 2026-04-20T18:00:00Z --all": [*as_of("2026-04-20"), "claude-3-haiku-20240307"],

@@ -61,7 +61,7 @@ class Source:
         self.api = Api()
         self.clock = START
         self.kept: dict[datetime, list[ModelRecord]] = {LONG_AGO: []}
-        """Every row of the source, by the instant that it was written at."""
+        """Every row of the source, by the time at which it was written."""
 
     def make(self, step: Step) -> None:
         self.clock += step.passed
@@ -84,7 +84,7 @@ class Source:
             self.kept[synced_at] = self.app.models(sources=[self.name], removed=True)
 
     def then(self, time: datetime) -> list[ModelRecord]:
-        return self.kept[max(instant for instant in self.kept if instant <= time)]
+        return self.kept[max(each for each in self.kept if each <= time)]
 
 
 def _empty_first(cause: object) -> bool:
@@ -121,13 +121,13 @@ def play(app: App, names: Sequence[str], both: Sequence[list[Step]]) -> list[Sou
 
 
 def instants_of(sources: Sequence[Source]) -> list[datetime]:
-    """Return each instant at which something was written, and those just before and after it."""
+    """Return each time at which something was written, and the times just before and after it."""
     written = {ALWAYS}.union(*(source.kept for source in sources)) - {LONG_AGO}
     return sorted({each + shift for each in written for shift in (-TICK, timedelta(), TICK)})
 
 
 def test_every_time(app: App) -> None:
-    """At every instant of two sources, and a microsecond around it, each row is as it was then.
+    """At every time of two sources, and a microsecond around it, each row is as it was then.
 
     The README's recipe for a date gives the same answer. The histories contain an event of every
     kind, held runs, and excluded ids.

@@ -350,7 +350,7 @@ LOOKALIKES = [
 ]
 
 
-INSTANTS = [
+TIMES = [
     NOW,
     NOW.replace(microsecond=0),
     NOW.replace(microsecond=999999),
@@ -393,9 +393,9 @@ def test_text_is_kept(filled: sa.Engine) -> None:
 
 
 def test_instants_are_kept(filled: sa.Engine) -> None:
-    """An instant is read back to the microsecond, aware and in UTC, from any zone."""
+    """A time is read back to the microsecond, aware and in UTC, from any zone."""
     models = table("models")
-    for number, time in enumerate(INSTANTS):
+    for number, time in enumerate(TIMES):
         insert(filled, "models", id=str(number), created_at=time)
         wanted = sa.select(models.c.created_at).where(models.c.id == str(number))
         [[kept]] = read(filled, wanted)

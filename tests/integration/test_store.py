@@ -72,7 +72,7 @@ def statements_of(
 # --- cost --------------------------------------------------------------------------------------
 
 
-def test_a_pass_without_changes_costs_the_same(database_url: str) -> None:
+def test_a_run_without_changes_costs_the_same(database_url: str) -> None:
     """A run without changes sends as many statements for 800 models as for 3."""
     with Api() as api, App(settings_for(database_url, api.url)) as app:
         api.models = catalog(3)

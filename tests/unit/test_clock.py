@@ -1,4 +1,4 @@
-"""Time: which texts are instants or durations, and how both are written."""
+"""Time: which texts are times or durations, and how both are written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TOKYO = timezone(timedelta(hours=9))
     ],
 )
 def test_rfc3339(text: str, time: datetime) -> None:
-    """An RFC 3339 time is an instant in UTC, cut to microseconds."""
+    """An RFC 3339 time is read in UTC, cut to microseconds."""
     parsed = clock.parse_rfc3339(text)
     assert parsed == time
     assert parsed.tzinfo is UTC
@@ -124,7 +124,7 @@ def test_too_long_a_duration() -> None:
     ],
 )
 def test_time(text: str, time: datetime) -> None:
-    """A person states a time as RFC 3339, as a date (its first instant), or as an age."""
+    """A person states a time as RFC 3339, as a date (its beginning), or as an age."""
     assert clock.parse_time(text, NOON) == time
 
 
@@ -160,7 +160,7 @@ def test_no_time(text: str) -> None:
     ],
 )
 def test_format_instant(time: datetime, text: str) -> None:
-    """An instant is written in UTC, ending in Z, with microseconds where there are any."""
+    """A time is written in UTC, ending in Z, with microseconds where there are any."""
     assert clock.format_time(time) == text
     assert clock.parse_rfc3339(text) == time
 
@@ -174,7 +174,7 @@ def test_naive_times_are_errors() -> None:
 
 
 def test_utc() -> None:
-    """An instant in another zone is the same instant in UTC, and so is the clock's."""
+    """A time in another zone is the same time in UTC, and so is the clock's."""
     time = clock.to_utc(NOON.astimezone(TOKYO))
     assert (time, time.tzinfo) == (NOON, UTC)
     before = datetime.now(UTC)

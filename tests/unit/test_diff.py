@@ -74,7 +74,7 @@ def test_diff(old: dict[str, Any], new: dict[str, Any], paths: list[str]) -> Non
     ],
 )
 def test_instants(one: str, other: str, expected: bool) -> None:
-    """Two spellings of the same instant are the same value, at any depth; text is text."""
+    """Two spellings of the same time are the same value, at any depth; text is text."""
     for wrap in (lambda value: value, lambda value: [{"at": value}]):
         assert same(wrap(one), wrap(other)) is expected
         assert same(wrap(other), wrap(one)) is expected

@@ -47,10 +47,10 @@ def one(step: Step, model_id: str) -> dict[str, Any]:
 def test_order() -> None:
     """Steps are in the order of UTC time, begin on 2026-02-01, and have different headlines."""
     story = steps()
-    instants = [step.at for step in story]
-    assert instants == sorted(set(instants))
-    assert {instant.utcoffset() for instant in instants} == {timedelta(0)}
-    assert instants[0].date().isoformat() == "2026-02-01"
+    times = [step.at for step in story]
+    assert times == sorted(set(times))
+    assert {time.utcoffset() for time in times} == {timedelta(0)}
+    assert times[0].date().isoformat() == "2026-02-01"
     assert len({step.headline for step in story}) == len(story)
 
 
