@@ -5,7 +5,6 @@ Refusals become errors that quote the server. No error repeats the values of the
 
 from __future__ import annotations
 
-import itertools
 import logging
 import random
 import re
@@ -179,7 +178,9 @@ class ModelsClient:
 
     def _ask(self, target: str) -> Response:
         """Request with retries. Returns the last answer, whatever its status."""
-        for attempt in itertools.count(1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 response = self._ask_once(target)
             except UnreachableError as error:
@@ -189,7 +190,6 @@ class ModelsClient:
                 reason, asked = f"HTTP {response.status}", response.retry_after
                 if not (_is_retried(response) and self._wait(attempt, reason, asked)):
                     return response
-        raise AssertionError("unreachable")
 
     def _wait(self, attempt: int, reason: str, asked: timedelta | None = None) -> bool:
         """Wait before the next attempt. Returns False after the last attempt."""

@@ -12,7 +12,7 @@ from sqlalchemy.pool import StaticPool
 from catalog_sync.db import engine as db_engine
 from catalog_sync.db import migrate
 from catalog_sync.db.failures import is_missing_table
-from catalog_sync.errors import DatabaseError
+from catalog_sync.errors import DatabaseError, SchemaError
 
 T = TypeVar("T")
 
@@ -68,17 +68,13 @@ def run(
 
     def checked(connection: sa.Connection) -> T:
         if connection.scalar(migrate.REVISION) != migrate.HEAD:
-            raise _OtherSchemaError
+            raise SchemaError("the schema is missing or has another revision")
         return work(connection)
 
     try:
         return db_engine.run(engine, checked, landed=landed, checkpoint=False)
-    except (DatabaseError, _OtherSchemaError) as error:
+    except DatabaseError as error:
         if error.__cause__ is not None and not is_missing_table(error.__cause__):
             raise
     migrate.ensure_schema(engine)
     return db_engine.run(engine, work, landed=landed, checkpoint=False)
-
-
-class _OtherSchemaError(Exception):
-    """The schema is missing or has another revision."""

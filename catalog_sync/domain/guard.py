@@ -41,15 +41,10 @@ IDENTITY_CHANGED = "identity_changed"
 
 def drop_excluded(models: Mapping[str, T], exclude: Sequence[str]) -> Mapping[str, T]:
     """Drop the ids that match a glob of `exclude`; case matters."""
-    return (
-        models
-        if not exclude
-        else {
-            id_: value
-            for id_, value in models.items()
-            if not any(fnmatchcase(id_, pattern) for pattern in exclude)
-        }
-    )
+    if not exclude:
+        return models
+    kept = (id_ for id_ in models if not any(fnmatchcase(id_, glob) for glob in exclude))
+    return {id_: models[id_] for id_ in kept}
 
 
 def missing(state: SourceState, catalog: Catalog) -> list[ModelRecord]:
