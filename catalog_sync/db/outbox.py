@@ -60,6 +60,8 @@ def enqueue(
         _end_waits_of_a_wrong_clock(connection, known, now)
         matched = update(alert_channels).where(alert_channels.c.name.in_(sorted(known)))
         connection.execute(matched.values(enqueued_until=now))
+        ahead = matched.where(alert_channels.c.started_at > now)
+        connection.execute(ahead.values(started_at=now))  # see `_since`
 
 
 def _end_waits_of_a_wrong_clock(
@@ -82,7 +84,9 @@ def needs_enqueue(connection: sa.Connection, rules: Sequence[AlertSettings], now
     return (
         len(known) < len({rule.name for rule in rules})
         or any(
-            row.enqueued_until is None or abs(now - row.enqueued_until) >= _ENQUEUE_EVERY
+            row.started_at > now
+            or row.enqueued_until is None
+            or abs(now - row.enqueued_until) >= _ENQUEUE_EVERY
             for row in known.values()
         )
         or bool(_missing(connection, rules, known, now, None))
@@ -103,7 +107,10 @@ def _missing(
     now: datetime,
     run_id: int | None,
 ) -> list[tuple[int | None, str]]:
-    """Return the ids of events without an outbox entry, with the channel whose rule matches."""
+    """Return the ids of events without an outbox entry, with the channel whose rule matches.
+
+    A run begins after its channels: all its events count, whatever the clocks say.
+    """
     since = {name: _since(row, now) for name, row in channels.items()}
     kinds = sorted({kind for rule in rules for kind in rule.events})
     if not since or not kinds:
@@ -126,7 +133,9 @@ def _missing(
         wanted += [
             (event.id, rule.name)
             for rule in rules
-            if rule.name in since and event.occurred_at >= since[rule.name] and rule.matches(event)
+            if rule.name in since
+            and (run_id is not None or event.occurred_at >= since[rule.name])
+            and rule.matches(event)
         ]
     return [key for key in dict.fromkeys(wanted) if key not in present]
 

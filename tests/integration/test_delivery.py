@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 import sqlalchemy as sa
@@ -34,7 +35,16 @@ from catalog_sync.demo.sandbox import Sandbox
 from catalog_sync.domain.kinds import Kind
 from catalog_sync.domain.model import Event
 from receivers import PATIENCE_SECONDS, Receiver, Reply, write_config
-from support import environment, model, program, settings_for
+from support import (
+    Answer,
+    Request,
+    ScriptedServer,
+    environment,
+    model,
+    page,
+    program,
+    settings_for,
+)
 
 # Apprise imports it where the mail plugin may sign mails.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -122,12 +132,14 @@ def test_asked_to_wait(asked: timedelta, pause: timedelta) -> None:
 
 
 class Clock:
-    """A clock that a test sets."""
+    """A clock that a test sets. Each reading is later than the one before by a `tick`."""
 
-    def __init__(self, now: datetime = NOW) -> None:
+    def __init__(self, now: datetime = NOW, tick: timedelta = timedelta()) -> None:
         self.now = now
+        self.tick = tick
 
     def __call__(self) -> datetime:
+        self.now += self.tick
         return self.now
 
 
@@ -496,6 +508,18 @@ def test_events_of_other_processes(world: World, hook: Receiver) -> None:
     assert world.deliver(enqueue=True, later=timedelta(hours=9)) == 0
 
 
+def test_events_after_a_clock_was_set_back(world: World, hook: Receiver) -> None:
+    """A channel that was first configured while the clock was ahead gets the events from now on."""
+    world.clock.now += timedelta(days=365)
+    world.deliver(enqueue=True)
+    world.clock.now = NOW
+    world.record()
+    world.deliver(enqueue=True, later=MINUTE)
+    run = world.record()
+    world.deliver(enqueue=True, later=MINUTE)
+    assert ids_told(hook) == [[f"m-{run}-0"]]
+
+
 def test_two_enqueue_at_once(world: World, hook: Receiver) -> None:
     """Processes that enqueue at the same time make one entry per event and channel."""
     world.deliver(enqueue=True)
@@ -749,3 +773,28 @@ def test_clock_set_back(database_url: str, sandbox: Sandbox) -> None:
         app.sync()
         assert app.deliver().delivered == 1
         assert len(receiver.received) == 1
+
+
+@on_sqlite
+def test_first_run_with_a_clock_ahead(database_url: str) -> None:
+    """After a first run that its clock made fail, a channel gets every alert."""
+    clock = Clock(NOW + timedelta(days=365), tick=timedelta(milliseconds=1))
+    listed = [model("a")]
+
+    def answer(_request: Request) -> Answer:
+        return Answer(page(listed), headers={"date": format_datetime(NOW, usegmt=True)})
+
+    with Receiver() as receiver, ScriptedServer(answer) as server:
+        hook = AlertSettings(name="hook", webhook=SecretStr(receiver.url))
+        settings = settings_for(database_url, server.url).model_copy(update={"alerts": (hook,)})
+        with App(settings, clock) as app:
+            assert [report.error_code for report in app.sync()] == ["clock"]
+            app.deliver()
+            clock.now = NOW
+            app.sync()
+            for id_ in ("b", "c"):
+                clock.now += MINUTE
+                listed.append(model(id_))
+                app.sync()
+                assert app.deliver().delivered == 1
+        assert ids_told(receiver) == [["b"], ["c"]]
