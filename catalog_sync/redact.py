@@ -7,6 +7,7 @@ import re
 import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from string import ascii_lowercase, ascii_uppercase
 from typing import Final
 from urllib.parse import quote
 
@@ -16,6 +17,8 @@ _PART = 8
 _SHORTEST = 4
 """Shorter values are ordinary words, not secrets."""
 _SCHEMES = ("Bearer ", "Basic ")
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
+"""Unlike `str.lower`, this keeps the number of characters."""
 _SHORTEST_RECORDED = 12
 """Shorter keys (`ollama`, `not-needed`) are placeholders, and may be words in an answer."""
 _PROBE = 4
@@ -59,20 +62,24 @@ class Redactor:
         words |= {word.replace("'", "\\'") for word in words}
         words |= {word.replace("\\", "") for word in words}  # see `found_in_traceback`
         words |= {quote(word, safe="") for word in words}
+        words = {word.translate(_LOWER) for word in words}
         self._secrets = sorted((w for w in words if len(w) >= _SHORTEST), key=len, reverse=True)
         self._parts = {w[i : i + _PART] for w in self._secrets for i in range(len(w) - _PART + 1)}
 
     def __call__(self, text: str) -> str:
-        """Return `text` with every secret, and every part of one of eight characters, replaced."""
-        hidden = bytearray(len(text))
+        """Return `text` with every secret, and every part of one of eight characters, replaced.
+
+        Case is ignored: a key of hexadecimal digits is the same key in capitals.
+        """
+        hidden, lower = bytearray(len(text)), text.translate(_LOWER)
         for secret in self._secrets:
-            start = text.find(secret)
+            start = lower.find(secret)
             while start >= 0:
                 hidden[start : start + len(secret)] = b"\1" * len(secret)
-                start = text.find(secret, start + 1)
+                start = lower.find(secret, start + 1)
         if self._parts:
             for start in range(len(text) - _PART + 1):
-                if text[start : start + _PART] in self._parts:
+                if lower[start : start + _PART] in self._parts:
                     hidden[start : start + _PART] = b"\1" * _PART
         if not any(hidden):
             return text

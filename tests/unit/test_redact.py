@@ -25,6 +25,7 @@ KEY = "sk-ant-test-4f1c9a27"
         (f"cut: {KEY[:12]}…", "cut: [redacted]…"),
         (f"cut: …{KEY[-8:]}", "cut: …[redacted]"),
         (f"short: {KEY[:7]}", f"short: {KEY[:7]}"),
+        (f"THE KEY {KEY.upper()} IS WRONG, İ", "THE KEY [redacted] IS WRONG, İ"),
         ("nothing", "nothing"),
         ("", ""),
     ],
