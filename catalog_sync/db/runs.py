@@ -13,9 +13,9 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from catalog_sync.db.outbox import register_channels
 from catalog_sync.db.schema import alert_channels, sources, sync_runs
-from catalog_sync.db.state import last_of, source_of, state_of
+from catalog_sync.db.state import last_ended, source_of, state_of
 from catalog_sync.db.statements import constant, database_now, insert_new, inserted_id
-from catalog_sync.domain.kinds import ENDED, INTERRUPTED, RunStatus
+from catalog_sync.domain.kinds import INTERRUPTED, RunStatus
 from catalog_sync.domain.model import SourceRecord, SourceState
 
 _LEASE_HELD = "another process is syncing it"
@@ -92,7 +92,7 @@ def _look_statement(dialect: str, lock: bool) -> sa.Select[Any]:
         sources,
         database_now(dialect).label("now"),
         running.exists().label("running"),
-        last_of(sync_runs.c.started_at, *ENDED).scalar_subquery().label("tried_at"),
+        last_ended(sync_runs.c.started_at).scalar_subquery().label("tried_at"),
         select(func.count()).where(names).scalar_subquery().label("channels"),
     ).where(sources.c.name == source)
     return statement.with_for_update(of=sources) if lock else statement

@@ -22,7 +22,7 @@ _WALKED = (RunStatus.SUCCEEDED, RunStatus.HELD)
 _GOOD_RUNS = 100
 """Among this many applied runs, the latest start counts: clocks may have been set back."""
 _COUNTS = sa.or_(sync_runs.c.error_code.is_(None), sync_runs.c.error_code != constant(STOPPED))
-"""Stopped runs do not count."""
+"""Stopped runs, which are failed ones, do not count."""
 
 
 def select_state(
@@ -32,7 +32,7 @@ def select_state(
 
     `began_at` is the start of the present run.
     """
-    tried = last_of(sync_runs.c.started_at, *ENDED).scalar_subquery().label("tried_at")
+    tried = last_ended(sync_runs.c.started_at).scalar_subquery().label("tried_at")
     found = select(sources, tried).where(sources.c.name == bindparam("source"))
     if (row := connection.execute(found, {"source": name}).one_or_none()) is None:
         return SourceState(SourceRecord(name, base_url), {}), None
@@ -67,6 +67,13 @@ def state_of(
     )
 
 
+def last_ended(column: Any) -> sa.Select[Any]:
+    """Select a value of the last run of a `source` that ended."""
+    ended = sync_runs.c.status != constant(RunStatus.RUNNING)
+    runs = select(column).where(sync_runs.c.source == bindparam("source"), ended, _COUNTS)
+    return runs.order_by(sync_runs.c.number.desc()).limit(constant(1))
+
+
 def last_of(column: Any, *statuses: RunStatus) -> sa.Select[Any]:
     """Select a value of the last run of a `source` that ended in one of the statuses."""
     runs = _last_runs(column, statuses)
@@ -85,7 +92,7 @@ def _last_runs(
         .where(
             sync_runs.c.source == bindparam("source"),
             sync_runs.c.status == constant(status),
-            _COUNTS,
+            *([_COUNTS] if status is RunStatus.FAILED else []),
             *conditions,
         )
         .order_by(sync_runs.c.number.desc())
@@ -105,7 +112,7 @@ def _state() -> sa.Select[Any]:
     second = second.limit(constant(1)).offset(constant(1))
     columns = {
         "walk": last_of(sync_runs.c.status, *_WALKED),
-        "error": last_of(sync_runs.c.error, *ENDED),
+        "error": last_ended(sync_runs.c.error),
         "second_last_walk_at": second,
         "good_at": select(func.max(good.c.started_at)),
         "failed_at": _last_event_at(Kind.SYNC_FAILED),
