@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from catalog_sync.alerts.heartbeat import Heartbeat
+    from catalog_sync.client.models import ModelsClient
     from catalog_sync.clock import Clock
     from catalog_sync.config.settings import Settings, SourceSettings
-    from catalog_sync.sync.decide import ModelsSource
 
 _PING_SECONDS = 2.0
 """How long `close` waits for a heartbeat that is being sent."""
@@ -193,7 +193,7 @@ class AllSources:
                     cancel.cancel()  # before the pool waits for its threads
                     raise
 
-    def _open_client(self, source: SourceSettings, cancel: CancelToken) -> ModelsSource:
+    def _open_client(self, source: SourceSettings, cancel: CancelToken) -> ModelsClient:
         """Read the source's credential and return its client. Raises SecretError."""
         from catalog_sync.client.anthropic import AnthropicApi  # noqa: PLC0415  # heavy
         from catalog_sync.client.models import ModelsClient  # noqa: PLC0415

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from catalog_sync.domain import guard, incidents
 from catalog_sync.domain.diff import ignored_paths
@@ -21,31 +21,10 @@ if TYPE_CHECKING:
     from catalog_sync.config.settings import SourceSettings
     from catalog_sync.domain.guard import Hold
     from catalog_sync.domain.kinds import AbsenceCheck
-    from catalog_sync.domain.model import Catalog, Event, ModelInfo, SourceState
+    from catalog_sync.domain.model import Catalog, Event, SourceState
     from catalog_sync.sync.context import RunContext
 
 logger = logging.getLogger(__name__)
-
-
-class ModelsSource(Protocol):
-    """The client's methods that a run calls."""
-
-    def walk(
-        self,
-        *,
-        page_size: int,
-        lifecycle: Sequence[str],
-        known: Mapping[str, ModelInfo],
-        on_page: Callable[[int, int], None],
-    ) -> Catalog:
-        """Walk all pages. Raises SourceError and StoppedError."""
-        ...
-
-    def confirm_absent(
-        self, missing_ids: Sequence[str], listed_ids: Sequence[str]
-    ) -> Mapping[str, AbsenceCheck]:
-        """Request the missing models by id; `listed_ids` are controls. Raises StoppedError."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

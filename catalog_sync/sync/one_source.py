@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from catalog_sync.client.models import ModelsClient
     from catalog_sync.config.settings import SourceSettings
     from catalog_sync.domain.model import Event, SourceState
     from catalog_sync.errors import CatalogSyncError
     from catalog_sync.sync.context import RunContext
-    from catalog_sync.sync.decide import ModelsSource
 
 _LEASE_MARGIN = timedelta(minutes=1)
 """The part of a lease after the walk's deadline, for decisions and writing."""
@@ -50,7 +50,7 @@ class SourceRun:
 
     context: RunContext
     source: SourceSettings
-    open_client: Callable[[], ModelsSource]
+    open_client: Callable[[], ModelsClient]
     """Opens the client when the run needs it. Raises SourceError."""
 
     def run(self) -> RunReport:
