@@ -105,7 +105,7 @@ def _last_runs(
 
 def _state() -> sa.Select[Any]:
     walked = sync_runs.c.models.is_not(None)
-    walks = _last_runs(sync_runs.c.finished_at, _WALKED, walked, limit=2)
+    walks = _last_runs(sync_runs.c.finished_at, (RunStatus.SUCCEEDED,), walked, limit=2)
     began_before = sync_runs.c.started_at <= bindparam("began_at")
     good = _last_runs(sync_runs.c.started_at, _WALKED, walked, began_before, limit=_GOOD_RUNS)
     second = select(walks.c.finished_at).order_by(walks.c.number.desc())

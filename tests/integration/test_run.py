@@ -428,6 +428,21 @@ def test_no_answer_is_no_news(known: Bench) -> None:
     assert events_of(known.sync()) == [("removed", "claude-9")]
 
 
+@sqlite_only
+def test_a_held_list_is_no_evidence(known: Bench) -> None:
+    """The walks of held runs are not among the three that miss a model."""
+    known.api.by_id = {f"claude-{n}": refused(403) for n in range(7, 10)}
+    for listed, kinds in [
+        ([], ["sync_held"]),
+        ([], []),
+        (catalog(7), ["sync_recovered"]),
+        (catalog(7), []),
+        (catalog(7), ["removed"] * 3),
+    ]:
+        known.api.models = listed
+        assert [kind for kind, _ in events_of(known.sync())] == kinds
+
+
 def test_ids_that_look_alike(bench: Bench) -> None:
     """Ids that differ in case, spaces or accents are different models in all events."""
     ids = ["claude", "Claude", "claude ", "clàude", "cla\u0300ude", "🦊", "نموذج", "a/b?c#d%20"]
