@@ -29,8 +29,7 @@ from catalog_sync.errors import ConfigError
 from catalog_sync.text import install_command
 
 _CONNECT_SECONDS: Final = 5.0  # as the official SDK
-_SILENCE_SECONDS: Final = 30.0
-"""How long a server may be silent, within the deadline, before a request fails."""
+_SILENCE_SECONDS: Final = 30.0  # within the deadline
 _WRITE_BYTES: Final = 64 * 1024
 _TLS_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 _PROXY_VARIABLES: Final = (
@@ -152,12 +151,11 @@ class _Backend(httpcore.NetworkBackend):
                 connection.connect(address)
                 _seconds(connection, 0)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            except OSError as failed:
+            except BaseException as failed:
                 connection.close()
+                if not isinstance(failed, OSError):
+                    raise
                 error = failed
-            except BaseException:
-                connection.close()
-                raise
             else:
                 return _Stream(SyncStream(connection))
         raise httpcore.ConnectError(str(error)) from error
@@ -211,9 +209,7 @@ def _connections(
     Not an `httpx.Client`: that keeps cookies, which sources must not share, and parses redirects.
     """
     transport = httpx.HTTPTransport(
-        verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        if tls_files is None
-        else _tls(tls_files, verify),
+        verify=_tls(tls_files, verify),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
         proxy=proxy,
     )
@@ -224,9 +220,14 @@ def _connections(
     return transport
 
 
-@lru_cache(maxsize=2)
-def _tls(files: tuple[str | None, ...], verify: bool) -> ssl.SSLContext:
-    del files  # only the key of the cache: httpx and ssl read the environment themselves
+if hasattr(os, "register_at_fork"):  # on a shared connection, answers would get mixed up
+    os.register_at_fork(after_in_child=_connections.cache_clear)
+
+
+@lru_cache(maxsize=3)  # `files` is only in its key: httpx and ssl read the environment themselves
+def _tls(files: tuple[str | None, ...] | None, verify: bool) -> ssl.SSLContext:
+    if files is None:
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used
     return httpx.create_ssl_context(verify)
 
 
@@ -264,8 +265,7 @@ def _proxies(variables: tuple[str | None, ...]) -> tuple[dict[str, tuple[str, st
 
 
 def _usable(name: str, proxy: str) -> tuple[str, str]:
-    variable = f"{name}_proxy"
-    variable = variable if variable in os.environ else variable.upper()
+    variable = f"{name}_proxy" if f"{name}_proxy" in os.environ else f"{name}_proxy".upper()
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     try:
         httpx.Proxy(proxy)

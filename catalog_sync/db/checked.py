@@ -33,6 +33,7 @@ def read(engine: sa.Engine) -> Iterator[sa.Connection]:
             connection = stack.enter_context(db_engine.read_transaction(engine))
             revision = migrate.revision_of(connection)
         if revision is None:
+            stack.close()  # another thread may need the connection to set up the database
             connection = stack.enter_context(_empty_catalog())
         else:
             migrate.refuse_other(engine, revision)

@@ -11,15 +11,16 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from catalog_sync.db.failures import database_errors, is_disconnect, is_repeatable
+from catalog_sync.db.failures import database_errors, is_disconnect, is_repeatable, option_errors
 from catalog_sync.db.urls import DRIVERS, check_options, connect_options, display_url, parse
 from catalog_sync.db.urls import without_secrets as _without_secrets
 from catalog_sync.errors import ConfigError, DatabaseError, DriverMissingError
@@ -36,9 +37,30 @@ _SILENCE_SECONDS = 11 * LOCK_TIMEOUT_SECONDS
 """How long a server may take to answer. Longer than it waits for the lock of a set-up."""
 _CONNECTIONS = 16
 """The largest number of connections to a server, which the threads of all sources share."""
-_sqlite_writer = threading.Lock()
+_WRITERS = 12
+"""The most writing transactions at a time. The rest is for readers, such as /healthz."""
+_engines: WeakSet[sa.Engine] = WeakSet()
 REPEAT_SECONDS = 10
 """How long a conflicting transaction is repeated."""
+
+
+def _new_writers() -> dict[bool, Any]:
+    """Return what a writing transaction waits for, without a limit: of SQLite, and of a server."""
+    return {True: threading.Lock(), False: threading.BoundedSemaphore(_WRITERS)}
+
+
+_writers = _new_writers()
+
+
+def _after_fork() -> None:
+    """Leave the connections to the parent: each process would receive answers for the other."""
+    _writers.update(_new_writers())
+    for engine in list(_engines):
+        engine.dispose(close=False)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class StaleReadError(DatabaseError):
@@ -87,6 +109,7 @@ def prepare(engine: sa.Engine, *, prepared: bool = False) -> None:
 
     `prepared`: the URL enables server-side prepared statements.
     """
+    _engines.add(engine)
     _translate_connecting(engine)
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
@@ -109,20 +132,14 @@ def prepare(engine: sa.Engine, *, prepared: bool = False) -> None:
 
 
 def _translate_connecting(engine: sa.Engine) -> None:
-    mistakes = (engine.dialect.loaded_dbapi.ProgrammingError, engine.dialect.loaded_dbapi.DataError)
-
     @event.listens_for(engine, "do_connect")
     def _do_connect(dialect: Any, _record: Any, args: Any, options: Any) -> Any:
-        try:
+        with option_errors(engine):
             if engine.dialect.name == "sqlite" and _only_to_read(args[0]):
                 # Without `immutable`, SQLite creates files beside it to share it with a writer.
                 uri = f"file:{quote(args[0])}?immutable=1"
                 return dialect.connect(uri, *args[1:], **{**options, "uri": True})
             return dialect.connect(*args, **options)
-        except (*mistakes, AttributeError, TypeError, LookupError, ValueError) as error:
-            # Drivers report an unusable option of the URL with various exceptions.
-            reason = _without_secrets(error, engine.url)
-            raise ConfigError(f"database_url: the driver rejects an option: {reason}") from None
 
 
 def _begin_commands(dialect: Any, *, reading: bool) -> list[str]:
@@ -241,7 +258,7 @@ def run(
     until: float | None = time.monotonic() + REPEAT_SECONDS if sqlite else None
     attempt = 0
     # Faster than SQLite's own lock, for which a thread waits by sleeping.
-    with _sqlite_writer if sqlite else nullcontext(), database_errors(engine):
+    with _writers[sqlite], database_errors(engine):
         while True:
             done: list[T] = []
             try:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from catalog_sync.db.urls import display_url, secrets, suspect_files, without_secrets
-from catalog_sync.errors import DatabaseError, ValueRefusedError
+from catalog_sync.errors import ConfigError, DatabaseError, ValueRefusedError
 
 _LOCKED = {"SQLITE_BUSY", "SQLITE_LOCKED"}
 _CONFLICTS = {"40001", "40P01", 1213, 1205, 1020, *_LOCKED}
@@ -36,6 +36,7 @@ _ADVICE: tuple[tuple[set[Any], str], ...] = (
     (_READ_ONLY, "it is read-only (a replica?); point database_url to the primary"),
     (_LOCKED, "another process holds it; try again"),
     (_CONFLICTS, "other transactions held it for too long; try again"),
+    ({"SQLITE_NOTADB", "SQLITE_CORRUPT"}, "restore a backup, or name another file"),
     (
         {"SQLITE_IOERR", "SQLITE_PROTOCOL"},
         "check the disk; SQLite needs a local file system with shared memory",
@@ -96,6 +97,23 @@ def database_errors(engine: sa.Engine) -> Iterator[None]:
         if not _is_operational(engine, error):
             raise
         raise _unusable(engine, error) from _cause(error, engine.url)
+
+
+@contextmanager
+def option_errors(engine: sa.Engine) -> Iterator[None]:
+    """Translate the refusal of an option of the URL, for which each driver has its own error.
+
+    Raises ConfigError.
+    """
+    driver = engine.dialect.loaded_dbapi
+    refusals = (driver.ProgrammingError, driver.DataError, driver.OperationalError)
+    try:
+        yield
+    except (*refusals, AttributeError, TypeError, LookupError, ValueError) as error:
+        if isinstance(error, driver.OperationalError) and code_of(error) != "SQLITE_ERROR":
+            raise
+        reason = without_secrets(error, engine.url)
+        raise ConfigError(f"database_url: the driver rejects an option: {reason}") from None
 
 
 def _is_operational(engine: sa.Engine, error: Exception) -> bool:

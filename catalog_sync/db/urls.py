@@ -75,7 +75,8 @@ def parse(url: str) -> sa.URL:
             f"database_url: the driver {parsed.get_driver_name()} is not supported",
             f"write {backend}://",
         )
-    if backend == "sqlite" and parsed.database in {None, "", ":memory:"}:
+    in_memory = parsed.query.get("mode") == "memory" or ":memory:" in (parsed.database or "")
+    if backend == "sqlite" and (in_memory or not parsed.database):
         raise ConfigError("database_url: an SQLite database needs a file", _EXPECTED)
     if backend == "sqlite" and "?" in url and "uri" not in parsed.query:
         raise ConfigError(
@@ -109,6 +110,8 @@ def connect_options(parsed: sa.URL, silence_seconds: int) -> tuple[sa.URL, dict[
                 f"database_url: the option {unknown[0]} is not supported",
                 f"expected one of: {', '.join(sorted(_MYSQL_OPTIONS))}",
             )
+        if parsed.password:  # PyMySQL would encode it in Latin-1; other clients send UTF-8
+            options["password"] = str(parsed.password).encode(errors="surrogateescape")
     given = str(parsed.query.get(encoding, needed))
     if given.lower().replace("-", "") not in {"utf8", "utf8mb3", "utf8mb4"}:
         raise ConfigError(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -20,7 +22,7 @@ from catalog_sync.app import App
 from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
 from catalog_sync.config.values import SecretStr
 from catalog_sync.db import engine as db_engine
-from catalog_sync.db import migrate, retention, runs
+from catalog_sync.db import checked, migrate, retention, runs
 from catalog_sync.db import state as db_state
 from catalog_sync.db.outbox import DeliveryCounts
 from catalog_sync.db.schema import alert_deliveries, model_events, sources, sync_runs
@@ -98,6 +100,8 @@ def test_options_of_postgresql(database_url: str, api: ScriptedServer, options: 
         ("postgresql://u@h/d?colour=blue", "colour is not an option"),
         ("sqlite:///a?b.db", "write %3F for a [?] in its path"),
         ("sqlite:///a?.db", "write %3F for a [?] in its path"),
+        ("sqlite:///file::memory:?uri=true", "an SQLite database needs a file"),
+        ("sqlite:///file:a?mode=memory&cache=shared&uri=true", "an SQLite database needs a file"),
     ],
 )
 def test_what_is_refused(url: str, advice: str) -> None:
@@ -144,6 +148,39 @@ def test_an_option_that_the_driver_cannot_read(database_url: str) -> None:
     engine = db_engine.create_engine(f"{database_url}?connect_timeout=soon")
     with pytest.raises(ConfigError, match="connect_timeout: 'soon'"):
         migrate.current_revision(engine)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [("mode=rwx", "no such access mode"), ("cache=no", "no such cache"), ("vfs=no", "no such vfs")],
+)
+def test_an_option_that_sqlite_refuses(options: str, reason: str) -> None:
+    """A value that SQLite refuses is an error of the configuration."""
+    engine = db_engine.create_engine(f"sqlite:///file:catalog.db?{options}&uri=true")
+    with pytest.raises(ConfigError, match=reason):
+        migrate.current_revision(engine)
+
+
+@servers
+def test_a_password_of_any_characters(database_url: str) -> None:
+    """A password is sent in UTF-8, as the database's own clients send it."""
+    admin = db_engine.create_engine(database_url)
+    name, password = f"u_{uuid.uuid4().hex[:12]}", "p@:/?#% é🔑"
+    user = f"{name}@'%'" if admin.dialect.name == "mysql" else name
+    change = "IDENTIFIED BY" if admin.dialect.name == "mysql" else "PASSWORD"
+    with admin.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(sa.text(f"CREATE USER {user} {change} '{password}'"))
+        if admin.dialect.name == "mysql":
+            connection.execute(sa.text(f"GRANT ALL ON {admin.url.database}.* TO {user}"))
+    try:
+        url = admin.url.set(username=name, password=password)
+        engine = db_engine.create_engine(url.render_as_string(hide_password=False))
+        assert migrate.current_revision(engine) is None
+        engine.dispose()
+    finally:
+        with admin.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            connection.execute(sa.text(f"DROP USER {user}"))
+        admin.dispose()
 
 
 @postgresql
@@ -216,6 +253,39 @@ def test_a_connection_that_breaks_is_replaced(engine: sa.Engine) -> None:
         "mysql": "KILL CONNECTION_ID()",
     }[engine.dialect.name]
     assert db_engine.run(engine, failing(engine, kill, 1)) == 1
+
+
+@servers
+def test_many_writers_leave_connections_to_readers(engine: sa.Engine) -> None:
+    """However many sources are written, a reader gets a connection, and each writer its turn."""
+    begun, finish = threading.Semaphore(0), threading.Event()
+    engine.pool._timeout = 0.1  # type: ignore[attr-defined]  # else the defect takes 30 s to show
+
+    def work(_connection: sa.Connection) -> int:
+        begun.release()
+        assert finish.wait(60)
+        return 1
+
+    with ThreadPoolExecutor(40) as threads:
+        writers = [threads.submit(db_engine.run, engine, work) for _ in range(40)]
+        try:
+            for _ in range(db_engine._WRITERS):
+                assert begun.acquire(timeout=60)
+            with db_engine.read_transaction(engine) as connection:
+                assert connection.scalar(sa.select(sa.literal(2))) == 2
+        finally:
+            finish.set()
+        assert sum(writer.result() for writer in writers) == 40
+
+
+@servers
+def test_an_empty_catalog_holds_no_connection(database_url: str) -> None:
+    """Readers of an empty database leave the connections to the thread that sets it up."""
+    engine = db_engine.create_engine(database_url)
+    with checked.read(engine) as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(sources)) == 0
+        assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    engine.dispose()
 
 
 @servers
