@@ -11,6 +11,7 @@ from functools import reduce
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from catalog_sync.db import migrate
 from catalog_sync.db.engine import read_transaction
@@ -62,7 +63,7 @@ def copy(
             for table in metadata.sorted_tables:
                 copied = (0, 0)
                 for rows in _batches(reader, table):
-                    writer.execute(sa.insert(table), rows)
+                    _insert(writer, table, rows)
                     copied = _add(copied, rows)
                     on_rows(done + copied[0], total)
                 done += copied[0]
@@ -74,6 +75,14 @@ def copy(
                     )
                 _continue_ids(writer, table)
     return done
+
+
+def _insert(writer: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+    try:
+        writer.execute(sa.insert(table), rows)
+    except exc.IntegrityError as error:
+        text = f"database {display_url(writer.engine.url)}: another process writes to it"
+        raise DatabaseError(text, "copy into an empty database") from error
 
 
 def _count(connection: sa.Connection, table: sa.Table) -> int:

@@ -67,3 +67,24 @@ def test_nothing_to_copy(tmp_path: Path) -> None:
     with pytest.raises(DatabaseError, match="there is nothing to copy"):
         db_copy.copy(source, target)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+def test_a_target_that_another_process_fills(full: sa.Engine, database_url: str) -> None:
+    """Rows that another process writes into the target meanwhile are an error in one line."""
+    target, other = db_engine.create_engine(database_url), db_engine.create_engine(database_url)
+    sources, written = metadata.tables["sources"], []
+
+    @sa.event.listens_for(target, "before_cursor_execute")
+    def write(_connection, _cursor, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO sources") and not written:
+            written.append(statement)
+            with other.begin() as connection, full.connect() as reader:
+                rows = reader.execute(sa.select(sources)).mappings().all()
+                connection.execute(sa.insert(sources), [dict(row) for row in rows])
+
+    with pytest.raises(DatabaseError, match="another process writes to it"):
+        db_copy.copy(full, target)
+    assert read(target, "models") == []
+    target.dispose()
+    other.dispose()
