@@ -16,7 +16,7 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -139,27 +139,41 @@ def _files(
         if not Path(real).is_dir():
             yield shown, real
             continue
-        listed = _listed_by_git(real)
-        for file in _walked(real, result, shown) if listed is None else listed:
+
+        def failed(error: OSError, shown: str = shown, real: str = real) -> None:
+            where = Path(shown, os.path.relpath(error.filename, real))
+            result.unreadable.append((str(where), str(error.strerror)))
+
+        for file in _below(real, failed):
             relative = os.path.relpath(file, here)
             if relative.startswith("..") or not excluded.match_file(relative):
                 yield str(Path(shown, os.path.relpath(file, real))), file
 
 
-def _walked(directory: str, result: Scan, shown: str) -> Iterator[str]:
+def _below(directory: str, failed: Callable[[OSError], None]) -> Iterator[str]:
+    """Yield the files of a directory, and of the repositories in it, that count."""
+    listed = _listed_by_git(directory)
+    if listed is None:
+        yield from _walked(directory, failed)
+        return
+    for path in listed:
+        if not os.path.isdir(path) or os.path.islink(path):  # noqa: PTH112, PTH114
+            yield path
+        elif os.path.lexists(os.path.join(path, ".git")):  # noqa: PTH118
+            yield from _below(path, failed)  # a submodule or another repository
+        else:
+            yield from _walked(path, failed)  # a submodule that was copied without its `.git`
+
+
+def _walked(directory: str, failed: Callable[[OSError], None]) -> Iterator[str]:
     """Yield every file below a directory, except in `.git`."""
-
-    def failed(error: OSError) -> None:
-        where = Path(shown, os.path.relpath(error.filename, directory))
-        result.unreadable.append((str(where), str(error.strerror)))
-
     for root, directories, files in os.walk(directory, onerror=failed):
         directories[:] = [name for name in directories if name != ".git"]
         yield from (os.path.join(root, name) for name in files if name != ".git")  # noqa: PTH118
 
 
 def _listed_by_git(directory: str) -> list[str] | None:
-    """Return the files of a directory that git tracks or does not ignore.
+    """Return the files of a directory that git tracks or does not ignore, and its repositories.
 
     Returns None outside a work tree, without git, and for a directory that git ignores as a whole:
     the user named it explicitly.
@@ -173,12 +187,8 @@ def _listed_by_git(directory: str) -> list[str] | None:
     is_real = cache(lambda parent: os.path.realpath(parent) == parent)
     for name in sorted({os.fsdecode(one) for one in listing.split(b"\0") if one}):
         path = os.path.join(directory, name.rstrip("/"))  # noqa: PTH118  # many, and Path is slow
-        if not is_real(os.path.dirname(path)):  # noqa: PTH120
-            continue  # a directory was replaced by a link
-        if not os.path.isdir(path) or os.path.islink(path):  # noqa: PTH112, PTH114
+        if is_real(os.path.dirname(path)):  # noqa: PTH120  # else replaced by a link
             found.append(path)
-        elif os.path.lexists(os.path.join(path, ".git")):  # noqa: PTH118
-            found += _listed_by_git(path) or []  # a submodule or another repository
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import socket
 import subprocess
 import unicodedata
@@ -336,6 +337,21 @@ def test_repositories_within() -> None:
         write(f"{name}/x.py")
     write("x.py")
     assert paths(".") == ["module/inner/x.py", "module/x.py"]
+
+
+@pytest.mark.usefixtures("repository")
+@pytest.mark.parametrize("left", [None, "gitdir: /gone"])
+def test_a_submodule_without_its_repository(left: str | None) -> None:
+    """The files of a submodule whose `.git` was not copied are searched, as outside git."""
+    git("init", "--quiet", "module")
+    write("module/deep/x.py")
+    git("-C", "module", "add", ".")
+    git("-C", "module", "-c", "user.name=a", "-c", "user.email=a", "commit", "--quiet", "-mx")
+    git("add", "module")
+    shutil.rmtree("module/.git")
+    if left is not None:
+        write("module/.git", left)
+    assert paths(".") == paths("module") == ["module/deep/x.py"]
 
 
 @pytest.mark.usefixtures("repository")
