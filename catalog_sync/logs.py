@@ -10,7 +10,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -82,15 +82,19 @@ def _text(value: Any) -> str:
 
 
 def error(text: str, cause: BaseException | None) -> None:
-    """Print the error that ended the program, as a line or as a JSON object."""
+    """Print the error that ended the program, as a line or as a JSON object.
+
+    Standard error may be full. The exit code still states the error.
+    """
     logger = logging.getLogger(LOGGER_NAME)
     shown = cause if logger.isEnabledFor(logging.DEBUG) else None
     if any(isinstance(handler.formatter, _JsonFormatter) for handler in logger.handlers):
         logger.error(text, exc_info=shown)
         return
-    if shown is not None:
-        traceback.print_exception(shown)
-    print(f"catalog-sync: {text}", file=sys.stderr)  # noqa: T201
+    with suppress(OSError):
+        if shown is not None:
+            traceback.print_exception(shown)
+        print(f"catalog-sync: {text}", file=sys.stderr)  # noqa: T201
 
 
 def show_progress() -> None:

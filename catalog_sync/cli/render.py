@@ -61,8 +61,9 @@ def write_all(texts: Iterable[str]) -> None:
 
 
 def note(text: str) -> None:
-    """Print a note on standard error."""
-    print(escape_controls(text), file=sys.stderr)  # noqa: T201
+    """Print a note on standard error, if that can be written."""
+    with suppress(OSError):
+        print(escape_controls(text), file=sys.stderr)  # noqa: T201
 
 
 def local_time(at: datetime | None) -> str:

@@ -1171,6 +1171,17 @@ def test_help_on_a_full_disk() -> None:
     )
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"), [(["events"], 0), (["models", "--source", "x"], 2)]
+)
+def test_errors_on_a_full_disk(arguments: list[str], exit_code: int) -> None:
+    """The exit code is right also where standard error cannot be written."""
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        result = run_into(subprocess.PIPE, *arguments, err=full)
+    assert (result.returncode, result.stdout) == (exit_code, "")
+
+
 def test_closed_output(api: Sandbox) -> None:
     """With standard output closed the run is still made, without an error."""
     result = run_without(1, "sync")
