@@ -38,17 +38,17 @@ _REASONS = {
     r"Expected `str` of length >= 1": "expected at least 1 character",
     r"Expected `str` of length <= (\d+)": "expected at most {} characters",
     r"Expected `array` of length >= 1": "expected at least 1 item",
-    r"Expected `str`": "expected a valid string",
-    r"Expected `int`": "expected a valid integer",
-    r"Expected `bool`": "expected true or false",
-    r"Expected `array`": "expected a list",
-    r"Expected `object`": "expected a table",
+    r"Expected `str\b": "expected a valid string",
+    r"Expected `int\b": "expected a valid integer",
+    r"Expected `bool\b": "expected true or false",
+    r"Expected `array\b": "expected a list",
+    r"Expected `object\b": "expected a table",
 }
 """msgspec's errors in the words of TOML, the most specific first."""
 _SQLITE_FILE = re.compile(r"(sqlite(?:\+\w+)?:///)(file:)?(?!/|:memory:)([^?]+)(.*)", re.DOTALL)
 
 
-def load(path: Path | None = None) -> Settings:
+def load(path: str | os.PathLike[str] | None = None) -> Settings:
     """Read the configuration: `path`, else the first file found, else the defaults.
 
     The files are CATALOG_SYNC_CONFIG, ./catalog-sync.toml, and catalog-sync.toml in the user's
@@ -57,7 +57,7 @@ def load(path: Path | None = None) -> Settings:
     Raises:
         ConfigError: Names the file or variable, the key and what was expected.
     """
-    file = _find(path)
+    file = _find(Path(path) if path is not None else None)
     data = _read(file) if file else {}
     _resolve_paths(data, file.parent if file else Path())
     variables = dict(_variables())
@@ -149,7 +149,7 @@ def _variables() -> Iterator[tuple[str, Any]]:
         elif key.name in _TABLES or isinstance(key.default, tuple):
             try:
                 value = json.loads(value)
-            except ValueError:
+            except (ValueError, RecursionError):
                 kind = "object" if key.name == "check" else "array"
                 raise ConfigError(f"{variable}: expected a JSON {kind}") from None
         yield key.name, value

@@ -41,12 +41,12 @@ _ALL = EventFilter()
 
 
 def select_events(connection: sa.Connection, where: EventFilter = _ALL) -> Iterator[Event]:
-    """Yield events, oldest first. Raises ValueError for a time without a zone.
+    """Yield events, oldest first. Raises ValueError for a kind that is none and a naive time.
 
     Events are read in batches, so that no statement waits for a slow reader.
     """
     event = model_events.c
-    payloads = set(Kind) if where.payloads is None else set(where.payloads)
+    payloads = set(Kind) if where.payloads is None else set(map(Kind, where.payloads))
     payload = case((event.kind.in_([kind.value for kind in payloads]), event.payload))
     statement = select(
         *(column for column in event if column.name != "payload"),
@@ -55,7 +55,7 @@ def select_events(connection: sa.Connection, where: EventFilter = _ALL) -> Itera
     if where.sources:
         statement = statement.where(event.source.in_(where.sources))
     if where.kinds:
-        statement = statement.where(event.kind.in_([kind.value for kind in where.kinds]))
+        statement = statement.where(event.kind.in_([Kind(kind).value for kind in where.kinds]))
     if where.model_id is not None:
         statement = statement.where(event.model_id == where.model_id)
     if where.since is not None:

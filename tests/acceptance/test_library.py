@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 import catalog_sync
-from catalog_sync import App, ConfigError, DatabaseError, Kind, RunStatus, SourceError, load
+from catalog_sync import (
+    AlertSettings,
+    App,
+    ConfigError,
+    DatabaseError,
+    DeliveryCounts,
+    Kind,
+    RunStatus,
+    SecretStr,
+    SourceError,
+    load,
+)
 from catalog_sync.demo import story
 from catalog_sync.demo.history import steps
 from catalog_sync.demo.sandbox import Sandbox
@@ -45,7 +58,7 @@ def use(settings: Settings) -> None:
 alert = AlertSettings(name="team", url=SecretStr("json://localhost"))
 use(Settings(sources=(SourceSettings(name="a"),), alerts=(alert,)))
 use(load(Path("catalog-sync.toml")))
-load("a path is no text")
+load(7)
 """
 
 
@@ -86,7 +99,7 @@ def test_types_reach_the_user() -> None:
     assert 'note: Revealed type is "datetime.datetime | None"' in lines[0].replace(
         "Union[datetime.datetime, None]", "datetime.datetime | None"
     )
-    assert 'error: Argument 1 to "load" has incompatible type "str"' in lines[1]
+    assert 'error: Argument 1 to "load" has incompatible type "int"' in lines[1]
     assert lines[2:] == ["Found 1 error in 1 file (checked 1 source file)"]
 
 
@@ -165,3 +178,78 @@ def test_events_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
         after = first.occurred_at + timedelta(microseconds=1)
         kinds = {event.kind for event in app.events(since=after)}
         assert kinds >= {Kind.ADDED, Kind.REMOVED, Kind.SCHEMA_CHANGED}
+
+
+def test_kinds_as_text(tmp_path: Path) -> None:
+    """A kind may be given as text, and a word that is no kind is refused."""
+    story.replay(tmp_path / "catalog.db")
+    with App(settings_for(f"sqlite:///{tmp_path}/catalog.db", "http://127.0.0.1:9")) as app:
+        found = list(app.events(kinds=["removed"]))  # type: ignore[list-item]
+        assert found == list(app.events(kinds=[Kind.REMOVED]))
+        with pytest.raises(ValueError, match="'gone' is not a valid Kind"):
+            list(app.events(kinds=["gone"]))  # type: ignore[list-item]
+
+
+def test_nothing_is_due_before_the_first_run(database_url: str) -> None:
+    """Deliveries of an empty database are none, with a channel too."""
+    settings = settings_for(database_url, "http://127.0.0.1:9")
+    alert = AlertSettings(name="hook", webhook=SecretStr("http://127.0.0.1:9"))
+    for alerts in [(), (alert,)]:
+        with App(settings.model_copy(update={"alerts": alerts})) as app:
+            assert app.deliver() == DeliveryCounts(0, 0, 0)
+
+
+def test_threads_share_an_app_on_an_empty_database(database_url: str) -> None:
+    """Threads that read, run and deliver at the same time set the database up, and all succeed."""
+    with Sandbox(steps()[0].models, api_key=KEY) as sandbox:
+        settings = settings_for(database_url, sandbox.url, key=KEY)
+        with App(settings) as app, ThreadPoolExecutor(30) as threads:
+            asked = [app.models, app.status, app.deliver, app.sync, lambda: list(app.events())] * 6
+            for answer in [threads.submit(ask) for ask in asked]:
+                answer.result(timeout=60)
+            assert len(app.models()) == len(steps()[0].models)
+
+
+def test_forked_processes(database_url: str) -> None:
+    """Processes forked from one that used an App use connections of their own."""
+    code = """
+import os, sys
+from catalog_sync import App, load
+
+def use(app, name):
+    for _ in range(20):
+        assert [model.info.id for model in app.models()] == expected
+        [report] = app.sync(names=[name])
+        assert report.status == "succeeded", report.error
+
+with App(load()) as app:
+    assert {report.status for report in app.sync()} == {"succeeded"}
+    expected = [model.info.id for model in app.models()]
+    children = []
+    for number in range(4):
+        if not (child := os.fork()):
+            try:
+                use(app, f"s{number}")
+            except BaseException as error:
+                sys.stderr.write(f"{error!r}")
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    use(app, "s4")
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+"""
+    with Sandbox(steps()[0].models, api_key=KEY) as sandbox:
+        sources = [{"name": f"s{number}", "base_url": sandbox.url} for number in range(5)]
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
+            env=environment(
+                ANTHROPIC_API_KEY=KEY,
+                CATALOG_SYNC_SOURCES=json.dumps(sources),
+                CATALOG_SYNC_DATABASE_URL=database_url,
+            ),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    assert (done.returncode, done.stderr) == (0, "")

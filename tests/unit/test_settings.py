@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -209,6 +210,13 @@ def test_a_named_file_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         load()
 
 
+def test_a_file_named_by_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program may name the configuration file by a string."""
+    monkeypatch.setenv("CATALOG_SYNC_CONFIG", str(write('database_url = "sqlite:///other"')))
+    file = write('database_url = "sqlite:///here"', "named.toml")
+    assert database_of(load(str(file))) == "sqlite:///here"
+
+
 def test_a_key_for_the_name_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """A secret in the place of the configuration file's name is not repeated."""
     monkeypatch.setenv("CATALOG_SYNC_CONFIG", "sk-ant-api03-abcdefgh")
@@ -327,6 +335,7 @@ def test_empty_variables_override_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         ("FAILURE_ALERT_AFTER", "0", "expected greater than or equal to 1"),
         ("RETIREMENT_REMINDERS", "90d", "expected a JSON array"),
         ("RETIREMENT_REMINDERS", '["90"]', "expected a duration such as"),
+        ("RETIREMENT_REMINDERS", "[" * 100_000, "expected a JSON array"),
         ("SOURCES", f"[{SECRET}", "expected a JSON array"),
         ("SOURCES", "[]", "at least one"),
         ("SOURCES", '[{"name": "a", "page_size": 0}]', "[0].page_size: expected greater than"),
@@ -478,6 +487,8 @@ def test_unknown_key(text: str, key: str, suggestion: str | None) -> None:
         (SOURCE + "anthropic_version = 2026-10-21", "sources[0].anthropic_version", "string"),
         (SOURCE + "anthropic_version = ''", "sources[0].anthropic_version", "printable ASCII"),
         (SOURCE + "api_key_env = ''", "sources[0].api_key_env", ""),
+        (SOURCE + "api_key_env = 3", "sources[0].api_key_env", "expected a valid string"),
+        (SOURCE + "api_key_command = 'vault'", "sources[0].api_key_command", "expected a list"),
         (SOURCE + "api_key_file = ''", "sources[0].api_key_file", ""),
         (SOURCE + 'api_key_file = "a\\u0000b"', "sources[0].api_key_file", ""),
         (SOURCE + "lifecycle = 'active'", "sources[0].lifecycle", "a list"),
@@ -508,6 +519,24 @@ def test_bad_value(text: str, key: str, expected: str) -> None:
     said = refused(text)
     assert said.startswith((f"{FILE}: {key}: ", f"{FILE}: {key}; "))
     assert expected in said
+
+
+@pytest.mark.parametrize(
+    ("build", "key"),
+    [
+        (lambda: SourceSettings(name=3), "name"),
+        (lambda: SourceSettings(name="a", exclude="*canary*"), "exclude"),
+        (lambda: SourceSettings(name="a", page_size=0), "page_size"),
+        (lambda: AlertSettings(name="a", url="json://h", events=["aded"]), "events"),
+        (lambda: AlertSettings(name="a", url="json://h", models="claude-*"), "models"),
+        (lambda: Settings(sources=(SourceSettings(name="a"),), parallel="4"), "parallel"),
+        (lambda: Settings(sources=(SourceSettings(name="a"),), check=None), "check"),
+    ],
+)
+def test_bad_values_of_a_program(build: Callable[[], object], key: str) -> None:
+    """A value of a wrong type is refused in a program too: text is no list of its letters."""
+    with pytest.raises(ValueError, match=rf"^\.{key}: "):
+        build()
 
 
 def test_limits_are_included() -> None:
