@@ -21,8 +21,8 @@ import sqlalchemy as sa
 from catalog_sync.app import App
 from catalog_sync.config.settings import AlertSettings, Settings, SourceSettings
 from catalog_sync.config.values import SecretStr
-from catalog_sync.db import engine as db_engine
 from catalog_sync.db import checked, migrate, retention, runs
+from catalog_sync.db import engine as db_engine
 from catalog_sync.db import state as db_state
 from catalog_sync.db.outbox import DeliveryCounts
 from catalog_sync.db.schema import alert_deliveries, model_events, sources, sync_runs
