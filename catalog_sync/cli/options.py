@@ -92,6 +92,8 @@ def recorded(
     """Return a completion from the database. If anything fails, it completes nothing."""
 
     def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+        import catalog_sync.app  # noqa: F401  # heavy; the limit is for the database
+
         names: list[str] = []
 
         def read() -> None:

@@ -184,11 +184,13 @@ def test_a_second_signal_ends_it_at_once(api: Sandbox) -> None:
         api.models = [*MODELS, model("claude-new")]
         with Daemon() as daemon:
             assert receiver.wait_for(1)
-            daemon.send(signal.SIGTERM)
-            daemon.wait_for(message="stopping")
-            daemon.wait_until(
-                lambda: daemon.send(signal.SIGINT) or daemon.process.poll() is not None
-            )
+            with closing(sqlite3.connect("catalog.db", isolation_level=None)) as locked:
+                locked.execute("BEGIN IMMEDIATE")  # the end of the delivery has to wait for this
+                daemon.send(signal.SIGTERM)
+                daemon.wait_for(message="stopping")
+                daemon.wait_until(
+                    lambda: daemon.send(signal.SIGINT) or daemon.process.poll() is not None
+                )
             # The interpreter itself takes the last one, if the process is already ending.
             assert daemon.exit_code() in {128 + signal.SIGINT, -signal.SIGINT}
         held.set()
