@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from msgspec import Struct, ValidationError, convert, field
-from msgspec.structs import fields, force_setattr, replace
+from msgspec import Struct, field
+from msgspec.structs import force_setattr, replace
 
 from catalog_sync.cancel import CancelToken
 from catalog_sync.config import credentials, values
@@ -43,11 +42,6 @@ def _cron(value: str) -> str:
     return value
 
 
-@lru_cache
-def _types(table: type[_Table]) -> Mapping[str, Any]:
-    return {key.name: key.type for key in fields(table)}
-
-
 class _Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the configuration. `checks` validate and convert its values."""
 
@@ -55,11 +49,8 @@ class _Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Check the types and run the checks. Raises ValueError: ".KEY: what was expected"."""
-        for key, type_ in _types(type(self)).items():  # a program may pass anything
-            try:
-                force_setattr(self, key, convert(getattr(self, key), type_))
-            except ValidationError as error:
-                raise ValueError(f".{key}: {error}") from None
+        for key, value in values.typed(self):
+            force_setattr(self, key, value)
         for key, check in self.checks.items():
             if (value := getattr(self, key)) is not None:
                 force_setattr(self, key, values.checked(f".{key}", check, value))

@@ -7,13 +7,14 @@ what was expected, and never repeats the value, which may be a misplaced secret.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from msgspec import Meta
+from msgspec import Meta, Struct, ValidationError, convert
+from msgspec.structs import fields
 
 from catalog_sync.clock import parse_duration
 
@@ -194,6 +195,20 @@ def command(value: tuple[str, ...]) -> tuple[str, ...]:
     if value[0].startswith(KEY_PREFIXES):
         raise ValueError("expected a program and its arguments, not a key")
     return value
+
+
+def typed(table: Struct) -> Iterator[tuple[str, Any]]:
+    """Yield the keys of a table with their values, which a program may have passed unchecked."""
+    for key, type_ in _types(type(table)).items():
+        try:
+            yield key, convert(getattr(table, key), type_)
+        except ValidationError as error:
+            raise ValueError(f".{key}: {error}") from None
+
+
+@lru_cache
+def _types(table: type[Struct]) -> Mapping[str, Any]:
+    return {key.name: key.type for key in fields(table)}
 
 
 def each(check: Check) -> Check:
