@@ -18,6 +18,8 @@ _MAX_DEPTH: Final = 28
 MAX_MODEL_BYTES: Final = 2**20
 """The largest size of one object. An event contains it up to three times, escaped, and MariaDB
 accepts statements of 16 MiB by default."""
+_MAX_VALUES: Final = 4_000_000
+"""Values in one body. Each takes 80 bytes of memory or more, also if it is one byte of JSON."""
 _STARTS_ARRAY = re.compile(rb"\s*\[")
 _MAX_MESSAGE: Final = 2000
 """Characters of a server's error text that are read; an error quotes fewer."""
@@ -53,6 +55,9 @@ def decode(text: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any] = _ANY)
 
 
 def _text_of(body: bytes) -> bytes:
+    """Return a body without a byte order mark. Raises BadAnswerError for too many values."""
+    if len(body) > _MAX_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > _MAX_VALUES:
+        raise BadAnswerError(f"the body has more than {_MAX_VALUES:,} values")
     has_mark = body.startswith(_BYTE_ORDER_MARK)  # `removeprefix` would copy a bytearray
     return body[len(_BYTE_ORDER_MARK) :] if has_mark else body
 

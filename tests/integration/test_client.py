@@ -532,6 +532,26 @@ def test_compressed_bomb(layers: int) -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize(
+    ("before", "value", "after"),
+    [
+        (b'{"has_more": false, "data": [', b"0,", b"0]}"),
+        (b'{"has_more": false, "data": [], "more": [', b"[],", b"[]]}"),
+        (b'{"has_more": false, "data": [], "more": [', b"[" * 99 + b"]" * 99 + b",", b"[]]}"),
+    ],
+    ids=["models", "beside the models", "nested"],
+)
+def test_millions_of_tiny_values(before: bytes, value: bytes, after: bytes) -> None:
+    """A page of millions of tiny values is refused before they fill the memory."""
+    answer = Answer(before + value * (30 * MIB // len(value)) + after)
+    tracemalloc.start()
+    try:
+        assert "page 1: the body has more than 4,000,000 values" in refusal(answer)
+        assert tracemalloc.get_traced_memory()[1] < 250 * MIB
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirect(status: int) -> None:
     """A redirect is refused, not followed: its target gets neither a request nor the key."""
