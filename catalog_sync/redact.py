@@ -6,7 +6,7 @@ import json
 import re
 import traceback
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from string import ascii_lowercase, ascii_uppercase
 from typing import Final
 from urllib.parse import quote
@@ -114,10 +114,13 @@ class AnswerRedactor:
                 spelled.update(_spellings(value.removeprefix(scheme).strip()))
         self._secrets = [_Secret(text) for text in spelled if len(text) >= _SHORTEST_RECORDED]
 
-    def body(self, body: bytes) -> bytes:
-        """Return a body without the keys. JSON stays valid."""
+    def body(self, body: bytes, check: Callable[[], object] = lambda: None) -> bytes:
+        """Return a body without the keys. JSON stays valid.
+
+        `check` is called at each place that may be a key, and raises when the work must end.
+        """
         pieces, end = [], 0
-        spans = sorted(span for secret in self._secrets for span in secret.spans(body))
+        spans = sorted(span for secret in self._secrets for span in secret.spans(body, check))
         for start, stop in spans:
             if start >= end:
                 pieces += [body[end:start], REDACTED.encode()]
@@ -146,11 +149,12 @@ class _Secret:
             first = offset + 1
         self._probe = re.compile(b"|".join(map(re.escape, self._probes)))
 
-    def spans(self, body: bytes) -> Iterator[tuple[int, int]]:
+    def spans(self, body: bytes, check: Callable[[], object]) -> Iterator[tuple[int, int]]:
         """Yield start and end of each part of the secret in a body."""
         stops: dict[int, int] = {}
         found = self._probe.search(body)
         while found is not None:
+            check()
             for offset in self._probes[found[0]]:
                 origin = found.start() - offset
                 if found.start() < stops.get(origin, 0):

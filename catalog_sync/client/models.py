@@ -218,7 +218,8 @@ class ModelsClient:
         )
         logger.debug("GET", extra=facts)
         headers = self._answers.headers(response.headers)
-        return replace(response, headers=headers, body=self._answers.body(response.body))
+        body = self._answers.body(response.body, self._check)
+        return replace(response, headers=headers, body=body)
 
     def _refusal(self, response: Response, path: str) -> SourceError:
         """Return the error of a refusal, with the server's text and its request id."""

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog_sync.demo import history
+from catalog_sync.errors import DeadlineError
 from catalog_sync.redact import AnswerRedactor, Redactor
 
 KEY = "sk-ant-test-4f1c9a27"
@@ -84,6 +85,19 @@ def test_nothing_of_a_secret_is_left(before: str, secret: str, after: str) -> No
 def test_keys_in_answers(headers: dict[str, str], body: str, redacted: str | None) -> None:
     """A key that a server repeats, or its random part, is not recorded; words of ids stay."""
     assert AnswerRedactor(headers).body(body.encode()).decode() == (redacted or body)
+
+
+@pytest.mark.parametrize("part", [KEY, KEY[-7:]])
+def test_search_ends_at_the_deadline(part: str) -> None:
+    """The search for a key in an answer full of its parts ends when the walk must end."""
+    checks = iter(range(1000))
+
+    def check() -> None:
+        if next(checks) == 3:
+            raise DeadlineError("not finished")
+
+    with pytest.raises(DeadlineError):
+        AnswerRedactor({"x-api-key": KEY}).body(part.encode() * 100, check)
 
 
 def test_keys_in_headers_of_answers() -> None:
