@@ -1107,6 +1107,23 @@ def test_a_stop_abandons_the_walk(known: Bench) -> None:
     assert known.sync().error == "stopped"  # the App stays stopped
 
 
+def test_a_stop_before_the_result_is_written(known: Bench) -> None:
+    """A run that is stopped while it waits for its turn to write is closed, not written."""
+
+    @sa.event.listens_for(known.app.engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        reads = connection.get_execution_options().get("catalog_sync_reading")
+        if known.app.runs.has_open_runs and not reads:
+            known.app.stop()
+
+    known.api.models = catalog(11)
+    report = known.sync()
+    assert (report.status, report.error) == (RunStatus.FAILED, "stopped")
+    assert known.run["error_code"] == "stopped"
+    assert known.source["lease_run_id"] is None
+    assert len(known.models) == 10
+
+
 # --- dry runs ----------------------------------------------------------------------------------
 
 
