@@ -38,29 +38,31 @@ _SILENCE_SECONDS = 11 * LOCK_TIMEOUT_SECONDS
 _CONNECTIONS = 16
 """The largest number of connections to a server, which the threads of all sources share."""
 _WRITERS = 12
-"""The most writing transactions at a time. The rest is for readers, such as /healthz."""
+"""The largest number of writing transactions at a time. Readers (/healthz) use the rest."""
+_writers: dict[bool, Any] = {}
+"""What a writing transaction waits for, without a limit: of SQLite (True), and of servers."""
 _engines: WeakSet[sa.Engine] = WeakSet()
 REPEAT_SECONDS = 10
 """How long a conflicting transaction is repeated."""
 
 
-def _new_writers() -> dict[bool, Any]:
-    """Return what a writing transaction waits for, without a limit: of SQLite, and of a server."""
-    return {True: threading.Lock(), False: threading.BoundedSemaphore(_WRITERS)}
+def _before_fork() -> None:
+    """Close SQLite's idle connections: a process that inherits one never locks the file again."""
+    for engine in list(_engines):
+        if engine.dialect.name == "sqlite" and engine.url.database:
+            engine.dispose()
 
 
-_writers = _new_writers()
-
-
-def _after_fork() -> None:
-    """Leave the connections to the parent: each process would receive answers for the other."""
-    _writers.update(_new_writers())
+def _begin_process() -> None:
+    """Create the locks, and leave inherited connections to the parent, which receives on them."""
+    _writers.update({True: threading.Lock(), False: threading.BoundedSemaphore(_WRITERS)})
     for engine in list(_engines):
         engine.dispose(close=False)
 
 
+_begin_process()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_child=_begin_process)
 
 
 class StaleReadError(DatabaseError):

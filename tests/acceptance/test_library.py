@@ -210,6 +210,24 @@ def test_threads_share_an_app_on_an_empty_database(database_url: str) -> None:
             assert len(app.models()) == len(steps()[0].models)
 
 
+def in_a_process(code: str, database_url: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that uses the library on five sources, s0 to s4, of the same API."""
+    with Sandbox(steps()[0].models, api_key=KEY) as sandbox:
+        sources = [{"name": f"s{number}", "base_url": sandbox.url} for number in range(5)]
+        return subprocess.run(
+            [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
+            env=environment(
+                ANTHROPIC_API_KEY=KEY,
+                CATALOG_SYNC_SOURCES=json.dumps(sources),
+                CATALOG_SYNC_DATABASE_URL=database_url,
+            ),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+
 def test_forked_processes(database_url: str) -> None:
     """Processes forked from one that used an App use connections of their own."""
     code = """
@@ -238,18 +256,33 @@ with App(load()) as app:
     use(app, "s4")
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
 """
-    with Sandbox(steps()[0].models, api_key=KEY) as sandbox:
-        sources = [{"name": f"s{number}", "base_url": sandbox.url} for number in range(5)]
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
-            env=environment(
-                ANTHROPIC_API_KEY=KEY,
-                CATALOG_SYNC_SOURCES=json.dumps(sources),
-                CATALOG_SYNC_DATABASE_URL=database_url,
-            ),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+    done = in_a_process(code, database_url)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_forked_process_outlives_the_connections_of_its_parent(database_url: str) -> None:
+    """A forked process sees what others write after its parent has closed the database."""
+    code = """
+import os
+from catalog_sync import App, load
+
+def sources(app):
+    return {model.source for model in app.models()}
+
+asked, answer = os.pipe(), os.pipe()
+app = App(load())
+app.sync(names=["s0"])
+if not (child := os.fork()):
+    assert sources(app) == {"s0"}
+    os.write(answer[1], b".")
+    os.read(asked[0], 1)
+    os._exit(0 if sources(app) == {"s0", "s1"} else 1)
+os.read(answer[0], 1)
+app.close()
+with App(load()) as other:
+    other.sync(names=["s1"])
+    os.write(asked[1], b".")
+    assert os.waitpid(child, 0)[1] == 0
+"""
+    done = in_a_process(code, database_url)
     assert (done.returncode, done.stderr) == (0, "")
