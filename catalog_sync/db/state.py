@@ -68,9 +68,9 @@ def state_of(
 
 
 def last_ended(column: Any) -> sa.Select[Any]:
-    """Select a value of the last run of a `source` that ended."""
-    ended = sync_runs.c.status != constant(RunStatus.RUNNING)
-    runs = select(column).where(sync_runs.c.source == bindparam("source"), ended, _COUNTS)
+    """Select a value of the last run of a `source` that ended, without the skips of 0.1."""
+    ended = [sync_runs.c.status != constant(each) for each in RunStatus if each not in ENDED]
+    runs = select(column).where(sync_runs.c.source == bindparam("source"), *ended, _COUNTS)
     return runs.order_by(sync_runs.c.number.desc()).limit(constant(1))
 
 
