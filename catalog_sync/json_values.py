@@ -78,10 +78,12 @@ class SharedValues(Generic[T]):
 class StoredObjects:
     """Decodes the JSON objects of many database rows.
 
-    The first ones do not share values. Equal ones of several sources are the same object.
+    The first ones do not share values. With `keep`, equal ones of several sources are the same
+    object. A program that uses the library receives other objects: it may change them.
     """
 
-    def __init__(self, unshared: int = _UNSHARED) -> None:
+    def __init__(self, unshared: int = _UNSHARED, *, keep: bool = False) -> None:
+        self._first = _recent if keep else from_json
         self._values = SharedValues[Any](from_json)
         self._left = unshared
 
@@ -89,7 +91,7 @@ class StoredObjects:
         """Decode an object from a database."""
         if self._left:
             self._left -= 1
-            return _recent(text) if len(text) <= MAX_RECENT_LENGTH else from_json(text)
+            return self._first(text) if len(text) <= MAX_RECENT_LENGTH else from_json(text)
         try:
             fields = _FIELDS.decode(text)
         except (msgspec.MsgspecError, ValueError):

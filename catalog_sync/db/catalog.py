@@ -42,7 +42,7 @@ def select_models(
     keys = {"source": source, "id": model_id}
     values = {name: value for name, value in keys.items() if value is not None}
     statement = _select_models(connection.dialect.name, *values)
-    read = StoredObjects().read
+    read = StoredObjects(keep=source is not None).read
     for rows in connection.execute(statement, values).partitions(_BATCH):
         for name, first, last, missing, removed, *info in rows:
             info[-1] = read(info[-1])

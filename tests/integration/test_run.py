@@ -443,6 +443,16 @@ def test_a_held_list_is_no_evidence(known: Bench) -> None:
         assert [kind for kind, _ in events_of(known.sync())] == kinds
 
 
+def test_objects_that_a_program_changes(known: Bench) -> None:
+    """A program that changes the objects that it has read changes nothing in the next run."""
+    known.sync()
+    for record in known.app.models():
+        record.info.payload.clear()  # type: ignore[attr-defined]
+    known.api.models = [model("claude-0", display_name="x"), *catalog(10)[1:]]
+    [event] = known.sync().events
+    assert list(event.changes) == ["display_name"]
+
+
 def test_ids_that_look_alike(bench: Bench) -> None:
     """Ids that differ in case, spaces or accents are different models in all events."""
     ids = ["claude", "Claude", "claude ", "clàude", "cla\u0300ude", "🦊", "نموذج", "a/b?c#d%20"]
@@ -756,6 +766,23 @@ def test_a_skipped_run_does_not_count(known: Bench) -> None:
     assert events_of(known.sync()) == [("sync_held", None)]
     known.api.instead = Answer(b"<html>")
     assert [events_of(known.sync()) for _ in range(3)] == [[], [], [("sync_failed", None)]]
+
+
+@sqlite_only
+def test_a_skipped_run_of_version_0_1(known: Bench) -> None:
+    """A skipped run, which version 0.1 recorded, is neither an attempt nor the last error."""
+    known.api.instead = refused()
+    assert [events_of(known.sync()) for _ in range(3)][-1] == [("sync_failed", None)]
+    failed, known.api.instead = known.run, None
+    skipped = {"source": failed["source"], "status": "skipped", "started_at": known.clock.now + DAY}
+    with known.app.engine.begin() as connection:
+        number = failed["number"] + 1
+        connection.execute(sa.insert(metadata.tables["sync_runs"]), {**skipped, "number": number})
+    known.update_source(runs=number)
+    report = known.sync(after=DAY + MINUTE, if_older_than=2 * MINUTE, after_attempts=True)
+    assert report.status is RunStatus.SUCCEEDED
+    [recovered] = report.events
+    assert recovered.changes["error"]["old"] == failed["error"]
 
 
 def close_last_run(bench: Bench, error: str) -> None:

@@ -60,5 +60,5 @@ def test_equal_objects_of_sources_are_one_object() -> None:
     """An object that several sources have in common is decoded once, unless it is large."""
     for length, kept in [(10, True), (10_000, False)]:
         text = to_json({"id": "x" * length})
-        first, second = (StoredObjects().read(text) for _ in range(2))
+        first, second = (StoredObjects(keep=True).read(text) for _ in range(2))
         assert (first is second) is kept
