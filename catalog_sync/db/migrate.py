@@ -94,6 +94,9 @@ def revision_of(connection: sa.Connection) -> str | None:
 def ensure_schema(engine: sa.Engine) -> None:
     """Set up an empty database, and check the schema of any other.
 
+    MariaDB commits each statement, so a set-up may end between two revisions. It is completed if
+    no run was recorded.
+
     Raises:
         DatabaseError: The database cannot be used.
         SchemaError: The schema is older or newer than this program's.
@@ -105,8 +108,10 @@ def ensure_schema(engine: sa.Engine) -> None:
     if revision != HEAD and engine.dialect.name in MYSQL:
         with read_transaction(engine) as connection:
             filled = connection.execute(sa.text("SELECT 1 FROM sources")).first()
-        if not filled:  # perhaps the first set-up by another process
+        if not filled:  # the first set-up, by another process that is at work or has died
             revision = _await_setup(engine) or revision
+            if revision < HEAD:
+                revision = upgrade(engine)[1]
     refuse_other(engine, revision)
 
 

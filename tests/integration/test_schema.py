@@ -505,6 +505,21 @@ def test_a_set_up_cut_short_between_indexes_is_completed(engine: sa.Engine) -> N
     assert shape(engine) == before
 
 
+@pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("rest", [False, True], ids=["before", "after"])
+def test_a_set_up_cut_short_between_revisions_is_completed(engine: sa.Engine, rest: bool) -> None:
+    """A set-up that stopped before or after the statements of the last revision is completed."""
+    before = shape(engine)
+    if rest:
+        execute(engine, f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
+    else:
+        with alembic(engine) as config:
+            command.downgrade(config, "0001")
+    migrate.ensure_schema(engine)
+    assert shape(engine) == before
+    assert migrate.current_revision(engine) == migrate.HEAD
+
+
 def test_questions_create_nothing(database_url: str, tmp_path: Path) -> None:
     """Reading the revision, or an empty database, creates no file and no table."""
     engine = db_engine.create_engine(database_url)
