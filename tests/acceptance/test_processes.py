@@ -48,13 +48,19 @@ def few_certificates(tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any)
 
 
 class Api(ScriptedServer):
-    """A Models API whose list a test changes; by id it answers what it lists."""
+    """A Models API whose list a test changes; by id it answers what it lists.
+
+    It answers no request while a test clears `answering`.
+    """
 
     def __init__(self) -> None:
         self.models: list[Any] = []
+        self.answering = threading.Event()
+        self.answering.set()
         super().__init__(self._answer)
 
     def _answer(self, request: Request) -> Any:
+        self.answering.wait(60)
         if request.path != "/v1/models":
             asked = unquote(request.path.removeprefix("/v1/models/"))
             found = [each for each in self.models if each["id"] == asked]
@@ -247,7 +253,10 @@ def test_killed_during_the_set_up(
 
 
 def test_killed_at_any_time(database_url: str, engine: sa.Engine, start: Any, api: Api) -> None:
-    """A process killed at any time leaves no half of a run, and the next one does the rest."""
+    """A process killed at any time leaves no half of a run, and the next one does the rest.
+
+    Every other process is certainly killed during its run: it still waits for the first page.
+    """
     chance = random.Random(2)
     api.models = catalog(100)
     sync_here(database_url, api)
@@ -255,16 +264,20 @@ def test_killed_at_any_time(database_url: str, engine: sa.Engine, start: Any, ap
     for number, sync in enumerate([start(api.url) for _ in range(KILLS)]):
         api.models = [model(f"new-{number}"), *catalog(98, display_name=f"Claude {number}")]
         requests = len(api.requests) + chance.randrange(5)  # three pages and a request by id
+        if number % 2:
+            api.answering.clear()
+            requests = len(api.requests) + 1
         sync.go()
         wait_until(lambda: len(api.requests) >= requests)  # noqa: B023  # called at once
         sync.kill(after=chance.uniform(0, 0.08))
+        api.answering.set()
         expire_leases(engine)
         assert_whole(engine)
         cut_short += count(engine, sync_runs.c.status)["running"]
         sync_here(database_url, api)
         assert_whole(engine)
         assert count(engine, sync_runs.c.status)["running"] == 0
-    assert cut_short > 0
+    assert cut_short >= KILLS // 2
     assert count(engine, sync_runs.c.error)["interrupted"] == cut_short
 
 
