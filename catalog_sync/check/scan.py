@@ -151,7 +151,7 @@ def _files(
 
 
 def _below(directory: str, failed: Callable[[OSError], None]) -> Iterator[str]:
-    """Yield the files of a directory, and of the repositories in it, that count."""
+    """Yield the files to search in a directory and in the repositories below it."""
     listed = _listed_by_git(directory)
     if listed is None:
         yield from _walked(directory, failed)

@@ -19,7 +19,7 @@ MAX_MODEL_BYTES: Final = 2**20
 """The largest size of one object. An event contains it up to three times, escaped, and MariaDB
 accepts statements of 16 MiB by default."""
 _MAX_VALUES: Final = 4_000_000
-"""Values in one body. Each takes 80 bytes of memory or more, also if it is one byte of JSON."""
+"""The largest number of values in a body. One byte of JSON may take 80 bytes of memory."""
 _STARTS_ARRAY = re.compile(rb"\s*\[")
 _MAX_MESSAGE: Final = 2000
 """Characters of a server's error text that are read; an error quotes fewer."""

@@ -29,7 +29,8 @@ from catalog_sync.errors import ConfigError
 from catalog_sync.text import install_command
 
 _CONNECT_SECONDS: Final = 5.0  # as the official SDK
-_SILENCE_SECONDS: Final = 30.0  # within the deadline
+_SILENCE_SECONDS: Final = 30.0
+"""How long a server may be silent, within the deadline, before a request fails."""
 _WRITE_BYTES: Final = 64 * 1024
 _TLS_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 _PROXY_VARIABLES: Final = (

@@ -45,7 +45,7 @@ class OpenAIApi:
         if isinstance(link, str) and link:  # OpenRouter: only its query is used, never its host
             return tuple(parse_qsl(link.partition("#")[0].partition("?")[2]))
         if has_more is None and (name := _other_paging(fields)):
-            raise BadAnswerError(f"{name} states another page, in a way that is not supported")
+            raise BadAnswerError(f"{name} states another page in a way that is not supported")
         if not has_more:
             return None
         if has_more is not True:

@@ -43,7 +43,7 @@ def read_credential(
 
     Args:
         name: The source.
-        api: Its API, which decides on the default variable and on the header.
+        api: Its API, which determines the default variable and the header.
         given: At most one of `CREDENTIAL_KEYS`, with its value.
         cancel: Ends a command.
     """

@@ -41,7 +41,7 @@ _ALL = EventFilter()
 
 
 def select_events(connection: sa.Connection, where: EventFilter = _ALL) -> Iterator[Event]:
-    """Yield events, oldest first. Raises ValueError for a kind that is none and a naive time.
+    """Yield events, oldest first. Raises ValueError for an unknown kind or a naive time.
 
     Events are read in batches, so that no statement waits for a slow reader.
     """

@@ -101,9 +101,9 @@ def database_errors(engine: sa.Engine) -> Iterator[None]:
 
 @contextmanager
 def option_errors(engine: sa.Engine) -> Iterator[None]:
-    """Translate the refusal of an option of the URL, for which each driver has its own error.
+    """Translate a driver's refusal of an option of the URL. Raises ConfigError.
 
-    Raises ConfigError.
+    Each driver has its own errors for that.
     """
     driver = engine.dialect.loaded_dbapi
     refusals = (driver.ProgrammingError, driver.DataError, driver.OperationalError)

@@ -61,7 +61,7 @@ def enqueue(
         matched = update(alert_channels).where(alert_channels.c.name.in_(sorted(known)))
         connection.execute(matched.values(enqueued_until=now))
         ahead = matched.where(alert_channels.c.started_at > now)
-        connection.execute(ahead.values(started_at=now))  # see `_since`
+        connection.execute(ahead.values(started_at=now))  # written before the clock was set back
 
 
 def _end_waits_of_a_wrong_clock(
@@ -109,7 +109,7 @@ def _missing(
 ) -> list[tuple[int | None, str]]:
     """Return the ids of events without an outbox entry, with the channel whose rule matches.
 
-    A run begins after its channels: all its events count, whatever the clocks say.
+    All events of the run `run_id` count, whatever the clocks say: it began after its channels.
     """
     since = {name: _since(row, now) for name, row in channels.items()}
     kinds = sorted({kind for rule in rules for kind in rule.events})

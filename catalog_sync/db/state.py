@@ -22,7 +22,7 @@ _WALKED = (RunStatus.SUCCEEDED, RunStatus.HELD)
 _GOOD_RUNS = 100
 """Among this many applied runs, the latest start counts: clocks may have been set back."""
 _COUNTS = sa.or_(sync_runs.c.error_code.is_(None), sync_runs.c.error_code != constant(STOPPED))
-"""Stopped runs, which are failed ones, do not count."""
+"""Stopped runs do not count. They have the status failed."""
 
 
 def select_state(

@@ -288,8 +288,8 @@ class SourceState:
     last_error: str | None = None
     """The `error` of the last run that was neither skipped nor stopped."""
     second_last_walk_at: datetime | None = None
-    """When the second-last complete walk ended, those of held runs aside. The present walk is the
-    third one without a model that is missing since then."""
+    """When the second-last complete walk ended. Walks of held runs do not count. The present walk
+    is the third one without a model that is missing since then."""
     latest_recorded_at: datetime | None = None
     """The latest recorded time. Later records never have an earlier time."""
     run_id: int | None = None

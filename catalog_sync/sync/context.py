@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from catalog_sync.domain.model import SourceRecord
 
 _LOOK_SECONDS = 1.0
-"""How long it is known which sources other processes have synced."""
+"""How long the result of a query for the sources is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class RunOptions:
 
     @property
     def skip_fresh(self) -> bool:
-        """Whether sources are skipped that were synced recently."""
+        """Whether recently synced sources are skipped."""
         return self.if_older_than is not None or self.synced_since is not None
 
     def fresh(self, now: datetime, source: SourceRecord, tried_at: datetime | None) -> str | None:
@@ -83,7 +83,7 @@ class RunContext:
 
 
 class OtherRuns:
-    """Tells which sources other processes have synced meanwhile, by one query for all sources.
+    """Finds the sources that other processes have synced meanwhile, with one query for all.
 
     A transaction per source and process would be most of the work of several replicas.
     """
@@ -95,7 +95,7 @@ class OtherRuns:
         self._sources: dict[str, SourceRecord] = {}
 
     def fresh(self, name: str) -> str | None:
-        """Return why a source need not be synced yet. None if its run has to find out."""
+        """Return why a source need not be synced yet, or None. Its run then checks again."""
         with self._lock:
             if self._looked_at is None or time.monotonic() - self._looked_at > _LOOK_SECONDS:
                 with (

@@ -166,7 +166,7 @@ class SourceRun:
             record = guard.source_after_run(decision.state.source, scope, base_url, now)
 
         def work(connection: Connection) -> None:
-            self.context.cancel.check()  # perhaps many others were written first
+            self.context.cancel.check()  # it may have waited long for its turn to write
             if not runs.release(connection, name, run_id, now, record):
                 raise LeaseLostError("another process took over the source during the walk")
             if not decision.refused:

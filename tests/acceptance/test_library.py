@@ -181,7 +181,7 @@ def test_events_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
 
 
 def test_kinds_as_text(tmp_path: Path) -> None:
-    """A kind may be given as text, and a word that is no kind is refused."""
+    """A kind may be given as text, and an unknown kind is refused."""
     story.replay(tmp_path / "catalog.db")
     with App(settings_for(f"sqlite:///{tmp_path}/catalog.db", "http://127.0.0.1:9")) as app:
         found = list(app.events(kinds=["removed"]))  # type: ignore[list-item]
@@ -191,7 +191,7 @@ def test_kinds_as_text(tmp_path: Path) -> None:
 
 
 def test_nothing_is_due_before_the_first_run(database_url: str) -> None:
-    """Deliveries of an empty database are none, with a channel too."""
+    """An empty database has no deliveries, also with a channel."""
     settings = settings_for(database_url, "http://127.0.0.1:9")
     alert = AlertSettings(name="hook", webhook=SecretStr("http://127.0.0.1:9"))
     for alerts in [(), (alert,)]:
@@ -229,7 +229,7 @@ def in_a_process(code: str, database_url: str) -> subprocess.CompletedProcess[st
 
 
 def test_forked_processes(database_url: str) -> None:
-    """Processes forked from one that used an App use connections of their own."""
+    """Forked processes open their own connections, also if the parent has used its App."""
     code = """
 import os, sys
 from catalog_sync import App, load

@@ -192,8 +192,8 @@ def test_what_was_not_recorded_yet(app: App) -> None:
     second.make(replace(begin, passed=3 * DAY))
     begins = {"first": START + DAY, "second": START + 3 * DAY}
 
-    def remarks(as_of: datetime, *names: str) -> list[str]:
-        """The remarks on a list of the past that these sources have."""
+    def notes(as_of: datetime, *names: str) -> list[str]:
+        """The notes on a list of the past that these sources have."""
         return [
             f"source {name}: nothing was recorded yet at {format_time(as_of)}; "
             f"its record begins at {format_time(begins[name])}"
@@ -202,8 +202,8 @@ def test_what_was_not_recorded_yet(app: App) -> None:
 
     with app.read_transaction() as connection:
         ask = partial(queries_catalog.past_notes, connection, now=START + 9 * DAY)
-        assert ask(START + DAY - TICK) == remarks(START + DAY - TICK, "first", "second")
-        assert ask(START + DAY) == remarks(START + DAY, "second")
+        assert ask(START + DAY - TICK) == notes(START + DAY - TICK, "first", "second")
+        assert ask(START + DAY) == notes(START + DAY, "second")
         assert ask(START + DAY, sources=["first"]) == []
         assert ask(START + 3 * DAY) == []
 

@@ -257,7 +257,7 @@ def test_a_connection_that_breaks_is_replaced(engine: sa.Engine) -> None:
 
 @servers
 def test_many_writers_leave_connections_to_readers(engine: sa.Engine) -> None:
-    """However many sources are written, a reader gets a connection, and each writer its turn."""
+    """A reader gets a connection beside many writers, and each writer gets its turn."""
     begun, finish = threading.Semaphore(0), threading.Event()
     engine.pool._timeout = 0.1  # type: ignore[attr-defined]  # else the defect takes 30 s to show
 

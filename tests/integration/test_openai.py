@@ -449,7 +449,7 @@ def test_one_page(fields: dict[str, Any]) -> None:
 
 
 def test_a_link_that_is_no_url() -> None:
-    """Of a link to the next page only the query counts, whatever stands before it."""
+    """Only the query of a link to the next page counts. The rest need not be a URL."""
     answers = [listed({"id": "a"}, links={"next": "http://[x/?page=2"}), listed({"id": "b"})]
     with ScriptedServer(answers) as server, connect(server.url) as client:
         assert list(client.walk().models) == ["a", "b"]

@@ -534,7 +534,7 @@ def test_bad_value(text: str, key: str, expected: str) -> None:
     ],
 )
 def test_bad_values_of_a_program(build: Callable[[], object], key: str) -> None:
-    """A value of a wrong type is refused in a program too: text is no list of its letters."""
+    """A value of a wrong type is refused in a program too, such as text in place of a list."""
     with pytest.raises(ValueError, match=rf"^\.{key}: "):
         build()
 
