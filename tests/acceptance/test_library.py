@@ -190,13 +190,14 @@ def test_kinds_as_text(tmp_path: Path) -> None:
             list(app.events(kinds=["gone"]))  # type: ignore[list-item]
 
 
-def test_nothing_is_due_before_the_first_run(database_url: str) -> None:
-    """An empty database has no deliveries, also with a channel."""
+def test_nothing_is_due_before_the_first_run(database_url: str, tmp_path: Path) -> None:
+    """An empty database has no deliveries, also with a channel, and none is created."""
     settings = settings_for(database_url, "http://127.0.0.1:9")
     alert = AlertSettings(name="hook", webhook=SecretStr("http://127.0.0.1:9"))
     for alerts in [(), (alert,)]:
         with App(settings.model_copy(update={"alerts": alerts})) as app:
             assert app.deliver() == DeliveryCounts(0, 0, 0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_threads_share_an_app_on_an_empty_database(database_url: str) -> None:
