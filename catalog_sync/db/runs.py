@@ -19,6 +19,9 @@ from catalog_sync.domain.kinds import INTERRUPTED, RunStatus
 from catalog_sync.domain.model import SourceRecord, SourceState
 
 _LEASE_HELD = "another process is syncing it"
+_CLOCKS_DIFFER = timedelta(seconds=2)
+"""By how much two readings of the database's clock may be in the wrong order: the clocks of a
+cluster's nodes differ, and MariaDB reads the clock before it reads the rows."""
 
 
 # --- begin -------------------------------------------------------------------------------------
@@ -115,7 +118,7 @@ def _is_held(row: Any, usual: timedelta) -> bool:
     if row.lease_run_id is None or row.lease_expires_at is None:
         return False
     length = usual if row.lease_seconds is None else timedelta(seconds=row.lease_seconds)
-    return bool(row.now < row.lease_expires_at <= row.now + length)
+    return bool(row.now < row.lease_expires_at <= row.now + length + _CLOCKS_DIFFER)
 
 
 def _take(connection: sa.Connection, row: Any, now: datetime, lease: timedelta) -> int | None:

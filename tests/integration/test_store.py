@@ -258,6 +258,13 @@ def test_a_lease_ends(engine: sa.Engine) -> None:
         assert not db_runs.release(connection, "anthropic", second)
 
 
+def test_a_lease_of_a_node_whose_clock_is_ahead(engine: sa.Engine) -> None:
+    """A lease holds on all nodes of a cluster, although their clocks differ by a second."""
+    begun(engine)
+    change_lease(engine, by=timedelta(seconds=1))
+    assert begin(engine) == "another process is syncing it"
+
+
 @pytest.mark.parametrize("ahead", [timedelta(seconds=5), timedelta(days=1), timedelta(days=365)])
 def test_a_lease_further_ahead_than_it_is_long_is_over(engine: sa.Engine, ahead: timedelta) -> None:
     """A lease that was taken under a fast clock does not block runs once the clock is right."""
