@@ -812,7 +812,8 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     """A file of another kind is refused and not changed."""
     file = tmp_path / "notes.txt"
     file.write_text("not a database\n" * 100)
-    assert f"{file}: file is not a database" in refusal(f"sqlite:///{file}")
+    error = refusal(f"sqlite:///{file}")
+    assert f"{file}: file is not a database; restore a backup, or name another file" in error
     assert file.read_text() == "not a database\n" * 100
 
 

@@ -105,6 +105,22 @@ def test_sources_that_another_process_has_synced_cost_one_query(
         assert counts[0] == counts[1]
 
 
+def test_processes_begin_with_different_sources(database_url: str) -> None:
+    """A run that skips fresh sources takes them in random order, but reports them in theirs."""
+    with Api() as api:
+        settings = settings_for(database_url, api.url)
+        names = [f"{number}" for number in range(20)]
+        several = tuple(msgspec.structs.replace(settings.sources[0], name=name) for name in names)
+        api.models = catalog(3)
+        ended: list[str] = []
+        with App(msgspec.structs.replace(settings, sources=several, parallel=1)) as app:
+            options = RunOptions(if_older_than=timedelta(hours=1))
+            reports = app.sync(options, on_report=lambda report: ended.append(report.source))
+        assert [report.source for report in reports] == names
+        assert sorted(ended) == sorted(names)
+        assert ended != names  # by chance once in 20! runs
+
+
 def test_changes_are_written_in_batches(database_url: str) -> None:
     """800 additions and 800 changes cost about as many statements as none; so do 100 removals."""
     with Api() as api, App(settings_for(database_url, api.url)) as app:
