@@ -172,8 +172,8 @@ def write_table(
     widths = {name: max(_width(row[name]) for row in every) for name in titles}
 
     def excess(gap: int) -> int:
-        room = sys.maxsize if plain else width()
-        return sum(widths.values()) + gap * (len(widths) - 1) - room
+        limit = sys.maxsize if plain else width()
+        return sum(widths.values()) + gap * (len(widths) - 1) - limit
 
     for name in reversed(spare):
         if excess(1) > 0:

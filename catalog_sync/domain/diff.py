@@ -76,7 +76,7 @@ def _same_types(old: Any, new: Any) -> bool:
 def same(old: Any, new: Any) -> bool:
     """Whether two JSON values are equal, or two spellings of the same time."""
     if isinstance(old, str) and isinstance(new, str):
-        return old == new or _same_instant(old, new)
+        return old == new or _same_time(old, new)
     if isinstance(old, list) and isinstance(new, list):
         return len(old) == len(new) and all(map(same, old, new))
     if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -94,7 +94,7 @@ def _same_number(old: Any, new: Any) -> bool:
     return bool(old == new)
 
 
-def _same_instant(old: str, new: str) -> bool:
+def _same_time(old: str, new: str) -> bool:
     if not (old[:4].isdigit() and new[:4].isdigit()):
         return False
     try:

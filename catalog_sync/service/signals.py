@@ -81,13 +81,13 @@ def run_until_signal(app: App, work: Callable[[], int], on_signal: Callable[[], 
     `work` is raised here.
     """
     inbox: Inbox = SimpleQueue()
-    outcome: Future[int] = Future()
+    result: Future[int] = Future()
 
     def run() -> None:
         try:
-            outcome.set_result(work())
+            result.set_result(work())
         except BaseException as error:  # noqa: BLE001  # raised again in the main thread
-            outcome.set_exception(error)
+            result.set_exception(error)
         inbox.put(None)
 
     thread = threading.Thread(target=run, name="work", daemon=True)
@@ -96,7 +96,7 @@ def run_until_signal(app: App, work: Callable[[], int], on_signal: Callable[[], 
         number = inbox.get()
         if number is None:
             thread.join()
-            return outcome.result()
+            return result.result()
         on_signal()
         app.stop()
         wait_for_end(app, thread.is_alive, inbox)

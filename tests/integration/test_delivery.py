@@ -232,7 +232,7 @@ def hook(world: World) -> Iterator[Receiver]:
         yield receiver
 
 
-def ids_told(receiver: Receiver) -> list[list[str]]:
+def notified_ids(receiver: Receiver) -> list[list[str]]:
     """Return the models of each message."""
     return [[e["model_id"] for e in got.json["data"]["events"]] for got in receiver.received]
 
@@ -288,11 +288,11 @@ def test_one_message_per_run_and_channel(world: World, hook: Receiver) -> None:
         world.urls["other"] = other.url
         first, second = world.enqueue("hook", "other", models=3), world.enqueue("hook", models=2)
         assert world.deliver() == 8
-        assert ids_told(hook) == [
+        assert notified_ids(hook) == [
             [f"m-{first}-{n}" for n in range(3)],
             [f"m-{second}-{n}" for n in range(2)],
         ]
-        assert ids_told(other) == ids_told(hook)[:1]
+        assert notified_ids(other) == notified_ids(hook)[:1]
         assert [got.json["data"]["run_id"] for got in hook.received] == [first, second]
         assert len({*hook.ids, *other.ids}) == 3
     assert set(world.statuses()) == {"delivered"}
@@ -378,13 +378,13 @@ def test_transient_failure(world: World, hook: Receiver) -> None:
     later = [world.enqueue("hook") for _ in range(10)]
     for _ in range(5):
         assert world.deliver(later=timedelta(seconds=10)) == 0
-    assert ids_told(hook) == [[f"m-{first}-0"]]
+    assert notified_ids(hook) == [[f"m-{first}-0"]]
     assert world.deliver(later=MINUTE) == 0
     assert len(hook.received) == 2
     hook.replies = [Reply()]
     assert world.deliver(later=3 * MINUTE) == 1
     assert world.deliver(later=MINUTE) == 10
-    assert ids_told(hook)[2:] == [[f"m-{first}-0"], [f"m-{run}-0" for run in later]]
+    assert notified_ids(hook)[2:] == [[f"m-{first}-0"], [f"m-{run}-0" for run in later]]
     assert len(set(hook.ids)) == 2
 
 
@@ -420,7 +420,7 @@ def test_down_for_a_week(world: World, hook: Receiver) -> None:
             world.clock.now += timedelta(hours=1)
     assert 1 <= len(sent_at) <= 3
     assert all(later - earlier >= MINUTE for earlier, later in itertools.pairwise(sent_at))
-    arrived = [id_ for ids in ids_told(hook)[contacts:] for id_ in ids]
+    arrived = [id_ for ids in notified_ids(hook)[contacts:] for id_ in ids]
     assert arrived == [f"m-{run}-0" for run in runs[len(runs) - len(arrived) :]]
     assert len(arrived) >= 3 * 12
     assert set(world.statuses()) == {"delivered", "failed"}
@@ -504,7 +504,7 @@ def test_events_of_other_processes(world: World, hook: Receiver) -> None:
     runs = [world.record(2, world.clock.now + MINUTE * n) for n in range(3)]
     world.record(1, world.clock.now, Kind.UPDATED)
     assert world.deliver(enqueue=True, later=timedelta(hours=9)) == 6
-    assert ids_told(hook) == [[f"m-{run}-{n}" for run in runs for n in range(2)]]
+    assert notified_ids(hook) == [[f"m-{run}-{n}" for run in runs for n in range(2)]]
     assert world.deliver(enqueue=True, later=timedelta(hours=9)) == 0
 
 
@@ -517,7 +517,7 @@ def test_events_after_a_clock_was_set_back(world: World, hook: Receiver) -> None
     world.deliver(enqueue=True, later=MINUTE)
     run = world.record()
     world.deliver(enqueue=True, later=MINUTE)
-    assert ids_told(hook) == [[f"m-{run}-0"]]
+    assert notified_ids(hook) == [[f"m-{run}-0"]]
 
 
 def test_two_enqueue_at_once(world: World, hook: Receiver) -> None:
@@ -797,4 +797,4 @@ def test_first_run_with_a_clock_ahead(database_url: str) -> None:
                 listed.append(model(id_))
                 app.sync()
                 assert app.deliver().delivered == 1
-        assert ids_told(receiver) == [["b"], ["c"]]
+        assert notified_ids(receiver) == [["b"], ["c"]]
