@@ -152,11 +152,12 @@ class _Backend(httpcore.NetworkBackend):
                 connection.connect(address)
                 _seconds(connection, 0)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            except BaseException as failed:
+            except OSError as failed:
                 connection.close()
-                if not isinstance(failed, OSError):
-                    raise
                 error = failed
+            except BaseException:
+                connection.close()
+                raise
             else:
                 return _Stream(SyncStream(connection))
         raise httpcore.ConnectError(str(error)) from error
@@ -266,7 +267,8 @@ def _proxies(variables: tuple[str | None, ...]) -> tuple[dict[str, tuple[str, st
 
 
 def _usable(name: str, proxy: str) -> tuple[str, str]:
-    variable = f"{name}_proxy" if f"{name}_proxy" in os.environ else f"{name}_proxy".upper()
+    variable = f"{name}_proxy"
+    variable = variable if variable in os.environ else variable.upper()
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     try:
         httpx.Proxy(proxy)

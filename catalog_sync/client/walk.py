@@ -101,12 +101,8 @@ class PageReader:
         recorded = self._known.get(id_[1].decode(errors="replace")) if id_ else None
         if recorded is None or _EQUAL.get(text) is recorded.payload:
             return recorded
-        if not has_text(recorded.payload, text):  # always on PostgreSQL, which reorders keys
-            try:
-                if not equal(recorded.payload, decode(item)):
-                    return None
-            except BadAnswerError:
-                return None
+        if not _is_equal(recorded.payload, text):
+            return None
         if len(_EQUAL) >= MAX_RECENT:
             _EQUAL.clear()
         if len(text) <= MAX_RECENT_LENGTH:
@@ -124,6 +120,15 @@ class PageReader:
         if recorded is not None and equal(recorded.payload, payload):
             return recorded
         return info
+
+
+def _is_equal(recorded: Mapping[str, Any], text: bytes) -> bool:
+    """Whether an answer's object is equal to a recorded one. PostgreSQL reorders its keys."""
+    if has_text(recorded, text):
+        return True
+    with suppress(BadAnswerError):
+        return equal(recorded, decode(text))
+    return False
 
 
 def _named(item: msgspec.Raw) -> str:

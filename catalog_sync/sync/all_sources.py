@@ -230,15 +230,16 @@ class AllSources:
         reports: Sequence[RunReport],
     ) -> None:
         """Ping how a run ended. Skipped and stopped sources do not count."""
-        ended = [
-            r for r in reports if r.status is not RunStatus.SKIPPED and r.error_code != STOPPED
-        ]
+        made = [report for report in reports if report.status is not RunStatus.SKIPPED]
+        ended = [report for report in made if report.error_code != STOPPED]
         if not ended:
             return
         others = self._other_errors(sources)
-        lines = [report.error or report_text(report) for report in ended] + others
-        good = all(report.status is RunStatus.SUCCEEDED for report in ended) and not others
-        (heartbeat.succeed if good else heartbeat.fail)("\n".join(lines))
+        summary = "\n".join([*(report.error or report_text(report) for report in ended), *others])
+        if others or any(report.status is not RunStatus.SUCCEEDED for report in ended):
+            heartbeat.fail(summary)
+        else:
+            heartbeat.succeed(summary)
 
     def _other_errors(self, sources: Sequence[SourceSettings]) -> list[str]:
         """Return the last errors of the other sources.

@@ -95,7 +95,7 @@ class OtherRuns:
         self._sources: dict[str, SourceRecord] = {}
 
     def fresh(self, name: str) -> str | None:
-        """Return why a source need not be synced yet, or None. Its run then checks again."""
+        """Return why a source need not be synced yet. If it returns None, the run checks again."""
         with self._lock:
             if self._looked_at is None or time.monotonic() - self._looked_at > _LOOK_SECONDS:
                 with (
